@@ -1,0 +1,242 @@
+"""SQLite: how a database is opened, changed and used from the event loop; the one importer of apsw.
+
+Used by the `store` modules of the queue and of the quarantine, which hold the SQL. Knows no table but its own
+`gatepost_schema`. Databases are opened with WAL, `synchronous=FULL` (a commit survives power loss), a busy
+time-out and foreign keys on. `Database` is synchronous and belongs to one thread at a time; the loop goes
+through `DatabaseThread`. Raises `DatabaseError` (75, try again) and its kinds, never apsw's own. Logs nothing.
+"""
+
+import asyncio
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar
+
+import apsw
+
+from core.errors import EX_CONFIG, EX_TEMPFAIL, GatepostError
+
+Value = None | int | float | bytes | str
+Row = tuple[Value, ...]
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_VERSION_TABLE = """
+CREATE TABLE gatepost_schema (
+    name TEXT PRIMARY KEY, version INTEGER NOT NULL, compatible INTEGER NOT NULL
+) WITHOUT ROWID
+"""
+
+
+class DatabaseError(GatepostError):
+    """The database could not do what was asked: full disk, damaged file, I/O error."""
+
+
+class DatabaseBusy(DatabaseError):
+    """Another process held the database for longer than the busy time-out; nothing was changed."""
+
+
+class ConstraintFailed(DatabaseError):
+    """A row breaks a UNIQUE, CHECK, NOT NULL or FOREIGN KEY rule; nothing was changed."""
+
+
+class SchemaRefused(DatabaseError):
+    """The file belongs to something else, or to a release that this one cannot share it with."""
+
+
+@dataclass(frozen=True)
+class Schema:
+    """What a store expects of its file.
+
+    `version` is the layout that this release writes; `compatible` the oldest `version` of a release that may
+    still use a file of this layout (a release opens a file whose `compatible` is at most its own `version`).
+    `create` builds an empty file at `version`; `upgrades[n]` is the script that takes a file from n to n + 1.
+    """
+
+    name: str
+    version: int
+    create: str
+    compatible: int = 1
+    upgrades: Mapping[int, str] = field(default_factory=dict)
+
+
+@contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    """Turn apsw's errors into ours."""
+    try:
+        yield
+    except apsw.BusyError as error:
+        raise DatabaseBusy(f"{path}: busy: {error}", EX_TEMPFAIL) from error
+    except apsw.ConstraintError as error:
+        raise ConstraintFailed(f"{path}: {error}", EX_TEMPFAIL) from error
+    except apsw.Error as error:
+        raise DatabaseError(f"{path}: {type(error).__name__}: {error}", EX_TEMPFAIL) from error
+
+
+class Database:
+    """One connection. Not for two threads at the same time."""
+
+    def __init__(self, connection: apsw.Connection, path: Path) -> None:
+        """Wrap an open connection; use `open_database`."""
+        self._connection = connection
+        self.path = path
+
+    def query(self, sql: str, values: Sequence[Value] | Mapping[str, Value] = ()) -> list[Row]:
+        """Run one statement (or a script without values) and give all its rows."""
+        with _translated(self.path):
+            return list(self._connection.execute(sql, values or None))
+
+    def first(self, sql: str, values: Sequence[Value] | Mapping[str, Value] = ()) -> Row | None:
+        """Run one query and give its first row, None when there is none."""
+        with _translated(self.path):
+            return next(iter(self._connection.execute(sql, values or None)), None)
+
+    def many(self, sql: str, rows: Iterable[Sequence[Value]]) -> None:
+        """Run one statement once for every row of values."""
+        with _translated(self.path):
+            self._connection.executemany(sql, rows)
+
+    @property
+    def changed(self) -> int:
+        """Rows that the last INSERT, UPDATE or DELETE touched."""
+        return self._connection.changes()
+
+    @contextmanager
+    def transaction(self) -> Iterator["Database"]:
+        """Hold a write transaction: durable when the block ends, undone when it raises."""
+        with _translated(self.path):
+            self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield self
+            with _translated(self.path):
+                self._connection.execute("COMMIT")
+        finally:
+            # Some errors (disk full, I/O) have already rolled back by themselves.
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+
+    def close(self) -> None:
+        """Close the connection; the last one folds the write-ahead log into the file."""
+        with _translated(self.path):
+            self._connection.close()
+
+
+def open_database(path: Path, schema: Schema, *, busy_timeout_s: float = 5.0) -> Database:
+    """Open `path`, make or upgrade its tables, and give the connection.
+
+    Raises `SchemaRefused` when the file is another store's or too new for this release.
+    """
+    with _translated(path):
+        connection = apsw.Connection(os.fspath(path))
+        connection.set_busy_timeout(round(busy_timeout_s * 1000))
+        connection.pragma("journal_mode", "wal")
+        connection.pragma("synchronous", "full")
+        connection.pragma("foreign_keys", True)
+        connection.pragma("journal_size_limit", 64 << 20)
+    database = Database(connection, path)
+    try:
+        with database.transaction():
+            _prepare(database, schema)
+    except BaseException:
+        database.close()
+        raise
+    _sync_directory(path.parent)
+    return database
+
+
+def _prepare(database: Database, schema: Schema) -> None:
+    """Bring the tables to the layout of this release, or refuse."""
+    if not database.query("SELECT 1 FROM sqlite_schema LIMIT 1"):
+        database.query(_VERSION_TABLE)
+        database.query(schema.create)
+        _stamp(database, schema)
+        return
+    known = database.first("SELECT 1 FROM sqlite_schema WHERE name = 'gatepost_schema'")
+    row = (
+        database.first("SELECT version, compatible FROM gatepost_schema WHERE name = ?", (schema.name,))
+        if known
+        else None
+    )
+    if row is None:
+        raise SchemaRefused(f"{database.path}: is not a {schema.name} database", EX_CONFIG)
+    version, compatible = row
+    assert isinstance(version, int)
+    assert isinstance(compatible, int)
+    if compatible > schema.version:
+        raise SchemaRefused(
+            f"{database.path}: has layout {version}, which needs a release that knows layout {compatible};"
+            f" this one knows {schema.version}: install the newer release again",
+            EX_CONFIG,
+        )
+    for step in range(version, schema.version):
+        if step not in schema.upgrades:
+            raise SchemaRefused(f"{database.path}: layout {step} is too old to be upgraded", EX_CONFIG)
+        database.query(schema.upgrades[step])
+    if version < schema.version:
+        _stamp(database, schema)
+
+
+def _stamp(database: Database, schema: Schema) -> None:
+    """Write down the layout."""
+    database.query(
+        "INSERT OR REPLACE INTO gatepost_schema VALUES (?, ?, ?)",
+        (schema.name, schema.version, schema.compatible),
+    )
+
+
+def _sync_directory(path: Path) -> None:
+    """Make the directory entry of a new file durable; SQLite does it for its logs only."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class DatabaseThread:
+    """A database with a thread of its own, so that the loop never waits for a disk.
+
+    Work runs in the order in which it was handed in, one piece at a time.
+    """
+
+    def __init__(self, path: Path, schema: Schema, *, busy_timeout_s: float = 5.0) -> None:
+        """Open the database (in the calling thread: a refusal is raised here) and start the thread."""
+        self._database = open_database(path, schema, busy_timeout_s=busy_timeout_s)
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix=f"sqlite-{path.stem}")
+
+    def submit(
+        self, work: Callable[Concatenate[Database, P], T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Future[T]:
+        """Queue `work(database, …)` and give its future at once."""
+        return self._pool.submit(work, self._database, *args, **kwargs)
+
+    async def run(
+        self, work: Callable[Concatenate[Database, P], T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run `work(database, …)` in the thread and wait for it.
+
+        Work that has begun is finished even if the waiter is cancelled.
+        """
+        return await asyncio.wrap_future(self.submit(work, *args, **kwargs))
+
+    async def change(
+        self, work: Callable[Concatenate[Database, P], T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Like `run`, with `work` inside one transaction: durable when this returns."""
+        return await self.run(_in_transaction, work, *args, **kwargs)
+
+    def close(self) -> None:
+        """Finish what is queued, then close; blocks for as long as that takes."""
+        self._pool.shutdown(wait=True)
+        self._database.close()
+
+
+def _in_transaction(
+    database: Database, work: Callable[Concatenate[Database, P], T], /, *args: P.args, **kwargs: P.kwargs
+) -> T:
+    """Run `work` inside one transaction of `database`."""
+    with database.transaction():
+        return work(database, *args, **kwargs)
