@@ -3,7 +3,7 @@
 Used by the `store` modules of the queue and of the quarantine, which hold the SQL. Knows no table but its own
 `gatepost_schema`. Databases are opened with WAL, `synchronous=FULL` (a commit survives power loss), a busy
 time-out and foreign keys on. `Database` is synchronous and belongs to one thread at a time; the loop goes
-through `DatabaseThread`. Raises `DatabaseError` (75, try again) and its kinds, never apsw's own. Logs nothing.
+through `DatabaseThread`. Raises `DatabaseError` (75, try again) and its kinds only. Logs nothing.
 """
 
 import asyncio
