@@ -1,0 +1,1 @@
+"""The event core and the adapters to the outside world."""

@@ -1,0 +1,114 @@
+"""Configuration documents: typed, frozen sections read from one TOML file per machine.
+
+Each feature declares its sections in its own `config.py`; `daemons/config.py` composes them into one document
+per role. A document is read whole and every problem is reported at once, each with file, key and reason
+(`ConfigError`, exit status 78), before any socket opens.
+"""
+
+import tomllib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from core.errors import ConfigError, Problem
+
+_REASONS = {
+    "extra_forbidden": "unknown key; remove it, or see the commented example for the right name",
+    "missing": "this key is required",
+}
+
+
+class Section(BaseModel):
+    """A part of the configuration: unknown keys are errors, values never change once read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
+
+
+def _host(value: str) -> str:
+    if not value or any(ord(c) <= 32 for c in value):
+        raise ValueError("an address or host name without blanks is needed")
+    return value
+
+
+Host = Annotated[str, AfterValidator(_host)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class ApplianceSection(Section):
+    """Who this machine is."""
+
+    role: str = Field(description="esa, sma or bastion")
+    serial: str = Field(
+        description="serial number, made by `gatepost init`", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+    )
+    hostname: Host = Field(description="full host name; banner, HELO and Received lines carry it")
+
+
+class DnsSection(Section):
+    """Where names are looked up."""
+
+    servers: tuple[str, ...] = Field(default=(), description='"address:port" of each server; empty = /etc/resolv.conf')
+    timeout_s: float = Field(default=5.0, gt=0, le=60, description="seconds for one question, all tries")
+
+
+class LogSection(Section):
+    """The text mail log and its level."""
+
+    level: int = Field(default=3, ge=1, le=5, description="1 critical, 2 warning, 3 information, 4 debug, 5 trace")
+    max_bytes: int = Field(default=100 * 1024 * 1024, ge=64 * 1024, description="a log file rolls over at this size")
+    keep: int = Field(default=10, ge=1, le=1000, description="rolled-over files kept")
+
+
+class RuntimeSection(Section):
+    """How every daemon of this machine starts and stops."""
+
+    grace_s: float = Field(
+        default=10.0,
+        ge=0,
+        le=600,
+        description="seconds that work in hand gets after SIGTERM before it is cancelled",
+    )
+
+
+_D = TypeVar("_D", bound=BaseModel)
+
+
+def _key(location: Iterable[int | str]) -> str:
+    text = ""
+    for part in location:
+        text += f"[{part + 1}]" if isinstance(part, int) else (f".{part}" if text else str(part))
+    return text
+
+
+def problems_of(error: ValidationError, file: str) -> list[Problem]:
+    """Translate what pydantic found into problems that an operator can act on."""
+    found = []
+    for item in error.errors():
+        reason = _REASONS.get(item["type"]) or item["msg"].removeprefix("Value error, ")
+        if item["type"] not in _REASONS and not isinstance(item["input"], dict | list):
+            reason += f" (found {item['input']!r})"
+        found.append(Problem(file, _key(item["loc"]), reason))
+    return found
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file. Raises `ConfigError` naming line and column if it is not one."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError([Problem(str(path), "", f"cannot be read: {error.strerror}")]) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError([Problem(str(path), "", f"not valid TOML: {error}")]) from error
+
+
+def load_document(path: Path, model: type[_D], further: Sequence[Problem] = ()) -> _D:
+    """Read and check a whole document. Raises `ConfigError` with every problem."""
+    try:
+        document = model.model_validate(read_toml(path))
+    except ValidationError as error:
+        raise ConfigError([*problems_of(error, str(path)), *further]) from error
+    if further:
+        raise ConfigError(further)
+    return document

@@ -1,0 +1,189 @@
+"""Control sockets: how daemons of one machine and its console talk to each other.
+
+One unix stream socket per daemon, JSON lines of `protocol/control.py`, one request and one answer at a time per
+connection. Only the daemon's own user and root may connect (SO_PEERCRED). Lines, time and connections are bounded.
+`Poke` is the exception: a stream of lines without answers that wakes the reader of a journal.
+
+Raises `GatepostError`: status 69 when the daemon is not there, its own status when it answers with an error.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import socket
+import struct
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from core.diagnostic import incident
+from core.errors import (
+    EX_CANTCREAT,
+    EX_DATAERR,
+    EX_NOPERM,
+    EX_SOFTWARE,
+    EX_TEMPFAIL,
+    EX_UNAVAILABLE,
+    EX_USAGE,
+    GatepostError,
+)
+from core.lifecycle import Scope
+from protocol.control import LINE_LIMIT, VERSION
+
+Handler = Callable[[dict[str, Any]], Awaitable[Any]]
+
+_CONNECTIONS = 64
+_IDLE_S = 300.0
+
+
+class ControlServer:
+    """The service that answers on a daemon's control socket."""
+
+    name = "control"
+
+    def __init__(self, path: Path, verbs: Mapping[str, Handler], peers: Collection[int] = ()) -> None:
+        self._path = path
+        self._verbs = verbs
+        self._peers = {0, os.getuid(), *peers}
+        self._open = 0
+        self._lock: int | None = None
+
+    def claim(self) -> None:
+        """Make sure that this process is the only one of its kind. Raises status 75 if another runs."""
+        if len(os.fsencode(self._path)) > 107:
+            raise GatepostError(
+                f"{self._path}: longer than the 107 bytes of a socket's name; use a shorter folder",
+                EX_CANTCREAT,
+            )
+        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
+        self._lock = os.open(self._path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise GatepostError(f"already running (it holds {self._path.with_suffix('.lock')})", EX_TEMPFAIL) from None
+
+    async def run(self, scope: Scope) -> None:
+        """Listen until stopping; the last to go, so that `health` answers while others wind down."""
+        self._path.unlink(missing_ok=True)
+        server = await asyncio.start_unix_server(self._serve, self._path, limit=LINE_LIMIT)
+        self._path.chmod(0o600)
+        scope.ready()
+        await scope.stopping.wait()
+        server.close()
+        self._path.unlink(missing_ok=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            if self._open < _CONNECTIONS and _peer_uid(writer) in self._peers:
+                self._open += 1
+                try:
+                    await self._answer_all(reader, writer)
+                finally:
+                    self._open -= 1
+        except (ConnectionError, TimeoutError, ValueError):
+            pass
+        finally:
+            writer.close()
+
+    async def _answer_all(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            async with asyncio.timeout(_IDLE_S):
+                line = await reader.readline()
+            if not line:
+                return
+            answer = await self._answer(line)
+            if answer is not None:
+                writer.write(msgspec.json.encode(answer) + b"\n")
+                async with asyncio.timeout(_IDLE_S):
+                    await writer.drain()
+
+    async def _answer(self, line: bytes) -> dict[str, Any] | None:
+        try:
+            request = msgspec.json.decode(line, type=dict[str, Any])
+            verb = self._verbs.get(str(request.get("do")))
+            args = request.get("args") or {}
+            if request.get("v") != VERSION:
+                return _error(
+                    EX_DATAERR,
+                    f"control version {request.get('v')} is not {VERSION}; restart after the upgrade",
+                )
+            if verb is None:
+                return _error(EX_USAGE, f"unknown control verb {request.get('do')!r}")
+            result = await verb(args)
+            return None if request.get("quiet") else {"v": VERSION, "ok": result}
+        except GatepostError as error:
+            return _error(error.status, error.text)
+        except (msgspec.DecodeError, AttributeError, KeyError, TypeError) as error:
+            return _error(EX_DATAERR, f"malformed control request: {error}")
+        except Exception as error:  # one request never takes the daemon down
+            number = incident("control", error)
+            return _error(EX_SOFTWARE, f"internal error, incident {number}; see the daemon's log")
+
+
+def _error(status: int, text: str) -> dict[str, Any]:
+    return {"v": VERSION, "error": {"status": status, "text": text}}
+
+
+def _peer_uid(writer: asyncio.StreamWriter) -> int:
+    sock = writer.get_extra_info("socket")
+    _, uid, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    return int(uid)
+
+
+async def call(path: Path, do: str, /, timeout_s: float = 10.0, **args: Any) -> Any:
+    """Ask the daemon behind `path` to do something and give its answer."""
+    name = path.stem
+    writer = None
+    try:
+        async with asyncio.timeout(timeout_s):
+            reader, writer = await asyncio.open_unix_connection(path, limit=LINE_LIMIT)
+            writer.write(msgspec.json.encode({"v": VERSION, "do": do, "args": args}) + b"\n")
+            line = await reader.readline()
+    except TimeoutError:
+        raise GatepostError(f"{name} did not answer within {timeout_s:g} s", EX_TEMPFAIL) from None
+    except PermissionError:
+        raise GatepostError(f"{name} may not be asked by this user; use the daemon's own", EX_NOPERM) from None
+    except (OSError, ValueError):
+        raise GatepostError(f"{name} is not running (no answer on {path})", EX_UNAVAILABLE) from None
+    finally:
+        if writer is not None:
+            writer.close()
+    if not line:
+        raise GatepostError(f"{name} closed the connection without an answer", EX_UNAVAILABLE)
+    answer = msgspec.json.decode(line, type=dict[str, Any])
+    if "error" in answer:
+        raise GatepostError(str(answer["error"]["text"]), int(answer["error"]["status"]))
+    return answer["ok"]
+
+
+class Poke:
+    """Wake another daemon without waiting: a kept connection, at most one line per call, dropped if it is away."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._socket: socket.socket | None = None
+
+    def poke(self, topic: str) -> None:
+        """Send `poke {topic}`; when the peer is away it finds the news by itself later."""
+        line = msgspec.json.encode({"v": VERSION, "do": "poke", "args": {"topic": topic}, "quiet": True}) + b"\n"
+        try:
+            if self._socket is None:
+                self._socket = socket.socket(
+                    socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
+                )
+                self._socket.connect(str(self._path))
+            self._socket.send(line)
+        except BlockingIOError:
+            return
+        except OSError:
+            self.close()
+
+    def close(self) -> None:
+        """Drop the connection; the next poke opens another."""
+        if self._socket is not None:
+            with contextlib.suppress(OSError):
+                self._socket.close()
+            self._socket = None

@@ -1,0 +1,137 @@
+"""The text mail log: one line an event, in the grammar operators know, buffered because a message makes a dozen.
+
+`Sun Nov 22 02:21:02 2026 Info: MID 5 queued for delivery`. Each process has its own writer and appends whole
+lines to the shared file `mail.current` (O_APPEND), which rolls over by size. Whoever logs text that came from a
+peer passes it through `clean` first. Never a password, never message text.
+"""
+
+import contextlib
+import fcntl
+import os
+import re
+import time
+from pathlib import Path
+
+from core.lifecycle import Scope
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
+_FLUSH_BYTES = 64 * 1024
+_FLUSH_S = 0.2
+CRITICAL, WARNING, INFO, DEBUG, TRACE = 1, 2, 3, 4, 5
+
+
+def _escape(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+def clean(text: str, limit: int = 998) -> str:
+    """Make text of a peer safe for a log or terminal: controls, line ends and direction marks are shown escaped."""
+    if len(text) > limit:
+        text = text[:limit] + "…"
+    if text.isascii() and text.isprintable():
+        return text
+    return _CONTROL.sub(_escape, text)
+
+
+class MailLog:
+    """The writer of one process; `run` is its service. Lines below `level` cost one comparison."""
+
+    name = "mail log"
+
+    def __init__(self, path: Path, *, level: int = INFO, max_bytes: int = 100 << 20, keep: int = 10) -> None:
+        self._path = path
+        self._level = level
+        self._max_bytes = max_bytes
+        self._keep = keep
+        self._lines: list[str] = []
+        self._size = 0
+        self._second = 0
+        self._stamp = ""
+        self._file: int | None = None
+
+    def info(self, text: str) -> None:
+        """Log what happens in the ordinary run of things."""
+        if self._level >= INFO:
+            self._put("Info", text)
+
+    def debug(self, text: str) -> None:
+        """Log what only a search for a fault needs."""
+        if self._level >= DEBUG:
+            self._put("Debug", text)
+
+    def warning(self, text: str) -> None:
+        """Log what an operator should look at; written at once."""
+        if self._level >= WARNING:
+            self._put("Warning", text)
+            self.flush()
+
+    def critical(self, text: str) -> None:
+        """Log what an operator must look at; written at once."""
+        self._put("Critical", text)
+        self.flush()
+
+    def _put(self, level: str, text: str) -> None:
+        second = int(time.time())
+        if second != self._second:
+            self._second = second
+            self._stamp = time.strftime("%a %b %e %H:%M:%S %Y", time.localtime(second))
+        line = f"{self._stamp} {level}: {text}\n"
+        self._lines.append(line)
+        self._size += len(line)
+        if self._size >= _FLUSH_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is buffered; a log that cannot be written never stops the mail."""
+        if not self._lines:
+            return
+        data = "".join(self._lines).encode("utf-8", "replace")
+        self._lines.clear()
+        self._size = 0
+        with contextlib.suppress(OSError):
+            if self._file is None:
+                self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
+                self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+            os.write(self._file, data)
+            self._roll()
+
+    def _roll(self) -> None:
+        """Start a new file when this one is full, or follow another process that did."""
+        assert self._file is not None
+        ours = os.fstat(self._file)
+        try:
+            named = self._path.stat()
+        except FileNotFoundError:
+            named = None
+        if named is None or named.st_ino != ours.st_ino:
+            self._close()
+        elif ours.st_size >= self._max_bytes:
+            fcntl.flock(self._file, fcntl.LOCK_EX)
+            if self._path.stat().st_ino == ours.st_ino:
+                stamp = time.strftime("%Y%m%dT%H%M%S") + f"{time.time_ns() % 10**9:09d}"
+                self._path.rename(self._path.with_name(f"{self._path.stem}.@{stamp}.s"))
+                self._prune()
+            self._close()
+
+    def _prune(self) -> None:
+        saved = sorted(self._path.parent.glob(f"{self._path.stem}.@*.s"))
+        for old in saved[: -self._keep]:
+            old.unlink(missing_ok=True)
+
+    def _close(self) -> None:
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+    async def run(self, scope: Scope) -> None:
+        """Flush a few times a second until stopping; what comes later is flushed by `close`."""
+        scope.ready()
+        while await scope.pause(_FLUSH_S):
+            self.flush()
+        self.close()
+
+    def close(self) -> None:
+        """Write what is left and let go of the file; a later line opens it again."""
+        self.flush()
+        self._close()

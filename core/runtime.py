@@ -1,0 +1,206 @@
+"""The skeleton of every daemon: loop, signals, readiness, two-stage stop, watchdog, exit status.
+
+A daemon root builds a `Daemon` and hands it to `run_daemon`; nothing else in the project chooses the event loop,
+handles signals or talks to the service manager. The order is: configuration is already checked, control socket,
+services, READY; SIGTERM or `stop` sets `stopping`, services return, after the grace they are cancelled and what
+was busy is logged by name; a second signal cuts the grace short.
+
+Logs to stderr in the form of sd-daemon(3) (`<6>text`). Exit status: 0 after a stop that was asked for, the
+error's own for `GatepostError`, 70 for anything unforeseen.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import traceback
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from core import clock
+from core.control import ControlServer, Handler
+from core.diagnostic import CRITICAL, ERROR, INFO, WARNING, say
+from core.errors import EX_OK, EX_SOFTWARE, GatepostError
+from core.lifecycle import Activities, Service, Signals, run_service
+
+_BACKGROUND: set[asyncio.Task[Any]] = set()
+
+
+@dataclass(frozen=True)
+class Daemon:
+    """All that the skeleton needs to know of one daemon."""
+
+    name: str
+    services: Sequence[Service]
+    control: Path
+    verbs: Mapping[str, Handler] = field(default_factory=dict)
+    grace_s: float = 10.0
+    reload: Callable[[], Awaitable[None]] | None = None
+
+
+def spawn(coro: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
+    """Start a task from a transport's callback, where no service scope is at hand; its failure is logged."""
+    task = asyncio.create_task(coro, name=name)
+    _BACKGROUND.add(task)
+    task.add_done_callback(_reap)
+    return task
+
+
+def _reap(task: asyncio.Task[Any]) -> None:
+    _BACKGROUND.discard(task)
+    if not task.cancelled() and (error := task.exception()):
+        say(ERROR, f"{task.get_name()} failed: {''.join(traceback.format_exception(error))}")
+
+
+def run(main: Coroutine[Any, Any, int]) -> int:
+    """Run one coroutine on the project's event loop and give its result."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(main)
+
+
+def run_daemon(daemon: Daemon) -> int:
+    """Run a daemon until it is told to stop; give its exit status."""
+    try:
+        return run(_Supervisor(daemon).main())
+    except GatepostError as error:
+        say(ERROR, f"{daemon.name}: {error.text}")
+        return error.status
+
+
+def notify(text: str) -> None:
+    """Tell the service manager, if there is one (sd_notify(3))."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    if address.startswith("@"):
+        address = "\0" + address[1:]
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.connect(address)
+        sock.sendall(text.encode())
+
+
+class _Supervisor:
+    def __init__(self, daemon: Daemon) -> None:
+        self._daemon = daemon
+        self._work = Activities()
+        self._state = "starting"
+        self._started = clock.monotonic()
+        self._lag_s = 0.0
+        self._grace: asyncio.Timeout | None = None
+
+    async def main(self) -> int:
+        verbs = {**self._daemon.verbs, "health": self._health, "stop": self._stop}
+        control = ControlServer(self._daemon.control, verbs)
+        control.claim()
+        services: list[Service] = [*self._daemon.services, control]
+        self._signals = Signals(service.name for service in services)
+        self._stopping = self._signals.stopping
+        self._catch_signals()
+        status = EX_OK
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [
+                    group.create_task(run_service(service, self._signals, self._work), name=service.name)
+                    for service in services
+                ]
+                group.create_task(self._announce(), name="announce")
+                watchdog = group.create_task(self._watch(), name="watchdog")
+                await self._stopping.wait()
+                await self._wind_down(tasks, watchdog)
+        except* GatepostError as errors:
+            status = self._complain(errors)
+        except* Exception as errors:  # the daemon's outermost boundary: whatever failed ends it
+            say(CRITICAL, f"{self._daemon.name}: {''.join(traceback.format_exception(errors))}")
+            status = EX_SOFTWARE
+        return status
+
+    def _complain(self, errors: BaseExceptionGroup[GatepostError]) -> int:
+        status = EX_SOFTWARE
+        for error in _leaves(errors):
+            if isinstance(error, GatepostError):
+                say(ERROR, f"{self._daemon.name}: {error.text}")
+                status = error.status
+        return status
+
+    def _catch_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._on_stop_signal)
+        loop.add_signal_handler(signal.SIGHUP, self._on_reload_signal)
+
+    def _on_stop_signal(self) -> None:
+        if self._stopping.is_set() and self._grace is not None:
+            self._grace.reschedule(asyncio.get_running_loop().time())
+        self._stopping.set()
+
+    def _on_reload_signal(self) -> None:
+        if self._daemon.reload is not None:
+            spawn(self._reload(self._daemon.reload), "reload")
+
+    async def _reload(self, reload: Callable[[], Awaitable[None]]) -> None:
+        usec = int(clock.monotonic() * 1_000_000)
+        notify(f"RELOADING=1\nMONOTONIC_USEC={usec}")
+        try:
+            await reload()
+        except GatepostError as error:
+            say(ERROR, f"{self._daemon.name}: reload refused, the running configuration stays: {error.text}")
+        finally:
+            notify("READY=1")
+
+    async def _announce(self) -> None:
+        for event in self._signals.ready.values():
+            await event.wait()
+        if not self._stopping.is_set():
+            self._state = "ready"
+            say(INFO, f"{self._daemon.name}: ready")
+            notify("READY=1")
+
+    async def _watch(self) -> None:
+        """Measure how late the loop is, and tell the watchdog only from a loop that still turns."""
+        usec = int(os.environ.get("WATCHDOG_USEC", "0"))
+        interval_s = min(1.0, usec / 2_000_000) if usec else 1.0
+        while True:
+            before = clock.monotonic()
+            await asyncio.sleep(interval_s)
+            self._lag_s = max(0.0, clock.monotonic() - before - interval_s)
+            if usec:
+                notify("WATCHDOG=1")
+
+    async def _wind_down(self, tasks: list[asyncio.Task[None]], watchdog: asyncio.Task[None]) -> None:
+        self._state = "stopping"
+        notify("STOPPING=1")
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._daemon.grace_s) as self._grace:
+                await asyncio.wait(tasks)
+        for task in tasks:
+            if not task.done():
+                busy = ", ".join(self._work.names()) or "nothing it named"
+                say(WARNING, f"{self._daemon.name}: {task.get_name()} did not stop in time; busy with: {busy}")
+                task.cancel()
+        watchdog.cancel()
+
+    async def _health(self, _: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "daemon": self._daemon.name,
+            "state": self._state,
+            "pid": os.getpid(),
+            "uptime_s": round(clock.monotonic() - self._started, 3),
+            "loop_lag_s": round(self._lag_s, 6),
+            "busy": self._work.names(),
+            "waiting_for": self._signals.waiting_for(),
+        }
+
+    async def _stop(self, _: dict[str, Any]) -> dict[str, Any]:
+        asyncio.get_running_loop().call_later(0.05, self._stopping.set)
+        return {"stopping": self._daemon.name}
+
+
+def _leaves(error: BaseException) -> list[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        return [leaf for part in error.exceptions for leaf in _leaves(part)]
+    return [error]

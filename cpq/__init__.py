@@ -1,0 +1,1 @@
+"""The central quarantine: store, states, transfer, release, pairing."""

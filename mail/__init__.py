@@ -1,0 +1,1 @@
+"""Receiving policy, pipeline, queue, delivery and bounces."""

@@ -1,0 +1,1 @@
+"""Delivery: routes, resolution, connections."""

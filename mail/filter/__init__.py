@@ -1,0 +1,1 @@
+"""Message filters: the language, its compiler and its evaluation."""

@@ -1,0 +1,1 @@
+"""Operator commands, web UI and lab: clients of the control sockets."""

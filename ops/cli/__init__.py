@@ -1,0 +1,1 @@
+"""The operator's console: registry, dialogue, commands, SSH server."""

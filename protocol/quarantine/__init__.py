@@ -1,0 +1,1 @@
+"""The quarantine channel: the XCPQ extension of SMTP."""

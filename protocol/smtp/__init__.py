@@ -1,0 +1,1 @@
+"""SMTP: the server and client machines."""

@@ -1,0 +1,1 @@
+"""Remote access: the tunnel's two ends."""
