@@ -1,0 +1,82 @@
+"""SSH: the one adapter of asyncssh.
+
+Everything else takes its SSH from here; `tunnel/` and the console may also subclass asyncssh's `SSHServer`,
+`SSHServerSession`, `SSHListener` and use its exceptions. Keys and certificates in `key`, hardened options in
+`option`, dialling and commands in `client`, accepting in `server`, what can go wrong in `error`.
+"""
+
+from core.ssh.client import (
+    CommandResult,
+    HostKey,
+    connection_over,
+    dial,
+    host_key_fingerprint,
+    run_command,
+    translate,
+    translated,
+)
+from core.ssh.error import SshAuthFailed, SshBroken, SshError, SshHostKeyChanged, SshRefused, SshTimeout
+from core.ssh.key import (
+    CertificateFacts,
+    certificate_facts,
+    certificate_text,
+    ensure_key,
+    fingerprint,
+    host_certificate,
+    known_hosts_authority,
+    known_hosts_line,
+    make_key,
+    parse_public,
+    public_text,
+    read_certificate,
+    read_key,
+    same_key,
+    user_certificate,
+    write_atomic,
+    write_key,
+)
+from core.ssh.option import client_options, server_options
+from core.ssh.server import AcceptLimits, Endpoint, Refusal, ServerConnection, SshListener, certificate_of, handshake
+
+__all__ = [
+    "AcceptLimits",
+    "CertificateFacts",
+    "CommandResult",
+    "Endpoint",
+    "HostKey",
+    "Refusal",
+    "ServerConnection",
+    "SshAuthFailed",
+    "SshBroken",
+    "SshError",
+    "SshHostKeyChanged",
+    "SshListener",
+    "SshRefused",
+    "SshTimeout",
+    "certificate_facts",
+    "certificate_of",
+    "certificate_text",
+    "client_options",
+    "connection_over",
+    "dial",
+    "ensure_key",
+    "fingerprint",
+    "handshake",
+    "host_certificate",
+    "host_key_fingerprint",
+    "known_hosts_authority",
+    "known_hosts_line",
+    "make_key",
+    "parse_public",
+    "public_text",
+    "read_certificate",
+    "read_key",
+    "run_command",
+    "same_key",
+    "server_options",
+    "translate",
+    "translated",
+    "user_certificate",
+    "write_atomic",
+    "write_key",
+]

@@ -1,0 +1,179 @@
+"""Client side: dial, run one command, look at a host key.
+
+Used by the command client (release-host, pairing), the tunnel client and the bastion. All failures come out
+as the exceptions of `core/ssh/error.py`.
+"""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import asyncssh
+
+from core.ssh.error import SshAuthFailed, SshBroken, SshError, SshHostKeyChanged, SshRefused, SshTimeout
+from core.ssh.key import fingerprint, known_hosts_line, public_text, read_key
+from core.ssh.option import CIPHERS, HOST_KEYS, KEX, MACS, SIGNATURES, client_options
+
+OUTPUT_LIMIT = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class CommandResult:
+    """What a remote command gave. `status` is its exit status; 255 if it ended by a signal or without one."""
+
+    status: int
+    stdout: bytes
+    stderr: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class HostKey:
+    """A host key as a person compares it (`fingerprint`) and as it is pinned (`public`, one line)."""
+
+    public: str
+    fingerprint: str
+
+
+async def run_command(  # noqa: PLR0917 - the seven things that say where, who and what
+    host: str,
+    port: int,
+    username: str,
+    key_path: Path | None,
+    known_host_key: str,
+    command: str,
+    timeout_s: float,
+    *,
+    password: str | None = None,
+    stdin: bytes = b"",
+) -> CommandResult:
+    """Run one command on a host whose key is pinned; connects, runs, closes, all within timeout_s.
+
+    known_host_key is a public key line. Output beyond 16 MiB is an error. Raises SshRefused, SshTimeout,
+    SshHostKeyChanged, SshAuthFailed or SshBroken; a command that merely fails is a CommandResult.
+    """
+    keys = [read_key(key_path)] if key_path else []
+    options = client_options(
+        username,
+        known_hosts_line(host, known_host_key),
+        host_key_alias=host,
+        keys=keys,
+        password=password,
+        connect_timeout_s=timeout_s,
+        login_timeout_s=timeout_s,
+    )
+    where = f"{host}:{port}"
+    with translated(where, username):
+        async with asyncio.timeout(timeout_s):
+            async with asyncssh.connect(host, port, config=None, options=options) as connection:
+                return await _run(connection, command, stdin)
+
+
+async def _run(connection: asyncssh.SSHClientConnection, command: str, stdin: bytes) -> CommandResult:
+    process: asyncssh.SSHClientProcess[bytes] = await connection.create_process(command, encoding=None)
+    async with process:
+        process.stdin.write(stdin)
+        process.stdin.write_eof()
+        async with asyncio.TaskGroup() as readers:
+            stdout = readers.create_task(_read(process.stdout))
+            stderr = readers.create_task(_read(process.stderr))
+        await process.wait_closed()
+    status = process.exit_status
+    return CommandResult(255 if status is None or status < 0 else status, stdout.result(), stderr.result())
+
+
+async def _read(stream: asyncssh.SSHReader[bytes]) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    while part := await stream.read(65536):
+        size += len(part)
+        if size > OUTPUT_LIMIT:
+            raise SshBroken(f"the command gave more than {OUTPUT_LIMIT // 1024 // 1024} MiB of output")
+        parts.append(part)
+    return b"".join(parts)
+
+
+async def host_key_fingerprint(host: str, port: int, timeout_s: float = 15) -> HostKey:
+    """Fetch the host key that a server shows, for a person to compare before it is pinned."""
+    options = asyncssh.SSHClientConnectionOptions(
+        config=None,
+        kex_algs=list(KEX),
+        encryption_algs=list(CIPHERS),
+        mac_algs=list(MACS),
+        signature_algs=list(SIGNATURES),
+        server_host_key_algs=list(HOST_KEYS),
+        client_keys=None,
+        agent_path=None,
+        client_version="Gatepost_1.0",
+        connect_timeout=timeout_s,
+        login_timeout=timeout_s,
+    )
+    where = f"{host}:{port}"
+    with translated(where, ""):
+        async with asyncio.timeout(timeout_s):
+            key = await asyncssh.get_server_host_key(host, port, config=None, options=options)
+    if key is None:
+        raise SshBroken(f"{where}: the server showed no host key")
+    return HostKey(public_text(key), fingerprint(key))
+
+
+@asynccontextmanager
+async def connection_over(
+    sock: socket.socket | None, tunnel: Any, options: asyncssh.SSHClientConnectionOptions, where: str
+) -> AsyncIterator[asyncssh.SSHClientConnection]:
+    """Log in over a connected socket, or over a tunnel object that has `create_connection`; close on leaving."""
+    with translated(where, options.username):
+        connection = await dial(sock, tunnel, options)
+    try:
+        yield connection
+    finally:
+        connection.abort()
+
+
+async def dial(
+    sock: socket.socket | None, tunnel: Any, options: asyncssh.SSHClientConnectionOptions
+) -> asyncssh.SSHClientConnection:
+    """Log in over a socket or a tunnel object; the caller closes, and sees asyncssh's own exceptions."""
+    if sock is not None:
+        return await asyncssh.connect(sock=sock, config=None, options=options)
+    return await asyncssh.connect("", 22, tunnel=tunnel, config=None, options=options)
+
+
+@contextmanager
+def translated(where: str, username: str) -> Iterator[None]:
+    """Turn what asyncssh and the sockets raise into the exceptions of `core/ssh/error.py`."""
+    try:
+        yield
+    except* SshError as group:
+        raise _first(group) from None
+    except* TimeoutError:
+        raise SshTimeout(f"{where}: no answer in time") from None
+    except* (OSError, asyncssh.Error) as group:
+        raise translate(_first(group), where, username) from _first(group)
+
+
+def _first(group: BaseExceptionGroup[Any]) -> Any:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def translate(error: Exception, where: str, username: str) -> SshError:
+    """Name what one exception of asyncssh or of a socket means for the operator."""
+    if isinstance(error, SshError):
+        return error
+    if isinstance(error, TimeoutError):
+        return SshTimeout(f"{where}: no answer in time")
+    if isinstance(error, asyncssh.HostKeyNotVerifiable):
+        return SshHostKeyChanged(f"{where}: the host key is not the pinned one: {error.reason}; compare and pair again")
+    if isinstance(error, asyncssh.PermissionDenied):
+        return SshAuthFailed(f"{where}: login as {username!r} was refused")
+    if isinstance(error, asyncssh.ConnectionLost | asyncssh.Error):
+        return SshBroken(f"{where}: the SSH connection failed: {getattr(error, 'reason', '') or error}")
+    if isinstance(error, OSError):
+        return SshRefused(f"{where}: {error.strerror or error}")
+    return SshBroken(f"{where}: {error}")

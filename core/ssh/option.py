@@ -1,0 +1,142 @@
+"""Connection options with every default of asyncssh that is unsafe or depends on the user's home set here.
+
+Off: agents, user configuration, `~/.ssh/known_hosts`, `~/.ssh/id_*`, GSS, host-based and X.509 login, agent and
+X11 forwarding, compression, SHA-1, NIST curves, finite-field Diffie-Hellman. AES-GCM only, so Terrapin has no
+target even with a peer that lacks strict key exchange. Text is bytes (`encoding=None`): one invalid UTF-8
+byte would otherwise close the whole connection.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import asyncssh
+from asyncssh import (
+    SSHCertificate,
+    SSHClientConnectionOptions,
+    SSHKey,
+    SSHServer,
+    SSHServerConnectionOptions,
+    import_known_hosts,
+)
+
+KEX = ("mlkem768x25519-sha256", "curve25519-sha256", "curve25519-sha256@libssh.org")
+CIPHERS = ("aes256-gcm@openssh.com", "aes128-gcm@openssh.com")
+MACS = ("hmac-sha2-256-etm@openssh.com", "hmac-sha2-512-etm@openssh.com")
+SIGNATURES = ("ssh-ed25519", "sk-ssh-ed25519@openssh.com", "rsa-sha2-512", "rsa-sha2-256")
+HOST_KEYS = ("ssh-ed25519",)
+HOST_CERTIFICATES = ("ssh-ed25519-cert-v01@openssh.com",)
+
+WINDOW = 1024 * 1024
+"""Receive window of a channel: the bound of what one channel can make us hold."""
+
+_ALGORITHMS: dict[str, Any] = {
+    "kex_algs": list(KEX),
+    "encryption_algs": list(CIPHERS),
+    "mac_algs": list(MACS),
+    "compression_algs": None,
+    "signature_algs": list(SIGNATURES),
+}
+
+
+def server_options(
+    server_factory: Callable[[], SSHServer],
+    host_keys: Sequence[SSHKey | tuple[SSHKey, SSHCertificate]],
+    *,
+    version: str = "Gatepost_1.0",
+    login_timeout_s: float = 20,
+    keepalive_s: float = 15,
+    password: bool = False,
+    sftp_factory: Callable[..., Any] | None = None,
+) -> SSHServerConnectionOptions:
+    """Build the options of a hardened server. Authentication is by public key, and by password only on request.
+
+    What is allowed is decided by the `SSHServer` that server_factory makes; everything is refused unless it
+    says otherwise. `version` is what follows `SSH-2.0-`.
+    """
+    return SSHServerConnectionOptions(
+        config=None,
+        server_factory=server_factory,
+        server_version=version,
+        server_host_keys=list(host_keys),
+        authorized_client_keys=None,
+        public_key_auth=True,
+        password_auth=password,
+        kbdint_auth=False,
+        host_based_auth=False,
+        gss_host=None,
+        gss_kex=False,
+        gss_auth=False,
+        x509_trusted_certs=None,
+        allow_pty=True,
+        line_editor=False,
+        rdns_lookup=False,
+        x11_forwarding=False,
+        agent_forwarding=False,
+        process_factory=None,
+        session_factory=None,
+        encoding=None,
+        sftp_factory=sftp_factory,
+        allow_scp=False,
+        window=WINDOW,
+        login_timeout=login_timeout_s,
+        keepalive_interval=keepalive_s,
+        keepalive_count_max=3,
+        tcp_keepalive=True,
+        utf8_decode_errors="replace",
+        **_ALGORITHMS,
+    )
+
+
+def client_options(
+    username: str,
+    known_hosts: str,
+    *,
+    host_key_alias: str,
+    keys: Sequence[SSHKey | tuple[SSHKey, SSHCertificate]] = (),
+    password: str | None = None,
+    client_factory: Callable[[], asyncssh.SSHClient] | None = None,
+    version: str = "Gatepost_1.0",
+    connect_timeout_s: float = 15,
+    login_timeout_s: float = 20,
+    keepalive_s: float = 15,
+    host_certificates_only: bool = False,
+) -> SSHClientConnectionOptions:
+    """Build the options of a client that trusts exactly the known_hosts text and uses exactly these keys.
+
+    host_key_alias is the name that known_hosts is searched for; we often connect by socket or address.
+    """
+    return SSHClientConnectionOptions(
+        config=None,
+        username=username,
+        client_factory=client_factory,
+        known_hosts=import_known_hosts(known_hosts),
+        host_key_alias=host_key_alias,
+        server_host_key_algs=list(HOST_CERTIFICATES if host_certificates_only else HOST_CERTIFICATES + HOST_KEYS),
+        client_keys=list(keys) or None,
+        password=password,
+        preferred_auth="password" if password is not None and not keys else "publickey,password",
+        public_key_auth=bool(keys),
+        password_auth=password is not None,
+        kbdint_auth=False,
+        host_based_auth=False,
+        gss_host=None,
+        gss_kex=False,
+        gss_auth=False,
+        x509_trusted_certs=None,
+        disable_trivial_auth=True,
+        agent_path=None,
+        agent_forwarding=False,
+        x11_forwarding=False,
+        pkcs11_provider=None,
+        send_env=None,
+        encoding=None,
+        client_version=version,
+        connect_timeout=connect_timeout_s,
+        login_timeout=login_timeout_s,
+        keepalive_interval=keepalive_s,
+        keepalive_count_max=3,
+        tcp_keepalive=True,
+        utf8_decode_errors="replace",
+        window=WINDOW,
+        **_ALGORITHMS,
+    )
