@@ -1,0 +1,352 @@
+"""The configuration of mail: listeners, access tables, filters, routes, delivery, bounces, journal and queue.
+
+`daemons/config.py` derives its documents from `MailSections`; the roots read the frozen sections and hand them
+to the objects. Everything that can be checked without looking outside is checked here, all faults at once.
+A value that a listener or sender group does not set is inherited: group, then listener, then kind of listener.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from core.config import Port, Section
+from mail.hat import check_host_name, parse_entry
+from mail.netblock import parse_address
+from mail.rat import parse_recipient
+
+_KILO = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+_NAME = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$"
+
+
+def _size(value: Any) -> Any:
+    if isinstance(value, str):
+        match = re.fullmatch(r"(\d{1,12})([KMG]?)", value.strip().upper(), re.ASCII)
+        if match is None:
+            raise ValueError("a size is a number of octets, or a number followed by K, M or G")
+        return int(match[1]) * _KILO[match[2]]
+    return value
+
+
+def _checked(check: Callable[[str], object]) -> Callable[[str], str]:
+    def validate(value: str) -> str:
+        check(value)
+        return value
+
+    return validate
+
+
+def _ip(value: str) -> str:
+    try:
+        parse_address(value)
+    except ValueError:
+        raise ValueError("an IP address is needed") from None
+    return value
+
+
+def _route_domain(value: str) -> str:
+    return "ALL" if value.upper() == "ALL" else check_host_name(value)
+
+
+def check_route_host(value: str) -> str:
+    """Check `host`, `host:port`, `[address]:port`, `/dev/null` or `USEDNS`, each with `/pri=N` (behaviour 2.21)."""
+    if value in ("/dev/null", "USEDNS"):
+        return value
+    match = re.fullmatch(r"(\[[^\]]+\]|[^\[\]:/]+|[0-9A-Fa-f:]{2,39})(?::(\d{1,5}))?(?:/pri=(\d{1,5}))?", value)
+    if match is None:
+        raise ValueError('write "host", "host:port", "[address]:port", "/dev/null" or "USEDNS", with "/pri=N" after it')
+    host = match[1]
+    if host.startswith("[") or ":" in host:
+        _ip(host.strip("[]").removeprefix("IPv6:"))
+    else:
+        check_host_name(host)
+    if match[2] is not None and not 1 <= int(match[2]) <= 65535:
+        raise ValueError("the port is not between 1 and 65535")
+    if match[3] is not None and int(match[3]) > 65535:
+        raise ValueError("the priority is not between 0 and 65535")
+    return value
+
+
+def _not_empty(value: tuple[str, ...]) -> tuple[str, ...]:
+    if not value:
+        raise ValueError("at least one host is needed")
+    return value
+
+
+Size = Annotated[int, BeforeValidator(_size), Field(ge=0)]
+Count = Annotated[int, Field(ge=0)]
+Ip = Annotated[str, AfterValidator(_ip)]
+Name = Annotated[str, Field(pattern=_NAME)]
+RouteHost = Annotated[str, AfterValidator(check_route_host)]
+SenderEntry = Annotated[str, AfterValidator(_checked(parse_entry))]
+TlsMode = Literal["off", "preferred", "required"]
+
+
+class PolicySection(Section):
+    """Mail flow policy parameters; a key that is left out is inherited."""
+
+    max_message_size: Size | None = Field(default=None, description="largest message, octets or 20M; 0 = no limit")
+    max_connections_per_address: Count | None = Field(
+        default=None, description="open connections from one address; 0 = no limit"
+    )
+    max_messages_per_session: Count | None = Field(default=None, description="messages a connection; 0 = no limit")
+    max_recipients_per_message: Count | None = Field(default=None, description="recipients a message; 0 = no limit")
+    max_recipients_per_hour: Count | None = Field(
+        default=None, description="recipients an hour from one address; 0 = no limit"
+    )
+    max_invalid_recipients_per_hour: Count | None = Field(
+        default=None, description="refused recipients an hour from one address (harvesting); 0 = no limit"
+    )
+    tls: TlsMode | None = Field(default=None, description="TLS with this peer: off, preferred or required")
+    reject_code: Annotated[int, Field(ge=400, le=599)] | None = Field(
+        default=None, description="reply code that a REJECT greets with"
+    )
+    reject_text: str | None = Field(default=None, max_length=400, description="reply text of a REJECT")
+
+
+_ROOMY = PolicySection(
+    max_message_size=100 << 20,
+    max_connections_per_address=600,
+    max_messages_per_session=10_000,
+    max_recipients_per_message=100_000,
+    max_recipients_per_hour=0,
+    max_invalid_recipients_per_hour=0,
+)
+_PUBLIC = PolicySection(
+    max_message_size=20 << 20,
+    max_connections_per_address=10,
+    max_messages_per_session=10,
+    max_recipients_per_message=100,
+    max_recipients_per_hour=0,
+    max_invalid_recipients_per_hour=25,
+)
+KIND_POLICY = {"public": _PUBLIC, "private": _ROOMY, "sinkhole": _ROOMY, "sinkhole-queuing": _ROOMY}
+KIND_RULE = {"public": "ACCEPT", "private": "REJECT", "sinkhole": "ACCEPT", "sinkhole-queuing": "ACCEPT"}
+
+
+class SenderGroupSection(Section):
+    """A row group of the host access table."""
+
+    name: Name = Field(description="name of the group, shown in the log")
+    entries: tuple[SenderEntry, ...] = Field(
+        default=(), description="addresses, partial addresses, ranges, CIDR blocks, host names, .partial names, ALL"
+    )
+    rule: Literal["ACCEPT", "RELAY", "REJECT", "TCPREFUSE", "CONTINUE"] = Field(
+        default="CONTINUE", description="ACCEPT, RELAY, REJECT, TCPREFUSE or CONTINUE (look further down)"
+    )
+    policy: PolicySection = Field(default=PolicySection(), description="parameters that differ from the listener's")
+
+
+class RatSection(Section):
+    """A row of the recipient access table; a bare string is a row that accepts."""
+
+    recipient: Annotated[str, AfterValidator(_checked(parse_recipient))] = Field(
+        description="user@domain, user@, domain, .partial, user@[ip], [ip] or ALL"
+    )
+    rule: Literal["ACCEPT", "REJECT"] = Field(default="ACCEPT", description="ACCEPT or REJECT")
+    code: int = Field(default=550, ge=400, le=599, description="reply code of a refusal")
+    text: str = Field(default="Address rejected.", max_length=400, description="reply text of a refusal")
+    bypass_limits: bool = Field(default=False, description="not counted to recipients an hour")
+
+
+def _rat_row(value: Any) -> Any:
+    return {"recipient": value} if isinstance(value, str) else value
+
+
+class ListenerSection(Section):
+    """An SMTP listener."""
+
+    name: Name = Field(description="name of the listener, shown in the log and known to filters")
+    kind: Literal["public", "private", "sinkhole", "sinkhole-queuing"] = Field(
+        default="public",
+        description="public (recipient table), private (relays), sinkhole (drops) or sinkhole-queuing (stores, drops)",
+    )
+    address: Ip = Field(default="127.0.0.1", description="IP address to listen on")
+    port: Port = Field(default=25, description="TCP port")
+    max_connections: int = Field(default=600, ge=1, le=100_000, description="open connections of this listener")
+    policy: PolicySection = Field(
+        default=PolicySection(tls="preferred"), description="default policy parameters; the rest come with the kind"
+    )
+    default_rule: Literal["", "ACCEPT", "RELAY", "REJECT", "TCPREFUSE"] = Field(
+        default="", description="for peers in no group; empty = ACCEPT, on a private listener REJECT"
+    )
+    sender_group: tuple[SenderGroupSection, ...] = Field(
+        default=(), description="host access table, first match decides"
+    )
+    rat: tuple[Annotated[RatSection, BeforeValidator(_rat_row)], ...] = Field(
+        default=(), description="recipient access table of a public listener; others are refused"
+    )
+    reject_local_characters: str = Field(
+        default="%!@", description="characters in a user name that mark a forbidden detour, unless the peer may relay"
+    )
+    eight_bit_headers: Literal["pass", "reject"] = Field(
+        default="pass", description="header fields with 8-bit octets: pass unchanged, or reject the message"
+    )
+    max_received: int = Field(default=100, ge=10, le=1000, description="more Received fields than this are a loop")
+    command_timeout_s: float = Field(default=300.0, gt=0, le=3600, description="longest wait for a command")
+    data_timeout_s: float = Field(default=180.0, gt=0, le=3600, description="longest silence within content")
+    success_timeout_s: float = Field(
+        default=300.0, ge=0, le=86400, description="a connection must bring a message within this; 0 = no limit"
+    )
+    max_connection_s: float = Field(default=900.0, ge=0, le=86400, description="longest connection; 0 = no limit")
+
+    def inherited(self, group: PolicySection | None = None) -> PolicySection:
+        """Fill in what a group leaves out from the listener, then from the kind of listener."""
+        values = KIND_POLICY[self.kind].model_dump(exclude_none=True)
+        values |= self.policy.model_dump(exclude_none=True)
+        values |= group.model_dump(exclude_none=True) if group is not None else {}
+        return PolicySection(**values)
+
+
+class FiltersSection(Section):
+    """Message filters, in the language of docs/filters.md."""
+
+    file: str = Field(default="", description="file with filters; relative to this document's folder")
+    text: str = Field(default="", description="filters written here; run after those of the file")
+    unscannable_matches: bool = Field(
+        default=False, description="body and attachment rules match a message whose parts cannot be read"
+    )
+    thread_above: Size = Field(default=256 << 10, description="larger messages are filtered in a thread")
+    max_scan_size: Size = Field(default=32 << 20, description="body rules read this much of a message")
+
+
+class RouteSection(Section):
+    """A row of the SMTP route table; the most specific domain wins."""
+
+    domain: Annotated[str, AfterValidator(_route_domain)] = Field(description="domain, .partial or ALL")
+    hosts: Annotated[tuple[RouteHost, ...], AfterValidator(_not_empty)] = Field(
+        description='"host", "host:port", "[address]:port", "/dev/null", "USEDNS"; "/pri=N" after it'
+    )
+
+
+class DestinationSection(Section):
+    """Limits of a destination domain; each domain in no row has a copy of the row DEFAULT."""
+
+    domain: str = Field(default="DEFAULT", description="domain, or DEFAULT")
+    max_connections: int = Field(default=500, ge=1, le=10_000, description="open connections to it")
+    max_messages_per_connection: int = Field(default=50, ge=1, le=100_000, description="messages a connection")
+    recipient_limit: Count = Field(default=0, description="recipients within recipient_minutes; 0 = no limit")
+    recipient_minutes: int = Field(default=60, ge=1, le=60, description="window of recipient_limit")
+    tls: Literal["off", "preferred", "required", "preferred-verify", "required-verify"] = Field(
+        default="preferred", description="TLS towards it"
+    )
+    ip_preference: Literal["prefer-v6", "require-v6", "prefer-v4", "require-v4"] = Field(
+        default="prefer-v4", description="which addresses are tried"
+    )
+    bounce_profile: str = Field(default="Default", description="name of a bounce profile")
+
+
+class DeliverySection(Section):
+    """Delivery as a whole."""
+
+    max_connections: int = Field(default=10_000, ge=1, le=100_000, description="open outbound connections")
+    connect_timeout_s: float = Field(default=30.0, gt=0, le=600, description="wait for a connection")
+    greeting_timeout_s: float = Field(default=300.0, gt=0, le=3600, description="wait for the banner")
+    command_timeout_s: float = Field(default=300.0, gt=0, le=3600, description="wait for a reply to a command")
+    final_timeout_s: float = Field(default=600.0, gt=0, le=3600, description="wait for the reply to a whole message")
+    idle_close_s: float = Field(default=5.0, ge=0, le=300, description="an idle connection is kept this long")
+    source_address: str = Field(default="", description="local address to send from; empty = by the route")
+
+
+class BounceProfileSection(Section):
+    """When delivery is given up and what the sender is told."""
+
+    name: Name = Field(default="Default", description="name of the profile")
+    max_retries: int = Field(default=100, ge=0, le=10_000, description="attempts after the first")
+    max_in_queue_s: int = Field(default=259_200, ge=0, le=3_000_000, description="given up after this (72 hours)")
+    initial_retry_s: int = Field(default=60, ge=1, le=86_400, description="first wait; doubles afterwards")
+    max_retry_s: int = Field(default=3_600, ge=1, le=86_400, description="longest wait between attempts")
+    hard_bounce: bool = Field(default=True, description="report a failure to the sender")
+    delay_warning: bool = Field(default=False, description="report a delay to the sender")
+    delay_interval_s: int = Field(default=14_400, ge=60, le=604_800, description="first delay report after this")
+    delay_max_count: int = Field(default=1, ge=1, le=100, description="delay reports a message")
+    report_to: str = Field(default="", description="reports go to this address; empty = to the sender")
+    max_bounce_copy: Size = Field(default=10 << 10, description="messages up to this are returned whole")
+
+
+class SpoolSection(Section):
+    """The journals: what has been accepted and not yet been imported by the queue."""
+
+    segment_size: Size = Field(default=64 << 20, ge=1 << 20, description="size of a journal segment")
+    reserve_percent: float = Field(
+        default=5.0, ge=0, le=90, description="mail is refused when less of the disk is free; removals still work"
+    )
+    max_backlog: Size = Field(default=2 << 30, description="mail is refused when more is waiting for import")
+    inline_size: Size = Field(default=256 << 10, description="content above this goes to a file of its own")
+    content_memory: Size = Field(default=64 << 20, description="memory of a process for content being received")
+
+
+class QueueSection(Section):
+    """The delivery queue."""
+
+    batch: int = Field(default=500, ge=1, le=10_000, description="messages imported in one transaction")
+    ready_per_destination: int = Field(default=1_000, ge=1, le=100_000, description="messages of one domain in memory")
+    done_sync_s: float = Field(default=0.05, gt=0, le=10, description="longest wait until completions are synced")
+
+
+_S = TypeVar("_S", bound=Section)
+
+
+def repeated(values: Iterable[str]) -> list[str]:
+    """Give the values that occur more than once, whatever their case, each once."""
+    seen: set[str] = set()
+    twice: dict[str, None] = {}
+    for value in values:
+        if value.lower() in seen:
+            twice[value] = None
+        seen.add(value.lower())
+    return list(twice)
+
+
+def _unique(*keys: str) -> Callable[[tuple[_S, ...]], tuple[_S, ...]]:
+    def check(rows: tuple[_S, ...]) -> tuple[_S, ...]:
+        twice = repeated(":".join(str(getattr(row, key)) for key in keys) for row in rows)
+        if twice:
+            raise ValueError(f"the same {' and '.join(keys)} twice: {', '.join(twice)}")
+        return rows
+
+    return check
+
+
+def _listeners(rows: tuple[ListenerSection, ...]) -> tuple[ListenerSection, ...]:
+    faults = [f"the name {name} twice" for name in repeated(row.name for row in rows)]
+    faults += [f"{where} is used twice" for where in repeated(f"{row.address}:{row.port}" for row in rows)]
+    for row in rows:
+        names = repeated(group.name for group in row.sender_group)
+        faults += [f"{row.name}: the sender group {name} twice" for name in names]
+        if row.rat and row.kind != "public":
+            faults.append(f"{row.name}: only a public listener has a recipient table (rat)")
+    if faults:
+        raise ValueError("; ".join(faults))
+    return rows
+
+
+class MailSections(Section):
+    """What a document of a machine that handles mail has in common."""
+
+    listener: Annotated[tuple[ListenerSection, ...], AfterValidator(_listeners)] = Field(
+        default=(), description="SMTP listeners"
+    )
+    filters: FiltersSection = Field(default=FiltersSection(), description="message filters")
+    route: Annotated[tuple[RouteSection, ...], AfterValidator(_unique("domain"))] = Field(
+        default=(), description="SMTP routes"
+    )
+    delivery: DeliverySection = Field(default=DeliverySection(), description="delivery as a whole")
+    destination: Annotated[tuple[DestinationSection, ...], AfterValidator(_unique("domain"))] = Field(
+        default=(), description="limits of destinations"
+    )
+    bounce_profile: Annotated[tuple[BounceProfileSection, ...], AfterValidator(_unique("name"))] = Field(
+        default=(), description="bounce profiles; Default is always there"
+    )
+    spool: SpoolSection = Field(default=SpoolSection(), description="journals")
+    queue: QueueSection = Field(default=QueueSection(), description="delivery queue")
+
+    @model_validator(mode="after")
+    def _profiles_exist(self) -> "MailSections":
+        known = {"default"} | {row.name.lower() for row in self.bounce_profile}
+        missing = [f"{row.domain}: {row.bounce_profile}" for row in self.destination]
+        missing = [text for text in missing if text.rpartition(": ")[2].lower() not in known]
+        if missing:
+            raise ValueError(f"destination names a bounce profile that does not exist: {', '.join(missing)}")
+        return self

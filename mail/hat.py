@@ -1,0 +1,127 @@
+"""The host access table: which sender group a connecting host falls into, and what that group may do.
+
+`receive` asks it once per connection; `config` uses `parse_entry` to check what the operator wrote.
+Groups are walked top to bottom, the first match acts at once; a group with CONTINUE names the host but leaves
+the decision to the groups below it (behaviour 2.14). Names match only if the caller hands in a name that was
+verified by a double lookup; this module asks no DNS. Reputation entries are refused: there is no source for them.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from mail.netblock import Address, Netblock, looks_like_netblock, parse_address, parse_netblock
+
+
+class Rule(StrEnum):
+    """What a sender group may do."""
+
+    ACCEPT = "ACCEPT"
+    RELAY = "RELAY"
+    REJECT = "REJECT"
+    TCPREFUSE = "TCPREFUSE"
+    CONTINUE = "CONTINUE"
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Mail flow policy parameters, all inherited values filled in. 0 = unlimited."""
+
+    name: str = "$ACCEPTED"
+    max_message_size: int = 0
+    max_connections_per_address: int = 0
+    max_messages_per_session: int = 0
+    max_recipients_per_message: int = 0
+    max_recipients_per_hour: int = 0
+    max_invalid_recipients_per_hour: int = 0
+    tls: str = "off"
+    reject_code: int = 554
+    reject_text: str = "Your access to this mail system has been refused."
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One sender entry: an address range or a host name, or everything."""
+
+    text: str
+    block: Netblock | None = None
+    name: str = ""
+    """Exact lower case host name, or `.suffix`; '' with no block = ALL."""
+
+    def matches(self, address: Address | None, host: str) -> bool:
+        """Tell whether the peer falls under this entry. `host` is a verified lower case name or ''."""
+        if self.block is not None:
+            return address is not None and self.block.contains(address)
+        if not self.name:
+            return True
+        return host.endswith(self.name) if self.name[0] == "." else host == self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """One sender group."""
+
+    name: str
+    rule: Rule
+    entries: tuple[Entry, ...]
+    policy: Policy
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """The table's answer for one peer."""
+
+    rule: Rule
+    group: str
+    """'None' for the implicit ALL at the end."""
+    entry: str
+    policy: Policy
+
+
+class HostAccessTable:
+    """All sender groups of one listener, in order, with the rule for everybody else."""
+
+    def __init__(self, groups: Sequence[Group], default_rule: Rule, default_policy: Policy) -> None:
+        self._groups = tuple(groups)
+        self._otherwise = Match(default_rule, "None", "ALL", default_policy)
+
+    def lookup(self, ip: str, host: str = "") -> Match:
+        """Decide for a peer. `host` is its verified name, '' if there is none."""
+        try:
+            address: Address | None = parse_address(ip)
+        except ValueError:
+            address = None
+        host = host.lower()
+        for group in self._groups:
+            if group.rule is Rule.CONTINUE:
+                continue
+            for entry in group.entries:
+                if entry.matches(address, host):
+                    return Match(group.rule, group.name, entry.text, group.policy)
+        return self._otherwise
+
+
+def parse_entry(text: str) -> Entry:
+    """Read one sender entry. Raises `ValueError` with the reason."""
+    if text.upper() == "ALL":
+        return Entry(text)
+    if looks_like_netblock(text):
+        return Entry(text, block=parse_netblock(text))
+    if "[" in text or text.upper().startswith("SBO:"):
+        raise ValueError(f"'{text}': reputation, network owner and DNS list entries are not available")
+    return Entry(text, name=check_host_name(text))
+
+
+def parse_entries(texts: Iterable[str]) -> tuple[Entry, ...]:
+    """Read a group's entries; duplicates inside one group are dropped."""
+    return tuple(parse_entry(text) for text in dict.fromkeys(texts))
+
+
+def check_host_name(text: str) -> str:
+    """Give a host name or `.suffix` in lower case. Raises `ValueError`."""
+    labels = text.removeprefix(".").removesuffix(".").split(".")
+    for label in labels:
+        plain = label.replace("-", "").replace("_", "")
+        if not plain.isascii() or not plain.isalnum() or len(label) > 63 or label[0] == "-" or label[-1] == "-":
+            raise ValueError(f"'{text}' is not a host name")
+    return text.lower().removesuffix(".")

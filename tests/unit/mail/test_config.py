@@ -1,0 +1,121 @@
+from pathlib import Path
+
+import pytest
+
+from core.config import load_document
+from core.errors import ConfigError
+from mail.config import ListenerSection, MailSections, PolicySection, check_route_host
+
+
+def problems(tmp_path: Path, text: str) -> list[tuple[str, str]]:
+    file = tmp_path / "gatepost.toml"
+    file.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_document(file, MailSections)
+    return [(problem.key, problem.reason) for problem in caught.value.problems]
+
+
+def test_a_listener_reads_with_rows_written_either_way(tmp_path: Path) -> None:
+    file = tmp_path / "gatepost.toml"
+    file.write_text(
+        """
+        [[listener]]
+        name = "InboundMail"
+        port = 2525
+        rat = ["example.test", {recipient = "no@example.org", rule = "REJECT", text = "gone"}]
+        policy = {max_message_size = "12M"}
+        [[listener.sender_group]]
+        name = "RELAYLIST"
+        entries = ["10.0.0.0/8", ".partner.example", "ALL"]
+        rule = "RELAY"
+        policy = {max_messages_per_session = 7}
+        """
+    )
+    listener = load_document(file, MailSections).listener[0]
+    assert [row.recipient for row in listener.rat] == ["example.test", "no@example.org"]
+    merged = listener.inherited(listener.sender_group[0].policy)
+    assert merged.max_message_size == 12 << 20
+    assert merged.max_messages_per_session == 7
+    assert merged.max_recipients_per_message == 100, "inherited from the kind of listener"
+
+
+def test_all_faults_are_reported_at_once(tmp_path: Path) -> None:
+    found = problems(
+        tmp_path,
+        """
+        [[listener]]
+        name = "a b"
+        address = "nowhere"
+        port = 70000
+        [[listener.sender_group]]
+        name = "G"
+        entries = ["10.0.0.0/33", "1.2.3.9-4", "SBRS[-10:-3]", "ok.example"]
+        [[route]]
+        domain = "ALL"
+        hosts = ["host:99999", "a b"]
+        [queue]
+        colour = "blue"
+        """,
+    )
+    keys = [key for key, _ in found]
+    assert keys == [
+        "listener[1].name",
+        "listener[1].address",
+        "listener[1].port",
+        "listener[1].sender_group[1].entries[1]",
+        "listener[1].sender_group[1].entries[2]",
+        "listener[1].sender_group[1].entries[3]",
+        "route[1].hosts[1]",
+        "route[1].hosts[2]",
+        "queue.colour",
+    ]
+    assert "above 32" in found[3][1]
+    assert "backwards" in found[4][1]
+
+
+def test_names_and_addresses_used_twice_are_all_named(tmp_path: Path) -> None:
+    found = problems(
+        tmp_path,
+        """
+        [[listener]]
+        name = "In"
+        [[listener]]
+        name = "in"
+        kind = "private"
+        rat = ["example.test"]
+        [[route]]
+        domain = "example.test"
+        hosts = ["a"]
+        [[route]]
+        domain = "Example.Test"
+        hosts = ["b"]
+        """,
+    )
+    reasons = {key: reason for key, reason in found}
+    assert "the name in twice; 127.0.0.1:25 is used twice; in: only a public listener" in reasons["listener"]
+    assert "example.test" in reasons["route"]
+
+
+def test_a_destination_may_only_name_a_known_bounce_profile(tmp_path: Path) -> None:
+    found = problems(tmp_path, '[[destination]]\ndomain = "x.example"\nbounce_profile = "short"\n')
+    assert "x.example: short" in found[0][1]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["h.example", "h.example:2525", "[::1]:25", "10.0.0.1", "10.0.0.1:25/pri=3", "/dev/null", "USEDNS", "::1"],
+)
+def test_route_hosts_that_are_right(text: str) -> None:
+    assert check_route_host(text) == text
+
+
+@pytest.mark.parametrize("text", ["", "h:0", "h/pri=70000", "[nowhere]", "a_b c", "h:25:26:x", "-x-"])
+def test_route_hosts_that_are_wrong(text: str) -> None:
+    with pytest.raises(ValueError, match="is|write|needed"):
+        check_route_host(text)
+
+
+def test_sinkholes_have_the_model_defaults() -> None:
+    policy = ListenerSection(name="s", kind="sinkhole").inherited(PolicySection())
+    assert (policy.max_message_size, policy.max_connections_per_address) == (100 << 20, 600)
+    assert (policy.max_messages_per_session, policy.max_recipients_per_message) == (10_000, 100_000)
