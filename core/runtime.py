@@ -108,10 +108,11 @@ class _Supervisor:
                     group.create_task(run_service(service, self._signals, self._work), name=service.name)
                     for service in services
                 ]
-                group.create_task(self._announce(), name="announce")
-                watchdog = group.create_task(self._watch(), name="watchdog")
+                own = [group.create_task(self._announce()), group.create_task(self._watch())]
                 await self._stopping.wait()
-                await self._wind_down(tasks, watchdog)
+                await self._wind_down(tasks)
+                for task in own:
+                    task.cancel()
         except* GatepostError as errors:
             status = self._complain(errors)
         except* Exception as errors:  # the daemon's outermost boundary: whatever failed ends it
@@ -171,7 +172,7 @@ class _Supervisor:
             if usec:
                 notify("WATCHDOG=1")
 
-    async def _wind_down(self, tasks: list[asyncio.Task[None]], watchdog: asyncio.Task[None]) -> None:
+    async def _wind_down(self, tasks: list[asyncio.Task[None]]) -> None:
         self._state = "stopping"
         notify("STOPPING=1")
         with contextlib.suppress(TimeoutError):
@@ -182,7 +183,6 @@ class _Supervisor:
                 busy = ", ".join(self._work.names()) or "nothing it named"
                 say(WARNING, f"{self._daemon.name}: {task.get_name()} did not stop in time; busy with: {busy}")
                 task.cancel()
-        watchdog.cancel()
 
     async def _health(self, _: dict[str, Any]) -> dict[str, Any]:
         return {

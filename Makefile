@@ -1,0 +1,40 @@
+# Gatepost: every recipe is one step that can also be typed by hand.
+PYTHON ?= $(shell tests/setup-python --which)
+VENV   := .venv
+BIN    := $(VENV)/bin
+CODE   := core cpq daemons mail ops protocol tunnel
+CASES  ?= all
+PEERS  ?= postfix
+
+.DEFAULT_GOAL := help
+.PHONY: help setup tools lab test check bench clean
+
+help: ## Print the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+setup: $(VENV)/ready ## Make the virtual environment with `gatepost` in it
+
+$(VENV)/ready: pyproject.toml tests/setup-python
+	@tests/setup-python --make $(VENV) --python "$(PYTHON)"
+	@touch $@
+
+tools: ## Install the Debian packages that the tests start (as root)
+	@tests/setup-debian
+
+lab: setup ## Run the main job: the whole system, one message road end to end
+	@$(BIN)/gatepost lab demo
+
+test: setup tools ## Run every test
+	@$(BIN)/python -m pytest
+
+check: setup ## Lint, types, layers and the shape of the tree
+	@echo "ruff";           $(BIN)/ruff check . && $(BIN)/ruff format --check --quiet .
+	@echo "mypy";           $(BIN)/mypy
+	@echo "import layers";  $(BIN)/lint-imports --no-cache | tail -n 12
+	@echo "shape";          $(BIN)/python -m pytest -q tests/unit/test_shape.py
+
+bench: setup tools ## Measure against peers: make bench CASES=4k-kept PEERS=postfix
+	@$(BIN)/python -m bench --cases $(CASES) --peers $(PEERS)
+
+clean: ## Remove the virtual environment and caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -1,0 +1,94 @@
+"""The control socket answers what it knows, bounds what it reads and hides what went wrong inside."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.control import ControlServer, Poke, call
+from core.errors import GatepostError
+from core.lifecycle import Activities, Signals, run_service
+
+HEARD: list[str] = []
+
+
+async def _greet(args: dict[str, Any]) -> dict[str, Any]:
+    return {"hello": args["name"]}
+
+
+async def _refuse(_: dict[str, Any]) -> None:
+    raise GatepostError("no such quarantine", 66)
+
+
+async def _break(_: dict[str, Any]) -> None:
+    raise RuntimeError("/secret/path")
+
+
+async def _hear(args: dict[str, Any]) -> None:
+    HEARD.append(args["topic"])
+
+
+@pytest.fixture
+async def path(tmp_path: Path) -> AsyncIterator[Path]:
+    path = tmp_path / "sample.sock"
+    server = ControlServer(path, {"greet": _greet, "refuse": _refuse, "break": _break, "poke": _hear})
+    server.claim()
+    signals = Signals([server.name])
+    async with asyncio.TaskGroup() as group:
+        group.create_task(run_service(server, signals, Activities()))
+        await signals.ready[server.name].wait()
+        yield path
+        signals.stopping.set()
+
+
+async def test_a_request_is_answered(path: Path) -> None:
+    assert await call(path, "greet", name="ada") == {"hello": "ada"}
+
+
+async def test_an_error_keeps_its_status(path: Path) -> None:
+    with pytest.raises(GatepostError, match="no such quarantine") as caught:
+        await call(path, "refuse")
+    assert caught.value.status == 66
+
+
+async def test_an_internal_error_shows_an_incident_not_its_text(path: Path) -> None:
+    with pytest.raises(GatepostError, match="incident") as caught:
+        await call(path, "break")
+    assert "secret" not in caught.value.text
+    assert await call(path, "greet", name="still here") == {"hello": "still here"}
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (b"nonsense\n", "malformed"),
+        (b"[1]\n", "malformed"),
+        (b'{"v":9,"do":"greet"}\n', "version"),
+        (b'{"v":1,"do":"fly"}\n', "unknown"),
+    ],
+)
+async def test_a_bad_line_gets_a_clear_error(path: Path, line: bytes, words: str) -> None:
+    reader, writer = await asyncio.open_unix_connection(path)
+    writer.write(line)
+    assert words in (await reader.readline()).decode()
+    writer.close()
+
+
+async def test_nobody_there_is_status_69(tmp_path: Path) -> None:
+    with pytest.raises(GatepostError, match="not running") as caught:
+        await call(tmp_path / "absent.sock", "greet")
+    assert caught.value.status == 69
+
+
+async def test_a_poke_arrives_and_a_missing_peer_does_no_harm(path: Path) -> None:
+    HEARD.clear()
+    poke = Poke(path)
+    poke.poke("gateway-0")
+    async with asyncio.timeout(5):
+        while not HEARD:  # noqa: ASYNC110 - the handler runs in the server under test
+            await asyncio.sleep(0.005)
+    assert HEARD == ["gateway-0"]
+    poke.close()
+    Poke(path.with_name("absent.sock")).poke("gateway-0")

@@ -1,0 +1,53 @@
+"""The mail log: its line, its buffering, its roll-over, and that no peer can write a line of its own."""
+
+import re
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.maillog import MailLog, clean
+
+
+def test_a_line_has_the_shape_operators_know(tmp_path: Path) -> None:
+    log = MailLog(tmp_path / "mail.current")
+    log.info("MID 5 queued for delivery")
+    assert not (tmp_path / "mail.current").exists()
+    log.flush()
+    line = (tmp_path / "mail.current").read_text()
+    assert re.fullmatch(r"\w{3} \w{3} [ \d]\d \d\d:\d\d:\d\d \d{4} Info: MID 5 queued for delivery\n", line)
+
+
+def test_a_warning_is_written_at_once_and_debug_is_off(tmp_path: Path) -> None:
+    log = MailLog(tmp_path / "mail.current")
+    log.debug("unseen")
+    log.warning("seen")
+    assert "seen" in (tmp_path / "mail.current").read_text()
+    assert "unseen" not in (tmp_path / "mail.current").read_text()
+
+
+def test_two_writers_share_a_file_that_rolls_over_and_is_pruned(tmp_path: Path) -> None:
+    one, two = (MailLog(tmp_path / "mail.current", max_bytes=2000, keep=3) for _ in range(2))
+    for n in range(200):
+        (one, two)[n % 2].info(f"line {n:04d} " + "x" * 40)
+        one.flush()
+        two.flush()
+    saved = sorted(tmp_path.glob("mail.@*.s"))
+    assert len(saved) == 3
+    assert all(file.stat().st_size < 3000 for file in saved)
+    text = "".join(file.read_text() for file in [*saved, tmp_path / "mail.current"])
+    seen = [int(number) for number in re.findall(r"line (\d{4})", text)]
+    assert sorted(seen) == list(range(200 - len(seen), 200))
+
+
+@given(st.text())
+def test_cleaned_text_cannot_make_a_line_or_move_a_terminal(text: str) -> None:
+    cleaned = clean(text)
+    assert not re.search(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2028\u2029]", cleaned)
+    assert len(cleaned.encode("utf-8", "strict")) >= 0
+
+
+def test_a_log_that_cannot_be_written_does_not_stop_the_mail(tmp_path: Path) -> None:
+    (tmp_path / "log").write_text("a file where a folder should be")
+    log = MailLog(tmp_path / "log" / "mail.current")
+    log.warning("still alive")

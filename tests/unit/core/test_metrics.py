@@ -1,0 +1,31 @@
+"""Counters have three readings, and lifetime survives a restart."""
+
+from pathlib import Path
+
+from core.metrics import Counters
+
+
+def test_reset_uptime_and_lifetime(tmp_path: Path) -> None:
+    first = Counters(tmp_path / "counters.json")
+    first.add("inj_msgs", 3)
+    first.save()
+    second = Counters(tmp_path / "counters.json")
+    second.add("inj_msgs")
+    assert second.snapshot()["inj_msgs"] == {"reset": 4, "uptime": 1, "lifetime": 4}
+    second.reset()
+    second.add("inj_msgs", 2)
+    assert second.snapshot()["inj_msgs"] == {"reset": 2, "uptime": 3, "lifetime": 6}
+
+
+def test_a_damaged_state_file_counts_from_zero(tmp_path: Path) -> None:
+    (tmp_path / "counters.json").write_text("{")
+    counters = Counters(tmp_path / "counters.json")
+    counters.add("inj_msgs")
+    counters.save()
+    assert Counters(tmp_path / "counters.json").snapshot()["inj_msgs"]["lifetime"] == 1
+
+
+def test_rates_are_scaled_to_an_hour(tmp_path: Path) -> None:
+    counters = Counters(tmp_path / "counters.json")
+    counters.add("inj_recips", 100)
+    assert counters.rates()["inj_recips"] == {"1m": 6000, "5m": 1200, "15m": 400}

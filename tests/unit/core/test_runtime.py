@@ -1,0 +1,137 @@
+"""A daemon starts, says so, answers, stops in two stages and leaves the right exit status."""
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from core.control import call
+
+ROOT = Path(__file__).parents[3]
+PRELUDE = """
+import asyncio, sys
+from pathlib import Path
+from core.errors import GatepostError
+from core.runtime import Daemon, run_daemon
+RUN = Path(sys.argv[1])
+"""
+
+
+def start(tmp_path: Path, body: str, **environment: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", PRELUDE + textwrap.dedent(body), str(tmp_path)],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **environment},
+    )
+
+
+WAITS = """
+class Waits:
+    name = "waits"
+    async def run(self, scope):
+        scope.ready()
+        await scope.stopping.wait()
+sys.exit(run_daemon(Daemon("sample", [Waits()], RUN / "sample.sock")))
+"""
+
+
+def notifications(tmp_path: Path) -> tuple[socket.socket, str]:
+    path = str(tmp_path / "notify")
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    sock.bind(path)
+    sock.settimeout(10)
+    return sock, path
+
+
+async def test_ready_watchdog_stopping_and_a_clean_exit(tmp_path: Path) -> None:
+    sock, path = notifications(tmp_path)
+    with sock, start(tmp_path, WAITS, NOTIFY_SOCKET=path, WATCHDOG_USEC="200000") as process:
+        assert sock.recv(99) == b"READY=1"
+        assert sock.recv(99) == b"WATCHDOG=1"
+        health = await call(tmp_path / "sample.sock", "health")
+        assert health["state"] == "ready"
+        assert health["pid"] == process.pid
+        process.send_signal(signal.SIGTERM)
+        heard = set()
+        while "STOPPING=1" not in heard:
+            heard.add(sock.recv(99).decode())
+        assert process.wait(10) == 0
+    assert not (tmp_path / "sample.sock").exists()
+
+
+async def test_a_second_one_of_its_kind_is_told_to_try_later(tmp_path: Path) -> None:
+    sock, path = notifications(tmp_path)
+    with sock, start(tmp_path, WAITS, NOTIFY_SOCKET=path) as first:
+        assert sock.recv(99) == b"READY=1"
+        with start(tmp_path, WAITS) as second:
+            assert second.wait(10) == 75
+            assert "already running" in second.stderr.read()
+        first.send_signal(signal.SIGINT)
+        assert first.wait(10) == 0
+
+
+def test_what_did_not_stop_in_time_is_named(tmp_path: Path) -> None:
+    body = """
+    class Stubborn:
+        name = "stubborn"
+        async def run(self, scope):
+            with scope.activity("counting sheep"):
+                asyncio.get_running_loop().call_soon(scope.stopping.set)
+                await asyncio.sleep(3600)
+    sys.exit(run_daemon(Daemon("sample", [Stubborn()], RUN / "sample.sock", grace_s=0.1)))
+    """
+    with start(tmp_path, body) as process:
+        assert process.wait(10) == 0
+        assert "stubborn did not stop in time; busy with: counting sheep" in process.stderr.read()
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "words"),
+    [("GatepostError('no room', 75)", 75, "no room"), ("ValueError('odd')", 70, "ValueError: odd")],
+)
+def test_a_service_that_fails_ends_the_daemon(tmp_path: Path, error: str, status: int, words: str) -> None:
+    body = f"""
+    class Fails:
+        name = "fails"
+        async def run(self, scope):
+            raise {error}
+    class Waits:
+        name = "waits"
+        async def run(self, scope):
+            await asyncio.sleep(3600)
+    sys.exit(run_daemon(Daemon("sample", [Fails(), Waits()], RUN / "sample.sock")))
+    """
+    with start(tmp_path, body) as process:
+        assert process.wait(10) == status
+        assert words in process.stderr.read()
+
+
+async def test_tasks_of_a_service_end_with_it(tmp_path: Path) -> None:
+    from core.lifecycle import Activities, Scope, Signals, run_service
+
+    ended = asyncio.Event()
+
+    class Starts:
+        name = "starts"
+
+        async def run(self, scope: Scope) -> None:
+            async def endless() -> None:
+                try:
+                    await asyncio.sleep(3600)
+                finally:
+                    ended.set()
+
+            scope.start(endless(), name="endless")
+            await asyncio.sleep(0)
+
+    async with asyncio.timeout(5):
+        await run_service(Starts(), Signals(["starts"]), Activities())
+    assert ended.is_set()

@@ -1,0 +1,88 @@
+"""The shape of the tree: sizes that keep a module something one can hold in the head."""
+
+import ast
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("core", "cpq", "daemons", "mail", "ops", "protocol", "tunnel")
+MODULES = [path for package in PACKAGES for path in (ROOT / package).rglob("*.py")]
+FORBIDDEN_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "base", "manager"}
+DAEMONS = {"gateway", "cpq_listener", "delivery_queue", "release_host", "tunnel_client", "bastion", "keyd"} | {
+    "console",
+    "web",
+}
+
+
+def _tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def test_the_tree_holds_modules() -> None:
+    assert len(MODULES) > 40
+
+
+def test_no_module_is_over_400_lines() -> None:
+    sizes = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in MODULES}
+    assert {name: n for name, n in sizes.items() if n > 400} == {}
+
+
+def test_every_daemon_has_a_root_under_80_lines() -> None:
+    roots = {path.stem: len(path.read_text().splitlines()) for path in (ROOT / "daemons").glob("*.py")}
+    assert set(roots) >= DAEMONS
+    assert {name: n for name, n in roots.items() if name in DAEMONS and n >= 80} == {}
+
+
+def test_every_module_says_what_it_is() -> None:
+    assert [str(path) for path in MODULES if not ast.get_docstring(_tree(path))] == []
+
+
+def test_classes_have_at_most_ten_public_methods() -> None:
+    large = {}
+    for path in MODULES:
+        for node in ast.walk(_tree(path)):
+            if isinstance(node, ast.ClassDef):
+                public = [
+                    item.name
+                    for item in node.body
+                    if isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef) and not item.name.startswith("_")
+                ]
+                if len(public) > 10 and not _implements_foreign_interface(node):
+                    large[f"{path.relative_to(ROOT)}:{node.name}"] = len(public)
+    assert large == {}
+
+
+def _implements_foreign_interface(node: ast.ClassDef) -> bool:
+    """A subclass of a library's callback class has as many methods as the library calls."""
+    return any(ast.unparse(parent).startswith("asyncssh.") for parent in node.bases)
+
+
+def test_names_say_what_a_module_does() -> None:
+    assert [str(path) for path in MODULES if path.stem in FORBIDDEN_NAMES] == []
+
+
+def test_sql_stands_in_stores_only() -> None:
+    verbs = ("SELECT ", "INSERT ", "UPDATE ", "DELETE FROM ", "CREATE TABLE")
+    offenders = []
+    for path in MODULES:
+        if path.stem in {"store", "sqlite"}:
+            continue
+        for node in ast.walk(_tree(path)):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                text = node.value.lstrip()
+                if text.startswith(verbs):
+                    offenders.append(f"{path.relative_to(ROOT)}:{node.lineno}")
+    assert offenders == []
+
+
+def test_tasks_are_started_in_one_place() -> None:
+    """ruff bans the plain names; this finds a loop's own `create_task` as well."""
+    offenders = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path in MODULES
+        for node in ast.walk(_tree(path))
+        if isinstance(node, ast.Attribute)
+        and node.attr in {"create_task", "ensure_future"}
+        and ast.unparse(node.value) in {"asyncio", "loop", "self._loop", "asyncio.get_running_loop()"}
+        and path != ROOT / "core" / "runtime.py"
+    ]
+    assert offenders == []
