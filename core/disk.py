@@ -1,0 +1,150 @@
+"""Everything that the durable parts of Gatepost ask of a file system, in one replaceable object.
+
+The journal, received content and id blocks go through a `Disk`, so that a fault test can record each call, fail
+it, or stand in a simulated disk that forgets what was not synced. The methods raise `OSError` and nothing else.
+No method may be called on the event loop except where its caller says why that is short.
+"""
+
+import fcntl
+import mmap
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+IOV_MAX = 1024
+
+
+class Buffer(Protocol):
+    """What `map` gives: bytes that other processes see at once."""
+
+    def __getitem__(self, index: slice, /) -> bytes: ...
+
+    def __setitem__(self, index: slice, value: bytes, /) -> None: ...
+
+
+class FileAccess:
+    """Calls on open files. Descriptors are integers that only this object understands."""
+
+    def open(self, path: Path, *, create: bool = False, write: bool = False) -> int:
+        """Open a file; `create` demands that it does not exist yet."""
+        flags = os.O_CLOEXEC | (os.O_RDWR if write else os.O_RDONLY)
+        return os.open(path, flags | (os.O_CREAT | os.O_EXCL if create else 0), 0o640)
+
+    def close(self, fd: int) -> None:
+        """Close; the descriptor is gone even if this raises."""
+        os.close(fd)
+
+    def read(self, fd: int, length: int, offset: int) -> bytes:
+        """Read `length` octets at `offset`; fewer only at the end of the file."""
+        data = os.pread(fd, length, offset)
+        while data and len(data) < length:
+            more = os.pread(fd, length - len(data), offset + len(data))
+            if not more:
+                break
+            data += more
+        return data
+
+    def write(self, fd: int, buffers: Sequence[bytes | memoryview], offset: int) -> int:
+        """Write all buffers one after the other at `offset`, all or an error; gives the number of octets."""
+        total = sum(map(len, buffers))
+        if len(buffers) > IOV_MAX:
+            buffers = (b"".join(buffers),)
+        written = os.pwritev(fd, buffers, offset)
+        if written < total:
+            rest = memoryview(b"".join(buffers))
+            while written < total:
+                written += os.pwrite(fd, rest[written:], offset + written)
+        return total
+
+    def fdatasync(self, fd: int) -> None:
+        """Wait until the file's data and size are on the disk."""
+        os.fdatasync(fd)
+
+    def size(self, fd: int) -> int:
+        """Give the file's length in octets."""
+        return os.fstat(fd).st_size
+
+
+class Disk(FileAccess):
+    """The real thing: `FileAccess`, and calls that take names."""
+
+    def rename(self, old: Path, new: Path) -> None:
+        """Rename, replacing `new`. Durable after `fsync_directory`."""
+        os.rename(old, new)
+
+    def unlink(self, path: Path) -> None:
+        """Remove a file; one that is not there is no error."""
+        path.unlink(missing_ok=True)
+
+    def fsync_directory(self, directory: Path) -> None:
+        """Make created, renamed and removed names of a directory durable."""
+        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+    def make_directory(self, directory: Path) -> None:
+        """Create a directory and its parents where missing, durably."""
+        missing = [place for place in (directory, *directory.parents) if not place.exists()]
+        directory.mkdir(mode=0o750, parents=True, exist_ok=True)
+        for place in missing:
+            self.fsync_directory(place.parent)
+
+    def names(self, directory: Path) -> list[str]:
+        """List a directory in no particular order."""
+        return os.listdir(directory)
+
+    def map(self, path: Path, size: int, *, write: bool = False) -> Buffer:
+        """Map the first `size` octets of a file, shared with all processes; `write` creates and extends it."""
+        fd = os.open(path, (os.O_RDWR | os.O_CREAT if write else os.O_RDONLY) | os.O_CLOEXEC, 0o640)
+        try:
+            if write and os.fstat(fd).st_size < size:
+                os.ftruncate(fd, size)
+            return mmap.mmap(fd, size, access=mmap.ACCESS_WRITE if write else mmap.ACCESS_READ)
+        except ValueError as short:
+            raise OSError(f"{path}: {short}") from short
+        finally:
+            os.close(fd)
+
+    def lock(self, path: Path, *, wait: bool = False) -> int:
+        """Take the exclusive lock on a file, created if missing. Raises `BlockingIOError` if it is taken."""
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except OSError:
+            os.close(fd)
+            raise
+        return fd
+
+    def space(self, directory: Path) -> tuple[int, int]:
+        """Give (free for ordinary users, total) octets of the file system."""
+        facts = os.statvfs(directory)
+        return facts.f_bavail * facts.f_frsize, facts.f_blocks * facts.f_frsize
+
+
+def read_file(disk: Disk, path: Path) -> bytes:
+    """Read a small file whole; empty if it does not exist."""
+    try:
+        fd = disk.open(path)
+    except FileNotFoundError:
+        return b""
+    try:
+        return disk.read(fd, disk.size(fd), 0)
+    finally:
+        disk.close(fd)
+
+
+def replace_file(disk: Disk, path: Path, data: bytes) -> None:
+    """Put `data` in the place of a file, durably: a crash leaves the old or the new content, whole."""
+    draft = path.with_name(path.name + ".new")
+    disk.unlink(draft)
+    fd = disk.open(draft, create=True, write=True)
+    try:
+        disk.write(fd, (data,), 0)
+        disk.fdatasync(fd)
+    finally:
+        disk.close(fd)
+    disk.rename(draft, path)
+    disk.fsync_directory(path.parent)
