@@ -49,15 +49,16 @@ Job = Delivery | Command
 
 
 class ClientMachine:
-    """One connection. `secured` says that TLS was up before the greeting."""
+    """One connection. `tls`: whether to ask for STARTTLS; `secured`: TLS is up before the greeting."""
 
-    def __init__(self, settings: ClientSettings, *, secured: bool = False) -> None:
+    def __init__(self, settings: ClientSettings, *, tls: TlsUse = TlsUse.NEVER, secured: bool = False) -> None:
         self.state = State.GREETING
         self.offers: dict[str, str] = {}
         """EHLO keywords in upper case with their parameters."""
         self.error: ClientFailure | None = None
         """Why the connection ended; None while it is open and after a regular QUIT."""
         self._settings = settings
+        self._tls = tls
         self._secured = secured
         self._hello = command_line(f"EHLO {settings.helo}")
         self._parser = ReplyParser()
@@ -294,12 +295,12 @@ class ClientMachine:
 
     def _greeted(self) -> None:
         self._pipelining = self._settings.pipelining and "PIPELINING" in self.offers
-        if self._secured or self._settings.tls is TlsUse.NEVER:
+        if self._secured or self._tls is TlsUse.NEVER:
             self._ready()
         elif "STARTTLS" in self.offers:
             self._move(Event.ASK_TLS)
             self._send(b"STARTTLS\r\n", Stage.STARTTLS)
-        elif self._settings.tls is TlsUse.REQUIRED:
+        elif self._tls is TlsUse.REQUIRED:
             self.fail(TlsError("TLS is required and the peer does not offer STARTTLS", Stage.EHLO))
         else:
             self._ready()
@@ -307,7 +308,7 @@ class ClientMachine:
     def _on_starttls(self, reply: Reply, _job: Job | None) -> None:
         if reply.code == 220:
             self._move(Event.TLS_GRANTED)
-        elif self._settings.tls is TlsUse.REQUIRED:
+        elif self._tls is TlsUse.REQUIRED:
             self.fail(TlsError(f"TLS is required and the peer answered {reply.code} to STARTTLS", Stage.STARTTLS))
         elif reply.code >= 400:
             self._ready()

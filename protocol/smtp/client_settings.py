@@ -23,7 +23,6 @@ class ClientSettings:
     """What the machine needs to know besides the messages."""
 
     helo: str
-    tls: TlsUse = TlsUse.NEVER
     pipelining: bool = True
     """Use PIPELINING where it is offered."""
     overlap: bool = True
