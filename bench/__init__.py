@@ -1,0 +1,1 @@
+"""Benchmarks against peers, on loopback, that anyone can run again: `make bench`."""
