@@ -147,17 +147,15 @@ def translated(where: str, username: str) -> Iterator[None]:
     """Turn what asyncssh and the sockets raise into the exceptions of `core/ssh/error.py`."""
     try:
         yield
-    except* SshError as group:
-        raise _first(group) from None
-    except* TimeoutError:
-        raise SshTimeout(f"{where}: no answer in time") from None
-    except* (OSError, asyncssh.Error) as group:
-        raise translate(_first(group), where, username) from _first(group)
+    except (OSError, asyncssh.Error, SshError) as error:
+        raise translate(error, where, username) from error
+    except ExceptionGroup as group:
+        raise translate(_first(group), where, username) from group
 
 
-def _first(group: BaseExceptionGroup[Any]) -> Any:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
+def _first(group: ExceptionGroup[Exception]) -> Exception:
+    error: Exception = group
+    while isinstance(error, ExceptionGroup):
         error = error.exceptions[0]
     return error
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import asyncssh
 from asyncssh import SSHKey, SSHServerConnectionOptions
 
+from core.diagnostic import incident
 from core.lifecycle import Scope
 from core.ssh.key import CertificateFacts, certificate_facts
 
@@ -219,6 +220,8 @@ class SshListener:
             self._refused(Refusal(source, local, "did not log in in time"))
         except (OSError, asyncssh.Error) as error:
             self._refused(Refusal(source, local, getattr(error, "reason", "") or str(error)))
+        except Exception as error:  # one connection never takes its siblings down
+            incident(f"{self.name}: connection from {source or local}", error)
         finally:
             if waiting:
                 self._gate.authenticated(source)
