@@ -5,6 +5,7 @@ The server machine and the sessions make replies, the client machine reads them.
 """
 
 import re
+from functools import lru_cache
 from typing import Final
 
 LINE_LIMIT: Final = 512
@@ -12,6 +13,8 @@ LINE_LIMIT: Final = 512
 
 _UNPRINTABLE: Final = re.compile(r"[^\x20-\x7e\t]")
 _ENHANCED: Final = re.compile(r"([245]\.\d{1,3}\.\d{1,3})(?: +|$)")
+_SINGLE: Final = re.compile(rb"([2-5][0-9]{2}) ([^\r\n\0]*)\r\n")
+_CACHED_LENGTH: Final = 80
 _LINE: Final = re.compile(rb"([2-5][0-9]{2})([ -]|$)", re.DOTALL)
 
 
@@ -107,6 +110,13 @@ def _assemble(code: int, lines: list[str]) -> Reply:
     return Reply(code, enhanced, lines[0] if len(lines) == 1 else tuple(lines))
 
 
+@lru_cache(maxsize=512)
+def _single(line: bytes) -> Reply | None:
+    """Read a reply of one line; None for anything else. A busy peer says the same few lines all the time."""
+    found = _SINGLE.fullmatch(line)
+    return _assemble(int(found[1]), [found[2].decode("utf-8", "replace")]) if found else None
+
+
 class ReplyParser:
     """Read replies out of a byte stream, bounded in line length, number of lines and octets of one reply.
 
@@ -146,6 +156,12 @@ class ReplyParser:
         return replies
 
     def _take_line(self, line: bytes, replies: list[Reply]) -> None:
+        if not self._lines and len(line) <= _CACHED_LENGTH and (reply := _single(line)) is not None:
+            replies.append(reply)
+        else:
+            self._read_line(line, replies)
+
+    def _read_line(self, line: bytes, replies: list[Reply]) -> None:
         if not line.endswith(b"\r\n"):
             self.fault = "reply line ends in a bare LF"
             return

@@ -3,10 +3,10 @@
 Read by `protocol/smtp/client.py`. `after` raises `LookupError` for a move that is not in the table; it mutates nothing.
 """
 
-from enum import Enum, auto
+from enum import IntEnum, auto
 
 
-class State(Enum):
+class State(IntEnum):
     """Where the sending side stands."""
 
     GREETING = auto()
@@ -23,7 +23,7 @@ class State(Enum):
     CLOSED = auto()
 
 
-class Event(Enum):
+class Event(IntEnum):
     """What moves it on."""
 
     GREETED = auto()
