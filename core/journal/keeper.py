@@ -1,0 +1,77 @@
+"""What an owner does about its directory now and then, on a thread of its own: reclaim, watch space, keep a spare.
+
+Failures are kept in `problem` for the status and tried again the next time: none of this is needed to accept a
+message safely, only to go on accepting.
+"""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from core.journal.error import JournalFull
+from core.journal.log import LogParts
+from core.journal.reclaim import reclaim
+
+
+@dataclass(frozen=True)
+class Reserve:
+    """Free space that the journal leaves to others: a part of the file system, or octets where they are given."""
+
+    fraction: float
+    octets: int | None
+
+    def needed(self, total: int) -> int:
+        """Give the octets that must stay free."""
+        return int(total * self.fraction) if self.octets is None else self.octets
+
+
+class Keeper:
+    """Owns the keeper thread."""
+
+    def __init__(self, parts: LogParts, reserve: Reserve, interval_s: float, current: Callable[[], int]) -> None:
+        self.refusal: JournalFull | None = None
+        """Set while the space reserve is reached."""
+        self.problem: OSError | None = None
+        """What went wrong the last time, None if nothing did."""
+        self._parts = parts
+        self._reserve = reserve
+        self._interval_s = interval_s
+        self._current = current
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="journal keeper", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """End the thread; blocks until what it does is done."""
+        self._stop.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def turn(self) -> None:
+        """Do everything once."""
+        parts = self._parts
+        problem: OSError | None = None
+        try:
+            self._watch_space()
+            reclaim(parts.disk, parts.directory, parts.ledger, parts.spares, self._current())
+            if parts.ledger.octets(self._current()) > parts.segment_bytes // 2:
+                parts.spares.prepare()
+        except OSError as error:
+            problem = error
+        self.problem = problem
+
+    def _watch_space(self) -> None:
+        free, total = self._parts.disk.space(self._parts.directory)
+        needed = self._reserve.needed(total)
+        self.refusal = (
+            JournalFull(f"{self._parts.directory}: {free} octets free, {needed} are reserved")
+            if free < needed
+            else None
+        )
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._interval_s):
+            self.turn()
