@@ -1,0 +1,101 @@
+"""The machine that commands act on: its identity, its daemons' control sockets, and what its console hands in.
+
+Commands reach daemons only through here. Knows the socket names of each role; does not know what the verbs mean.
+Raises `GatepostError` 69 with the remedy when a daemon does not run.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from core import clock, control
+from core.errors import EX_UNAVAILABLE, GatepostError
+
+DAEMONS: Mapping[str, tuple[str, ...]] = {
+    "esa": ("gateway", "cpq-listener", "delivery-queue", "tunnel-client"),
+    "sma": ("cpq-listener", "delivery-queue", "release-host", "tunnel-client"),
+    "bastion": ("bastion",),
+}
+
+Pairing = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
+"""Takes the document that the management host sends, gives the one it gets back."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one daemon said: its document, or the error instead."""
+
+    daemon: str
+    document: Any = None
+    error: GatepostError | None = None
+
+
+def _no_sessions() -> list[dict[str, Any]]:
+    return []
+
+
+def _no_configuration() -> dict[str, Any]:
+    return {}
+
+
+@dataclass(frozen=True)
+class Appliance:
+    """One machine as its operator sees it."""
+
+    role: str
+    serial: str
+    hostname: str
+    run: Path
+    """Directory of the control sockets."""
+    product: str = "Gatepost"
+    version: str = ""
+    configuration: Callable[[], Mapping[str, Any]] = _no_configuration
+    """The configuration document that is in force, as plain tables."""
+    pair: Pairing | None = None
+    sessions: Callable[[], list[dict[str, Any]]] = _no_sessions
+    """Who is logged in: user, role, source, identity, since_at, idle_s."""
+    timeout_s: float = 10.0
+    now: clock.Clock = clock.now
+
+    def sockets(self, daemon: str) -> list[Path]:
+        """Give the control sockets of a daemon: one, or those of every gateway process."""
+        if daemon == "gateway":
+            return sorted(self.run.glob("gateway-*.sock")) or [self.run / "gateway-0.sock"]
+        return [self.run / f"{daemon}.sock"]
+
+    def has(self, daemon: str) -> bool:
+        """Tell whether a machine of this role runs that daemon."""
+        return daemon in DAEMONS.get(self.role, ())
+
+    async def ask(self, daemon: str, verb: str, /, timeout_s: float | None = None, **args: Any) -> Any:
+        """Ask the one daemon of that name; what is None in `args` is not sent."""
+        return await self._ask(self.sockets(daemon)[0], verb, timeout_s, args)
+
+    async def ask_each(
+        self, daemons: Sequence[str], verb: str, /, timeout_s: float | None = None, **args: Any
+    ) -> list[Answer]:
+        """Ask several daemons at once, every process of each; errors are part of the answer."""
+        paths = [path for daemon in daemons if self.has(daemon) for path in self.sockets(daemon)]
+        async with asyncio.TaskGroup() as tasks:
+            asked = [tasks.create_task(self._answer(path, verb, timeout_s, args)) for path in paths]
+        return [task.result() for task in asked]
+
+    async def _answer(self, path: Path, verb: str, timeout_s: float | None, args: dict[str, Any]) -> Answer:
+        try:
+            return Answer(path.stem, await self._ask(path, verb, timeout_s, args))
+        except GatepostError as error:
+            return Answer(path.stem, error=error)
+
+    async def _ask(self, path: Path, verb: str, timeout_s: float | None, args: dict[str, Any]) -> Any:
+        given = {name: value for name, value in args.items() if value is not None}
+        try:
+            return await control.call(path, verb, timeout_s=timeout_s or self.timeout_s, **given)
+        except GatepostError as error:
+            if error.status != EX_UNAVAILABLE:
+                raise
+            unit = path.stem.rsplit("-", 1)[0] if path.stem.startswith("gateway-") else path.stem
+            raise GatepostError(
+                f"{path.stem} is not running; start it with `gatepost run {unit}`", EX_UNAVAILABLE
+            ) from None

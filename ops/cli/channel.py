@@ -1,0 +1,217 @@
+"""One SSH channel of the console: a session on a terminal, a session on piped lines, or one command.
+
+`ops/cli/server.py` makes one per channel of a logged-in connection. Everything is bytes; every callback that runs
+our code is guarded, because an exception out of one would close the whole connection. A client that goes away
+cancels its task. Exit statuses are those of sysexits.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import asyncssh
+
+from core.diagnostic import incident
+from core.errors import EX_DATAERR, EX_NOPERM, EX_OK, EX_SOFTWARE, GatepostError
+from core.runtime import spawn
+from ops.cli.account import Caller
+from ops.cli.execute import Executor, Result, line_of, split
+from ops.cli.line import LineScreen
+from ops.cli.registry import Call
+from ops.cli.session import IdleTooLong, Session
+from ops.cli.terminal import Terminal
+
+INPUT_LIMIT = 256 * 1024
+_STDIN_S = 30.0
+
+
+class Channel(asyncssh.SSHServerSession[bytes]):
+    """The console's end of one channel."""
+
+    def __init__(
+        self,
+        executor: Executor,
+        caller: Caller,
+        *,
+        idle_s: float,
+        opened: Callable[[Session], None],
+        closed: Callable[[Session], None],
+    ) -> None:
+        self._executor = executor
+        self._caller = caller
+        self._idle_s = idle_s
+        self._opened = opened
+        self._closed = closed
+        self._chan: asyncssh.SSHServerChannel[bytes] | None = None
+        self._command: str | None = None
+        self._pty: tuple[str, int, int] | None = None
+        self._terminal: Terminal | None = None
+        self._session: Session | None = None
+        self._task: asyncio.Task[Any] | None = None
+        self._input = asyncio.StreamReader(limit=INPUT_LIMIT)
+        self._received = 0
+
+    def connection_made(self, chan: asyncssh.SSHServerChannel[bytes]) -> None:
+        """Keep the channel."""
+        self._chan = chan
+
+    def pty_requested(self, term_type: str | None, term_size: tuple[int, int, int, int], term_modes: Any) -> bool:
+        """Take note of the terminal."""
+        self._pty = (term_type or "vt100", term_size[0], term_size[1])
+        return True
+
+    def terminal_size_changed(self, width: int, height: int, pixwidth: int, pixheight: int) -> None:
+        """Pass the new size on."""
+        if self._terminal is not None:
+            self._terminal.resize(width, height)
+
+    def shell_requested(self) -> bool:
+        """Take a session."""
+        return True
+
+    def exec_requested(self, command: str) -> bool:
+        """Take one command."""
+        self._command = command
+        return True
+
+    def session_started(self) -> None:
+        """Start the task that is this session."""
+        # Past its limit the reader stops the channel, so a client cannot make us hold more.
+        self._input.set_transport(self._chan)  # type: ignore[arg-type]
+        self._task = spawn(self._main(), f"console session of {self._caller}")
+
+    def data_received(self, data: bytes, datatype: asyncssh.DataType) -> None:
+        """Take what the client sends."""
+        if self._terminal is not None:
+            if self._terminal.feed(data) and self._session is not None:
+                self._session.interrupt()
+            return
+        self._received += len(data)
+        if self._command is None or self._received <= INPUT_LIMIT:
+            self._input.feed_data(data)
+
+    def eof_received(self) -> bool:
+        """Take the end of what the client sends; the answer still goes out."""
+        if self._terminal is not None:
+            self._terminal.end()
+        elif not self._input.at_eof():
+            self._input.feed_eof()
+        return True
+
+    def signal_received(self, signal: str) -> None:
+        """Break off the command that runs on INT."""
+        if signal == "INT" and self._session is not None:
+            self._session.interrupt()
+
+    def break_received(self, msec: int) -> bool:
+        """Break off the command that runs."""
+        if self._session is not None:
+            self._session.interrupt()
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Let nothing of this session live on."""
+        if self._task is not None:
+            self._task.cancel()
+
+    def _write(self, text: str) -> None:
+        if self._chan is not None and not self._chan.is_closing():
+            self._chan.write(text.encode("utf-8", "replace"))
+
+    def _write_error(self, text: str) -> None:
+        if self._chan is not None and not self._chan.is_closing():
+            self._chan.write_stderr(text.encode("utf-8", "replace"))
+
+    async def _main(self) -> None:
+        status = EX_SOFTWARE
+        try:
+            status = await self._work()
+        except Exception as error:  # one session never takes its siblings down
+            number = incident(f"console session of {self._caller}", error)
+            self._write_error(f"internal error, incident {number}; see the console's log\n")
+        finally:
+            if self._chan is not None and not self._chan.is_closing():
+                self._chan.exit(status)
+
+    async def _work(self) -> int:
+        if self._pty is not None and (self._command is None or self._has_dialogue()):
+            return await self._on_terminal()
+        if self._command is not None:
+            return self._deliver(await self._batch())
+        return await self._interactive(LineScreen(self._read_line, self._write))
+
+    def _has_dialogue(self) -> bool:
+        try:
+            item, left = self._executor.registry.find(split(self._command or ""))
+        except GatepostError:
+            return False
+        return item.dialogue is not None and not left
+
+    async def _on_terminal(self) -> int:
+        kind, columns, rows = self._pty or ("vt100", 80, 24)
+        terminal = Terminal(self._write, columns, rows, kind, self._complete)
+        with terminal.opened():
+            self._terminal = terminal
+            return await self._interactive(terminal)
+
+    def _complete(self, text: str) -> list[str]:
+        return self._session.complete(text) if self._session is not None else []
+
+    async def _interactive(self, screen: Terminal | LineScreen) -> int:
+        if self._caller.commands is not None:
+            self._executor.refused(self._caller, "(interactive session)")
+            self._write_error("this key runs single commands only; give one after the host name\n")
+            return EX_NOPERM
+        session = self._session = Session(self._executor, self._caller, screen, idle_s=self._idle_s)
+        self._opened(session)
+        self._executor.note(self._caller, "session opened")
+        try:
+            if self._command is not None:
+                return await session.one(split(self._command))
+            if self._pty is not None:
+                screen.write(self._greeting())
+            return await session.run()
+        except (EOFError, IdleTooLong):
+            return EX_OK
+        finally:
+            self._closed(session)
+            self._executor.note(self._caller, "session closed")
+
+    def _greeting(self) -> str:
+        machine = self._executor.appliance
+        return (
+            f"{machine.product} {machine.version}\n\nWelcome to the console of {machine.hostname}, "
+            f"serial {machine.serial}. `help` lists the commands.\n"
+        )
+
+    async def _batch(self) -> Result:
+        try:
+            words = split(self._command or "")
+        except GatepostError as error:
+            return Result(error.status, error=line_of(error))
+        call = Call(self._executor.appliance, self._caller, self._executor.registry, self._read_all)
+        return await self._executor.batch(call, words, self._pty[1] if self._pty else 0)
+
+    def _deliver(self, result: Result) -> int:
+        end = "\r\n" if self._pty else "\n"
+        if result.output:
+            self._write(result.output.replace("\n", end) + end)
+        if result.error:
+            self._write_error(result.error + end)
+        return result.status
+
+    async def _read_line(self) -> str:
+        try:
+            return (await self._input.readline()).decode("utf-8", "replace")
+        except ValueError:
+            raise GatepostError("a line of input is too long", EX_DATAERR) from None
+
+    async def _read_all(self) -> bytes:
+        try:
+            async with asyncio.timeout(_STDIN_S):
+                data = await self._input.read()
+        except TimeoutError:
+            raise GatepostError(f"no end of standard input within {_STDIN_S:g} s", EX_DATAERR) from None
+        if self._received > INPUT_LIMIT:
+            raise GatepostError(f"more than {INPUT_LIMIT} octets of standard input", EX_DATAERR)
+        return data

@@ -1,0 +1,121 @@
+"""`help`, `version`, `who`, `quit` and `exit`: the commands about the console itself."""
+
+from typing import Annotated
+
+from core.errors import EX_USAGE, GatepostError
+from ops.cli.account import INSPECTORS
+from ops.cli.argument import Help
+from ops.cli.display import brief, moment
+from ops.cli.execute import Leave
+from ops.cli.registry import Call, Command, Document, command
+from ops.cli.table import Column, table
+
+
+def render_version(document: Document, width: int) -> str:
+    """Show one fact a line."""
+    labels = {"product": "Product", "version": "Version", "serial": "Serial #", "role": "Role", "hostname": "Hostname"}
+    return "\n".join(f"{label + ':':<10} {document[name]}" for name, label in labels.items())
+
+
+@command("version", "Show version, serial number and role.", render=render_version)
+async def version(call: Call) -> Document:
+    """Asks no daemon."""
+    machine = call.appliance
+    return {
+        "product": machine.product,
+        "version": machine.version,
+        "serial": machine.serial,
+        "role": machine.role,
+        "hostname": machine.hostname,
+    }
+
+
+def _entry(item: Command) -> Document:
+    return {
+        "name": item.name,
+        "summary": item.summary,
+        "usage": item.usage,
+        "details": item.details,
+        "parameters": [
+            {"name": one.option if one.kind in {"option", "flag"} else one.metavar, "text": one.help.text}
+            for one in item.parameters
+        ],
+        "roles": sorted(item.roles),
+    }
+
+
+def render_help(document: Document, width: int) -> str:
+    """List commands, or show one in full."""
+    entries = document["commands"]
+    if not document.get("topic"):
+        rows = [[entry["name"], entry["summary"]] for entry in entries]
+        listing = table([Column("Command"), Column("What it does", least=20)], rows, width)
+        return f"{listing}\n\n`help COMMAND` shows one in full; `--json` gives a command's result as JSON."
+    return "\n\n".join(_one(entry) for entry in entries)
+
+
+def _one(entry: Document) -> str:
+    lines = [entry["usage"], f"    {entry['summary']}"]
+    if entry["details"]:
+        lines.append(f"    {entry['details']}")
+    lines += [f"    {item['name']:<18} {item['text']}" for item in entry["parameters"]]
+    lines.append(f"    Roles: {', '.join(entry['roles'])}")
+    return "\n".join(lines)
+
+
+@command("help", "List the commands, or show one in full.", render=render_help)
+async def help_(call: Call, words: Annotated[list[str] | None, Help("a command", "COMMAND")] = None) -> Document:
+    """Only commands that the caller may run on this machine are listed."""
+    visible = call.registry.visible(call.appliance.role, call.caller)
+    if not words:
+        return {"commands": [_entry(item) for item in visible]}
+    topic = " ".join(words).lower()
+    found = [item for item in visible if item.name == topic or item.name.startswith(topic + " ")]
+    if not found:
+        raise GatepostError(f"no command {topic!r} for you here; `help` lists them", EX_USAGE)
+    return {"topic": topic, "commands": [_entry(item) for item in found]}
+
+
+def render_who(document: Document, width: int) -> str:
+    """Show one session a line."""
+    heads = [
+        Column("Username"),
+        Column("Role"),
+        Column("Login Time"),
+        Column("Idle Time"),
+        Column("Remote Host"),
+        Column("What"),
+    ]
+    rows = [
+        [
+            str(item["user"]) + (f" ({item['identity']})" if item.get("identity") else ""),
+            str(item["role"]),
+            moment(item["since_at"]),
+            brief(item["idle_s"]),
+            str(item["source"]),
+            str(item["what"]),
+        ]
+        for item in document["sessions"]
+    ]
+    return table(heads, rows, width) if rows else "Nobody is logged in."
+
+
+@command("who", "Show who is logged in.", render=render_who, roles=INSPECTORS)
+async def who(call: Call) -> Document:
+    """Sessions of the SSH console, support engineers among them."""
+    return {"sessions": call.appliance.sessions()}
+
+
+@command("quit", "End the session.")
+async def quit_(call: Call) -> Document:
+    """The same as `exit` and Ctrl-D."""
+    raise Leave
+
+
+@command("exit", "End the session.")
+async def exit_(call: Call) -> Document:
+    """The same as `quit` and Ctrl-D."""
+    raise Leave
+
+
+COMMANDS = (help_, version, who, quit_, exit_)

@@ -1,0 +1,101 @@
+"""The questions of a dialogue, in the forms that operators of mail gateways know.
+
+`Question [default]> ` takes the default on empty input; choices are numbered; a menu lists its operations and ends
+on empty input. A command's dialogue gets a `Dialogue` and knows nothing of terminals; the session gives it a
+`Screen`. Ctrl-C raises `Aborted` out of any question, the end of input `EOFError`.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from ops.cli.display import clean
+
+Perform = Callable[[str, dict[str, Any]], Awaitable[dict[str, Any] | None]]
+_YES, _NO = {"y", "yes"}, {"n", "no"}
+
+
+class Aborted(Exception):
+    """The operator broke the command off with Ctrl-C."""
+
+
+class Screen(Protocol):
+    """Where a dialogue happens: a terminal, a pipe, or a test."""
+
+    @property
+    def width(self) -> int:
+        """Columns of the terminal, 0 = no limit."""
+
+    def write(self, text: str) -> None:
+        """Show text as it is; lines end in `\\n`."""
+
+    async def read(self, prompt: str, words: Sequence[str] = ()) -> str:
+        """Ask for a line; `words` can be completed. Raises `Aborted`, `EOFError`."""
+
+
+class Dialogue:
+    """Questions on one screen; `perform` runs a command, shows its result or error, and gives its document."""
+
+    def __init__(self, screen: Screen, perform: Perform) -> None:
+        self._screen = screen
+        self.perform = perform
+
+    def say(self, text: str = "") -> None:
+        """Show lines of text."""
+        self._screen.write(clean(text, lines=True) + "\n")
+
+    async def ask(self, question: str, default: str = "") -> str:
+        """Ask for a value; empty input gives the default."""
+        return (await self._screen.read(f"{clean(question)} [{clean(default)}]> ")).strip() or default
+
+    async def choose(self, question: str, options: Sequence[str], default: int = 1) -> int:
+        """Let one of numbered options be chosen; gives its index, from 0."""
+        self.say(question)
+        for place, option in enumerate(options, 1):
+            self.say(f"{place}. {option}")
+        while True:
+            answer = (await self._screen.read(f"[{default}]> ")).strip() or str(default)
+            if answer.isdecimal() and 1 <= int(answer) <= len(options):
+                return int(answer) - 1
+            self.say(f"Please answer with a number from 1 to {len(options)}.")
+
+    async def choose_several(self, question: str, options: Sequence[str], default: int = 1) -> list[int]:
+        """Let several numbered options be chosen, separated by commas; gives their indexes."""
+        self.say(question)
+        for place, option in enumerate(options, 1):
+            self.say(f"{place}. {option}")
+        while True:
+            answer = (await self._screen.read(f"[{default}]> ")).strip() or str(default)
+            parts = [part.strip() for part in answer.split(",")]
+            if all(part.isdecimal() and 1 <= int(part) <= len(options) for part in parts):
+                return sorted({int(part) - 1 for part in parts})
+            self.say(f"Please answer with numbers from 1 to {len(options)}, separated by commas.")
+
+    async def menu(self, operations: Mapping[str, str]) -> str:
+        """Let an operation be chosen by its name, in any case; empty input gives ''."""
+        self.say("\nChoose the operation you want to perform:")
+        for name, description in operations.items():
+            self.say(f"- {name} - {description}")
+        names = {name.lower(): name for name in operations}
+        while True:
+            answer = (await self._screen.read("[]> ", tuple(operations))).strip().lower()
+            if not answer or answer in names:
+                return names.get(answer, "")
+            self.say(f"Please answer with one of: {', '.join(operations)}; or press Enter to leave.")
+
+    async def confirm(self, question: str, *, default: bool = False) -> bool:
+        """Ask for yes or no."""
+        while True:
+            answer = (await self._screen.read(f"{clean(question)} [{'Y' if default else 'N'}]> ")).strip().lower()
+            if not answer:
+                return default
+            if answer in _YES | _NO:
+                return answer in _YES
+            self.say("Please answer y or n.")
+
+    async def seconds(self, question: str, default: int, most: int) -> int:
+        """Ask for a number of seconds up to `most`."""
+        while True:
+            answer = await self.ask(question, str(default))
+            if answer.isdecimal() and int(answer) <= most:
+                return int(answer)
+            self.say(f"Please answer with a number of seconds from 0 to {most}.")

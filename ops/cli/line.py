@@ -1,0 +1,32 @@
+"""A screen without a terminal: lines in, text out. For piped input and for `gatepost cli` without a command.
+
+The main prompt is not shown, since nobody sees it; the questions of dialogues are, each on a line of its own.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+
+
+class LineScreen:
+    """Reads whole lines from a function that gives '' at the end of input."""
+
+    width = 0
+
+    def __init__(self, read_line: Callable[[], Awaitable[str]], write: Callable[[str], None]) -> None:
+        self._read_line = read_line
+        self._write = write
+
+    def write(self, text: str) -> None:
+        """Show text."""
+        self._write(text)
+
+    async def read(self, prompt: str, words: Sequence[str] = ()) -> str:
+        """Show the question and read the answer. Raises `EOFError`."""
+        self._write(prompt.rstrip() + "\n")
+        return await self.command("")
+
+    async def command(self, prompt: str) -> str:
+        """Read a command line. Raises `EOFError`."""
+        line = await self._read_line()
+        if not line:
+            raise EOFError
+        return line.rstrip("\r\n")

@@ -1,0 +1,180 @@
+"""The command registry: every operator command once, for the console, `gatepost cli`, the web UI and the docs.
+
+A command is a typed async function that takes a `Call` and gives a JSON-able document; beside it stand its
+renderer, its dialogue, and who may run it. `@command(...)` makes one. The registry finds commands by their
+words, says what a caller may run, and derives help and completion. It runs nothing: `ops/cli/execute.py` does.
+"""
+
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from core.errors import EX_NOPERM, GatepostError
+from ops.cli.account import EVERYONE, Caller, Role
+from ops.cli.appliance import Appliance
+from ops.cli.argument import Parameter, UsageProblem, parameters_of, usage
+from ops.cli.dialogue import Dialogue
+from ops.cli.display import as_json
+
+Document = dict[str, Any]
+MACHINES = frozenset({"esa", "sma", "bastion"})
+MAIL_MACHINES = frozenset({"esa", "sma"})
+
+
+async def _no_input() -> bytes:
+    return b""
+
+
+@dataclass(frozen=True)
+class Call:
+    """What a command function is given besides its arguments."""
+
+    appliance: Appliance
+    caller: Caller
+    registry: "Registry"
+    stdin: Callable[[], Awaitable[bytes]] = _no_input
+    """Reads what the caller sends on standard input, bounded; empty in a dialogue."""
+
+
+Run = Callable[..., Awaitable[Document]]
+Render = Callable[[Document, int], str]
+Ask = Callable[[Call, Dialogue], Awaitable[Document | None]]
+"""A dialogue: gives the arguments to run the command with, or None when there is nothing (more) to run."""
+
+
+def _as_json(document: Document, width: int) -> str:
+    return as_json(document)
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command. Without `run` it is only a menu over the commands that begin with its name."""
+
+    name: str
+    summary: str
+    run: Run | None
+    parameters: tuple[Parameter, ...] = ()
+    render: Render = _as_json
+    dialogue: Ask | None = None
+    roles: frozenset[Role] = EVERYONE
+    machines: frozenset[str] = MACHINES
+    multiline: frozenset[str] = frozenset()
+    """Fields of the document that hold several lines."""
+    details: str = ""
+
+    @property
+    def usage(self) -> str:
+        """The line of usage."""
+        return usage(self.name, self.parameters)
+
+    def safe(self, arguments: Document) -> str:
+        """Give the arguments for a log line, secrets masked."""
+        secret = {item.name for item in self.parameters if item.help.secret}
+        shown = (f"{k}={'***' if k in secret else v}" for k, v in arguments.items() if v not in (None, ""))
+        return " ".join([self.name, *shown])
+
+
+def command(
+    name: str,
+    summary: str,
+    *,
+    render: Render = _as_json,
+    dialogue: Ask | None = None,
+    roles: frozenset[Role] = EVERYONE,
+    machines: Collection[str] = MACHINES,
+    multiline: Collection[str] = (),
+) -> Callable[[Run], Command]:
+    """Make a command of a function; the rest of the function's docstring becomes the details of its help."""
+
+    def make(run: Run) -> Command:
+        details = (run.__doc__ or "").strip()
+        return Command(
+            name,
+            summary,
+            run,
+            parameters_of(run),
+            render,
+            dialogue,
+            roles,
+            frozenset(machines),
+            frozenset(multiline),
+            " ".join(details.split()),
+        )
+
+    return make
+
+
+class Registry:
+    """All commands, found by their words."""
+
+    def __init__(self, commands: Iterable[Command]) -> None:
+        self._commands = {item.name: item for item in commands}
+
+    def all(self) -> list[Command]:
+        """Give every command by name."""
+        return [self._commands[name] for name in sorted(self._commands)]
+
+    def visible(self, role: str, caller: Caller) -> list[Command]:
+        """Give the commands that this caller may run on a machine of this role."""
+        return [item for item in self.all() if not self.refusal(item, role, caller)]
+
+    def named(self, name: str) -> Command:
+        """Give the command of that exact name."""
+        return self._commands[name]
+
+    def find(self, words: Sequence[str]) -> tuple[Command, list[str]]:
+        """Find the command that the words begin with, in any case, and the words left over. Raises status 64."""
+        for count in range(min(len(words), 2), 0, -1):
+            found = self._commands.get(" ".join(words[:count]).lower())
+            if found is not None and (found.run is not None or count == len(words)):
+                return found, list(words[count:])
+        below = self.below(words[0]) if words else []
+        if below:
+            names = ", ".join(item.name for item in below)
+            raise UsageProblem(f"{words[0]} {words[1]}: no such operation; there are: {names}")
+        word = words[0] if words else ""
+        raise UsageProblem(f"unknown command {word!r}; `help` lists the commands")
+
+    def below(self, name: str) -> list[Command]:
+        """Give the commands that begin with the word `name`."""
+        return [item for item in self.all() if item.name.startswith(name.lower() + " ")]
+
+    def refusal(self, item: Command, role: str, caller: Caller) -> str:
+        """Say why this caller may not run the command here; '' if it may."""
+        if caller.commands is not None and item.name not in caller.commands:
+            return f"{item.name}: not in the command set of this key"
+        if role not in item.machines:
+            there = " and ".join(sorted(item.machines))
+            return f"{item.name}: not a command of this machine ({role}); it runs on: {there}"
+        if caller.role not in item.roles:
+            allowed = ", ".join(sorted(item.roles))
+            return f"{item.name}: not allowed for the role {caller.role}; ask someone who is: {allowed}"
+        return ""
+
+    def admit(self, item: Command, role: str, caller: Caller) -> None:
+        """Raise status 77 with the reason if the caller may not run the command here."""
+        reason = self.refusal(item, role, caller)
+        if reason:
+            raise GatepostError(reason, EX_NOPERM)
+
+    def complete(self, text: str, role: str, caller: Caller) -> list[str]:
+        """Give the words that can stand where the text ends: commands, operations, choices, options."""
+        words = text.split(" ")
+        done, partial = [word.lower() for word in words[:-1] if word], words[-1]
+        visible = self.visible(role, caller)
+        if done[:1] == ["help"]:
+            done = done[1:]
+        found = {
+            item.name.split()[len(done)]
+            for item in visible
+            if item.name.split()[: len(done)] == done and len(item.name.split()) > len(done)
+        }
+        for item in visible:
+            name = item.name.split()
+            if done and done[: len(name)] == name:
+                found.update(item_word for parameter in item.parameters for item_word in _words_of(parameter))
+        return sorted(word for word in found if word.lower().startswith(partial.lower()))
+
+
+def _words_of(parameter: Parameter) -> Sequence[str]:
+    return (parameter.option,) if parameter.kind in {"option", "flag"} else parameter.choices

@@ -1,0 +1,48 @@
+"""Tables for a terminal: columns as wide as their cells, shortened only as far as the terminal makes it necessary."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ops.cli.display import columns, cut, pad
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: its title (a line break makes a second header line) and how it behaves."""
+
+    title: str
+    right: bool = False
+    least: int = 0
+    """A column with `least` above 0 may be shortened, down to so many columns."""
+
+
+def table(heads: Sequence[Column], rows: Sequence[Sequence[str]], width: int = 0, *, gap: int = 2) -> str:
+    """Lay out rows of clean cells under their heads; `width` 0 means as wide as it comes."""
+    titles = [head.title.split("\n") for head in heads]
+    height = max(len(lines) for lines in titles)
+    header = [[""] * (height - len(lines)) + lines for lines in titles]
+    widths = [
+        max([*(columns(line) for line in header[i]), *(columns(row[i]) for row in rows)]) for i in range(len(heads))
+    ]
+    if width:
+        widths = _fit(heads, widths, width - gap * (len(heads) - 1))
+    lines = [[header[i][n] for i in range(len(heads))] for n in range(height)]
+    return "\n".join(_line(heads, cells, widths, gap) for cells in [*lines, *rows])
+
+
+def _fit(heads: Sequence[Column], widths: list[int], room: int) -> list[int]:
+    """Take columns from the widest that may be shortened until the line fits or nothing is left to take."""
+    widths = list(widths)
+    while sum(widths) > room:
+        shrinkable = [i for i, head in enumerate(heads) if head.least and widths[i] > head.least]
+        if not shrinkable:
+            break
+        widths[max(shrinkable, key=lambda i: widths[i])] -= 1
+    return widths
+
+
+def _line(heads: Sequence[Column], cells: Sequence[str], widths: Sequence[int], gap: int) -> str:
+    parts = [
+        pad(cut(cell, width), width, right=head.right) for head, cell, width in zip(heads, cells, widths, strict=True)
+    ]
+    return (" " * gap).join(parts).rstrip()

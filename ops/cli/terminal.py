@@ -1,0 +1,211 @@
+"""A screen on a pseudo terminal that somebody else owns: line editing, completion, history through prompt_toolkit.
+
+The SSH channel feeds keys in and takes what is drawn; nothing here touches a file descriptor, so a peer that
+sends a lot can fill a bounded buffer but never block the process. The only module that imports prompt_toolkit.
+"""
+
+import codecs
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+
+from prompt_toolkit import PromptSession
+from prompt_toolkit.application import create_app_session
+from prompt_toolkit.completion import CompleteEvent, Completer, Completion, WordCompleter
+from prompt_toolkit.data_structures import Size
+from prompt_toolkit.document import Document
+from prompt_toolkit.history import DummyHistory, InMemoryHistory
+from prompt_toolkit.input import Input
+from prompt_toolkit.input.vt100_parser import Vt100Parser
+from prompt_toolkit.key_binding import KeyPress
+from prompt_toolkit.output import ColorDepth
+from prompt_toolkit.output.vt100 import Vt100_Output
+from prompt_toolkit.shortcuts import CompleteStyle
+
+from ops.cli.dialogue import Aborted
+
+Complete = Callable[[str], Iterable[str]]
+_WAITING_KEYS = 16_384
+_slots: set[int] = set()
+
+
+class _Keys(Input):
+    """Input that is fed by calls instead of a descriptor."""
+
+    def __init__(self) -> None:
+        self._pressed: list[KeyPress] = []
+        self._parser = Vt100Parser(self._pressed.append)
+        self._ready: Callable[[], None] | None = None
+        self._closed = False
+        # The library keeps type-ahead by this name for ever; reused names keep that table small.
+        self._slot = next(n for n in range(len(_slots) + 1) if n not in _slots)
+        _slots.add(self._slot)
+
+    def feed(self, text: str) -> None:
+        if len(self._pressed) < _WAITING_KEYS:
+            self._parser.feed(text)
+        self._wake()
+
+    def close(self) -> None:
+        self._closed = True
+        _slots.discard(self._slot)
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._ready is not None:
+            self._ready()
+
+    @property
+    def closed(self) -> bool:
+        return self._closed
+
+    @property
+    def waited_for(self) -> bool:
+        return self._ready is not None
+
+    def read_keys(self) -> list[KeyPress]:
+        pressed = self._pressed[:]
+        self._pressed.clear()
+        return pressed
+
+    def flush_keys(self) -> list[KeyPress]:
+        self._parser.flush()
+        return self.read_keys()
+
+    def attach(self, input_ready_callback: Callable[[], None]) -> AbstractContextManager[None]:
+        return self._switched(input_ready_callback)
+
+    def detach(self) -> AbstractContextManager[None]:
+        return self._switched(None)
+
+    @contextmanager
+    def _switched(self, ready: Callable[[], None] | None) -> Iterator[None]:
+        before, self._ready = self._ready, ready
+        try:
+            yield
+        finally:
+            self._ready = before
+
+    def raw_mode(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def cooked_mode(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def fileno(self) -> int:
+        raise NotImplementedError("these keys come from no descriptor")
+
+    def typeahead_hash(self) -> str:
+        return f"channel-{self._slot}"
+
+
+class _Display:
+    """The text stream that the library draws on."""
+
+    encoding = "utf-8"
+
+    def __init__(self, write: Callable[[str], None]) -> None:
+        self.write = write
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+class _Completer(Completer):
+    def __init__(self, complete: Complete) -> None:
+        self._complete = complete
+
+    def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterator[Completion]:
+        text = document.text_before_cursor.lstrip()
+        partial = text.rpartition(" ")[2]
+        for word in self._complete(text):
+            yield Completion(word, start_position=-len(partial))
+
+
+class Terminal:
+    """The screen of one channel that has a pseudo terminal."""
+
+    def __init__(self, write: Callable[[str], None], columns: int, rows: int, kind: str, complete: Complete) -> None:
+        self._write = write
+        self._size = Size(rows=rows or 24, columns=columns or 80)
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._keys = _Keys()
+        self._output = Vt100_Output(
+            _Display(write),  # type: ignore[arg-type]
+            lambda: self._size,
+            term=kind,
+            default_color_depth=ColorDepth.DEPTH_1_BIT,
+            enable_cpr=False,
+        )
+        self._lines: PromptSession[str] | None = None
+        self._answers: PromptSession[str] | None = None
+        self._completer = _Completer(complete)
+        self._resized: Callable[[], None] = lambda: None
+
+    @contextmanager
+    def opened(self) -> Iterator[None]:
+        """Be the terminal of the current task and of the tasks it starts, until the block ends."""
+        try:
+            with create_app_session(self._keys, self._output):
+                self._lines = PromptSession(
+                    history=InMemoryHistory(),
+                    completer=self._completer,
+                    complete_while_typing=False,
+                    complete_style=CompleteStyle.READLINE_LIKE,
+                )
+                self._answers = PromptSession(
+                    history=DummyHistory(), complete_while_typing=False, complete_style=CompleteStyle.READLINE_LIKE
+                )
+                yield
+        finally:
+            self._keys.close()
+
+    @property
+    def width(self) -> int:
+        """Columns."""
+        return self._size.columns
+
+    def resize(self, columns: int, rows: int) -> None:
+        """Take the new size of the window."""
+        self._size = Size(rows=rows or 24, columns=columns or 80)
+        self._resized()
+
+    def feed(self, data: bytes) -> bool:
+        """Take what was typed. True if it holds Ctrl-C while no question is open."""
+        if not self._keys.waited_for and b"\x03" in data:
+            return True
+        self._keys.feed(self._decoder.decode(data))
+        return False
+
+    def end(self) -> None:
+        """Take the end of input."""
+        self._keys.close()
+
+    def write(self, text: str) -> None:
+        """Show text; a terminal in raw mode needs the carriage return as well."""
+        self._write(text.replace("\n", "\r\n"))
+
+    async def read(self, prompt: str, words: Sequence[str] = ()) -> str:
+        """Ask for an answer. Raises `Aborted`, `EOFError`."""
+        assert self._answers is not None
+        completer = WordCompleter(list(words), ignore_case=True) if words else None
+        return await self._ask(self._answers, prompt, completer)
+
+    async def command(self, prompt: str) -> str:
+        """Ask for a command line. Raises `Aborted`, `EOFError`."""
+        assert self._lines is not None
+        return await self._ask(self._lines, prompt, self._completer)
+
+    async def _ask(self, session: PromptSession[str], prompt: str, completer: Completer | None) -> str:
+        if self._keys.closed:
+            raise EOFError
+        session.completer = completer
+        self._resized = session.app._on_resize
+        try:
+            return await session.prompt_async(prompt, set_exception_handler=False, handle_sigint=False)
+        except KeyboardInterrupt:
+            raise Aborted from None
+        finally:
+            self._resized = lambda: None

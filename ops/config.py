@@ -1,0 +1,65 @@
+"""Configuration sections of the operator's side: the console, its users, the web UI.
+
+Composed into the machine's document by `daemons/config.py`. Unknown keys, roles and keys that are no OpenSSH
+public key lines are errors with a reason, before any socket opens.
+"""
+
+import base64
+import binascii
+import re
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from core.config import Host, Port, Section
+
+_KEY = re.compile(r"(ssh-ed25519|sk-ssh-ed25519@openssh\.com|ssh-rsa) ([A-Za-z0-9+/]+={0,2})( [^\r\n]*)?")
+
+
+def _public_key(value: str) -> str:
+    found = _KEY.fullmatch(value)
+    if not found:
+        raise ValueError("not a public key line: TYPE BASE64 [COMMENT], ssh-ed25519 or ssh-rsa, without options")
+    try:
+        blob = base64.b64decode(found[2], validate=True)
+    except binascii.Error:
+        raise ValueError("the base64 part of the public key is damaged; copy the whole line") from None
+    kind = found[1].encode()
+    if not blob.startswith(len(kind).to_bytes(4, "big") + kind):
+        raise ValueError("the public key is not of the type that its line says")
+    return value
+
+
+PublicKey = Annotated[str, AfterValidator(_public_key)]
+
+
+class ConsoleSection(Section):
+    """The operator console over SSH."""
+
+    address: Host = Field(default="127.0.0.1", description="address to listen on")
+    port: Port = Field(default=22, description="port to listen on")
+    service: bool = Field(default=True, description="take support sessions that come through the tunnel")
+    idle_s: float = Field(default=1800, ge=30, le=86400, description="seconds without input after which a session ends")
+    login_timeout_s: float = Field(default=20, ge=1, le=120, description="seconds a client gets to log in")
+    connections: int = Field(default=100, ge=1, le=10000, description="most connections at a time")
+    connections_per_source: int = Field(
+        default=10, ge=1, le=1000, description="most connections of one address that have not logged in yet"
+    )
+
+
+class UserSection(Section):
+    """One user of the console."""
+
+    name: str = Field(description="user name", pattern=r"^[a-z_][a-z0-9._-]{0,31}$")
+    role: Literal["administrator", "operator", "guest"] = Field(default="guest", description="what the user may do")
+    keys: tuple[PublicKey, ...] = Field(default=(), description="public keys, as `TYPE BASE64 COMMENT` lines")
+    commands: tuple[str, ...] | None = Field(
+        default=None, description="the only commands that this user may run, without a shell; left out: all of the role"
+    )
+
+
+class WebSection(Section):
+    """The operator web UI; it answers health checks only so far."""
+
+    address: Host = Field(default="127.0.0.1", description="address to listen on")
+    port: Port = Field(default=443, description="port to listen on")
