@@ -208,7 +208,7 @@ class FiltersSection(Section):
         default=False, description="body and attachment rules match a message whose parts cannot be read"
     )
     thread_above: Size = Field(default=256 << 10, description="larger messages are filtered in a thread")
-    max_scan_size: Size = Field(default=32 << 20, description="body rules read this much of a message")
+    max_scan_size: Size = Field(default=32 << 20, description="a larger message counts as unscannable for body rules")
 
 
 class RouteSection(Section):

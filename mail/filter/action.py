@@ -1,0 +1,133 @@
+"""The actions of the filter language: what each takes, checked when a file is loaded, and what it does.
+
+`compiler` calls `compile_action` for every action of a file. An action changes the `View`, nothing else: the
+pipeline carries out what the view says in the end. An action gives True when no further action or filter runs.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from mail.filter.rule import Faults, check_arguments
+from mail.filter.syntax import Action, FilterFault, Value
+from mail.filter.variable import Template
+from mail.filter.view import Raised, View
+
+Step: TypeAlias = Callable[[View], bool]
+_HEADER_NAME = re.compile(r"[!-9;-~]{1,100}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Spec:
+    """How an action is written: a builder from its texts, and which argument is a header name."""
+
+    build: Callable[[tuple[str, ...], str], Step]
+    arguments: int = 0
+    header: bool = False
+
+
+def _final(name: str) -> Callable[[tuple[str, ...], str], Step]:
+    def build(_texts: tuple[str, ...], _hostname: str) -> Step:
+        def step(view: View) -> bool:
+            view.actions.append(name)
+            view.final = name
+            view.final_by = view.filter
+            return True
+
+        return step
+
+    return build
+
+
+def _quarantine(texts: tuple[str, ...], _hostname: str) -> Step:
+    name = texts[0]
+    shown = f'quarantine "{name}"'
+
+    def step(view: View) -> bool:
+        view.actions.append(shown)
+        view.holds[name] = Raised(view.filter, view.matched_text())
+        return False
+
+    return step
+
+
+def _insert_header(texts: tuple[str, ...], hostname: str) -> Step:
+    name, template = texts[0], Template(texts[1], hostname)
+    shown = f"insert-header {name}"
+
+    def step(view: View) -> bool:
+        view.actions.append(shown)
+        view.insert(name, template.expand(view))
+        return False
+
+    return step
+
+
+def _strip_header(texts: tuple[str, ...], _hostname: str) -> Step:
+    shown = f"strip-header {texts[0]}"
+
+    def step(view: View) -> bool:
+        view.actions.append(shown)
+        view.strip(texts[0])
+        return False
+
+    return step
+
+
+def _log_entry(texts: tuple[str, ...], hostname: str) -> Step:
+    template = Template(texts[0], hostname)
+
+    def step(view: View) -> bool:
+        view.actions.append("log-entry")
+        view.entries.append(template.expand(view))
+        return False
+
+    return step
+
+
+def _no_op(_texts: tuple[str, ...], _hostname: str) -> Step:
+    def step(view: View) -> bool:
+        view.actions.append("no-op")
+        return False
+
+    return step
+
+
+_ACTIONS: dict[str, _Spec] = {
+    "quarantine": _Spec(_quarantine, 1),
+    "drop": _Spec(_final("drop")),
+    "bounce": _Spec(_final("bounce")),
+    "deliver": _Spec(_final("deliver")),
+    "skip-filters": _Spec(_final("skip-filters")),
+    "insert-header": _Spec(_insert_header, 2, header=True),
+    "strip-header": _Spec(_strip_header, 1, header=True),
+    "log-entry": _Spec(_log_entry, 1),
+    "no-op": _Spec(_no_op),
+}
+ACTION_NAMES = frozenset(_ACTIONS)
+
+
+def compile_action(action: Action, hostname: str, faults: Faults) -> Step | None:
+    """Check one action and make it ready; None after a fault."""
+    spec = _ACTIONS.get(action.name)
+    if spec is None:
+        faults.append(FilterFault(action.position, f"there is no action '{action.name[:40]}'"))
+        return None
+    before = len(faults)
+    kinds = ("text",) * spec.arguments
+    check_arguments(action.name, action.position, action.arguments, kinds, spec.arguments, faults=faults)
+    if len(faults) == before:
+        for number, value in enumerate(action.arguments):
+            _check_text(action, value, spec.header and number == 0, faults)
+    if len(faults) > before:
+        return None
+    return spec.build(tuple(str(value.content) for value in action.arguments), hostname)
+
+
+def _check_text(action: Action, value: Value, is_header: bool, faults: Faults) -> None:
+    text = str(value.content)
+    if is_header and not _HEADER_NAME.fullmatch(text):
+        faults.append(FilterFault(value.position, f"{value.raw[:40]} is not a header name"))
+    elif action.name == "quarantine" and (not text.strip() or not text.isprintable() or len(text) > 64):
+        faults.append(FilterFault(value.position, f"{value.raw[:40]} cannot be the name of a quarantine"))
