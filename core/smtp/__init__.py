@@ -1,0 +1,1 @@
+"""SMTP over sockets: the listener, its connections, and the client's transport."""
