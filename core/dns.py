@@ -1,0 +1,307 @@
+"""Name lookups through the configured resolvers, with a cache.
+
+Called by delivery (MX, addresses), receiving policy (PTR) and the tunnel client (SRV). Only this module knows
+dnspython. Names are absolute; there is no search list. It knows nothing of mail rules: that `MX 0 .` means "no mail"
+is decided by its caller.
+
+Raises `DnsNotFound` when the name or the record surely does not exist and `DnsTemporary` when nobody could tell.
+Logs nothing; `Resolver.statistics` counts.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import dns.asyncquery
+import dns.entropy
+import dns.exception
+import dns.flags
+import dns.message
+import dns.name
+import dns.rcode
+import dns.rdatatype
+import dns.reversename
+
+from core import clock
+from core.runtime import spawn
+
+_Record = TypeVar("_Record")
+_Key = tuple[str, str]
+
+_UDP_OCTETS = 1232
+_CHAIN_LIMIT = 8
+_RECORD_LIMIT = 64
+_TTL_LIMIT_S = 86_400.0
+_NEGATIVE_TTL_LIMIT_S = 300.0
+
+
+class DnsError(Exception):
+    """A lookup without an answer: `name` and `kind` say which, `reason` why in a word or two."""
+
+    def __init__(self, name: str, kind: str, reason: str) -> None:
+        super().__init__(f"{name} ({kind}): {reason}")
+        self.name = name
+        self.kind = kind
+        self.reason = reason
+
+
+class DnsNotFound(DnsError):
+    """It surely does not exist."""
+
+
+class DnsTemporary(DnsError):
+    """No resolver could tell: SERVFAIL, time-out, refusal or nonsense."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mx:
+    """One mail exchanger; `host` is '.' in a null MX (RFC 7505)."""
+
+    preference: int
+    host: str
+
+
+@dataclass(frozen=True, slots=True)
+class Srv:
+    """One service location (RFC 2782)."""
+
+    priority: int
+    weight: int
+    port: int
+    host: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer(Generic[_Record]):
+    """The records found, in a stable order. Empty: the name exists, such records do not."""
+
+    records: tuple[_Record, ...]
+    ttl_s: float
+    secure: bool = False
+    """The resolver says that it validated the answer (AD, RFC 4035); worth as much as the way to it."""
+
+
+@dataclass(slots=True)
+class Statistics:
+    """Counters since start."""
+
+    requests: int = 0
+    network_requests: int = 0
+    cache_hits: int = 0
+    cache_misses: int = 0
+    cache_expired: int = 0
+    failures: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    expires_at: float
+    result: "Answer[Any] | DnsError"
+
+
+class Resolver:
+    """Asks the servers in turn. Equal questions at the same time are asked once."""
+
+    def __init__(
+        self,
+        servers: Sequence[str] = (),
+        *,
+        timeout_s: float = 5.0,
+        cache_size: int = 20_000,
+        monotonic: Callable[[], float] = clock.monotonic,
+    ) -> None:
+        """Take servers as `host:port` or `host`, default those of /etc/resolv.conf; `timeout_s` is for a question."""
+        self.statistics = Statistics()
+        self._servers = [_server(text) for text in servers or _system_servers()]
+        self._timeout_s = timeout_s
+        self._cache_size = cache_size
+        self._monotonic = monotonic
+        self._cache: dict[_Key, _Entry] = {}
+        self._asking: dict[_Key, asyncio.Future[Answer[Any] | DnsError]] = {}
+
+    async def mx(self, name: str) -> Answer[Mx]:
+        """Give the mail exchangers, lowest preference first; empty if the name has none."""
+        return await self._find(name, "MX")
+
+    async def addresses(self, name: str) -> Answer[str]:
+        """Give all addresses as text, IPv6 first. Raises `DnsNotFound` if there is none at all."""
+        if _is_address(name):
+            return Answer((name,), _TTL_LIMIT_S)
+        both = [self._start(name, "AAAA"), self._start(name, "A")]
+        results = [await asyncio.shield(each) for each in both]
+        answers = [result for result in results if isinstance(result, Answer)]
+        records = tuple(record for answer in answers for record in answer.records)
+        if records:
+            secure = len(answers) == len(results) and all(answer.secure for answer in answers)
+            return Answer(records, min(answer.ttl_s for answer in answers if answer.records), secure)
+        for result in results:
+            if isinstance(result, DnsTemporary):
+                raise result
+        for result in results:
+            if isinstance(result, DnsNotFound):
+                raise DnsNotFound(name, "A", result.reason)
+        raise DnsNotFound(name, "A", "no address")
+
+    async def srv(self, name: str) -> Answer[Srv]:
+        """Give the service locations, lowest priority and highest weight first; empty if the name has none."""
+        return await self._find(name, "SRV")
+
+    async def ptr(self, address: str) -> Answer[str]:
+        """Give the names that an address claims; nothing is verified here."""
+        return await self._find(dns.reversename.from_address(address).to_text(omit_final_dot=True), "PTR")
+
+    def flush(self) -> None:
+        """Forget all answers."""
+        self._cache.clear()
+
+    async def _find(self, name: str, kind: str) -> Answer[Any]:
+        result = await asyncio.shield(self._start(name, kind))
+        if isinstance(result, DnsError):
+            raise result
+        return result
+
+    def _start(self, name: str, kind: str) -> "asyncio.Future[Answer[Any] | DnsError]":
+        """Give the result of a question as a future that never fails: from the cache, or being asked."""
+        key = (name.rstrip(".").lower(), kind)
+        statistics = self.statistics
+        statistics.requests += 1
+        asking = self._asking.get(key)
+        if asking is not None:
+            return asking
+        future: asyncio.Future[Answer[Any] | DnsError] = asyncio.get_running_loop().create_future()
+        entry = self._cache.get(key)
+        if entry is not None and entry.expires_at > self._monotonic():
+            statistics.cache_hits += 1
+            future.set_result(entry.result)
+            return future
+        if entry is not None:
+            statistics.cache_expired += 1
+        statistics.cache_misses += 1
+        self._asking[key] = future
+        spawn(self._answer(key, future), f"DNS {key[0]} {kind}")
+        return future
+
+    async def _answer(self, key: _Key, future: "asyncio.Future[Answer[Any] | DnsError]") -> None:
+        result: Answer[Any] | DnsError = DnsTemporary(*key, "ServFail")
+        ttl_s = 0.0
+        try:
+            result, ttl_s = await self._ask(key)
+        finally:
+            del self._asking[key]
+            if not future.done():
+                future.set_result(result)
+        if isinstance(result, DnsTemporary):
+            self.statistics.failures += 1
+        self._keep(key, result, ttl_s)
+
+    def _keep(self, key: _Key, result: "Answer[Any] | DnsError", ttl_s: float) -> None:
+        self._cache.pop(key, None)
+        if ttl_s > 0:
+            while len(self._cache) >= self._cache_size:
+                del self._cache[next(iter(self._cache))]
+            self._cache[key] = _Entry(self._monotonic() + ttl_s, result)
+
+    async def _ask(self, key: _Key) -> "tuple[Answer[Any] | DnsError, float]":
+        """Ask until somebody knows, following aliases that the servers leave to us."""
+        name, kind = key
+        secure = True
+        shortest_s = _TTL_LIMIT_S
+        try:
+            for _ in range(_CHAIN_LIMIT):
+                response = await self._ask_servers(name, key)
+                chain = response.resolve_chaining()
+                secure = secure and bool(response.flags & dns.flags.AD)
+                shortest_s = min(shortest_s, float(chain.minimum_ttl))
+                if response.rcode() == dns.rcode.NXDOMAIN:
+                    return DnsNotFound(*key, "NXDomain"), min(shortest_s, _NEGATIVE_TTL_LIMIT_S)
+                if chain.answer is not None:
+                    found = _records(kind, list(chain.answer)[:_RECORD_LIMIT])
+                    return Answer(found, shortest_s, secure), shortest_s
+                if not chain.cnames:
+                    negative_s = min(shortest_s, _NEGATIVE_TTL_LIMIT_S)
+                    return Answer((), negative_s, secure), negative_s
+                name = chain.canonical_name.to_text(omit_final_dot=True)
+        except DnsTemporary as problem:
+            return problem, 0.0
+        except (dns.exception.DNSException, UnicodeError) as problem:
+            # A name that is none, or an answer that makes no sense: too long a chain, data beside NXDOMAIN.
+            if isinstance(problem, dns.message.ChainTooLong | dns.message.AnswerForNXDOMAIN):
+                return DnsTemporary(*key, type(problem).__name__), 0.0
+            return DnsNotFound(*key, "not a domain name"), _NEGATIVE_TTL_LIMIT_S
+        return DnsTemporary(*key, "too many aliases"), 0.0
+
+    async def _ask_servers(self, name: str, key: _Key) -> dns.message.QueryMessage:
+        """Give the first answer of any server that knows. Raises `DnsTemporary`, for a bad name `DNSException`."""
+        query = dns.message.make_query(dns.name.from_text(name), key[1], use_edns=0, payload=_UDP_OCTETS)
+        query.flags |= dns.flags.AD
+        reason = "no name server"
+        rounds = self._servers * (2 if len(self._servers) < 3 else 1)
+        for host, port in rounds:
+            self.statistics.network_requests += 1
+            query.id = dns.entropy.random_16()
+            try:
+                response, _ = await dns.asyncquery.udp_with_fallback(
+                    query,
+                    host,
+                    timeout=self._timeout_s / len(rounds),
+                    port=port,
+                    ignore_unexpected=True,
+                    ignore_errors=True,
+                )
+            except dns.exception.Timeout:
+                reason = "Timeout"
+            except (OSError, EOFError, dns.exception.DNSException) as problem:
+                reason = type(problem).__name__
+            else:
+                known = response.rcode() in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN)
+                if known and isinstance(response, dns.message.QueryMessage):
+                    return response
+                reason = "ServFail" if response.rcode() == dns.rcode.SERVFAIL else dns.rcode.to_text(response.rcode())
+        raise DnsTemporary(*key, reason)
+
+
+def _records(kind: str, found: list[Any]) -> tuple[Any, ...]:
+    if kind == "MX":
+        exchangers = [Mx(one.preference, _text(one.exchange)) for one in found]
+        return tuple(sorted(exchangers, key=lambda one: (one.preference, one.host)))
+    if kind == "SRV":
+        services = [Srv(one.priority, one.weight, one.port, _text(one.target)) for one in found]
+        return tuple(sorted(services, key=lambda one: (one.priority, -one.weight, one.host)))
+    if kind == "PTR":
+        return tuple(_text(one.target) for one in found)
+    return tuple(one.address for one in found)
+
+
+def _text(name: dns.name.Name) -> str:
+    return name.to_text(omit_final_dot=True).lower() if name != dns.name.root else "."
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _server(text: str) -> tuple[str, int]:
+    """Read `host`, `host:port` or `[IPv6]:port`, where host is an address. Raises `ValueError`."""
+    host, colon, port = text.rpartition(":")
+    if _is_address(text) or not colon:
+        host, port = text, "53"
+    host = host.strip("[]")
+    ip_address(host)
+    return host, int(port)
+
+
+def _system_servers() -> list[str]:
+    try:
+        lines = Path("/etc/resolv.conf").read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    words = [line.split() for line in lines]
+    found = [word[1] for word in words if len(word) > 1 and word[0] == "nameserver" and _is_address(word[1])]
+    return found or ["127.0.0.1"]
