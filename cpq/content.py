@@ -4,23 +4,13 @@ Called from worker threads only (everything here blocks). Names are message ids,
 is what a crash left; `sweep` removes such files before the listener takes new ones. Raises OSError.
 """
 
-import hashlib
 from collections.abc import Container, Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from core.disk import Disk
 from core.killpoint import killpoint
 
 _CHUNK = 256 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Written:
-    """What was written: its size and digest, to be compared with what the sender promised."""
-
-    size: int
-    sha256: bytes
 
 
 class ContentFolder:
@@ -35,30 +25,28 @@ class ContentFolder:
         """Give where the content of that message lies."""
         return self._root / name[-2:] / name
 
-    def write(self, name: str, chunks: Iterable[bytes]) -> Written:
-        """Write and sync one file; its directory entry is durable after `sync`. What failed leaves no file."""
+    def write(self, name: str, chunks: Iterable[bytes]) -> int:
+        """Write and sync one file; its name is durable after `sync`. Gives its size; what failed leaves no file."""
         path = self.path(name)
         if not path.parent.is_dir():
             self._disk.make_directory(path.parent)
         descriptor = self._disk.open(path, create=True, write=True)
         try:
-            written = self._fill(descriptor, chunks)
+            size = self._fill(descriptor, chunks)
         except BaseException:
             self._disk.close(descriptor)
             self._disk.unlink(path)
             raise
         self._disk.close(descriptor)
-        return written
+        return size
 
-    def _fill(self, descriptor: int, chunks: Iterable[bytes]) -> Written:
-        digest = hashlib.sha256()
+    def _fill(self, descriptor: int, chunks: Iterable[bytes]) -> int:
         size = 0
         for chunk in chunks:
             size += self._disk.write(descriptor, [chunk], size)
-            digest.update(chunk)
         killpoint("quarantine.content.written")
         self._disk.fdatasync(descriptor)
-        return Written(size, digest.digest())
+        return size
 
     def sync(self, names: Iterable[str]) -> None:
         """Make the directory entries of those files durable, each directory once."""

@@ -25,6 +25,9 @@ MAX_QUARANTINES = 100
 """Quarantines that a probe names; `count` says how many there are."""
 
 _OCTETS = re.compile(r"[1-9][0-9]{0,9}")
+_PLAIN_ADDRESS = re.compile(r"[A-Za-z0-9_%+=-]{1,64}(?:\.[A-Za-z0-9_%+=-]+)*@[a-z0-9-]{1,63}(?:\.[a-z0-9-]{1,63})*")
+_STAND_IN_DOMAIN = "xcpq.invalid"
+STAND_IN_SENDER = f"sender@{_STAND_IN_DOMAIN}"
 _NAME_SAFE = "!#$&'()*,-./:;<>?@[]^_`{|}"
 
 
@@ -48,17 +51,20 @@ def offers(keyword_lines: Iterable[str]) -> bool:
     return False
 
 
-def payload_octets(verb: str, argument: str) -> int:
-    """Read the octet count of XCPQMETA or XCPQDONE. Raises `FrameError`; the payload is then still on its way."""
+def payload_octets(verb: str, argument: str) -> tuple[int, str]:
+    """Read the octet count of XCPQMETA or XCPQDONE: give it and '' or what is wrong with so many octets.
+
+    Raises `FrameError` if there is no count: nobody knows then where the payload ends, and the connection has to go.
+    """
     if not _OCTETS.fullmatch(argument):
         raise FrameError(f"{verb} needs the number of octets that follow")
     count = int(argument)
     limit = MAX_FRAME if verb == METADATA else MAX_SETTLED * TRANSFER_ID
     if count > limit:
-        raise FrameError(f"{verb} takes at most {limit} octets")
+        return count, f"{verb} takes at most {limit} octets"
     if verb == SETTLE and count % TRANSFER_ID:
-        raise FrameError(f"{verb} takes whole transfer ids of {TRANSFER_ID} octets")
-    return count
+        return count, f"{verb} takes whole transfer ids of {TRANSFER_ID} octets"
+    return count, ""
 
 
 def command_line(verb: str, payload: bytes = b"") -> str:
@@ -106,3 +112,16 @@ def parse_probe(lines: Sequence[str]) -> Readiness:
         raise FrameError("the peer's answer to the probe names no serial or no readiness")
     word, _, reason = found["accepting"].partition(" ")
     return Readiness(found["serial"][:64], found.get("takes", ""), word == "yes", unquote(reason), tuple(names))
+
+
+def envelope_address(address: str, rid: int | None) -> str:
+    """Give the address that MAIL (`rid` None) or RCPT carries for an address of the frame.
+
+    The frame is what counts. An address that plain SMTP (RFC 5321, no SMTPUTF8) may take differently than it was
+    meant, such as one outside ASCII, quoted, or without a domain, goes as a stand-in under `xcpq.invalid`.
+    """
+    if not address and rid is None:
+        return ""
+    if len(address) <= 254 and _PLAIN_ADDRESS.fullmatch(address):
+        return address
+    return STAND_IN_SENDER if rid is None else f"rid-{rid}@{_STAND_IN_DOMAIN}"

@@ -9,6 +9,7 @@ from protocol.quarantine.grammar import (
     command_line,
     decode_settled,
     encode_settled,
+    envelope_address,
     offers,
     parse_probe,
     payload_octets,
@@ -32,19 +33,48 @@ def test_only_version_1_counts_as_an_offer(lines: list[str], found: bool) -> Non
     assert offers(lines) is found
 
 
-@pytest.mark.parametrize("argument", ["", "0", "-1", "+5", " 5", "5 ", "1e3", "05", "4194305", "99999999999", "５"])
-def test_a_bad_octet_count_is_refused(argument: str) -> None:
+@pytest.mark.parametrize("argument", ["", "0", "-1", "+5", " 5", "5 ", "1e3", "05", "99999999999", "５"])
+def test_without_an_octet_count_nobody_knows_where_the_payload_ends(argument: str) -> None:
     with pytest.raises(FrameError):
         payload_octets(METADATA, argument)
 
 
-def test_octet_counts_within_the_bounds() -> None:
-    assert payload_octets(METADATA, "4194304") == 4194304
-    assert payload_octets(SETTLE, "32") == 32
-    with pytest.raises(FrameError):
-        payload_octets(SETTLE, "33")
-    with pytest.raises(FrameError):
-        payload_octets(SETTLE, "16016")
+@pytest.mark.parametrize(
+    ("verb", "octets", "fault"),
+    [
+        (METADATA, 4194304, ""),
+        (METADATA, 4194305, "at most 4194304"),
+        (SETTLE, 32, ""),
+        (SETTLE, 33, "whole transfer ids"),
+        (SETTLE, 16016, "at most 16000"),
+    ],
+)
+def test_a_payload_that_is_too_long_is_still_counted(verb: str, octets: int, fault: str) -> None:
+    count, found = payload_octets(verb, str(octets))
+    assert count == octets
+    assert fault in found
+    assert bool(fault) is bool(found)
+
+
+@pytest.mark.parametrize(
+    ("address", "rid", "sent"),
+    [
+        ("", None, ""),
+        ("a.b+c@example.test", 3, "a.b+c@example.test"),
+        ("a@example.test", None, "a@example.test"),
+        ("ü@example.test", 3, "rid-3@xcpq.invalid"),
+        ("ü@example.test", None, "sender@xcpq.invalid"),
+        ('"a b"@example.test', 0, "rid-0@xcpq.invalid"),
+        ("postmaster", 1, "rid-1@xcpq.invalid"),
+        ("a@Example.test", 1, "rid-1@xcpq.invalid"),
+        ("a..b@example.test", 1, "rid-1@xcpq.invalid"),
+        ("a@b>\r\nRSET", 1, "rid-1@xcpq.invalid"),
+    ],
+)
+def test_only_addresses_that_cannot_be_misunderstood_stand_in_the_envelope(
+    address: str, rid: int | None, sent: str
+) -> None:
+    assert envelope_address(address, rid) == sent
 
 
 def test_settled_ids_survive_the_way() -> None:

@@ -1,0 +1,1 @@
+"""What both machines remember of transfers so that each happens exactly once."""
