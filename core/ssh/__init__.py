@@ -37,12 +37,14 @@ from core.ssh.key import (
 )
 from core.ssh.option import client_options, server_options
 from core.ssh.server import AcceptLimits, Endpoint, Refusal, ServerConnection, SshListener, certificate_of, handshake
+from core.ssh.splice import Half, splice_to_channel, splice_to_unix
 
 __all__ = [
     "AcceptLimits",
     "CertificateFacts",
     "CommandResult",
     "Endpoint",
+    "Half",
     "HostKey",
     "Refusal",
     "ServerConnection",
@@ -74,6 +76,8 @@ __all__ = [
     "run_command",
     "same_key",
     "server_options",
+    "splice_to_channel",
+    "splice_to_unix",
     "translate",
     "translated",
     "user_certificate",

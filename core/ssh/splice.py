@@ -1,0 +1,124 @@
+"""Join two byte streams: SSH channels, unix or TCP sockets, in any pairing.
+
+Used by the bastion (engineer's channel to appliance's channel) and the tunnel client (channel to the console's
+socket). What arrives before the other half is connected is kept, since an SSH server speaks first. Back-pressure
+and half-closing pass through. Knows nothing of what the bytes mean.
+"""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Self
+
+import asyncssh
+
+
+class Half(asyncssh.SSHTCPSession[bytes]):
+    """One end of a splice; serves as an asyncssh session and as an asyncio protocol."""
+
+    def __init__(self, ended: Callable[[], None] | None = None) -> None:
+        self._transport: Any = None
+        self._other: Self | None = None
+        self._early: list[bytes] = []
+        self._eof = False
+        self._ended = ended
+
+    def join(self, other: Self) -> Self:
+        """Link both halves; gives this one."""
+        self._other, other._other = other, self
+        self._flush()
+        other._flush()
+        return self
+
+    def connection_made(self, chan: Any) -> None:
+        self._transport = chan
+        if self._other is not None:
+            self._other._flush()
+
+    def data_received(self, data: bytes, datatype: int | None = None) -> None:
+        target = self._target()
+        if target is None:
+            self._early.append(data)
+        else:
+            target.write(data)
+
+    def eof_received(self) -> bool:
+        self._eof = True
+        target = self._target()
+        if target is not None and target.can_write_eof():
+            target.write_eof()
+        return self._other is None or not self._other._eof
+
+    def pause_writing(self) -> None:
+        if (source := self._target()) is not None:
+            source.pause_reading()
+
+    def resume_writing(self) -> None:
+        if (source := self._target()) is not None:
+            source.resume_reading()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close this half and, through it, the other; safe to call again."""
+        transport, self._transport = self._transport, None
+        other, self._other = self._other, None
+        ended, self._ended = self._ended, None
+        if transport is not None:
+            transport.close()
+        if other is not None:
+            other.close()
+        if ended is not None:
+            ended()
+
+    def _target(self) -> Any:
+        return None if self._other is None else self._other._transport
+
+    def _flush(self) -> None:
+        target = self._target()
+        if target is None:
+            return
+        for data in self._early:
+            target.write(data)
+        self._early.clear()
+        if self._eof and target.can_write_eof():
+            target.write_eof()
+
+
+def _protocol() -> Any:
+    return Half()
+
+
+async def splice_to_unix(path: Path, ended: Callable[[], None], timeout_s: float = 5) -> Half:
+    """Connect to a unix socket and give the session for the channel to join with it.
+
+    `ended` is called once when either side is gone. Raises ChannelOpenError if nobody listens there.
+    """
+    near = Half(ended)
+    try:
+        async with asyncio.timeout(timeout_s):
+            _, far = await asyncio.get_running_loop().create_unix_connection(_protocol, str(path))
+    except OSError as error:
+        near.close()
+        raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, "the console does not answer") from error
+    return near.join(far)
+
+
+async def splice_to_channel(
+    connection: asyncssh.SSHServerConnection,
+    target: tuple[str, int],
+    origin: tuple[str, int],
+    ended: Callable[[], None],
+    timeout_s: float = 15,
+) -> Half:
+    """Open a forwarded channel to the other side of connection and give the session to join with it."""
+    near = Half(ended)
+    try:
+        async with asyncio.timeout(timeout_s):
+            _, far = await connection.create_connection(Half, *target, *origin)
+    except (OSError, asyncssh.Error) as error:
+        near.close()
+        reason = "the appliance does not take connections"
+        raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, reason) from error
+    return near.join(far)  # type: ignore[arg-type]

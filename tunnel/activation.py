@@ -1,0 +1,75 @@
+"""What an administrator has allowed, on disk: mode, since when, until when, over which port.
+
+Written by `tunnel-client`, read by it at start and by the console's service endpoint at each login. One JSON
+file, replaced atomically and synced before the change takes effect, so a restart neither forgets a DISABLE nor
+prolongs a tunnel. The wall clock decides; a clock that was set back does not buy time (`latest_at`).
+"""
+
+import secrets
+from pathlib import Path
+
+import msgspec
+
+from core.errors import EX_CONFIG, GatepostError
+from core.ssh import write_atomic
+
+DISABLED, TUNNEL, SSHACCESS = "disabled", "tunnel", "sshaccess"
+MODES = (TUNNEL, SSHACCESS)
+
+
+class Activation(msgspec.Struct, frozen=True, kw_only=True):
+    """One activation of remote access, or none (`mode` disabled)."""
+
+    mode: str = DISABLED
+    activation_id: str = ""
+    """128 random bits in hex; a new one each time access is enabled anew."""
+    enabled_at: float = 0.0
+    tunnel_until_at: float = 0.0
+    """From then on no new connection through the tunnel; 0 without a tunnel."""
+    port: int = 0
+    last_good_port: int = 0
+    latest_at: float = 0.0
+    """The latest time that was ever seen, so that the clock cannot be turned back."""
+    seed_fingerprint: str = ""
+
+    @property
+    def account_open(self) -> bool:
+        """Whether the service account may log in at all; it stays open until disabled, whatever the tunnel."""
+        return self.mode != DISABLED
+
+    def tunnel_open(self, now: float) -> bool:
+        """Whether new connections through the tunnel are allowed at this time."""
+        return self.mode == TUNNEL and max(now, self.latest_at) < self.tunnel_until_at
+
+
+def enabled(mode: str, now: float, life_s: float, port: int, before: Activation) -> Activation:
+    """Give the activation that follows when access is enabled; a mode change keeps `before`'s clock memory."""
+    return Activation(
+        mode=mode,
+        activation_id=secrets.token_hex(16),
+        enabled_at=now,
+        tunnel_until_at=max(now, before.latest_at) + life_s if mode == TUNNEL else 0.0,
+        port=port if mode == TUNNEL else 0,
+        last_good_port=before.last_good_port,
+        latest_at=max(now, before.latest_at),
+    )
+
+
+def changed(before: Activation, **changes: object) -> Activation:
+    """Give a copy with some fields changed."""
+    return msgspec.structs.replace(before, **changes)
+
+
+def load(path: Path) -> Activation:
+    """Read the file; no file means disabled. A file that cannot be understood is an error, never `enabled`."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Activation)
+    except FileNotFoundError:
+        return Activation()
+    except (OSError, msgspec.DecodeError) as error:
+        raise GatepostError(f"{path}: the state of remote access cannot be read: {error}", EX_CONFIG) from error
+
+
+def save(path: Path, activation: Activation) -> None:
+    """Replace the file; returns when it is on disk."""
+    write_atomic(path, msgspec.json.format(msgspec.json.encode(activation)) + b"\n", mode=0o600)
