@@ -15,7 +15,7 @@ from typing import Any
 import asyncssh
 
 from core.ssh.error import SshAuthFailed, SshBroken, SshError, SshHostKeyChanged, SshRefused, SshTimeout
-from core.ssh.key import fingerprint, known_hosts_line, public_text, read_key
+from core.ssh.key import fingerprint, known_hosts_line, public_text, read_certificate, read_key
 from core.ssh.option import CIPHERS, HOST_KEYS, KEX, MACS, SIGNATURES, client_options
 
 OUTPUT_LIMIT = 16 * 1024 * 1024
@@ -47,6 +47,7 @@ async def run_command(  # noqa: PLR0917 - the seven things that say where, who a
     command: str,
     timeout_s: float,
     *,
+    certificate_path: Path | None = None,
     password: str | None = None,
     stdin: bytes = b"",
 ) -> CommandResult:
@@ -55,7 +56,10 @@ async def run_command(  # noqa: PLR0917 - the seven things that say where, who a
     known_host_key is a public key line. Output beyond 16 MiB is an error. Raises SshRefused, SshTimeout,
     SshHostKeyChanged, SshAuthFailed or SshBroken; a command that merely fails is a CommandResult.
     """
-    keys = [read_key(key_path)] if key_path else []
+    keys: list[asyncssh.SSHKey | tuple[asyncssh.SSHKey, asyncssh.SSHCertificate]] = []
+    if key_path:
+        key = read_key(key_path)
+        keys.append((key, read_certificate(certificate_path)) if certificate_path else key)
     options = client_options(
         username,
         known_hosts_line(host, known_host_key),

@@ -1,0 +1,310 @@
+"""Bring a lab up and take it down: machines made with the executable, daemons as processes, all facts in lab.json.
+
+Everything is done as an operator would: `gatepost init`, `gatepost pair`, `gatepost bastion …`, `techsupport` on the
+console. A failed `up` takes down what it started and removes what it made.
+"""
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from core.control import call
+from core.errors import EX_NOINPUT, EX_SOFTWARE, EX_TEMPFAIL, EX_UNAVAILABLE, EX_USAGE, GatepostError
+from core.ssh import key as ssh_key
+from core.ssh.key import write_atomic
+from ops.lab import process
+from ops.lab.document import FILTERS, document, zone
+from ops.lab.layout import BASTION_PORTS, CONSOLE, CPQ, DNS, OUTBOUND, SMTP, WEB, Layout
+
+DAEMONS = {
+    "esa": ("delivery-queue", "gateway", "cpq-listener", "tunnel-client", "console", "web"),
+    "sma": ("delivery-queue", "release-host", "cpq-listener", "tunnel-client", "console", "web"),
+    "bastion": ("bastion", "keyd", "console", "web"),
+}
+Report = Callable[[str], None]
+
+
+class Lab:
+    """One lab that is or was up; its facts are those of lab.json."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        self._file = layout.dir / "lab.json"
+        self._logs = layout.dir / "log"
+        self.facts: dict[str, Any] = {}
+
+    def load(self) -> "Lab":
+        """Read lab.json. Raises status 66 if there is no lab in this folder."""
+        try:
+            self.facts = json.loads(self._file.read_text())
+        except FileNotFoundError:
+            raise GatepostError(
+                f"{self.layout.dir} holds no lab; start one with: gatepost lab up", EX_NOINPUT
+            ) from None
+        except ValueError as error:
+            raise GatepostError(f"{self._file}: {error}", EX_SOFTWARE) from None
+        return self
+
+    @property
+    def pids(self) -> dict[str, list[int]]:
+        """Process ids by `machine/daemon`; the lab's own servers are `lab/dns` and `lab/mailhost`."""
+        pids: dict[str, list[int]] = self.facts["pids"]
+        return pids
+
+    async def up(self, report: Report) -> None:
+        """Make and start everything; leave nothing behind if that fails."""
+        existed = self.layout.dir.exists()
+        if existed and any(self.layout.dir.iterdir()):
+            raise GatepostError(f"{self.layout.dir} is not empty; give an empty or a new folder", EX_USAGE)
+        self._check_ports()
+        self.layout.dir.mkdir(parents=True, exist_ok=True)
+        try:
+            await self._build(report)
+        except BaseException:
+            await self._clear(keep_folder=existed)
+            raise
+
+    async def _build(self, report: Report) -> None:
+        report("keys and configurations")
+        self._make_machines()
+        report("name server and outside mail host")
+        self._start_servers()
+        report("daemons")
+        for role, daemons in DAEMONS.items():
+            for daemon in daemons:
+                self._spawn(role, daemon)
+        await self._wait_all()
+        report("pairing ESA and SMA")
+        await self._pair()
+        report("tunnel and engineer's certificate")
+        await self._open_tunnel()
+        self.save()
+
+    def _check_ports(self) -> None:
+        for name, (host, port) in self.layout.sockets().items():
+            with socket.socket() as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                try:
+                    probe.bind((host, port))
+                except OSError:
+                    text = f"{host}:{port} is in use ({name}); stop what holds it, or choose another --net 127.N"
+                    raise GatepostError(text, EX_UNAVAILABLE) from None
+
+    def _make_machines(self) -> None:
+        layout = self.layout
+        admin = ssh_key.ensure_key(layout.dir / "admin_ed25519", "lab administrator")
+        admin_line = ssh_key.public_text(admin)
+        for role in ("bastion", "esa", "sma"):
+            name = "upgrades.gatepost.test" if role == "bastion" else f"{role}.example.test"
+            self.gatepost("init", "--role", role, "--dir", str(layout.dir / role), "--hostname", name)
+        bastion = layout.dir / "bastion" / "keys"
+        public = {
+            "bastion_key": ssh_key.public_text(ssh_key.read_key(bastion / "bastion_host_ed25519")),
+            "engineer_ca": ssh_key.public_text(ssh_key.read_key(bastion / "engineer_ca_ed25519")),
+        }
+        for role in ("bastion", "esa", "sma"):
+            config = layout.config(role)
+            text = document(role, config.read_text(), layout, admin=admin_line, **public)
+            write_atomic(config, text.encode(), mode=0o640)
+        (layout.dir / "esa" / "filters.txt").write_text(FILTERS)
+        self._write_facts()
+
+    def _write_facts(self) -> None:
+        layout = self.layout
+
+        def serial(role: str) -> str:
+            import tomllib
+
+            return str(tomllib.loads(layout.config(role).read_text())["appliance"]["serial"])
+
+        def machine(role: str, host: str) -> dict[str, str]:
+            places = {"cpq": CPQ, "ssh": CONSOLE, "web": WEB}
+            facts = {"config": str(layout.config(role)), "serial": serial(role)}
+            return facts | {name: f"{host}:{port}" for name, port in places.items()}
+
+        engineer = layout.dir / "engineer"
+        self.facts = {
+            "esa": machine("esa", layout.esa)
+            | {"smtp": f"{layout.esa}:{SMTP}", "outbound": f"{layout.esa}:{OUTBOUND}"},
+            "sma": machine("sma", layout.sma),
+            "bastion": {
+                "config": str(layout.config("bastion")),
+                "ports": [f"{layout.bastion}:{port}" for port in BASTION_PORTS],
+                "engineers": f"{layout.engineers}:{CONSOLE}",
+            },
+            "engineer": {
+                "key": str(engineer / "engineer_ed25519"),
+                "certificate": str(engineer / "engineer_ed25519-cert.pub"),
+                "known_hosts": str(engineer / "known_hosts"),
+            },
+            "mailhost": {"smtp": f"{layout.mailhost}:{SMTP}", "maildir": str(layout.maildir)},
+            "dns": f"{layout.dns}:{DNS}",
+            "admin_key": str(layout.dir / "admin_ed25519"),
+            "known_hosts": str(layout.dir / "known_hosts"),
+            "pids": {},
+        }
+        self._write_known_hosts()
+
+    def _write_known_hosts(self) -> None:
+        layout = self.layout
+        lines = [
+            ssh_key.known_hosts_line(host, self._public(f"{role}/keys/host_ed25519"), CONSOLE)
+            for role, host in (("esa", layout.esa), ("sma", layout.sma), ("bastion", layout.bastion_management))
+        ]
+        write_atomic(Path(self.facts["known_hosts"]), "".join(f"{line}\n" for line in lines).encode(), mode=0o644)
+        bastion = self._public("bastion/keys/bastion_host_ed25519")
+        lines = [ssh_key.known_hosts_line(layout.engineers, bastion, CONSOLE)]
+        lines += [
+            ssh_key.known_hosts_line(self.facts[role]["serial"], self._public(f"{role}/keys/host_ed25519"))
+            for role in ("esa", "sma")
+        ]
+        known = Path(self.facts["engineer"]["known_hosts"])
+        known.parent.mkdir(exist_ok=True)
+        write_atomic(known, "".join(f"{line}\n" for line in lines).encode(), mode=0o644)
+
+    def _public(self, name: str) -> str:
+        return ssh_key.public_text(ssh_key.read_key(self.layout.dir / name))
+
+    def _start_servers(self) -> None:
+        layout = self.layout
+        (layout.dir / "zone.txt").write_text(zone(layout))
+        self.start("lab/dns")
+        self.start("lab/mailhost")
+
+    def start(self, name: str) -> None:
+        """Start one process by its name in lab.json. Raises status 64 for a name that is not one."""
+        layout = self.layout
+        if name == "lab/dns":
+            argv = process.module_argv("ops.lab.nameserver", layout.dns, str(DNS), str(layout.dir / "zone.txt"))
+            self.pids[name] = [process.start(name, argv, self._logs)]
+        elif name == "lab/mailhost":
+            argv = process.module_argv("ops.lab.mailhost", layout.mailhost, str(SMTP), str(layout.maildir))
+            self.pids[name] = [process.start(name, argv, self._logs)]
+        else:
+            for part in self.names(name):
+                self._spawn(*part.split("/"))
+
+    def names(self, name: str) -> list[str]:
+        """Give the daemons that a name stands for: `esa/gateway`, or `sma` for all of a machine."""
+        if name in DAEMONS:
+            return [f"{name}/{daemon}" for daemon in DAEMONS[name]]
+        role, _, daemon = name.partition("/")
+        if daemon in DAEMONS.get(role, ()) or name in ("lab/dns", "lab/mailhost"):
+            return [name]
+        known = ", ".join([*DAEMONS, *(f"{r}/{d}" for r, ds in DAEMONS.items() for d in ds)])
+        raise GatepostError(f"the lab has nothing called {name}; there are: {known}", EX_USAGE)
+
+    def _spawn(self, role: str, daemon: str) -> None:
+        argv = process.gatepost_argv("run", daemon, "--config", str(self.layout.config(role)))
+        self.pids[f"{role}/{daemon}"] = [process.start(f"{role}/{daemon}", argv, self._logs)]
+
+    def control(self, role: str, daemon: str) -> Path:
+        """Control socket of a daemon."""
+        return self.layout.dir / role / "run" / f"{'gateway-0' if daemon == 'gateway' else daemon}.sock"
+
+    async def wait(self, names: list[str]) -> None:
+        """Wait until the daemons named are ready."""
+        async with asyncio.TaskGroup() as group:
+            for name in names:
+                role, daemon = name.split("/")
+                if role != "lab":
+                    control = self.control(role, daemon)
+                    group.create_task(process.wait_ready(name, self.pids[name][0], control, self._logs))
+
+    async def _wait_all(self) -> None:
+        try:
+            await self.wait(list(self.pids))
+        except* GatepostError as errors:
+            raise next(_leaves(errors)) from None
+
+    async def _pair(self) -> None:
+        layout = self.layout
+        await asyncio.to_thread(
+            self.gatepost,
+            *("pair", "--config", str(layout.config("sma")), "--appliance", f"{layout.esa}:{CONSOLE}"),
+            *("--key", self.facts["admin_key"], "--known-hosts", self.facts["known_hosts"]),
+        )
+
+    async def _open_tunnel(self) -> None:
+        bastion = str(self.layout.config("bastion"))
+        engineer = self.facts["engineer"]
+        for role in ("esa", "sma"):
+            request = self.layout.dir / f"{role}-enrolment.json"
+            await asyncio.to_thread(
+                self.gatepost, "bastion", "request", "--config", str(self.layout.config(role)), "--out", str(request)
+            )
+            await asyncio.to_thread(self.gatepost, "bastion", "enroll", "--config", bastion, "--request", str(request))
+        await asyncio.to_thread(
+            self.gatepost,
+            *("bastion", "sign", "--config", bastion, "--key", engineer["key"], "--engineer", "eng-lab"),
+            *(
+                "--case",
+                "LAB-1",
+                "--serials",
+                self.facts["esa"]["serial"],
+                self.facts["sma"]["serial"],
+                "--minutes",
+                "60",
+            ),
+        )
+        port = str(BASTION_PORTS[0])
+        self.gatepost("cli", "--config", str(self.layout.config("esa")), "techsupport", "tunnel", port)
+        serial = self.facts["esa"]["serial"].lower()
+        for _ in range(200):
+            tunnels = await call(self.control("bastion", "bastion"), "tunnels")
+            if any(row["serial"] == serial and row["online"] for row in tunnels["tunnels"]):
+                return
+            await asyncio.sleep(0.05)
+        raise GatepostError("the ESA's tunnel did not come up within 10 s; see log/esa-tunnel-client.log", EX_TEMPFAIL)
+
+    def gatepost(self, *args: str) -> str:
+        """Run the executable and give what it printed. Raises with its one line if it failed."""
+        done = subprocess.run(process.gatepost_argv(*args), capture_output=True, text=True, timeout=60, check=False)
+        if done.returncode:
+            raise GatepostError(f"gatepost {args[0]}: {done.stderr.strip()}", done.returncode)
+        return done.stdout
+
+    def save(self) -> None:
+        """Write lab.json."""
+        write_atomic(self._file, json.dumps(self.facts, indent=1).encode() + b"\n", mode=0o644)
+
+    async def kill(self, name: str) -> None:
+        """Send SIGKILL to what `name` stands for."""
+        names = self.names(name)
+        await process.end([pid for one in names for pid in self.pids.get(one, [])], signal.SIGKILL)
+
+    async def stop(self, name: str) -> None:
+        """Let what `name` stands for finish and end."""
+        await process.end([pid for one in self.names(name) for pid in self.pids.get(one, [])], signal.SIGTERM)
+
+    async def down(self) -> None:
+        """Stop every process of the lab; the folder stays for who wants to look at it."""
+        await process.end([pid for pids in self.pids.values() for pid in pids], signal.SIGTERM)
+        self.facts["pids"] = {}
+        self.save()
+
+    async def _clear(self, *, keep_folder: bool) -> None:
+        pids = [pid for pids in self.facts.get("pids", {}).values() for pid in pids]
+        await process.end(pids, signal.SIGKILL)
+        if os.environ.get("GATEPOST_LAB_KEEP"):
+            return
+        if keep_folder:
+            for entry in self.layout.dir.iterdir():
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        else:
+            shutil.rmtree(self.layout.dir, ignore_errors=True)
+
+
+def _leaves(error: BaseExceptionGroup[GatepostError]) -> Iterator[GatepostError]:
+    for one in error.exceptions:
+        if isinstance(one, BaseExceptionGroup):
+            yield from _leaves(one)
+        else:
+            yield one

@@ -1,0 +1,86 @@
+"""The lab's commands: `demo`, `up`, `down`, `kill`, `start`."""
+
+import tempfile
+import time
+from pathlib import Path
+
+from core.errors import EX_OK, EX_SOFTWARE
+from core.runtime import run
+from ops.lab.build import Lab
+from ops.lab.layout import Layout
+from ops.lab.progress import say
+
+
+def demo(directory: Path | None, net: str, count: int) -> int:
+    """Bring a lab up, run the main job, take it down; 0 only if all of it holds."""
+    from ops.lab.demo import Demo
+
+    async def main(folder: Path) -> int:
+        began = time.monotonic()
+        lab = Lab(Layout.of(folder, net))
+        print("Gatepost lab: a mail gateway, a management host, a bastion and the world outside")
+        await lab.up(lambda text: say(f"up: {text}"))
+        try:
+            good = await Demo(lab, count).run()
+        finally:
+            await lab.down()
+        print(f"\n  {'all of it holds' if good else 'NOT as it must be'} ({time.monotonic() - began:.0f} s)")
+        if not good:
+            print("  look again with: gatepost lab up --dir lab; the logs are in lab/log")
+        return EX_OK if good else EX_SOFTWARE
+
+    if directory is not None:
+        return run(main(directory))
+    with tempfile.TemporaryDirectory(prefix="gatepost-lab-") as name:
+        return run(main(Path(name)))
+
+
+def up(directory: Path, net: str) -> int:
+    """Bring a lab up and leave it running."""
+
+    async def main() -> int:
+        lab = Lab(Layout.of(directory, net))
+        await lab.up(say)
+        say(f"up; its facts are in {lab.layout.dir / 'lab.json'}; stop it with: gatepost lab down --dir {directory}")
+        return EX_OK
+
+    return run(main())
+
+
+def down(directory: Path) -> int:
+    """Stop everything that a lab started."""
+
+    async def main() -> int:
+        await Lab(_layout(directory)).load().down()
+        return EX_OK
+
+    return run(main())
+
+
+def kill(directory: Path, name: str) -> int:
+    """Kill a daemon or a machine of a lab, with SIGKILL."""
+
+    async def main() -> int:
+        await Lab(_layout(directory)).load().kill(name)
+        return EX_OK
+
+    return run(main())
+
+
+def start(directory: Path, name: str) -> int:
+    """Start a daemon or a machine of a lab again, and wait until it is ready."""
+
+    async def main() -> int:
+        lab = Lab(_layout(directory)).load()
+        lab.start(name)
+        lab.save()
+        await lab.wait(lab.names(name))
+        return EX_OK
+
+    return run(main())
+
+
+def _layout(directory: Path) -> Layout:
+    """Read back the layout of a lab that is up: its net is in its addresses."""
+    facts = Lab(Layout(directory.resolve())).load().facts
+    return Layout(directory.resolve(), ".".join(facts["dns"].split(".")[:2]))
