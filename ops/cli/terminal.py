@@ -34,7 +34,7 @@ class _Keys(Input):
     def __init__(self) -> None:
         self._pressed: list[KeyPress] = []
         self._parser = Vt100Parser(self._pressed.append)
-        self._ready: Callable[[], None] | None = None
+        self.ready: Callable[[], None] | None = None
         self._closed = False
         # The library keeps type-ahead by this name for ever; reused names keep that table small.
         self._slot = next(n for n in range(len(_slots) + 1) if n not in _slots)
@@ -51,16 +51,12 @@ class _Keys(Input):
         self._wake()
 
     def _wake(self) -> None:
-        if self._ready is not None:
-            self._ready()
+        if self.ready is not None:
+            self.ready()
 
     @property
     def closed(self) -> bool:
         return self._closed
-
-    @property
-    def waited_for(self) -> bool:
-        return self._ready is not None
 
     def read_keys(self) -> list[KeyPress]:
         pressed = self._pressed[:]
@@ -79,17 +75,16 @@ class _Keys(Input):
 
     @contextmanager
     def _switched(self, ready: Callable[[], None] | None) -> Iterator[None]:
-        before, self._ready = self._ready, ready
+        before, self.ready = self.ready, ready
         try:
             yield
         finally:
-            self._ready = before
+            self.ready = before
 
     def raw_mode(self) -> AbstractContextManager[None]:
         return nullcontext()
 
-    def cooked_mode(self) -> AbstractContextManager[None]:
-        return nullcontext()
+    cooked_mode = raw_mode
 
     def fileno(self) -> int:
         raise NotImplementedError("these keys come from no descriptor")
@@ -174,7 +169,7 @@ class Terminal:
 
     def feed(self, data: bytes) -> bool:
         """Take what was typed. True if it holds Ctrl-C while no question is open."""
-        if not self._keys.waited_for and b"\x03" in data:
+        if self._keys.ready is None and b"\x03" in data:
             return True
         self._keys.feed(self._decoder.decode(data))
         return False

@@ -28,7 +28,7 @@ SortKey = Literal["active_rcpts", "conn_out", "deliv_recip", "soft_bounces", "ha
 def render_tophosts(document: Document, width: int) -> str:
     """Show the ranking; a star after the rank marks a host that was down."""
     heads = [
-        Column("#", right=True),
+        Column(" #"),
         Column("Recipient Host", least=16),
         Column("Active\nRecip.", right=True),
         Column("Conn.\nOut", right=True),
@@ -38,7 +38,7 @@ def render_tophosts(document: Document, width: int) -> str:
     ]
     rows = [
         [
-            f"{rank}{'*' if host.get('state') == 'down' else ' '}",
+            f"{rank:>2}{'*' if host.get('state') == 'down' else ''}",
             str(host["host"]),
             *(number(host.get(field)) for _, field in _SORT_KEYS.values()),
         ]

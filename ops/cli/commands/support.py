@@ -45,6 +45,13 @@ def render_status(document: Document, width: int) -> str:
     return "\n".join([*lines, f"Serial Number: {document.get('serial', '')}"])
 
 
+def render_enabled(document: Document, width: int) -> str:
+    """Say that access was enabled, and what to give to support."""
+    mode = "Remote Access has been enabled" + (", without a tunnel" if document.get("mode") == "SSHACCESS" else "")
+    lines = [f"Success - {mode}.", f"Give this serial number to support: {document.get('serial', '')}"]
+    return "\n".join([*lines, _tunnel_line(document)])
+
+
 def _tunnel_line(document: Document) -> str:
     state = str(document.get("tunnel") or "not active")
     port = document.get("port")
@@ -92,7 +99,7 @@ async def _enable(call: Call, mode: str, port: int | None) -> Document:
 @command(
     "techsupport tunnel",
     "Let support log in through a tunnel that this machine opens.",
-    render=render_status,
+    render=render_enabled,
     roles=ADMINISTRATORS,
     machines=MAIL_MACHINES,
 )
@@ -108,7 +115,7 @@ async def tunnel(
 @command(
     "techsupport sshaccess",
     "Let support log in without a tunnel, from a second machine.",
-    render=render_status,
+    render=render_enabled,
     roles=ADMINISTRATORS,
     machines=MAIL_MACHINES,
 )

@@ -1,0 +1,80 @@
+"""`tophosts` and `hoststatus`: order, pseudo hosts, layout."""
+
+from pathlib import Path
+from typing import Any
+
+from core.errors import GatepostError
+from tests.support.appliance import NOW, Daemons, document
+from tests.support.golden import same_as_golden
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def host(name: str, n: int, state: str = "up") -> dict[str, Any]:
+    return {
+        "host": name,
+        "state": state,
+        "active_recipients": n,
+        "connections_out": 1,
+        "delivered_recipients": 1000 - n,
+        "soft_bounced": n * 2,
+        "hard_bounced": 0,
+    }
+
+
+HOSTS = {
+    "as_of": NOW,
+    "hosts": [host("a.example", 5), host("down.example\x1b[2J", 50, "down"), host("the.cpq.host", 0)],
+}
+
+
+async def test_hosts_come_in_the_order_asked_for_and_no_more_than_twenty(daemons: Daemons, run: Any) -> None:
+    many = {"as_of": NOW, "hosts": [host(f"h{n}.example", n) for n in range(30)]}
+    async with daemons.up(delivery_queue={"tophosts": many}):
+        by_active = document(await run("tophosts --json"))
+        by_delivered = document(await run("tophosts deliv_recip --json"))
+    assert [item["host"] for item in by_active["hosts"]][:2] == ["h29.example", "h28.example"]
+    assert by_delivered["hosts"][0]["host"] == "h0.example"
+    assert len(by_active["hosts"]) == 20
+    assert daemons.asked[1][2] == {"sort": "deliv_recip"}
+
+
+async def test_tophosts_looks_as_it_did(daemons: Daemons, run: Any) -> None:
+    async with daemons.up(delivery_queue={"tophosts": HOSTS}):
+        result = await run("tophosts", width=80)
+    same_as_golden(GOLDEN / "tophosts.txt", result.output)
+
+
+STATUS = {
+    "host": "b.example",
+    "state": "down",
+    "limiting_rule": "4 connections to this destination",
+    "counters": {"soft_bounced_evts": {"reset": 3, "uptime": 3, "lifetime": 9}, "completed_recips": 12},
+    "gauges": {"active_recips": 4, "pending_conn_out": 1},
+    "addresses": [{"preference": 10, "addresses": ["192.0.2.1", "192.0.2.2"]}, "192.0.2.9"],
+    "mx": [{"preference": 10, "ttl_s": 3144, "host": "mx1.b.example"}],
+    "last_5xx": {"text": "550 5.1.1 no\r\nsuch \x1b[31muser", "at": NOW - 60, "address": "192.0.2.1"},
+    "last_tls_error": "Required - certificate expired",
+    "oldest_message_at": NOW - 3600,
+    "last_activity_at": NOW - 60,
+}
+
+
+async def test_hoststatus_looks_as_it_did(daemons: Daemons, run: Any) -> None:
+    async with daemons.up(delivery_queue={"hoststatus": STATUS}):
+        result = await run("hoststatus B.example.", width=80)
+    assert daemons.asked[0][2] == {"host": "b.example"}
+    same_as_golden(GOLDEN / "hoststatus.txt", result.output)
+
+
+async def test_the_internal_destinations_are_no_valid_hosts(run: Any) -> None:
+    for name in ("the.cpq.host", "THE.CPQ.RELEASE.HOST", "user@b.example"):
+        result = await run(f"hoststatus {name}")
+        assert result.status == 65
+        assert "is not a valid host" in result.error
+
+
+async def test_an_error_of_the_queue_comes_through_with_its_status(daemons: Daemons, run: Any) -> None:
+    async with daemons.up(delivery_queue={"hoststatus": GatepostError("no such destination: c.example", 66)}):
+        result = await run("hoststatus c.example")
+    assert (result.status, result.error) == (66, "no such destination: c.example")

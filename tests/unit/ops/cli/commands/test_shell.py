@@ -1,0 +1,47 @@
+"""Help and version follow the caller and the machine."""
+
+from pathlib import Path
+from typing import Any
+
+from ops.cli.account import Caller, Role
+from tests.support.appliance import NOW, document
+from tests.support.golden import same_as_golden
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+async def test_version_has_the_stable_fields(run: Any) -> None:
+    assert document(await run("version --json")) == {
+        "product": "Gatepost",
+        "version": "0.1.0",
+        "serial": "42AB-CD",
+        "role": "esa",
+        "hostname": "esa.example.test",
+    }
+
+
+async def test_help_lists_what_the_caller_may_run_here(run: Any) -> None:
+    guest = document(await run("help --json", caller=Caller("g", Role.GUEST)))
+    names = {item["name"] for item in guest["commands"]}
+    assert {"status", "help", "exit", "tophosts"} <= names
+    assert not names & {"suspend", "showconfig", "techsupport tunnel", "quarantine list"}
+
+
+async def test_help_of_a_command_looks_as_it_did(run: Any) -> None:
+    same_as_golden(GOLDEN / "help.txt", (await run("help", width=80)).output)
+    same_as_golden(GOLDEN / "help-quarantine.txt", (await run("help quarantine", role="sma")).output)
+    assert (await run("help nothing")).status == 64
+
+
+async def test_who_shows_sessions(run: Any) -> None:
+    session = {
+        "user": "service",
+        "role": "support",
+        "identity": "ana@SR1",
+        "source": "the tunnel",
+        "since_at": NOW,
+        "idle_s": 61.0,
+        "what": "cli",
+    }
+    same_as_golden(GOLDEN / "who.txt", (await run("who", sessions=lambda: [session])).output)
+    assert (await run("who")).output == "Nobody is logged in."

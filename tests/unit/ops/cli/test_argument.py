@@ -1,0 +1,69 @@
+"""Arguments come from signatures: what fits, what does not, and what usage says."""
+
+from typing import Annotated, Literal
+
+import pytest
+
+from ops.cli.argument import Help, UsageProblem, parameters_of, parse, usage
+
+
+async def sample(
+    call: object,
+    host: Annotated[str, Help("a host")],
+    kind: Annotated[Literal["short", "long", ""], Help("a kind")] = "",
+    rest: Annotated[list[str] | None, Help("more", "MORE")] = None,
+    *,
+    limit: Annotated[int | None, Help("how many", "N", least=1, most=10)] = None,
+    exact: Annotated[bool, Help("to the letter")] = False,
+) -> None: ...
+
+
+PARAMETERS = parameters_of(sample)
+
+
+def test_usage_shows_every_parameter() -> None:
+    assert usage("sample", PARAMETERS) == "sample HOST [short|long] [MORE…] [--limit N] [--exact]"
+
+
+def test_words_become_typed_arguments() -> None:
+    words = ["--limit", "3", "mx.example", "LONG", "a", "--exact", "b"]
+    assert parse(PARAMETERS, words) == {
+        "host": "mx.example",
+        "kind": "long",
+        "rest": ["a", "b"],
+        "limit": 3,
+        "exact": True,
+    }
+
+
+def test_an_option_takes_its_value_after_an_equals_sign() -> None:
+    assert parse(PARAMETERS, ["h", "--limit=5"]) == {"host": "h", "limit": 5}
+
+
+def test_words_after_a_double_dash_are_never_options() -> None:
+    assert parse(PARAMETERS, ["--", "--host"]) == {"host": "--host"}
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        ([], "HOST is missing"),
+        (["h", "wide"], "'wide' is not one of short, long"),
+        (["h", "--limit"], "--limit needs a value: --limit N"),
+        (["h", "--limit", "x"], "N: 'x' is not a number"),
+        (["h", "--limit", "11"], "N is 11; give a number from 1 to 10"),
+        (["h", "--bogus"], "unknown option --bogus"),
+        (["h", "--exact=yes"], "--exact takes no value"),
+    ],
+)
+def test_what_does_not_fit_is_named(words: list[str], reason: str) -> None:
+    with pytest.raises(UsageProblem) as caught:
+        parse(PARAMETERS, words)
+    assert (caught.value.text, caught.value.status) == (reason, 64)
+
+
+def test_a_word_too_many_is_named() -> None:
+    async def bare(call: object) -> None: ...
+
+    with pytest.raises(UsageProblem, match="unexpected 'x'"):
+        parse(parameters_of(bare), ["x"])

@@ -1,0 +1,59 @@
+"""The one way to run a command: incidents, secrets, audit."""
+
+from typing import Annotated
+
+import pytest
+
+from core.errors import GatepostError
+from ops.cli.account import LOCAL
+from ops.cli.argument import Help
+from ops.cli.execute import Executor
+from ops.cli.registry import Call, Document, Registry, command
+from tests.support.appliance import Audit, Daemons, machine
+
+
+@command("break", "Break.")
+async def break_(call: Call) -> Document:
+    """Raises what nobody foresaw."""
+    raise ZeroDivisionError("with /a/secret/path")
+
+
+@command("whisper", "Take a secret.", render=lambda document, width: document["seen"])
+async def whisper(call: Call, seed: Annotated[str, Help("the seed", secret=True)]) -> Document:
+    """Gives back how long it is, in text that wants to draw on the screen."""
+    return {"seen": f"{len(seed)} \x1b[2J\nDone."}
+
+
+@pytest.fixture
+def executor(daemons: Daemons, audit: Audit) -> Executor:
+    return Executor(Registry([break_, whisper]), machine(daemons.run), audit)
+
+
+def call(executor: Executor) -> Call:
+    return Call(executor.appliance, LOCAL, executor.registry)
+
+
+async def test_what_nobody_foresaw_is_an_incident_and_status_70(
+    executor: Executor, audit: Audit, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = await executor.batch(call(executor), ["break"])
+    assert result.status == 70
+    assert "incident" in result.error
+    assert "secret" not in result.error
+    assert "secret" in capsys.readouterr().err
+    assert audit.lines == ["CLI local from local ran: break; status 70"]
+
+
+async def test_a_secret_argument_reaches_the_command_and_no_log(executor: Executor, audit: Audit) -> None:
+    result = await executor.batch(call(executor), ["whisper", "correct-horse"])
+    assert result.output == "13 \\x1b[2J\\x0aDone."
+    assert audit.lines == ["CLI local from local ran: whisper seed=***; status 0"]
+
+
+async def test_an_error_of_several_lines_becomes_one(executor: Executor) -> None:
+    async def fail(call: Call) -> Document:
+        raise GatepostError("first\nsecond \x1b[1m", 78)
+
+    failing = command("fail", "Fail.")(fail)
+    alone = Executor(Registry([failing]), executor.appliance, Audit())
+    assert (await alone.batch(call(alone), ["fail"])).error == "first; second \\x1b[1m"
