@@ -146,7 +146,7 @@ class RatSection(Section):
     )
     rule: Literal["ACCEPT", "REJECT"] = Field(default="ACCEPT", description="ACCEPT or REJECT")
     code: int = Field(default=550, ge=400, le=599, description="reply code of a refusal")
-    text: str = Field(default="Address rejected.", max_length=400, description="reply text of a refusal")
+    text: str = Field(default="#5.1.0 Address rejected.", max_length=400, description="reply text of a refusal")
     bypass_limits: bool = Field(default=False, description="not counted to recipients an hour")
 
 
@@ -190,6 +190,11 @@ class ListenerSection(Section):
         default=300.0, ge=0, le=86400, description="a connection must bring a message within this; 0 = no limit"
     )
     max_connection_s: float = Field(default=900.0, ge=0, le=86400, description="longest connection; 0 = no limit")
+
+    @property
+    def implied_rule(self) -> str:
+        """The rule for peers in no group that comes with the kind of listener."""
+        return KIND_RULE[self.kind]
 
     def inherited(self, group: PolicySection | None = None) -> PolicySection:
         """Fill in what a group leaves out from the listener, then from the kind of listener."""

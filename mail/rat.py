@@ -17,7 +17,7 @@ class RatEntry:
     pattern: str
     accept: bool = True
     code: int = 550
-    text: str = "Address rejected."
+    text: str = "#5.1.0 Address rejected."
     bypass_limits: bool = False
     """Not counted to recipients per hour."""
 
@@ -42,6 +42,11 @@ class RecipientAccessTable:
             if found is not None and (best is None or found[0] < best[0]):
                 best = found
         return _REFUSE if best is None else best[1]
+
+    def serves(self, domain: str) -> bool:
+        """Tell whether a domain is ours: a row for the domain as a whole accepts it."""
+        rows = (self._rows.get(key) for key in _keys("", domain.lower())[1:] if key != "@")
+        return any(found is not None and found[1].accept for found in rows)
 
 
 def _keys(local: str, domain: str) -> list[str]:

@@ -113,11 +113,10 @@ class View:
     def parts(self) -> Parts:
         """Give the leaves of the message; the fault, if any, is kept in `unscannable`."""
         if self._parts is None:
-            data = self._read()
-            if len(data) > self.settings.max_scan_size:
+            if self.accepted.size > self.settings.max_scan_size:
                 self._parts = Parts((), f"larger than {self.settings.max_scan_size} octets")
             else:
-                self._parts = read_parts(data)
+                self._parts = read_parts(self._read())
             self.unscannable = self._parts.fault
         return self._parts
 

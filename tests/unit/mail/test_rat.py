@@ -37,7 +37,7 @@ def test_the_first_row_that_qualifies_wins() -> None:
 
 def test_everybody_else_is_refused() -> None:
     row = table().lookup("x", "y.example")
-    assert (row.accept, row.code, row.text) == (False, 550, "Address rejected.")
+    assert (row.accept, row.code, row.text) == (False, 550, "#5.1.0 Address rejected.")
     assert table("ALL").lookup("x", "y.example").accept
 
 

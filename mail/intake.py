@@ -1,0 +1,195 @@
+"""From a complete message to its `250`: records, pipeline, journal, mail log and counters of one gateway process.
+
+The sessions of all listeners share one `Intake`. A small message goes through the pipeline at once and is written
+with its outcome in one batch; a large one is written first, answered, and then run through the pipeline off the
+loop, its outcome following. The reply is given from the journal's callback: 250 means durable. Knows no access
+tables. Never raises; what fails is answered 451 and logged.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Final, Protocol
+
+from core.content import Content
+from core.maillog import MailLog, clean
+from core.metrics import Counters
+from core.record import Accepted, Outcome, encode
+from core.runtime import spawn
+from mail.mime import Headers
+from mail.pipeline import Notes, Pipeline, Readable
+from protocol.reply import Reply
+
+NOT_STORED: Final = Reply(451, "4.3.0", "The message cannot be stored now, try again later")
+RETRY_S: Final = 2.0
+Answer = Callable[[Reply], None]
+Done = Callable[[Exception | None], None]
+
+
+class Store(Protocol):
+    """What the intake needs of a journal (core/journal)."""
+
+    @property
+    def refusal(self) -> Exception | None:
+        """Why nothing is taken now."""
+
+    def content(self) -> Content:
+        """Start the content of a message."""
+
+    def append(self, mid: int, accepted: bytes, content: Content, outcome: bytes | None, done: Done) -> None:
+        """Make a message durable; takes the content over."""
+
+    def append_outcome(self, mid: int, outcome: bytes, done: Done) -> None:
+        """Make an outcome durable."""
+
+
+@dataclass(frozen=True, slots=True)
+class IntakeSettings:
+    """Choices of one process."""
+
+    hostname: str
+    thread_above: int = 256 * 1024
+    """Larger content is filtered off the loop."""
+
+
+@dataclass(slots=True)
+class Taken:
+    """One message on its way into the journal."""
+
+    accepted: Accepted
+    content: Content
+    headers: Headers
+    answer: Answer
+    drop: str = ""
+    """Why it is dropped without a pipeline (a sinkhole), else empty."""
+    notes: Notes = field(default_factory=Notes)
+
+
+class Intake:
+    """Takes messages for all listeners of a process."""
+
+    def __init__(
+        self,
+        settings: IntakeSettings,
+        store: Store,
+        pipeline: Pipeline,
+        *,
+        log: MailLog,
+        counters: Counters,
+        poke: Callable[[], None] = lambda: None,
+        start: Callable[[Coroutine[Any, Any, None], str], object] = spawn,
+    ) -> None:
+        """`poke` tells the delivery queue, at most once a loop turn; `start` runs a task."""
+        self.settings = settings
+        self.store = store
+        self.log = log
+        self.counters = counters
+        self.working = 0
+        """Messages in the work queue: accepted, outcome not written yet."""
+        self._pipeline = pipeline
+        self._poke = poke
+        self._start = start
+        self._poked = False
+
+    def take(self, taken: Taken) -> None:
+        """Store a message and answer; the content is the intake's from here."""
+        data = taken.content.inline
+        if taken.drop:
+            self._store_with(taken, _sunk(taken))
+        elif data is not None and len(data) <= self.settings.thread_above:
+            readable = Readable(taken.headers, lambda: data)
+            self._store_with(taken, self._pipeline.run(taken.accepted, readable, notes=taken.notes))
+        else:
+            self._store_first(taken, data)
+
+    def _store_with(self, taken: Taken, outcome: Outcome) -> None:
+        """Write message and outcome in one batch."""
+        accepted = taken.accepted
+        self.store.append(
+            accepted.mid, encode(accepted), taken.content, encode(outcome), partial(self._stored, taken, outcome)
+        )
+
+    def _stored(self, taken: Taken, outcome: Outcome, error: Exception | None) -> None:
+        if self._accept(taken, error):
+            self._through(taken.notes, outcome)
+
+    def _accept(self, taken: Taken, error: Exception | None) -> bool:
+        """Answer, log and count a message that is durable, or is not."""
+        accepted = taken.accepted
+        if error is not None:
+            self.log.warning(f"MID {accepted.mid} not stored: {clean(str(error))}")
+            self.log.info(f"Message aborted MID {accepted.mid} Receiving aborted")
+            taken.answer(NOT_STORED)
+            return False
+        self.note_ready(accepted)
+        taken.answer(Reply(250, "2.0.0", f"Ok:  Message {accepted.mid} accepted"))
+        return True
+
+    def note_ready(self, accepted: Accepted) -> None:
+        """Log and count one accepted message."""
+        self.log.info(f"MID {accepted.mid} ready {accepted.size} bytes from <{clean(accepted.sender)}>")
+        self.counters.add("inj_msgs")
+        self.counters.add("inj_recips", len(accepted.recipients))
+
+    def _through(self, notes: Notes, outcome: Outcome) -> None:
+        """Log and count an outcome that is durable, and tell the queue."""
+        notes.write(self.log)
+        if outcome.verdict == "drop":
+            self.counters.add("dropped_msgs")
+        if not self._poked:
+            self._poked = True
+            asyncio.get_running_loop().call_soon(self._poke_now)
+
+    def _poke_now(self) -> None:
+        self._poked = False
+        self._poke()
+
+    def _store_first(self, taken: Taken, data: bytes | None) -> None:
+        """Write the message alone; the pipeline follows off the loop."""
+        accepted = taken.accepted
+        content = taken.content
+
+        def read() -> bytes:
+            return data if data is not None else b"".join(content.chunks())
+
+        def done(error: Exception | None) -> None:
+            if self._accept(taken, error):
+                self._start(self.work(accepted, Readable(taken.headers, read)), f"MID {accepted.mid}")
+
+        self.store.append(accepted.mid, encode(accepted), content, None, done)
+
+    async def work(self, accepted: Accepted, content: Readable) -> None:
+        """Run an accepted message through the pipeline and write its outcome, however long that takes."""
+        self.working += 1
+        try:
+            notes = Notes()
+            outcome = await self._pipeline.run_in_thread(accepted, content, notes=notes)
+            await self._write_outcome(outcome)
+            self._through(notes, outcome)
+        finally:
+            self.working -= 1
+
+    async def _write_outcome(self, outcome: Outcome) -> None:
+        """Try until the journal takes it; a process that ends before is helped by recovery."""
+        data = encode(outcome)
+        while True:
+            told: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
+            self.store.append_outcome(outcome.mid, data, partial(_tell, told))
+            error = await told
+            if error is None:
+                return
+            self.log.critical(f"MID {outcome.mid} outcome not stored: {clean(str(error))}")
+            await asyncio.sleep(RETRY_S)
+
+
+def _tell(told: "asyncio.Future[Exception | None]", error: Exception | None) -> None:
+    if not told.done():
+        told.set_result(error)
+
+
+def _sunk(taken: Taken) -> Outcome:
+    mid = taken.accepted.mid
+    taken.notes.lines.append(("info", f"Message aborted MID {mid} {taken.drop}"))
+    taken.notes.lines.append(("info", f"Message finished MID {mid} aborted"))
+    return Outcome(mid=mid, verdict="drop", reason=taken.drop)

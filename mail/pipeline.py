@@ -1,0 +1,219 @@
+"""The work queue's stages: every accepted message goes through them once and comes out with an `Outcome`.
+
+`receive` runs a small message inside the SMTP conversation (`run`, synchronous) and a large one off the loop
+(`run_in_thread`); `recover` runs what a crash left; `trace` runs the same pipeline with its own notes and delivers
+nothing. Stages are known by name: mail that comes back from a quarantine goes on behind the ones it has finished.
+The pipeline writes no file and sends nothing: it decides, and each decision is a record. It never raises on what is
+in a message.
+"""
+
+import asyncio
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from time import perf_counter_ns
+from typing import Final
+
+from core import clock
+from core.maillog import MailLog
+from core.record import Accepted, Decision, Edit, Hold, Outcome
+from mail.filter.compiler import STAGE as MESSAGE_FILTERS
+from mail.filter.compiler import Program
+from mail.filter.view import ScanSettings, View
+from mail.mime import Headers
+
+QUARANTINE: Final = "quarantine"
+STAGES: Final = (MESSAGE_FILTERS, QUARANTINE)
+CENTRAL: Final = "the.cpq.host"
+HELD: Final = "the.hold.queue"
+MAX_HOLDS: Final = 5
+
+
+@dataclass(slots=True)
+class Notes:
+    """What a run says: mail log lines by level, and decisions. A recorder of one's own has the same fields."""
+
+    every: bool = False
+    """Record also what was looked at and did nothing (trace)."""
+    lines: list[tuple[str, str]] = field(default_factory=list)
+    decisions: list[Decision] = field(default_factory=list)
+
+    def write(self, log: MailLog) -> None:
+        """Put the lines into the mail log."""
+        for level, text in self.lines:
+            if level == "info":
+                log.info(text)
+            else:
+                (log.warning if level == "warning" else log.critical)(text)
+
+
+@dataclass(frozen=True, slots=True)
+class Readable:
+    """Content that a run may look into: its indexed headers, and a way to read all of it (may block)."""
+
+    headers: Headers
+    read: Callable[[], bytes]
+
+    @classmethod
+    def of(cls, content: bytes) -> "Readable":
+        """Make one from octets in memory."""
+        return cls(Headers(content), lambda: content)
+
+
+@dataclass(slots=True)
+class _Run:
+    accepted: Accepted
+    content: Readable
+    notes: Notes
+    hold_count: int
+    finished: list[str] = field(default_factory=list)
+    verdict: str = "deliver"
+    reason: str = ""
+    destination: str = ""
+    target: str = ""
+    transfer_id: bytes = b""
+    flags: list[Hold] = field(default_factory=list)
+    edits: list[Edit] = field(default_factory=list)
+
+    def say(self, text: str, level: str = "info") -> None:
+        self.notes.lines.append((level, text))
+
+    def hold(self, reason: str, level: str) -> None:
+        """Keep the message on this machine."""
+        self.verdict, self.destination, self.reason = "hold", HELD, reason
+        self.say(f"MID {self.accepted.mid} held in {HELD}: {reason}", level)
+
+
+class Pipeline:
+    """The stages of one machine. `program` gives the filters that run now, so that they can be replaced."""
+
+    def __init__(
+        self,
+        program: Callable[[], Program],
+        *,
+        management: Callable[[], str | None] = lambda: None,
+        scan: ScanSettings | None = None,
+    ) -> None:
+        """`management` gives the serial of the paired management host, None if there is none."""
+        self._program = program
+        self._management = management
+        self._scan = scan or ScanSettings()
+        self._stages: tuple[tuple[str, Callable[[_Run], None]], ...] = (
+            (MESSAGE_FILTERS, self._filter),
+            (QUARANTINE, self._quarantine),
+        )
+
+    def run(
+        self,
+        accepted: Accepted,
+        content: bytes | Readable,
+        *,
+        finished: Sequence[str] = (),
+        hold_count: int = 0,
+        notes: Notes | None = None,
+    ) -> Outcome:
+        """Decide about a message, from the first stage that is not in `finished`; fills `notes` as it goes."""
+        readable = Readable.of(content) if isinstance(content, bytes) else content
+        run = _Run(accepted, readable, notes if notes is not None else Notes(), hold_count, list(finished))
+        unknown = [name for name in finished if name not in STAGES]
+        if unknown:
+            reason = f"it finished a stage that is not known here: {', '.join(unknown)}"
+            run.hold(reason, "critical")
+        else:
+            self._walk(run)
+        if run.verdict in ("deliver", "quarantine"):
+            run.say(f"MID {accepted.mid} queued for delivery")
+        return Outcome(
+            mid=accepted.mid,
+            verdict=run.verdict,
+            finished=run.finished,
+            destination=run.destination,
+            target=run.target,
+            edits=run.edits,
+            decisions=run.notes.decisions,
+            holds=run.flags if run.verdict in ("quarantine", "hold") else [],
+            transfer_id=run.transfer_id,
+            hold_count=run.hold_count,
+            reason=run.reason,
+        )
+
+    async def run_in_thread(
+        self,
+        accepted: Accepted,
+        content: Readable,
+        *,
+        finished: Sequence[str] = (),
+        hold_count: int = 0,
+        notes: Notes | None = None,
+    ) -> Outcome:
+        """The same off the loop, for content that is large or on the disk."""
+        return await asyncio.to_thread(
+            self.run, accepted, content, finished=finished, hold_count=hold_count, notes=notes
+        )
+
+    def _walk(self, run: _Run) -> None:
+        for name, stage in self._stages:
+            if name in run.finished:
+                continue
+            stage(run)
+            run.finished.append(name)
+            if run.verdict in ("drop", "bounce"):
+                return
+
+    def _filter(self, run: _Run) -> None:
+        """Run the message filters (behaviour 5)."""
+        program = self._program()
+        started = perf_counter_ns()
+        view = View(run.accepted, run.content.headers, run.content.read, self._scan)
+        decisions = run.notes.decisions
+        program.run(view, decisions.append, every=run.notes.every)
+        acted = len(decisions)
+        run.edits = view.edits
+        run.flags = [Hold(name, f"message filter:{by.filter}", by.matched) for name, by in view.holds.items()]
+        mid = run.accepted.mid
+        if view.unscannable:
+            run.say(f"MID {mid} unscannable: {view.unscannable}")
+        for entry in view.entries:
+            run.say(f"MID {mid} Custom Log Entry: {entry}")
+        if view.final in ("drop", "bounce"):
+            self._end(run, view)
+        decisions.append(
+            Decision(
+                MESSAGE_FILTERS,
+                "",
+                f"{len(program.filters)} filters, {acted} acted",
+                run.verdict,
+                (perf_counter_ns() - started) // 1000,
+                clock.now(),
+            )
+        )
+
+    def _end(self, run: _Run, view: View) -> None:
+        run.verdict = view.final
+        word = "Dropped" if view.final == "drop" else "Bounced"
+        run.reason = f"{word} by filter '{view.final_by}'"
+        run.say(f"Message aborted MID {run.accepted.mid} {run.reason}")
+        if view.final == "drop":
+            run.say(f"Message finished MID {run.accepted.mid} aborted")
+
+    def _quarantine(self, run: _Run) -> None:
+        """Let the flags that stages have raised take effect, once nothing can drop or bounce the message any more."""
+        if not run.flags:
+            return
+        started = perf_counter_ns()
+        mid = run.accepted.mid
+        run.hold_count += 1
+        serial = self._management()
+        if run.hold_count > MAX_HOLDS:
+            run.hold(f"it was to be held for the {run.hold_count}th time", "critical")
+        elif serial is None:
+            run.hold("no management host is paired, so there is no quarantine", "warning")
+        else:
+            run.verdict, run.destination, run.target = "quarantine", CENTRAL, serial
+            run.transfer_id = secrets.token_bytes(16)
+        for flag in run.flags:
+            where = "enqueued for transfer to centralized quarantine" if serial is not None else "quarantined to"
+            run.say(f'MID {mid} {where} "{flag.quarantine}" ({flag.reason})')
+        names = ", ".join(flag.quarantine for flag in run.flags)
+        spent = (perf_counter_ns() - started) // 1000
+        run.notes.decisions.append(Decision(QUARANTINE, run.flags[0].reason, names, run.verdict, spent, clock.now()))

@@ -1,0 +1,360 @@
+"""The SMTP session of a gateway listener: host access, recipients, limits, ids, and the mail log lines of receiving.
+
+The listener makes one `GatewaySession` per connection; all of a process share a `Gateway`. Everything here is
+synchronous and table-driven; scanning and storing are the intake's (mail/intake.py). Replies carry the enhanced code
+first (RFC 2034) and the wording that operators know. What a peer sent is cleaned before it is logged.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from core import clock
+from core.content import Content
+from core.ids import IdBlocks
+from core.maillog import MailLog, clean
+from core.record import Accepted, Recipient
+from core.smtp.session import Answer, ExtensionAnswer, Peer, TlsInfo
+from mail.access import Access
+from mail.hat import Match, Policy, Rule
+from mail.intake import Intake, Taken
+from mail.limit import HourlyCount
+from mail.mime import Headers, decode_words
+from mail.sinkhole import Hole
+from mail.trace import Origin, protocol_keyword, received_line, runs_in_circles
+from protocol.address import Path
+from protocol.reply import Reply
+
+OK_SENDER: Final = Reply(250, "2.1.0", "sender ok")
+OK_RECIPIENT: Final = Reply(250, "2.1.5", "recipient ok")
+TLS_FIRST: Final = Reply(530, "5.7.0", "#5.7.0 Must issue a STARTTLS command first")
+TOO_LARGE: Final = Reply(552, "5.3.4", "#5.3.4 message size exceeds limit")
+HEADER_TOO_LARGE: Final = Reply(552, "5.3.4", "#5.3.4 message header size exceeds limit")
+EIGHT_BIT_HEADER: Final = Reply(550, "5.6.0", "#5.6.0 8-bit characters in the message header")
+LOOP: Final = Reply(554, "5.4.6", "#5.4.6 Too many hops, this message is looping")
+NO_SPACE: Final = Reply(451, "4.3.1", "The mail system is short of space, try again later")
+TOO_MANY_MESSAGES: Final = Reply(421, "4.7.0", "#4.7.0 Too many messages for this session")
+TOO_MANY_RECIPIENTS: Final = Reply(452, "4.5.3", "Too many recipients")
+TOO_MANY_THIS_HOUR: Final = Reply(452, "4.5.3", "Too many recipients received this hour")
+TOO_MANY_CONNECTIONS: Final = Reply(421, "4.4.5", "#4.4.5 Too many connections from your host.")
+HARVESTING: Final = Reply(550, "5.7.1", "Too many invalid recipients")
+DETOUR: Final = Reply(550, "5.7.1", "#5.7.1 Relaying by a forwarding address is refused.")
+
+
+@dataclass(slots=True)
+class Gateway:
+    """What the sessions of one gateway process share."""
+
+    hostname: str
+    intake: Intake
+    log: MailLog
+    mids: IdBlocks
+    icids: IdBlocks
+    verified_name: Callable[[str], str] = lambda _ip: ""
+    """Gives the doubly verified host name of an address, '' if it is not known; must not block."""
+    now: clock.Clock = clock.now
+    connections: Counter[str] = field(default_factory=Counter)
+    """Open connections by address."""
+    received: HourlyCount = field(default_factory=HourlyCount)
+    refused: HourlyCount = field(default_factory=HourlyCount)
+
+
+class GatewaySession:
+    """One connection."""
+
+    __slots__ = (
+        "_access",
+        "_body",
+        "_counted",
+        "_extended",
+        "_gateway",
+        "_icid",
+        "_ip",
+        "_log",
+        "_match",
+        "_messages",
+        "_mid",
+        "_origin",
+        "_recipients",
+        "_seen",
+        "_sender",
+        "_tls",
+        "_utf8",
+    )
+
+    def __init__(self, gateway: Gateway, access: Access) -> None:
+        self._gateway = gateway
+        self._access = access
+        self._log = gateway.log
+        self._icid = 0
+        self._ip = ""
+        self._counted = False
+        self._match: Match | None = None
+        self._origin = Origin("", "", "", "SMTP", "")
+        self._extended = False
+        self._tls = ""
+        self._messages = 0
+        self._mid = 0
+        self._clear()
+
+    def _clear(self) -> None:
+        self._mid = 0
+        self._sender = ""
+        self._body = "7BIT"
+        self._utf8 = False
+        self._recipients: list[Recipient] = []
+        self._seen: set[str] = set()
+
+    # The connection.
+
+    def connected(self, peer: Peer) -> Reply:
+        """Decide by the host access table, and greet (behaviour 2.14)."""
+        gateway, access = self._gateway, self._access
+        self._ip = peer.host
+        name = gateway.verified_name(peer.host)
+        match = self._match = access.hosts.lookup(peer.host, name)
+        if match.rule is Rule.TCPREFUSE:
+            self._log.info(f"ICID 0 TCPREFUSE SG {match.group} match {match.entry} SBRS None")
+            return Reply(match.policy.reject_code, "", match.policy.reject_text)
+        icid = self._icid = gateway.icids.next()
+        self._origin = Origin("", name, peer.host, "SMTP", "")
+        shown = f"{clean(name)} verified yes" if name else "unknown verified no"
+        self._log.info(
+            f"New SMTP ICID {icid} interface {access.name} ({peer.local_host}) address {peer.host} "
+            f"reverse dns host {shown}"
+        )
+        self._log.info(f"ICID {icid} {match.rule} SG {match.group} match {match.entry} SBRS None")
+        if match.rule is Rule.REJECT:
+            return Reply(match.policy.reject_code, "", match.policy.reject_text)
+        gateway.connections[peer.host] += 1
+        self._counted = True
+        limit = match.policy.max_connections_per_address
+        if limit and gateway.connections[peer.host] > limit:
+            self._failed("Connection limit exceeded")
+            return TOO_MANY_CONNECTIONS
+        return Reply(220, "", f"{gateway.hostname} ESMTP")
+
+    def greeted(self, name: str, extended: bool) -> Reply | None:
+        """Keep what the trace line needs."""
+        self._extended = extended
+        self._set_origin(name)
+        return None
+
+    def _set_origin(self, helo: str, utf8: bool = False) -> None:
+        keyword = protocol_keyword(extended=self._extended, tls=bool(self._tls), utf8=utf8)
+        self._origin = Origin(helo, self._origin.host, self._ip, keyword, self._tls)
+
+    def secured(self, tls: TlsInfo) -> Reply | None:
+        """Log the handshake."""
+        self._tls = f"{tls.version} {tls.cipher}"
+        self._log.info(f"ICID {self._icid} TLS success protocol {tls.version} cipher {tls.cipher}")
+        return None
+
+    def closed(self, reason: str) -> None:
+        """Log the end of the connection; its last line."""
+        if self._counted:
+            self._counted = False
+            left = self._gateway.connections
+            left[self._ip] -= 1
+            if left[self._ip] <= 0:
+                del left[self._ip]
+        if not self._icid:
+            return
+        if reason.startswith("TLS"):
+            self._log.info(f"ICID {self._icid} TLS failed: {clean(reason)}")
+        elif reason == "connection lost":
+            self._log.info(f"ICID {self._icid} lost")
+        self._log.info(f"ICID {self._icid} close")
+
+    # The envelope.
+
+    def mail(self, sender: Path, parameters: Mapping[str, str | None]) -> Reply:
+        """Judge the sender and give the message its MID (behaviour 6.1)."""
+        refusal = self._refuse_mail(parameters)
+        if refusal is not None:
+            return refusal
+        self._clear()
+        self._mid = self._gateway.mids.next()
+        self._sender = sender.text
+        if parameters:
+            self._body = (parameters.get("BODY") or "7BIT").upper()
+            self._utf8 = "SMTPUTF8" in parameters
+        if self._utf8 != self._origin.protocol.startswith("UTF8"):
+            self._set_origin(self._origin.helo, self._utf8)
+        self._log.info(f"Start MID {self._mid} ICID {self._icid}")
+        self._log.info(f"MID {self._mid} ICID {self._icid} From: <{clean(sender.text)}>")
+        return OK_SENDER
+
+    def _refuse_mail(self, parameters: Mapping[str, str | None]) -> Reply | None:
+        policy = self._policy
+        if policy.tls == "required" and not self._tls:
+            self._log.info(f"ICID {self._icid} TLS was required but remote host did not initiate it")
+            return TLS_FIRST
+        if policy.max_messages_per_session and self._messages >= policy.max_messages_per_session:
+            self._failed("Too Many Messages")
+            return TOO_MANY_MESSAGES
+        size = parameters.get("SIZE") if parameters else None
+        if size and policy.max_message_size and int(size) > policy.max_message_size:
+            self._failed("Message size exceeds limit")
+            return TOO_LARGE
+        return None
+
+    @property
+    def _policy(self) -> Policy:
+        assert self._match is not None
+        return self._match.policy
+
+    def rcpt(self, recipient: Path, parameters: Mapping[str, str | None]) -> Reply:
+        """Judge one recipient: limits, then the recipient access table unless the peer may relay."""
+        policy = self._policy
+        if policy.max_recipients_per_message and len(self._recipients) >= policy.max_recipients_per_message:
+            return TOO_MANY_RECIPIENTS
+        refusal, bypass = self._judge(recipient)
+        if refusal is not None:
+            return self._refuse_recipient(recipient, refusal)
+        if policy.max_recipients_per_hour and not bypass:
+            if self._gateway.received.get(self._ip) >= policy.max_recipients_per_hour:
+                self._log_rejected(recipient, "Receiving Control")
+                return TOO_MANY_THIS_HOUR
+            self._gateway.received.add(self._ip)
+        address = recipient.text if recipient.domain else f"{recipient.local}@{self._gateway.hostname}"
+        if address not in self._seen:
+            self._seen.add(address)
+            rid = len(self._recipients)
+            self._recipients.append(Recipient(rid, address))
+            self._log.info(f"MID {self._mid} ICID {self._icid} RID {rid} To: <{clean(address)}>")
+        return OK_RECIPIENT
+
+    def _judge(self, recipient: Path) -> tuple[Reply | None, bool]:
+        """Give the refusal of a recipient, if any, and whether it is free of the hourly limit."""
+        access = self._access
+        assert self._match is not None
+        if self._match.rule is Rule.RELAY or not access.public:
+            return None, False
+        if self._is_postmaster(recipient):
+            return None, True
+        if not access.forbidden_characters.isdisjoint(recipient.mailbox):
+            return DETOUR, False
+        row = access.recipients.lookup(recipient.local, recipient.domain)
+        if not row.accept:
+            return Reply(row.code, f"{row.code // 100}.1.0", row.text), False
+        return None, row.bypass_limits
+
+    def _is_postmaster(self, recipient: Path) -> bool:
+        """RFC 5321 4.5.1: accepted whatever the recipient table says, for our own domains."""
+        if recipient.local.lower() != "postmaster":
+            return False
+        own = recipient.domain in ("", self._gateway.hostname.lower())
+        return own or self._access.recipients.serves(recipient.domain)
+
+    def _refuse_recipient(self, recipient: Path, refusal: Reply) -> Reply:
+        gateway = self._gateway
+        self._log_rejected(recipient, "RAT")
+        limit = self._policy.max_invalid_recipients_per_hour
+        if not limit:
+            return refusal
+        gateway.refused.add(self._ip)
+        return HARVESTING if gateway.refused.get(self._ip) > limit else refusal
+
+    def _log_rejected(self, recipient: Path, by: str) -> None:
+        self._gateway.intake.counters.add("rejected_recips")
+        self._log.info(f"MID {self._mid} ICID {self._icid} To: <{clean(recipient.text)}> Rejected by {by}")
+
+    # The content.
+
+    def message(self, size_hint: int | None) -> Content | Hole | None:
+        """Give the sink for the content. Raises nothing; None and 452 only where nothing can be taken."""
+        if self._access.kind == "sinkhole":
+            return Hole()
+        store = self._gateway.intake.store
+        refusal = store.refusal
+        if refusal is not None:
+            self._log.warning(f"MID {self._mid} refused: {clean(str(refusal))}")
+            return None
+        return store.content()
+
+    def finished(self, content: Content | Hole, answer: Answer) -> None:
+        """Take the whole content: check it, make the record, hand it to the intake."""
+        head = content.head
+        headers = Headers(head)
+        refusal, reason = self._refuse_content(content, head, headers)
+        if refusal is not None:
+            content.discard()
+            self._failed(reason)
+            self._log.info(f"Message aborted MID {self._mid} Receiving aborted")
+            self._clear()
+            answer(refusal)
+            return
+        accepted = self._accepted(content.size, headers)
+        self._messages += 1
+        self._clear()
+        if isinstance(content, Hole):
+            self._gateway.intake.note_ready(accepted)
+            self._log.info(f"Message finished MID {accepted.mid} aborted")
+            answer(Reply(250, "2.0.0", f"Ok:  Message {accepted.mid} accepted"))
+            return
+        drop = "Dropped by sinkhole listener" if self._access.kind == "sinkhole-queuing" else ""
+        self._gateway.intake.take(Taken(accepted, content, headers, answer, drop))
+
+    def _refuse_content(self, content: Content | Hole, head: bytes, headers: Headers) -> tuple[Reply | None, str]:
+        access = self._access
+        limit = self._policy.max_message_size
+        if limit and content.size > limit:
+            return TOO_LARGE, "Message size exceeds limit"
+        if runs_in_circles(headers, self._gateway.hostname.encode(), access.max_received):
+            return LOOP, "Message loop"
+        truncated = headers.end == len(head) < content.size
+        if headers.fault or truncated:
+            return HEADER_TOO_LARGE, f"Message header: {headers.fault or 'section too large'}"
+        if not access.eight_bit_headers and not head[: headers.end].isascii():
+            return EIGHT_BIT_HEADER, "8-bit header"
+        return None, ""
+
+    def _accepted(self, size: int, headers: Headers) -> Accepted:
+        """Make the record of the message and log what its header says."""
+        gateway, origin, mid = self._gateway, self._origin, self._mid
+        assert self._match is not None
+        subject = clean(decode_words(headers.first(b"subject")))
+        message_id = headers.first(b"message-id")
+        if message_id:
+            self._log.info(f"MID {mid} Message-ID '{clean(message_id.decode('utf-8', 'replace'))}'")
+        self._log.info(f'MID {mid} Subject "{subject}"')
+        received_at = gateway.now()
+        return Accepted(
+            mid=mid,
+            icid=self._icid,
+            received_at=received_at,
+            sender=self._sender,
+            recipients=self._recipients,
+            size=size,
+            listener=self._access.name,
+            remote_ip=self._ip,
+            remote_host=origin.host,
+            helo=origin.helo,
+            protocol=origin.protocol,
+            tls=self._tls,
+            sender_group=self._match.group,
+            policy=self._match.policy.name,
+            body=self._body,
+            smtputf8=self._utf8,
+            trace=received_line(origin, gateway.hostname, mid, received_at),
+            subject=subject,
+        )
+
+    def aborted(self) -> None:
+        """Forget the transaction."""
+        if self._mid:
+            self._log.info(f"Message aborted MID {self._mid} Receiving aborted")
+            self._clear()
+
+    def extension(self, verb: str, argument: str, answer: ExtensionAnswer) -> None:
+        """Gateway listeners have no further verbs."""
+        answer(Reply(502, "5.5.1", "Command not implemented"))
+
+    def extension_payload(self, verb: str, payload: bytes, answer: Answer) -> None:
+        """Never asked for."""
+        answer(Reply(502, "5.5.1", "Command not implemented"))
+
+    def _failed(self, reason: str) -> None:
+        self._log.info(f"ICID {self._icid} Receiving Failed: {reason}")

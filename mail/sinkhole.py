@@ -1,0 +1,33 @@
+"""The sink of a sinkhole listener that stores nothing: it keeps the beginning of a message, for its header, and counts.
+
+Used by the receiving session; behaves as core/content.py's `Content` where the session looks.
+"""
+
+from typing import Final
+
+_HEAD: Final = 64 * 1024
+
+
+class Hole:
+    """Takes content and forgets it."""
+
+    __slots__ = ("_head", "size")
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._head = b""
+
+    def write(self, chunk: bytes) -> None:
+        """Count the octets; keep the first 64 KiB."""
+        self.size += len(chunk)
+        if len(self._head) < _HEAD:
+            self._head = (self._head + chunk)[:_HEAD]
+
+    @property
+    def head(self) -> bytes:
+        """The beginning of what came."""
+        return self._head
+
+    def discard(self) -> None:
+        """Forget the beginning too."""
+        self._head = b""
