@@ -79,11 +79,15 @@ def accepted_of(frame: Frame, *, mid: int, icid: int, peer: str, at: float) -> A
     )
 
 
-def outcome_of(frame: Frame, *, mid: int, verdict: str) -> Outcome:
+def outcome_of(
+    frame: Frame, *, mid: int, verdict: str, destination: str = "", target: str = "", transfer_id: bytes = b""
+) -> Outcome:
     """Give what the pipeline had decided when the message left it, for the stages that are still to come."""
     return Outcome(
         mid=mid,
         verdict=verdict,
+        destination=destination,
+        target=target,
         finished=list(frame.finished),
         recipients=[Recipient(one.rid, one.address, one.original) for one in frame.recipients],
         edits=[Edit(one.action, one.name, one.value) for one in frame.edits],
@@ -91,5 +95,6 @@ def outcome_of(frame: Frame, *, mid: int, verdict: str) -> Outcome:
             Decision(one.stage, one.rule, one.input, one.verdict, one.microseconds, one.at) for one in frame.decisions
         ],
         holds=[Hold(one.quarantine, one.reason, one.matched, one.expires_at) for one in frame.holds],
+        transfer_id=transfer_id,
         hold_count=frame.hold_count,
     )

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from core.content import Content
 from core.errors import GatepostError
+from core.lifecycle import Scope
 from core.maillog import MailLog, clean
 from cpq.digest import HashedContent
 from cpq.pairing import Pairing, Pairings
@@ -70,6 +71,12 @@ class Intake(Protocol):
 
     def settle(self, peer: str, transfer_ids: list[bytes], answer: Answer) -> None:
         """Forget transfer ids that this peer will never use again; answer once, when that is durable."""
+
+    async def open(self, scope: Scope) -> None:
+        """Repair what a crash left and start working; before the listener opens."""
+
+    async def close(self) -> None:
+        """Finish what was stored; after the last connection is gone."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,161 @@
+"""The hidden listener `cpq_listener`: the SMTP listener with the extension XCPQ, an intake behind it, and a memory.
+
+The service of the daemon `cpq-listener` on both machines, and its control verbs `status`, `suspend`, `resume`. A
+suspension is kept in `state/` and outlives a restart; while it lasts the port is closed. The intake is opened before
+the port and closed after the last connection, so that every session gets its answer.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from core.disk import Disk, read_file, replace_file
+from core.lifecycle import Scope
+from core.maillog import MailLog
+from core.smtp.listener import SmtpListener
+from core.smtp.settings import ListenerSettings
+from cpq.hold import Numbers
+from cpq.pairing import Pairings
+from cpq.receive import CpqSession, Intake, Names
+from protocol.quarantine.frame import MAX_FRAME, MAX_RECIPIENTS
+from protocol.quarantine.grammar import KEYWORD_LINE, VERBS
+from protocol.smtp.settings import ServerSettings
+
+LISTENER = "cpq_listener"
+DELAY_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """Where the listener binds and how it calls itself."""
+
+    hostname: str
+    address: str
+    port: int
+    implicit_tls: bool = False
+    max_connections: int = 100
+
+
+def listener_settings(binding: Binding) -> ListenerSettings:
+    """Give the settings of the SMTP listener: nothing but EHLO, NOOP, QUIT and STARTTLS before TLS."""
+    server = ServerSettings(
+        hostname=binding.hostname,
+        recipient_limit=MAX_RECIPIENTS,
+        starttls=not binding.implicit_tls,
+        require_tls=True,
+        extension_verbs=VERBS,
+        extension_keywords=(KEYWORD_LINE,),
+        extension_payload_limit=MAX_FRAME,
+    )
+    return ListenerSettings(
+        name=LISTENER,
+        host=binding.address,
+        port=binding.port,
+        server=server,
+        max_connections=binding.max_connections,
+        implicit_tls=binding.implicit_tls,
+    )
+
+
+class _Suspension(msgspec.Struct):
+    suspended: bool = False
+
+
+class CpqListener:
+    """The service."""
+
+    name = LISTENER
+
+    def __init__(
+        self, binding: Binding, intake: Intake, pairings: Pairings, *, icids: Numbers, log: MailLog, state: Path
+    ) -> None:
+        """`state` is the file that remembers a suspension."""
+        self._binding = binding
+        self._intake = intake
+        self._pairings = pairings
+        self._icids = icids
+        self._log = log
+        self._state = state
+        self._names = Names(LISTENER, binding.hostname)
+        self._smtp = SmtpListener(listener_settings(binding), self._session, tls=pairings.server_context, log=log)
+        self._open = False
+        self._resumed = asyncio.Event()
+        self._suspended = self._remembered()
+        if not self._suspended:
+            self._resumed.set()
+
+    @property
+    def port(self) -> int:
+        """The bound port, once open."""
+        return self._smtp.port
+
+    async def run(self, scope: Scope) -> None:
+        """Open the intake, listen unless suspended, and close the intake when the last connection is gone."""
+        self._pairings.server_context()  # a key that cannot be used ends the daemon now, not the first connection
+        await self._intake.open(scope)
+        if self._suspended:
+            scope.ready()
+            waiting = scope.start(self._wake_at_stop(scope), name="stop")
+            await self._resumed.wait()
+            waiting.cancel()
+        if not scope.stopping.is_set():
+            self._open = True
+            await self._smtp.run(scope)
+        await self._intake.close()
+
+    async def _wake_at_stop(self, scope: Scope) -> None:
+        await scope.stopping.wait()
+        self._resumed.set()
+
+    def _session(self) -> CpqSession:
+        return CpqSession(self._names, self._intake, self._pairings, self._icids.next(), self._log)
+
+    async def suspend(self, args: dict[str, Any]) -> dict[str, Any]:
+        """Control verb: close the port, let connections finish for `delay_s`; lasts over a restart."""
+        delay_s = float(args.get("delay_s", DELAY_S))
+        self._remember(True)
+        if self._open:
+            self._smtp.suspend(delay_s)
+        self._log.info(f"Receiving suspended for {LISTENER}, centralized policy quarantine, port {self.port}")
+        return {"listeners": [LISTENER], "state": "suspended", "delay_s": delay_s}
+
+    async def resume(self, args: dict[str, Any]) -> dict[str, Any]:
+        """Control verb: open the port again. Raises `GatepostError` (69) if it is taken."""
+        if self._open:
+            await self._smtp.resume()
+        self._remember(False)
+        self._resumed.set()
+        self._log.info(f"Receiving resumed for {LISTENER}, centralized policy quarantine, port {self.port}")
+        return {"listeners": [LISTENER], "state": "listening"}
+
+    async def status(self, args: dict[str, Any]) -> dict[str, Any]:
+        """Control verb: tell whether mail is taken, from whom, and why not."""
+        ready = self._intake.readiness()
+        return {
+            "state": "suspended" if self._suspended else "listening",
+            "listener": LISTENER,
+            "serial": ready.serial,
+            "address": self._binding.address,
+            "port": self.port,
+            "takes": ready.direction,
+            "accepting": ready.accepting and not self._suspended,
+            "reason": "suspended by the operator" if self._suspended else ready.reason,
+            "quarantines": list(ready.quarantines),
+            "peers": [
+                {"serial": one.serial, "role": one.role, "address": one.address, "port": one.port}
+                for one in self._pairings.all()
+            ],
+            "pairing_faults": list(self._pairings.faults),
+            "connections": self._smtp.connections,
+        }
+
+    def _remembered(self) -> bool:
+        data = read_file(Disk(), self._state)
+        return msgspec.json.decode(data, type=_Suspension).suspended if data else False
+
+    def _remember(self, suspended: bool) -> None:
+        replace_file(Disk(), self._state, msgspec.json.encode(_Suspension(suspended)))
+        self._suspended = suspended
