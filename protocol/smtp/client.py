@@ -5,8 +5,8 @@ does: a fault ends the connection, every job in hand gets its result, and all la
 
 Rules
 -----
-* Every reply belongs to the oldest command without one. A reply that no command waits for, or of a class that its
-  command cannot have, means that the pairing is lost: the connection is given up and no reply of the open
+* Every reply belongs to the oldest command without one. A reply that comes before its command was sent, or of a class
+  that its command cannot have, means that the pairing is lost: the connection is given up and no reply of the open
   transaction counts. The exception is 421 on an idle connection: the peer just leaves.
 * No content is sent but after a 354 to our DATA, and there is a final dot only if the content was read to its end.
 * A transaction that ends without content is closed by RSET. Its result is held until RSET is answered 2yz: had a
@@ -64,6 +64,8 @@ class ClientMachine:
         self._parser = ReplyParser()
         self._out: list[bytes] = []
         self._expected: deque[tuple[Stage, Job | None]] = deque([(Stage.GREETING, None)])
+        self._due = 1
+        """How many of `_expected` may be answered: their commands have been taken for sending."""
         self._open: deque[Job] = deque()
         self._waiting: deque[Job] = deque()
         self._lines: deque[bytes] = deque()
@@ -115,6 +117,7 @@ class ClientMachine:
         out = self._out
         if out:
             self._out = []
+            self._due = len(self._expected)
         return out
 
     def tls_done(self) -> None:
@@ -249,9 +252,10 @@ class ClientMachine:
     def _take_reply(self, reply: Reply) -> None:
         if self.state is State.CLOSED:
             return
-        if not self._expected:
+        if not self._due:
             self._unexpected(reply)
             return
+        self._due -= 1
         stage, job = self._expected[0]
         if reply.code == 421 and stage is not Stage.QUIT:
             self._peer_leaves(reply, stage)
