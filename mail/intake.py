@@ -98,10 +98,16 @@ class Intake:
         if taken.drop:
             self._store_with(taken, _sunk(taken))
         elif data is not None and len(data) <= self.settings.thread_above:
-            readable = Readable(taken.headers, lambda: data)
-            self._store_with(taken, self._pipeline.run(taken.accepted, readable, notes=taken.notes))
+            self._store_with(taken, self._decide(taken, data))
         else:
             self._store_first(taken, data)
+
+    def _decide(self, taken: Taken, data: bytes) -> Outcome:
+        try:
+            return self._pipeline.run(taken.accepted, Readable(taken.headers, lambda: data), notes=taken.notes)
+        except Exception:
+            taken.content.discard()  # the session's boundary answers 451
+            raise
 
     def _store_with(self, taken: Taken, outcome: Outcome) -> None:
         """Write message and outcome in one batch."""

@@ -1,0 +1,102 @@
+import contextlib
+import importlib.resources
+import importlib.util
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.record import Accepted, Edit, Outcome, Recipient
+from mail.content import header_line, render, render_chunks
+from mail.mime import Headers
+
+TRACE = b"Received: from a (b [192.0.2.1])\r\n\tby c with ESMTP\r\n\tid 7; date\r\n"
+
+
+def accepted(content: bytes) -> Accepted:
+    return Accepted(7, 1, 0.0, "a@b", [Recipient(0, "c@d")], len(content), trace=TRACE)
+
+
+def outcome(*edits: Edit) -> Outcome:
+    return Outcome(7, "deliver", edits=list(edits))
+
+
+def chunked(content: bytes, size: int) -> list[bytes]:
+    return [content[at : at + size] for at in range(0, len(content), size)]
+
+
+@given(st.binary(max_size=400), st.integers(1, 50))
+def test_without_edits_the_message_ends_with_the_octets_that_were_sent(content: bytes, size: int) -> None:
+    assert render(accepted(content), outcome(), content) == TRACE + content
+    assert b"".join(render_chunks(accepted(content), None, chunked(content, size))) == TRACE + content
+
+
+@given(st.binary(max_size=400), st.integers(1, 50))
+def test_inserted_headers_go_between_trace_and_content(content: bytes, size: int) -> None:
+    wanted = TRACE + b"X-B: 2\r\nX-A: 1\r\n" + content
+    edits = outcome(Edit("insert", "X-A", "1"), Edit("insert", "X-B", "2"))
+    assert render(accepted(content), edits, content) == wanted
+    assert b"".join(render_chunks(accepted(content), edits, chunked(content, size))) == wanted
+
+
+@given(st.lists(st.sampled_from([b"X-A: 1\r\n", b"x-a:\r\n\t2\r\n", b"B: 3\r\n", b"X-AB: 4\r\n", b"C: \xff\r\n"])))
+def test_strip_cuts_the_header_lines_and_nothing_else(fields: list[bytes]) -> None:
+    body = b"\r\nX-A: not a header\r\n.\r\n\xff"
+    content = b"".join(fields) + body
+    kept = b"".join(field for field in fields if not field.lower().startswith(b"x-a:")) + body
+    edits = outcome(Edit("strip", "X-A"))
+    assert render(accepted(content), edits, content) == TRACE + kept
+    for size in (1, 7, 1000):
+        assert b"".join(render_chunks(accepted(content), edits, chunked(content, size))) == TRACE + kept
+
+
+def test_edits_apply_in_order() -> None:
+    edits = outcome(
+        Edit("insert", "X-A", "gone"),
+        Edit("insert", "X-B", "stays"),
+        Edit("strip", "x-a"),
+        Edit("insert", "X-A", "new"),
+    )
+    assert render(accepted(b""), edits, b"X-A: old\r\n\r\n") == TRACE + b"X-A: new\r\nX-B: stays\r\n\r\n"
+
+
+def test_our_own_trace_line_is_never_stripped() -> None:
+    edits = outcome(Edit("strip", "Received"))
+    assert render(accepted(b""), edits, b"Received: x\r\nA: b\r\n\r\n") == TRACE + b"A: b\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("value", "line"),
+    [
+        ("plain", b"X: plain\r\n"),
+        ("a\r\nBcc: evil@example.test", b"X: a Bcc: evil@example.test\r\n"),
+        ("café", b"X: =?utf-8?b?Y2Fmw6k=?=\r\n"),
+        ("", b"X: \r\n"),
+    ],
+)
+def test_a_value_stays_in_its_header(value: str, line: bytes) -> None:
+    assert header_line("X", value) == line
+
+
+@pytest.mark.parametrize("value", ["a" * 5000, "word " * 1000, "é" * 3000])
+def test_long_values_are_folded(value: str) -> None:
+    line = header_line("X-Long", value)
+    assert all(len(part) <= 998 for part in line.split(b"\r\n"))
+    assert len(Headers(line + b"\r\n").fields) == 1
+
+
+def corpus() -> list[tuple[str, bytes]]:
+    if importlib.util.find_spec("test") is None or importlib.util.find_spec("test.test_email") is None:
+        return []
+    with contextlib.suppress(ModuleNotFoundError, FileNotFoundError):
+        folder = importlib.resources.files("test.test_email").joinpath("data")
+        return [(item.name, item.read_bytes()) for item in folder.iterdir() if item.name.startswith("msg_")]
+    return []
+
+
+@pytest.mark.skipif(not corpus(), reason="this Python comes without its own test messages")
+def test_the_messages_of_the_standard_library_pass_unchanged() -> None:
+    for name, message in corpus():
+        content = message.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+        edits = outcome(Edit("insert", "X-A", "1"), Edit("strip", "X-No-Such-Header"))
+        assert render(accepted(content), edits, content) == TRACE + b"X-A: 1\r\n" + content, name

@@ -1,0 +1,135 @@
+from pathlib import Path
+
+import pytest
+
+from core.maillog import MailLog
+from core.record import Accepted, Outcome, Recipient, decode_outcome, encode
+from mail.filter.compiler import compile_filters
+from mail.pipeline import HELD, Notes, Pipeline, Readable
+
+FILTERS = r"""
+hold: if (subject == '\\[hold\\]') { quarantine('Policy'); }
+virus: if (subject == '\\[virus\\]') { quarantine('Virus'); }
+tag: if (subject == 'tag') { insert-header('X-Tag', '$MID'); log-entry('tagged $Subject'); }
+dropit: if (subject == '\\[drop\\]') { drop(); }
+bounceit: if (subject == '\\[bounce\\]') { bounce(); }
+"""
+
+
+def message(subject: str) -> tuple[Accepted, bytes]:
+    content = f"Subject: {subject}\r\n\r\nbody\r\n".encode()
+    return Accepted(7, 3, 0.0, "a@b", [Recipient(0, "c@d")], len(content)), content
+
+
+def pipeline(serial: str | None = "SMA-1") -> Pipeline:
+    program = compile_filters(FILTERS)
+    return Pipeline(lambda: program, management=lambda: serial)
+
+
+def run(subject: str, serial: str | None = "SMA-1", **options: object) -> tuple[Outcome, list[tuple[str, str]]]:
+    notes = Notes()
+    outcome = pipeline(serial).run(*message(subject), notes=notes, **options)  # type: ignore[arg-type]
+    assert decode_outcome(encode(outcome)) == outcome
+    return outcome, notes.lines
+
+
+def test_ordinary_mail_is_queued() -> None:
+    outcome, lines = run("hello")
+    assert (outcome.verdict, outcome.destination, outcome.holds) == ("deliver", "", [])
+    assert outcome.finished == ["message-filters", "quarantine"]
+    assert lines == [("info", "MID 7 queued for delivery")]
+    (decision,) = outcome.decisions
+    assert (decision.stage, decision.input, decision.verdict) == ("message-filters", "5 filters, 0 acted", "deliver")
+
+
+def test_drop_and_bounce_end_at_once_with_the_lines_of_the_model() -> None:
+    outcome, lines = run("[drop]")
+    assert (outcome.verdict, outcome.reason) == ("drop", "Dropped by filter 'dropit'")
+    assert [text for _, text in lines] == [
+        "Message aborted MID 7 Dropped by filter 'dropit'",
+        "Message finished MID 7 aborted",
+    ]
+    outcome, lines = run("[bounce]")
+    assert (outcome.verdict, outcome.finished) == ("bounce", ["message-filters"])
+    assert lines == [("info", "Message aborted MID 7 Bounced by filter 'bounceit'")]
+
+
+def test_held_mail_goes_to_every_quarantine_that_was_flagged() -> None:
+    outcome, lines = run("[hold] [virus]")
+    assert (outcome.verdict, outcome.destination, outcome.target) == ("quarantine", "the.cpq.host", "SMA-1")
+    assert [(hold.quarantine, hold.reason, hold.matched) for hold in outcome.holds] == [
+        ("Policy", "message filter:hold", "[hold]"),
+        ("Virus", "message filter:virus", "[virus]"),
+    ]
+    assert len(outcome.transfer_id) == 16
+    assert outcome.hold_count == 1
+    assert [text for _, text in lines] == [
+        'MID 7 enqueued for transfer to centralized quarantine "Policy" (message filter:hold)',
+        'MID 7 enqueued for transfer to centralized quarantine "Virus" (message filter:virus)',
+        "MID 7 queued for delivery",
+    ]
+    assert run("[hold]")[0].transfer_id != outcome.transfer_id
+
+
+def test_a_quarantine_flag_has_no_effect_on_dropped_mail() -> None:
+    outcome, _ = run("[hold] [drop]")
+    assert (outcome.verdict, outcome.holds, outcome.transfer_id) == ("drop", [], b"")
+
+
+def test_without_a_management_host_mail_is_held_here_and_says_why() -> None:
+    outcome, lines = run("[hold]", None)
+    assert (outcome.verdict, outcome.destination) == ("hold", HELD)
+    assert "no management host is paired" in outcome.reason
+    assert lines[0] == ("warning", f"MID 7 held in {HELD}: {outcome.reason}")
+    assert ("info", 'MID 7 quarantined to "Policy" (message filter:hold)') in lines
+    assert not any("queued for delivery" in text for _, text in lines)
+
+
+def test_released_mail_goes_on_behind_the_stages_it_has_finished() -> None:
+    outcome, lines = run("[hold] [drop]", finished=("message-filters", "quarantine"), hold_count=1)
+    assert (outcome.verdict, outcome.hold_count) == ("deliver", 1)
+    assert lines == [("info", "MID 7 queued for delivery")]
+    again, _ = run("[hold]", finished=("quarantine",))
+    assert (again.verdict, again.finished) == ("deliver", ["quarantine", "message-filters"])
+
+
+def test_a_stage_that_is_not_known_holds_the_message_with_an_alert() -> None:
+    outcome, lines = run("hello", finished=("message-filters", "antivirus"))
+    assert (outcome.verdict, outcome.destination) == ("hold", HELD)
+    assert "antivirus" in outcome.reason
+    assert lines[0][0] == "critical"
+
+
+@pytest.mark.parametrize(("before", "verdict"), [(4, "quarantine"), (5, "hold")])
+def test_mail_held_more_than_five_times_stays(before: int, verdict: str) -> None:
+    outcome, lines = run("[hold]", hold_count=before)
+    assert outcome.verdict == verdict
+    assert any(level == "critical" for level, _ in lines) is (verdict == "hold")
+
+
+def test_edits_and_log_entries() -> None:
+    outcome, lines = run("tag me")
+    assert [(edit.action, edit.name, edit.value) for edit in outcome.edits] == [("insert", "X-Tag", "7")]
+    assert lines[0] == ("info", "MID 7 Custom Log Entry: tagged tag me")
+    assert [item.rule for item in outcome.decisions] == ["tag", ""]
+
+
+def test_a_recorder_of_ones_own_sees_every_filter() -> None:
+    notes = Notes(every=True)
+    pipeline().run(*message("hello"), notes=notes)
+    assert [item.rule for item in notes.decisions] == ["hold", "virus", "tag", "dropit", "bounceit", ""]
+
+
+async def test_the_same_off_the_loop() -> None:
+    accepted, content = message("[drop]")
+    outcome = await pipeline().run_in_thread(accepted, Readable.of(content))
+    assert outcome.verdict == "drop"
+
+
+def test_lines_reach_the_mail_log_with_their_level(tmp_path: Path) -> None:
+    log = MailLog(tmp_path / "mail.current")
+    notes = Notes(lines=[("info", "one"), ("warning", "two"), ("critical", "three")])
+    notes.write(log)
+    log.close()
+    text = (tmp_path / "mail.current").read_text()
+    assert [line.split(" ", 5)[5] for line in text.splitlines()] == ["Info: one", "Warning: two", "Critical: three"]
