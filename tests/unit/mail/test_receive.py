@@ -1,0 +1,293 @@
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from core.journal.entry import Position
+from core.journal.tail import Tail
+from core.record import Accepted, Outcome, decode_accepted, decode_outcome
+from mail.content import render
+from protocol.smtp.conversation import TlsInfo
+from tests.support.gateway import GatewayUnderTest, gateway
+
+MESSAGE = b"From: a@x.example\r\nSubject: hi\x1b there\r\nMessage-ID: <1@x.example>\r\n\r\nbody\r\n"
+ENVELOPE = ("EHLO client.example", "MAIL FROM:<a@x.example>", "RCPT TO:<b@example.test>")
+
+
+def stored(under_test: GatewayUnderTest) -> list[tuple[Accepted, Outcome, bytes]]:
+    tail = Tail(under_test.directory / "journal", Position())
+    found = tail.read(1 << 24)
+    tail.close()
+    return [(decode_accepted(item.accepted), decode_outcome(item.outcome), item.data or b"") for item in found]
+
+
+async def test_one_message_from_banner_to_close(tmp_path: Path) -> None:
+    with gateway(tmp_path) as under_test:
+        client = under_test.connect()
+        assert client.greeting == "220 esa.example.test ESMTP\r\n"
+        replies = client.say(*ENVELOPE)
+        assert replies[-2:] == ["250 2.1.0 sender ok", "250 2.1.5 recipient ok"]
+        assert await client.deliver(MESSAGE) == "250 2.0.0 Ok:  Message 1 accepted"
+        client.say("QUIT")
+        client.machine.disconnect("closed by the peer")
+        assert under_test.lines() == [
+            "Info: New SMTP ICID 1 interface InboundMail (127.0.0.1) address 192.0.2.9 "
+            "reverse dns host unknown verified no",
+            "Info: ICID 1 ACCEPT SG None match ALL SBRS None",
+            "Info: Start MID 1 ICID 1",
+            "Info: MID 1 ICID 1 From: <a@x.example>",
+            "Info: MID 1 ICID 1 RID 0 To: <b@example.test>",
+            "Info: MID 1 Message-ID '<1@x.example>'",
+            'Info: MID 1 Subject "hi\\x1b there"',
+            f"Info: MID 1 ready {len(MESSAGE)} bytes from <a@x.example>",
+            "Info: MID 1 queued for delivery",
+            "Info: ICID 1 close",
+        ]
+        ((accepted, outcome, content),) = stored(under_test)
+        assert content == MESSAGE
+        assert outcome.verdict == "deliver"
+        assert render(accepted, outcome, content) == (
+            b"Received: from client.example (unknown [192.0.2.9])\r\n\tby esa.example.test with ESMTP\r\n"
+            b"\tid 1; Thu, 01 Jan 1970 00:00:00 +0000\r\n" + MESSAGE
+        )
+        assert under_test.counters.snapshot()["inj_msgs"]["uptime"] == 1
+        await asyncio.sleep(0)
+        assert under_test.pokes == 1
+
+
+async def test_the_reply_waits_for_the_journal(tmp_path: Path) -> None:
+    with gateway(tmp_path) as under_test:
+        client = under_test.connect()
+        client.say(*ENVELOPE)
+        client.machine.receive(b"BDAT 5 LAST\r\nhello")
+        assert client.machine.take() == b""
+        assert client.machine.waiting
+
+
+async def test_a_journal_that_fails_is_answered_451(tmp_path: Path) -> None:
+    with gateway(tmp_path) as under_test:
+        client = under_test.connect()
+        client.say(*ENVELOPE)
+
+        def refuse(mid: int, accepted: bytes, content: object, outcome: object, done: object) -> None:
+            done(OSError("disk\ngone"))  # type: ignore[operator]
+
+        under_test.intake.store.append = refuse  # type: ignore[method-assign, assignment]
+        assert (await client.deliver(MESSAGE)).startswith("451 4.3.0 ")
+        assert under_test.lines()[-2:] == [
+            "Warning: MID 1 not stored: disk\\x0agone",
+            "Info: Message aborted MID 1 Receiving aborted",
+        ]
+        assert "inj_msgs" not in under_test.counters.snapshot()
+
+
+async def test_a_large_message_is_answered_first_and_filtered_afterwards(tmp_path: Path) -> None:
+    with gateway(tmp_path, "f: if body-contains('needle') { drop(); }") as under_test:
+        client = under_test.connect()
+        client.say(*ENVELOPE)
+        content = b"Subject: big\r\n\r\n" + b"0123456789abcdef\r\n" * 10_000 + b"needle\r\n"
+        assert (await client.deliver(content)).startswith("250 2.0.0 ")
+        while under_test.intake.working or not stored(under_test):
+            await asyncio.sleep(0.001)
+        ((_, outcome, _),) = stored(under_test)
+        assert outcome.verdict == "drop"
+        assert under_test.lines()[-2:] == [
+            "Info: Message aborted MID 1 Dropped by filter 'f'",
+            "Info: Message finished MID 1 aborted",
+        ]
+
+
+@pytest.mark.parametrize(
+    ("recipient", "reply"),
+    [
+        ("joe@example.test", "250 2.1.5"),
+        ("JOE@EXAMPLE.TEST", "250 2.1.5"),
+        ("postmaster", "250 2.1.5"),
+        ("Postmaster@esa.example.test", "250 2.1.5"),
+        ("postmaster@example.test", "250 2.1.5"),
+        ("postmaster@elsewhere.example", "550 5.1.0 #5.1.0 Address rejected."),
+        ("joe@esa.example.test", "550 5.1.0"),
+        ("joe@elsewhere.example", "550 5.1.0 #5.1.0 Address rejected."),
+        ("joe@sub.example.test", "550 5.1.0"),
+        ("victim%elsewhere.example@example.test", "550 5.7.1"),
+        ("elsewhere.example!victim@example.test", "550 5.7.1"),
+        ('"victim@elsewhere.example"@example.test', "550 5.7.1"),
+        ("@example.test:victim@elsewhere.example", "550 5.1.0"),
+        ("victim@[192.0.2.1]", "550 5.1.0"),
+        ('"victim\\@elsewhere.example"@example.test', "550 5.7.1"),
+    ],
+)
+async def test_recipients_of_a_peer_that_may_not_relay(tmp_path: Path, recipient: str, reply: str) -> None:
+    with gateway(tmp_path) as under_test:
+        client = under_test.connect()
+        client.say("EHLO x.example", "MAIL FROM:<>")
+        assert client.say(f"RCPT TO:<{recipient}>")[0].startswith(reply)
+
+
+async def test_a_refused_recipient_is_logged_and_counted(tmp_path: Path) -> None:
+    with gateway(tmp_path) as under_test:
+        client = under_test.connect()
+        client.say("EHLO x.example", "MAIL FROM:<>", "RCPT TO:<a@no.example>")
+        assert under_test.lines()[-2:] == [
+            "Info: MID 1 ICID 1 From: <>",
+            "Info: MID 1 ICID 1 To: <a@no.example> Rejected by RAT",
+        ]
+        assert under_test.counters.snapshot()["rejected_recips"]["uptime"] == 1
+
+
+async def test_sender_groups(tmp_path: Path) -> None:
+    groups = (
+        {"name": "BAD", "entries": ("192.0.2.66",), "rule": "REJECT"},
+        {"name": "GONE", "entries": ("192.0.2.67",), "rule": "TCPREFUSE"},
+        {"name": "RELAYLIST", "entries": ("10.",), "rule": "RELAY"},
+    )
+    with gateway(tmp_path) as under_test:
+        assert under_test.connect("192.0.2.66", sender_group=groups).greeting.startswith("554 ")
+        assert under_test.connect("192.0.2.67", sender_group=groups).greeting.startswith("554 ")
+        client = under_test.connect("10.1.1.1", sender_group=groups)
+        client.say("EHLO x.example", "MAIL FROM:<>")
+        assert client.say("RCPT TO:<any!x%y@where.example>")[0].startswith("250")
+        lines = under_test.lines()
+        assert "Info: ICID 1 REJECT SG BAD match 192.0.2.66 SBRS None" in lines
+        assert "Info: ICID 0 TCPREFUSE SG GONE match 192.0.2.67 SBRS None" in lines
+        assert "Info: ICID 2 RELAY SG RELAYLIST match 10. SBRS None" in lines
+
+
+async def test_a_private_listener_refuses_who_is_in_no_group(tmp_path: Path) -> None:
+    with gateway(tmp_path) as under_test:
+        assert under_test.connect(kind="private", rat=()).greeting.startswith("554 ")
+
+
+async def test_limits_of_session_message_and_size(tmp_path: Path) -> None:
+    policy = {"max_messages_per_session": 1, "max_recipients_per_message": 2, "max_message_size": 500}
+    with gateway(tmp_path) as under_test:
+        client = under_test.connect(policy=policy)
+        client.say("EHLO x.example")
+        assert client.say("MAIL FROM:<a@x.example> SIZE=501")[0] == "552 5.3.4 #5.3.4 message size exceeds limit"
+        client.say("MAIL FROM:<a@x.example>")
+        replies = client.say(*(f"RCPT TO:<r{number}@example.test>" for number in range(3)))
+        assert [line[:9] for line in replies] == ["250 2.1.5", "250 2.1.5", "452 4.5.3"]
+        assert (await client.deliver(MESSAGE)).startswith("250")
+        assert client.say("MAIL FROM:<a@x.example>")[0].startswith("421 4.7.0 #4.7.0 Too many messages")
+
+
+async def test_a_groups_smaller_size_limit_holds_without_a_declared_size(tmp_path: Path) -> None:
+    groups = ({"name": "SMALL", "entries": ("192.0.2.9",), "rule": "ACCEPT", "policy": {"max_message_size": 100}},)
+    with gateway(tmp_path) as under_test:
+        client = under_test.connect(sender_group=groups)
+        client.say(*ENVELOPE)
+        assert (await client.deliver(b"Subject: x\r\n\r\n" + b"a" * 200)).startswith("552 5.3.4")
+        assert "Info: ICID 1 Receiving Failed: Message size exceeds limit" in under_test.lines()
+
+
+async def test_connections_of_one_address_are_limited(tmp_path: Path) -> None:
+    policy = {"max_connections_per_address": 1}
+    with gateway(tmp_path) as under_test:
+        first = under_test.connect(policy=policy)
+        assert under_test.connect(policy=policy).greeting.startswith("421 4.4.5 #4.4.5 Too many connections")
+        assert under_test.connect("192.0.2.10", policy=policy).greeting.startswith("220")
+        first.machine.disconnect("QUIT")
+        assert under_test.gateway.connections["192.0.2.9"] == 1, "the refused one is still counted until it closes"
+
+
+async def test_recipients_an_hour_and_harvesting(tmp_path: Path) -> None:
+    policy = {"max_recipients_per_hour": 2, "max_invalid_recipients_per_hour": 1}
+    with gateway(tmp_path) as under_test:
+        client = under_test.connect(policy=policy)
+        client.say("EHLO x.example", "MAIL FROM:<>")
+        replies = client.say(*(f"RCPT TO:<r{number}@example.test>" for number in range(3)))
+        assert replies[2] == "452 4.5.3 Too many recipients received this hour"
+        refused = client.say("RCPT TO:<a@no.example>", "RCPT TO:<b@no.example>")
+        assert refused[0].startswith("550 5.1.0")
+        assert refused[1] == "550 5.7.1 Too many invalid recipients"
+
+
+async def test_tls_required(tmp_path: Path) -> None:
+    with gateway(tmp_path) as under_test:
+        client = under_test.connect(policy={"tls": "required"})
+        client.say("EHLO x.example")
+        assert client.say("MAIL FROM:<>")[0] == "530 5.7.0 #5.7.0 Must issue a STARTTLS command first"
+        client.say("STARTTLS")
+        client.machine.secured(TlsInfo("TLSv1.3", "TLS_AES_256_GCM_SHA384"))
+        client.say("EHLO x.example")
+        assert client.say("MAIL FROM:<>")[0].startswith("250")
+        client.say("RCPT TO:<b@example.test>")
+        assert (await client.deliver(MESSAGE)).startswith("250")
+        assert "Info: ICID 1 TLS success protocol TLSv1.3 cipher TLS_AES_256_GCM_SHA384" in under_test.lines()
+        ((accepted, _, _),) = stored(under_test)
+        assert b"with ESMTPS (TLSv1.3 TLS_AES_256_GCM_SHA384)\r\n" in accepted.trace
+
+
+@pytest.mark.parametrize(
+    ("head", "reply"),
+    [
+        (b"Received: from a by b\r\n" * 101, "554 5.4.6"),
+        (b"X: " + b"a" * (300 * 1024), "552 5.3.4"),
+        (b"X: y\r\n" * 1001, "552 5.3.4"),
+    ],
+)
+async def test_loops_and_header_bombs_are_refused(tmp_path: Path, head: bytes, reply: str) -> None:
+    with gateway(tmp_path) as under_test:
+        client = under_test.connect()
+        client.say(*ENVELOPE)
+        assert (await client.deliver(head + b"\r\nbody\r\n")).startswith(reply)
+        assert under_test.lines()[-1] == "Info: Message aborted MID 1 Receiving aborted"
+        assert client.say("MAIL FROM:<>")[0].startswith("250")
+
+
+async def test_8_bit_headers_pass_unchanged_or_are_refused(tmp_path: Path) -> None:
+    message = b"Subject: caf\xe9\r\n\r\nx\r\n"
+    with gateway(tmp_path) as under_test:
+        client = under_test.connect()
+        client.say(*ENVELOPE)
+        assert (await client.deliver(message)).startswith("250")
+        assert stored(under_test)[0][2] == message
+        strict = under_test.connect(eight_bit_headers="reject")
+        strict.say(*ENVELOPE)
+        assert (await strict.deliver(message)).startswith("550 5.6.0")
+
+
+async def test_a_dropped_connection_leaves_nothing(tmp_path: Path) -> None:
+    with gateway(tmp_path) as under_test:
+        client = under_test.connect()
+        client.say(*ENVELOPE)
+        client.machine.receive(b"BDAT 100\r\npart")
+        client.machine.disconnect("connection lost")
+        assert under_test.lines()[-3:] == [
+            "Info: Message aborted MID 1 Receiving aborted",
+            "Info: ICID 1 lost",
+            "Info: ICID 1 close",
+        ]
+        assert stored(under_test) == []
+
+
+async def test_a_queuing_sinkhole_stores_and_drops(tmp_path: Path) -> None:
+    with gateway(tmp_path) as under_test:
+        client = under_test.connect(kind="sinkhole-queuing", rat=())
+        client.say("EHLO x.example", "MAIL FROM:<a@x.example>", "RCPT TO:<any@where.example>")
+        assert (await client.deliver(MESSAGE)).startswith("250 2.0.0 Ok:  Message 1 accepted")
+        ((_, outcome, _),) = stored(under_test)
+        assert outcome.verdict == "drop"
+        counters = under_test.counters.snapshot()
+        assert (counters["inj_msgs"]["uptime"], counters["dropped_msgs"]["uptime"]) == (1, 1)
+
+
+async def test_a_sinkhole_stores_nothing(tmp_path: Path) -> None:
+    with gateway(tmp_path) as under_test:
+        client = under_test.connect(kind="sinkhole", rat=())
+        client.say("EHLO x.example", "MAIL FROM:<a@x.example>", "RCPT TO:<any@where.example>")
+        assert await client.deliver(MESSAGE) == "250 2.0.0 Ok:  Message 1 accepted"
+        assert stored(under_test) == []
+        assert under_test.counters.snapshot()["inj_msgs"]["uptime"] == 1
+
+
+async def test_the_same_recipient_twice_is_one_recipient(tmp_path: Path) -> None:
+    with gateway(tmp_path) as under_test:
+        client = under_test.connect()
+        client.say(*ENVELOPE, "RCPT TO:<b@example.test>", "RCPT TO:<c@example.test>")
+        await client.deliver(MESSAGE)
+        ((accepted, _, _),) = stored(under_test)
+        assert [(item.rid, item.address) for item in accepted.recipients] == [
+            (0, "b@example.test"),
+            (1, "c@example.test"),
+        ]
