@@ -120,11 +120,6 @@ class Engine:
         return self._parse is Engine._wait
 
     @property
-    def blocked(self) -> bool:
-        """Whether input stays unread because the output is full."""
-        return self._queued >= self._settings.output_limit
-
-    @property
     def closed(self) -> bool:
         """Whether the conversation is over: send what `take` gives, then close."""
         return self.state is State.CLOSED

@@ -11,7 +11,7 @@ Rules
 `ServerMachine` (server.py) derives from this and adds the verbs.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final, Self
 
@@ -21,13 +21,17 @@ from protocol.smtp.data import BARE, CountedContent, DottedContent
 from protocol.smtp.dialect import Dialect
 from protocol.smtp.engine import Engine
 from protocol.smtp.extension import TOO_LARGE
-from protocol.smtp.states import TRANSACTION, Event, State
+from protocol.smtp.states import TRANSACTION, Event, Phase, State
 
 Incident = Callable[[Exception], Reply]
 
 TALKS_FIRST: Final = Reply(554, "5.5.1", "Protocol error: wait for the greeting")
 _CHUNK_TAKEN: Final = Reply(250, "2.0.0", "Octets received")
 INJECTION: Final = "octets behind STARTTLS"
+
+
+def _nobody() -> None:
+    """Wake no one: the connection is gone."""
 
 
 class Exchange(Engine):
@@ -110,6 +114,12 @@ class Exchange(Engine):
         """Learn that the connection is gone; the session hears of it with the first reason there was."""
         self._close(reason)
         self._ask(self._session.closed, self.fault)
+        self._wake = _nobody  # the owner refers to the machine: a cycle would keep both until a collection
+
+    @property
+    def phase(self) -> Phase:
+        """What the machine waits for."""
+        return _PHASES[self._parse]
 
     @property
     def sink(self) -> Any:
@@ -267,3 +277,14 @@ class Exchange(Engine):
         self._move(Event.ASK)
         self._demand(self._session.extension_payload, self._verb, payload, then=Exchange._after_asked)
         return True
+
+
+_PHASES: Final[Mapping[Callable[[Any], bool], Phase]] = {
+    Engine._read_command: Phase.COMMAND,
+    Engine._skip_line: Phase.COMMAND,
+    Exchange._read_content: Phase.CONTENT,
+    Exchange._read_skipped: Phase.CONTENT,
+    Exchange._read_payload: Phase.CONTENT,
+    Engine._wait: Phase.ANSWER,
+    Engine._discard: Phase.CLOSED,
+}

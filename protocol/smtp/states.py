@@ -39,6 +39,17 @@ class State(IntEnum):
     CLOSED = 12
 
 
+class Phase(IntEnum):
+    """What the server waits for, which decides how long it waits."""
+
+    COMMAND = 0
+    CONTENT = 1
+    """Octets of content, of a payload, or octets that are read to be forgotten."""
+    ANSWER = 2
+    """Its own session."""
+    CLOSED = 3
+
+
 class Event(IntEnum):
     """What the server has accepted or done."""
 

@@ -1,0 +1,91 @@
+"""What the connections of one listener share: who may come in, how a machine is made, what is said about errors.
+
+Made by the listener, used by `core/smtp/connection.py`. Logs incidents of sessions and injection attempts.
+"""
+
+import asyncio
+import secrets
+import ssl
+import traceback
+from collections import Counter
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from core.diagnostic import ERROR, say
+from core.maillog import MailLog, clean
+from core.smtp.session import SessionFactory
+from core.smtp.settings import ListenerSettings
+from protocol.errors import MailError
+from protocol.reply import Reply
+from protocol.smtp.exchange import INJECTION
+from protocol.smtp.server import ServerMachine, make_dialect
+
+if TYPE_CHECKING:
+    from core.smtp.connection import Connection
+
+FULL: Final = Reply(421, "4.4.5", "#4.4.5 Too many connections to this host.").encode()
+FULL_FOR_ADDRESS: Final = Reply(421, "4.4.5", "#4.4.5 Too many connections from your host.").encode()
+
+
+class Admission:
+    """The connections of one listener, counted, and what they are made of."""
+
+    def __init__(
+        self,
+        settings: ListenerSettings,
+        session_factory: SessionFactory,
+        tls: Callable[[], ssl.SSLContext] | None,
+        log: MailLog | None,
+    ) -> None:
+        self.settings = settings
+        self.connections: set[Connection] = set()
+        self.loop: asyncio.AbstractEventLoop
+        self._by_address: Counter[str] = Counter()
+        self._dialect = make_dialect(settings.server)
+        self._session_factory = session_factory
+        self._tls = tls
+        self._log = log
+
+    def admit(self, connection: "Connection", host: str) -> bytes | None:
+        """Count a connection, or give the refusal to send."""
+        settings = self.settings
+        if 0 < settings.max_connections <= len(self.connections):
+            return FULL
+        if 0 < settings.max_per_address <= self._by_address[host]:
+            return FULL_FOR_ADDRESS
+        self.connections.add(connection)
+        self._by_address[host] += 1
+        return None
+
+    def forget(self, connection: "Connection", host: str) -> None:
+        """Stop counting a connection."""
+        self.connections.discard(connection)
+        self._by_address[host] -= 1
+        if self._by_address[host] <= 0:
+            del self._by_address[host]
+
+    def make_machine(self, wake: Callable[[], None]) -> ServerMachine:
+        """Make the machine of one connection, with a session of its own."""
+        return ServerMachine(self._dialect, self._session_factory(), self.incident, wake)
+
+    def tls_context(self) -> ssl.SSLContext:
+        """Give the context for the next handshake. Raises `ConnectionError` when there is none."""
+        if self._tls is None:
+            raise ConnectionError("no certificate is configured")
+        return self._tls()
+
+    def incident(self, error: Exception) -> Reply:
+        """Give the reply for an error of a session; what was not foreseen gets an id that the log explains."""
+        if isinstance(error, MailError):
+            return error.reply
+        number = secrets.token_hex(4)
+        name = self.settings.name
+        say(ERROR, f"listener {name}: incident {number}: {''.join(traceback.format_exception(error))}")
+        if self._log is not None:
+            self._log.warning(f"SMTP incident {number} on {name}: {clean(repr(error))}")
+        return Reply(451, "4.3.0", f"Internal error, incident {number}")
+
+    def note_end(self, host: str, fault: str) -> None:
+        """Log a conversation that was ended from this side, where an operator may want to know."""
+        if fault == INJECTION and self._log is not None:
+            self._log.warning(f"SMTP {self.settings.name}: {host} dropped: {fault}, which is an injection attempt")

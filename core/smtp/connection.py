@@ -1,0 +1,236 @@
+"""One SMTP connection: the transport's callbacks on one side, the server machine on the other.
+
+Made by the listener for every accepted socket. Replies of one read event go out in one write. Reading pauses while
+the peer does not take its replies, while the session owes an answer and much input waits, and while the content
+sink lags behind. No task and no timer belong to a command; a handshake has a task.
+Knows nothing of policy. Logs nothing: what happened is told to the session and to `core/smtp/admission.py`.
+"""
+
+import asyncio
+from typing import Any, Final, cast
+
+from core.runtime import spawn
+from core.smtp.admission import Admission
+from core.smtp.deadline import Deadline
+from protocol.reply import Reply
+from protocol.smtp.conversation import Peer, TlsInfo
+from protocol.smtp.server import ServerMachine
+from protocol.smtp.states import State
+
+HELD_LIMIT: Final = 64 * 1024
+"""Input kept unread while an answer is owed, before reading pauses."""
+
+
+class Connection(asyncio.Protocol):
+    """The protocol object of one connection."""
+
+    __slots__ = (
+        "_admission",
+        "_blocked",
+        "_ending",
+        "_half_closed",
+        "_host",
+        "_transport",
+        "_write_paused",
+        "deadline",
+        "machine",
+        "peer",
+        "reading",
+    )
+
+    _transport: asyncio.Transport
+    deadline: Deadline
+    machine: ServerMachine
+    peer: Peer
+
+    def __init__(self, admission: Admission) -> None:
+        self._admission = admission
+        self._host = ""
+        """Address of the peer while this connection is counted, else empty."""
+        self.reading = True
+        """Whether the peer's octets are being read."""
+        self._blocked = self._write_paused = self._half_closed = self._ending = False
+
+    # Callbacks of the transport.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the connection in, or turn it away with 421 before anything is built for it."""
+        transport = cast(asyncio.Transport, transport)  # the loop's own class, which does not derive from it
+        self._transport = transport
+        address = transport.get_extra_info("peername")
+        if not address:
+            transport.abort()  # gone before it was accepted
+            return
+        host = address[0]
+        admission = self._admission
+        refusal = admission.admit(self, host)
+        if refusal is not None:
+            transport.write(refusal)
+            transport.close()
+            return
+        local = transport.get_extra_info("sockname")
+        self.peer = Peer(host, address[1], local[0], local[1])
+        self.deadline = Deadline()
+        try:
+            self.machine = admission.make_machine(self.pump)
+        except Exception as error:  # the session boundary: no session, no conversation
+            admission.forget(self, host)
+            transport.write(Reply(421, "4.3.0", admission.incident(error).lines[0]).encode())
+            transport.close()
+            return
+        self._host = host
+        if admission.settings.implicit_tls:
+            self._start_tls()
+        elif not admission.settings.timeouts.greet_delay_s:
+            self.greet()
+
+    def data_received(self, data: bytes) -> None:
+        """Feed the machine and send what it says."""
+        if self._host:
+            self.machine.receive(data)
+            self.pump()
+
+    def eof_received(self) -> bool:
+        """Keep the way back open while an answer is owed: some clients close their side behind the content."""
+        if self._host and not self._ending and self.machine.waiting and not self.machine.secure:
+            self._half_closed = True
+        return self._half_closed
+
+    def pause_writing(self) -> None:
+        """Stop reading commands: the peer does not read its replies."""
+        self._write_paused = True
+
+    def resume_writing(self) -> None:
+        """Go on: the peer has caught up."""
+        self._write_paused = False
+        self.proceed()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell the machine, hence the session, and the listener."""
+        self._gone("connection lost" if exc is not None else "closed by the peer")
+
+    # Between transport and machine.
+
+    def pump(self) -> None:
+        """Send what the machine has said, then do what its state asks for."""
+        machine = self.machine
+        out = machine.take()
+        if out:
+            self._transport.write(out)
+            self._blocked = len(out) >= self._admission.settings.server.output_limit
+        if machine.state >= State.DATA or machine.held or self._write_paused or not self.reading:
+            self._attend(machine)
+
+    def greet(self) -> None:
+        """Send the greeting, unless the handshake has to come first."""
+        if not self._admission.settings.implicit_tls:
+            self.machine.connect(self.peer)
+            self.pump()
+
+    def proceed(self) -> None:
+        """Go on with input that was held back, and read again if all is clear."""
+        if self._host and not self._write_paused and self.machine.state is not State.HANDSHAKE:
+            self._blocked = False
+            self.machine.run()
+            self.pump()
+
+    def end(self, reply: Reply) -> None:
+        """End the conversation with a reply; at once when it has ended before or no reply can be read."""
+        if self.machine.closed or self.machine.state is State.HANDSHAKE:
+            self._transport.abort()
+        else:
+            self.machine.refuse(reply)
+            self.pump()
+
+    def _attend(self, machine: ServerMachine) -> None:
+        if machine.state is State.CLOSED:
+            self._finish()
+        elif machine.state is State.HANDSHAKE:
+            self._start_tls()
+        elif self._half_closed and not machine.waiting and not self._blocked:
+            self._transport.close()
+        else:
+            self._regulate(machine)
+
+    def _regulate(self, machine: ServerMachine) -> None:
+        blocked = self._write_paused
+        if self._blocked and not blocked:
+            self._admission.loop.call_soon(self.proceed)  # others get their turn in between
+            blocked = True
+        flooded = machine.held > HELD_LIMIT and machine.waiting
+        self._set_reading(not (blocked or flooded or self._congested(machine.sink)))
+
+    def _congested(self, sink: Any) -> bool:
+        if sink is None or not getattr(sink, "congested", False):
+            return False
+        sink.on_drained = self.proceed
+        return True
+
+    def _set_reading(self, wanted: bool) -> None:
+        if wanted != self.reading and not self._transport.is_closing():
+            self.reading = wanted
+            if wanted:
+                self._transport.resume_reading()
+            else:
+                self._transport.pause_reading()
+
+    def _finish(self) -> None:
+        """Close once the last reply is sent; to close with input unread would destroy that reply on its way."""
+        transport = self._transport
+        if self._ending or transport.is_closing():
+            return
+        self._ending = True
+        fault = self.machine.fault
+        self._admission.note_end(self._host, fault)
+        if fault == "QUIT" or self._half_closed or not transport.can_write_eof():
+            transport.close()
+        else:
+            self._set_reading(True)
+            transport.write_eof()
+
+    # TLS.
+
+    def _start_tls(self) -> None:
+        if self.reading:
+            self._set_reading(False)
+            spawn(self._handshake(), "TLS handshake")
+
+    async def _handshake(self) -> None:
+        """Put TLS between; whatever fails ends the connection (RFC 3207 4.1)."""
+        admission, plain = self._admission, self._transport
+        try:
+            transport = await admission.loop.start_tls(
+                plain,
+                self,
+                admission.tls_context(),
+                server_side=True,
+                ssl_handshake_timeout=admission.settings.timeouts.handshake_s,
+            )
+        except OSError as error:
+            plain.abort()
+            self._gone(f"TLS handshake failed: {getattr(error, 'reason', None) or error}")
+            return
+        if transport is None or not self._host:
+            plain.abort()
+            self._gone("TLS handshake failed: the peer left")
+            return
+        self._transport = transport
+        self.reading = True
+        info = _tls_info(transport)
+        if self.machine.state is State.NEW:
+            self.machine.connect(self.peer, info)
+        else:
+            self.machine.secured(info)
+        self.pump()
+
+    def _gone(self, reason: str) -> None:
+        host, self._host = self._host, ""
+        if host:
+            self._admission.forget(self, host)
+            self.machine.disconnect(reason)
+
+
+def _tls_info(transport: asyncio.BaseTransport) -> TlsInfo:
+    tls = transport.get_extra_info("ssl_object")
+    cipher = tls.cipher()
+    return TlsInfo(tls.version() or "", cipher[0] if cipher else "", tls.getpeercert(binary_form=True))

@@ -1,0 +1,143 @@
+"""The SMTP listener: a service that binds a port, admits connections within limits and sweeps their deadlines.
+
+A daemon root makes one per configured listener, with a factory of sessions. `suspend` closes the port and, after a
+delay, what is still connected; `resume` opens it again. On stopping the port closes, idle connections are told
+421 at once, the others when their message is through; what is left at the end of the grace is told 421 and cut.
+Raises `GatepostError` (69) when the address cannot be bound. What belongs to a message is the session's to log.
+"""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Callable
+from typing import Final
+
+from core import clock
+from core.errors import EX_UNAVAILABLE, GatepostError
+from core.lifecycle import Scope
+from core.maillog import MailLog
+from core.smtp.admission import Admission
+from core.smtp.connection import Connection
+from core.smtp.deadline import is_idle
+from core.smtp.session import SessionFactory
+from core.smtp.settings import ListenerSettings
+from protocol.reply import Reply
+from protocol.smtp.states import State
+
+SWEEP_S: Final = 1.0
+DRAIN_S: Final = 0.05
+SHUTDOWN: Final = Reply(421, "4.3.2", "This service is closing the connection; try again later")
+
+
+class SmtpListener:
+    """One listener. `tls` gives the server context for each handshake, so that certificates can be replaced."""
+
+    def __init__(
+        self,
+        settings: ListenerSettings,
+        session_factory: SessionFactory,
+        *,
+        tls: Callable[[], ssl.SSLContext] | None = None,
+        log: MailLog | None = None,
+    ) -> None:
+        self.name = f"listener {settings.name}"
+        self.settings = settings
+        self.port = settings.port
+        """The bound port, once ready: port 0 takes any that is free."""
+        self._admission = Admission(settings, session_factory, tls, log)
+        self._server: asyncio.Server | None = None
+        self._cut_at: float | None = None
+
+    @property
+    def connections(self) -> int:
+        """How many connections are open."""
+        return len(self._admission.connections)
+
+    @property
+    def suspended(self) -> bool:
+        """Whether the port is closed."""
+        return self._server is None
+
+    async def run(self, scope: Scope) -> None:
+        """Listen until stopping; return when the last connection is through with its message."""
+        self._admission.loop = asyncio.get_running_loop()
+        await self.resume()
+        scope.ready()
+        try:
+            while await scope.pause(SWEEP_S):
+                self.sweep(clock.monotonic())
+            self._close_port()
+            with scope.activity(f"{self.name}: messages being received"):
+                await self._drain()
+        finally:
+            self._close_port()
+            self._end_all()
+
+    def suspend(self, delay_s: float) -> None:
+        """Close the port now, and after `delay_s` the connections that are still open."""
+        self._close_port()
+        self._cut_at = clock.monotonic() + delay_s
+
+    async def resume(self) -> None:
+        """Open the port, if it is closed. Raises `GatepostError` when it is taken."""
+        self._cut_at = None
+        if self._server is None:
+            sock = _bind(self.settings, self.port)
+            self.port = sock.getsockname()[1]
+            admission = self._admission
+            self._server = await admission.loop.create_server(
+                lambda: Connection(admission), sock=sock, backlog=self.settings.backlog
+            )
+
+    def sweep(self, now: float) -> None:
+        """Judge every connection's deadlines; `run` does it once a second."""
+        if self._cut_at is not None and now >= self._cut_at:
+            self._end_all()
+        limits = self.settings.timeouts
+        for connection in tuple(self._admission.connections):
+            machine = connection.machine
+            reply = connection.deadline.overdue(machine, limits, now, held_up=not connection.reading)
+            if reply is not None:
+                connection.end(reply)
+            elif machine.state is State.NEW and now - connection.deadline.began >= limits.greet_delay_s:
+                connection.greet()
+
+    async def _drain(self) -> None:
+        while self._admission.connections:
+            for connection in tuple(self._admission.connections):
+                if not connection.machine.closed and is_idle(connection.machine):
+                    connection.end(SHUTDOWN)
+            self.sweep(clock.monotonic())
+            await asyncio.sleep(DRAIN_S)
+
+    def _end_all(self) -> None:
+        for connection in tuple(self._admission.connections):
+            if not connection.machine.closed:
+                connection.end(SHUTDOWN)
+
+    def _close_port(self) -> None:
+        server, self._server = self._server, None
+        if server is not None:
+            server.close()
+
+
+def _bind(settings: ListenerSettings, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if settings.reuse_port:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.setblocking(False)
+        sock.bind((settings.host, port))
+        sock.listen(settings.backlog)
+    except OSError as error:
+        sock.close()
+        where = f"{settings.host}:{port}"
+        raise GatepostError(
+            f"listener {settings.name}: cannot listen on {where}: {error.strerror}; is another process using it?",
+            EX_UNAVAILABLE,
+        ) from error
+    return sock
