@@ -6,6 +6,7 @@ the journal: an outcome never goes before the accepted record that it belongs to
 without an outcome because the segment with its outcome went first.
 """
 
+from contextlib import suppress
 from pathlib import Path
 
 from core.disk import Disk, read_file, replace_file
@@ -50,7 +51,8 @@ def reclaim(disk: Disk, directory: Path, ledger: Ledger, spares: Spares, current
             disk.unlink(directory / CONTENT_DIRECTORY / name)
         killpoint("journal.content-removed")
         spare = directory / f"{generation:016d}{SPARE}"
-        disk.rename(segment_path(directory, generation), spare)
+        with suppress(FileNotFoundError):  # renamed before, when the step after it failed
+            disk.rename(segment_path(directory, generation), spare)
         disk.fsync_directory(directory)
         killpoint("journal.recycled")
         ledger.drop(generation)

@@ -42,13 +42,19 @@ class Tail:
     def read(self, max_bytes: int = READ_BYTES) -> list[Entry]:
         """Give the next entries, in all about `max_bytes` of records; empty when the mark is reached.
 
-        Raises `JournalDamaged` and `OSError`.
+        Raises `JournalDamaged` and `OSError`; nothing was given then, and the next call begins at the same place.
         """
         mark = self._durable()
         entries: list[Entry] = []
-        left = max_bytes
-        while left > 0 and self._open(mark):
-            left = self._read_segment(mark, left, entries)
+        start, left = self.position, max_bytes
+        try:
+            while left > 0 and self._open(mark):
+                left = self._read_segment(mark, left, entries)
+        except (OSError, JournalDamaged):
+            self.close()
+            self.position, self._primed = start, start == Position()
+            self._pending.clear()
+            raise
         return entries
 
     def acknowledgeable(self) -> int:
@@ -56,6 +62,7 @@ class Tail:
 
         The reader may acknowledge it once it needs none of the content there.
         """
+        self._prime()
         oldest = min((content.generation for _, content in self._pending.values()), default=self.position.generation)
         return max(0, min(oldest, self.position.generation) - 1)
 
@@ -78,8 +85,7 @@ class Tail:
         """Have the segment open that holds what comes next; false when everything durable was read."""
         if self.position >= mark:
             return False
-        if not self._primed:
-            self._prime()
+        self._prime()
         if self._reader is not None:
             return True
         for generation in generations(self._disk, self._directory):
@@ -157,7 +163,9 @@ class Tail:
         return Entry(self.position, record.mid, accepted, content, record.outcome, data)
 
     def _prime(self) -> None:
-        """Find the accepted records before the position whose outcome comes after it."""
+        """Find, once, the accepted records before the position whose outcome comes after it."""
+        if self._primed:
+            return
         for reader, record in read_records(self._disk, self._directory, self.position):
             if record.kind & ACCEPTED:
                 self._pending[record.mid] = (record.accepted, reader.content(record))
