@@ -14,8 +14,7 @@ nothing but cancellation: whatever happens is told per recipient.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from core.record import Accepted, Outcome, Recipient
 
@@ -53,8 +52,7 @@ class Result(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Carried:
+class Carried(NamedTuple):
     """A `Result` as the SMTP courier makes it."""
 
     rid: int

@@ -1,0 +1,208 @@
+"""The ordinary courier: resolves a domain, connects to one of its hosts, and carries messages by SMTP.
+
+The dispatcher calls it through the shapes of `mail/delivery/courier.py`. An address that could not be reached is
+passed over for a minute as long as there are others. Logs the connection's lines; raises `BadDestination`,
+`NoDestination` or the `ClientFailure` of the last address tried.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from core.clock import Clock
+from core.maillog import clean
+from core.smtp.client import ClientConnection, connect
+from core.smtp.client_settings import ConnectionSettings, TlsSettings
+from core.smtp.target import Target
+from mail.content import render, render_chunks
+from mail.delivery.courier import Carried, Job, Kind, Line, Result
+from mail.delivery.resolve import DestinationResolver, NoDestination, Resolution
+from mail.queue.importer import Log
+from protocol.reply import Reply
+from protocol.smtp.failure import ClientFailure, PeerClosed, Stage, TlsError
+from protocol.smtp.transaction import Transaction, TransactionResult
+
+MOST_TARGETS = 5
+"""Addresses tried for one connection."""
+AVOID_S = 60.0
+
+
+@dataclass(slots=True)
+class Known:
+    """What is known about where a domain's mail goes."""
+
+    resolution: Resolution
+    until: float
+    turn: int = 0
+    last_tls_error: str = ""
+
+
+class SmtpCourier:
+    """Opens SMTP connections to recipient domains."""
+
+    def __init__(
+        self,
+        resolver: DestinationResolver,
+        settings: ConnectionSettings,
+        *,
+        tls: Callable[[str], TlsSettings],
+        next_dcid: Callable[[], int],
+        log: Log,
+        now: Clock,
+    ) -> None:
+        """`tls` says by domain how TLS is used towards it."""
+        self._resolver = resolver
+        self._settings = settings
+        self._tls = tls
+        self._next_dcid = next_dcid
+        self._log = log
+        self._now = now
+        self._known: dict[str, Known] = {}
+        self._avoided: dict[str, float] = {}
+
+    def known(self, destination: str) -> Known | None:
+        """Give what the last resolution of a domain said, for operators."""
+        return self._known.get(destination)
+
+    async def open(self, destination: str, target: str) -> Line:
+        """Connect to one of the hosts of a domain; `target` is not used."""
+        known = await self._resolve(destination)
+        if known.resolution.drop:
+            return NullLine()
+        known.turn += 1
+        failure: ClientFailure | None = None
+        for address in self._order(known.resolution.targets(known.turn)):
+            dcid = self._next_dcid()
+            try:
+                connection = await connect(address, self._settings, self._tls(destination))
+            except ClientFailure as problem:
+                failure = problem
+                self._failed(known, dcid, address, problem)
+                continue
+            self._avoided.pop(address.address, None)
+            self._opened(known, dcid, connection)
+            return SmtpLine(connection, dcid, self._log)
+        raise failure or NoDestination(f"{destination} has no address")
+
+    async def _resolve(self, destination: str) -> Known:
+        known = self._known.get(destination)
+        if known is None or known.until <= self._now():
+            resolution = await self._resolver.resolve(destination)
+            known = Known(resolution, self._now() + resolution.ttl_s, known.turn if known else 0)
+            self._known[destination] = known
+        return known
+
+    def _order(self, targets: Sequence[Target]) -> list[Target]:
+        """Put addresses that failed a moment ago behind the others."""
+        now = self._now()
+        late = [one for one in targets if self._avoided.get(one.address, 0.0) > now]
+        return [*(one for one in targets if one not in late), *late][:MOST_TARGETS]
+
+    def _failed(self, known: Known, dcid: int, address: Target, problem: ClientFailure) -> None:
+        self._avoided[address.address] = self._now() + AVOID_S
+        if isinstance(problem, TlsError):
+            known.last_tls_error = clean(problem.text)
+            self._log.info(f"DCID {dcid} TLS failed: {clean(problem.text)}")
+        self._log.info(
+            f"Connection Error: DCID: {dcid} IP: {address.address} details: {clean(problem.text)}"
+            f" interface: {self._settings.source_address or 'auto'} reason: {problem.party} ({problem.stage})"
+        )
+
+    def _opened(self, known: Known, dcid: int, connection: ClientConnection) -> None:
+        target = connection.target
+        self._log.info(
+            f"New SMTP DCID {dcid} interface {connection.local_address} address {target.address} port {target.port}"
+        )
+        if connection.tls_error is not None:
+            known.last_tls_error = f"Preferred - {clean(connection.tls_error.text)}"
+            self._log.info(f"DCID {dcid} TLS failed: {clean(connection.tls_error.text)}")
+        if connection.tls is not None:
+            tls = connection.tls
+            self._log.info(f"DCID {dcid} TLS success protocol {tls.version} cipher {tls.cipher}")
+
+
+class SmtpLine:
+    """One open SMTP connection."""
+
+    def __init__(self, connection: ClientConnection, dcid: int, log: Log) -> None:
+        self.dcid = dcid
+        self.remote_ip = connection.target.address
+        self._connection = connection
+        self._log = log
+
+    @property
+    def usable(self) -> bool:
+        """Whether another message may be sent."""
+        return self._connection.usable
+
+    async def send(self, job: Job) -> Sequence[Result]:
+        """Carry one message."""
+        accepted = job.accepted
+        chunks = job.chunks()
+        content: Iterable[bytes]
+        if isinstance(chunks, tuple):
+            content = (render(accepted, job.outcome, chunks[0]),)
+            size = len(content[0])
+        else:
+            content = render_chunks(accepted, job.outcome, chunks)
+            size = accepted.size + len(accepted.trace)
+        transaction = Transaction(
+            job.sender,
+            [one.address for one in job.recipients],
+            content,
+            size=size,
+            body=accepted.body,
+            smtputf8=accepted.smtputf8,
+        )
+        result = await self._connection.send(transaction)
+        if result.final is not None and len(result.delivered) == len(job.recipients):
+            code, enhanced, text = result.final.code, result.final.enhanced, _text(result.final)
+            return [Carried(one.rid, "delivered", code, enhanced, text) for one in job.recipients]
+        if self._never_seen(result):
+            return [Carried(one.rid, "returned", 0, "", "the connection was gone") for one in job.recipients]
+        delivered = set(result.delivered)
+        return [_judge(one.rid, result, index, index in delivered) for index, one in enumerate(job.recipients)]
+
+    def _never_seen(self, result: TransactionResult) -> bool:
+        """Tell an ordinary close of an idle connection from a failure."""
+        return (
+            self._connection.transactions > 1
+            and isinstance(result.error, PeerClosed)
+            and result.failed_stage in (Stage.IDLE, Stage.MAIL)
+            and not any(result.replies)
+        )
+
+    async def close(self) -> None:
+        """Say QUIT and wait a little."""
+        self._connection.close()
+        await self._connection.wait_closed()
+        self._log.info(f"DCID {self.dcid} close")
+
+
+class NullLine:
+    """The line to /dev/null: takes everything, sends nothing."""
+
+    dcid = 0
+    remote_ip = ""
+    usable = True
+
+    async def send(self, job: Job) -> Sequence[Result]:
+        """Call a message delivered."""
+        return [Carried(one.rid, "delivered", 250, "2.0.0", "discarded: routed to /dev/null") for one in job.recipients]
+
+    async def close(self) -> None:
+        """Do nothing."""
+
+
+def _text(reply: Reply) -> str:
+    return " ".join(reply.lines)
+
+
+def _judge(rid: int, result: TransactionResult, index: int, delivered: bool) -> Carried:
+    """Say what a recipient's reply, or the want of one, means."""
+    reply = result.replies[index]
+    if reply is None:
+        error = result.error
+        text = str(error) if error is not None else "no reply"
+        return Carried(rid, "soft", 0, error.enhanced if error is not None else "4.4.0", text)
+    kind: Kind = "delivered" if delivered else "hard" if reply.code >= 500 else "soft"
+    return Carried(rid, kind, reply.code, reply.enhanced, _text(reply))

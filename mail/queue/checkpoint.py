@@ -1,0 +1,228 @@
+"""The checkpoint: what is not finished goes into the index, with the journal positions, in one transaction.
+
+Every few hundred milliseconds, when something changed, `Checkpointer.run` begins a new epoch of the done log, looks at
+what changed (`gather`, without a wait in between, so that messages, positions and epoch belong together), writes it in
+the database's thread, and lets go of what the index now has. A message that finished before it was gathered never
+touches the database. A transaction that fails is tried again as it is; until then nothing new is imported beyond what
+memory takes, and no old done log is removed.
+
+Order, and what a crash in between leaves: new epoch file (an empty log more), old logs synced, transaction (the
+instant at which positions, rows and epoch change together), old logs removed (else removed next time), eviction.
+"""
+
+import asyncio
+from collections.abc import Callable
+from zlib import crc32
+
+from core.clock import Clock
+from core.errors import GatepostError
+from core.killpoint import killpoint
+from core.lifecycle import Scope
+from core.record import encode
+from core.sqlite import Database, DatabaseThread
+from mail.queue.book import Book
+from mail.queue.donelog import DoneLog
+from mail.queue.importer import Importer, Log
+from mail.queue.message import Message, Parcel, Segment
+from mail.queue.places import message_row
+from mail.queue.schedule import Scheduler
+from mail.queue.state import Reason, State
+from mail.queue.store import Change, RecipientRow, write
+
+SOON_S = 10.0
+"""A message that is due within this stays in memory."""
+EARLY = 2000
+"""Changed messages that make a checkpoint come before its time."""
+
+
+class Gathered:
+    """One change and what follows once it is committed."""
+
+    def __init__(self, change: Change) -> None:
+        self.change = change
+        self.candidates: list[Message] = []
+        self.released: list[Segment] = []
+        self.acknowledgeable: dict[str, int] = {}
+        self.moved: list[int] = []
+
+
+class Checkpointer:
+    """Writes the book into the index."""
+
+    name = "checkpoint"
+
+    def __init__(
+        self,
+        database: DatabaseThread,
+        book: Book,
+        done: DoneLog,
+        *,
+        scheduler: Scheduler,
+        importer: Importer,
+        log: Log,
+        now: Clock,
+        floor: int,
+        interval_s: float = 0.3,
+    ) -> None:
+        """`floor` is the stored epoch; it stays until everything that older done logs speak of was imported."""
+        self.failure = ""
+        """Why the last transaction failed, '' if it did not."""
+        self.acknowledgeable: dict[str, int] = {}
+        """By journal, the newest generation that is imported whole, as committed."""
+        self.committed: Callable[[], None] = lambda: None
+        self._database = database
+        self._book = book
+        self._done = done
+        self._scheduler = scheduler
+        self._importer = importer
+        self._log = log
+        self._now = now
+        self._floor = floor
+        self._interval_s = interval_s
+        self._gathered: Gathered | None = None
+        self._positions: list[tuple[str, int, int]] = []
+
+    async def run(self, scope: Scope) -> None:
+        """Make a checkpoint whenever something changed, until stopping."""
+        step_s = self._interval_s / 6
+        waited_s = 0.0
+        while await scope.pause(step_s):
+            waited_s += step_s
+            if waited_s >= self._interval_s or len(self._book.dirty) >= EARLY or not self._book.room:
+                await self.make()
+                waited_s = 0.0
+
+    async def make(self) -> bool:
+        """Make one checkpoint if anything changed; false if it failed."""
+        gathered = self._gathered
+        if gathered is None:
+            positions = self._importer.positions()
+            if not self._book.changed and positions == self._positions and not self._book.moving:
+                return True
+            try:
+                self._done.begin_epoch()
+            except OSError as error:
+                return self._failed(f"a new done log cannot be made: {error.strerror}")
+            self._crowd_out()
+            gathered = self._gathered = self.gather(positions)
+        try:
+            await asyncio.shield(self._database.run(_commit, self._done, gathered.change))
+        except (GatepostError, OSError) as error:
+            return self._failed(str(error))
+        self._gathered = None
+        self._finish(gathered)
+        return True
+
+    def last(self) -> None:
+        """Write everything that is left, blocking; at the end of the process. Raises as the database does."""
+        if self._gathered is not None:
+            self._database.submit(_commit, self._done, self._gathered.change).result()
+            self._gathered = None
+        self._done.begin_epoch()
+        change = self.gather(self._importer.positions()).change
+        self._database.submit(_commit, self._done, change).result()
+        self._done.retire(change.epoch)
+
+    def _failed(self, why: str) -> bool:
+        if not self.failure:
+            self._log.critical(f"The queue's index cannot be written: {why}")
+        self.failure = why
+        return False
+
+    def gather(self, positions: list[tuple[str, int, int]]) -> Gathered:
+        """Collect what changed; from here on it counts as written."""
+        book = self._book
+        if self._importer.caught_up:
+            self._floor = self._done.epoch
+        change = Change(self._floor, positions)
+        gathered = Gathered(change)
+        for message in book.dirty.values():
+            _describe(message, change)
+            gathered.candidates.append(message)
+        change.removed = [(mid,) for mid in book.removed]
+        gathered.released, book.released = book.released, []
+        book.dirty, book.removed = {}, []
+        for mid, (_, new, content) in book.moving.items():
+            change.moved.append((*new, content.kind, content.path.name, content.offset, mid))
+            gathered.moved.append(mid)
+        gathered.acknowledgeable = self._importer.acknowledgeable()
+        self._positions = positions
+        return gathered
+
+    def _finish(self, gathered: Gathered) -> None:
+        """Draw the conclusions of a committed change."""
+        if self.failure:
+            self._log.warning("The queue's index can be written again")
+        self.failure = ""
+        book = self._book
+        gathered.released += [book.moving.pop(mid).old for mid in gathered.moved]
+        for segment in gathered.released:
+            book.segments[segment] -= 1
+        self.acknowledgeable = gathered.acknowledgeable
+        soon = self._now() + SOON_S
+        for message in gathered.candidates:
+            if message.mid not in book.dirty and message.mid in book.messages and _may_leave(message, soon):
+                self._evict(message)
+        try:
+            self._done.retire(gathered.change.epoch)
+        except OSError as error:
+            self._log.warning(f"Old done logs stay: {error}")
+        self.committed()
+
+    def _evict(self, message: Message) -> None:
+        self._book.evict(message)
+        for parcel in message.parcels:
+            self._scheduler.forget(parcel)
+            parcel.move(Reason.CHECKPOINTED)
+
+    def _crowd_out(self) -> None:
+        """Where memory is short, park what stands ready for destinations that do not move."""
+        if len(self._book.messages) < self._book.resident * 3 // 4:
+            return
+        soon = self._now() + SOON_S
+        for destination in self._scheduler.destinations.values():
+            if destination.ready and (self._scheduler.stopped or destination.blocked_until(self._now()) > soon):
+                for parcel in destination.ready:
+                    parcel.move(Reason.CROWDED_OUT)
+                    self._book.touch(parcel.message)
+                destination.ready.clear()
+
+
+def _commit(database: Database, done: DoneLog, change: Change) -> None:
+    """Sync the old done logs, then write the change; in the database's thread."""
+    killpoint("checkpoint.begun")
+    done.sync()
+    with database.transaction():
+        write(database, change)
+        killpoint("checkpoint.before-commit")
+    killpoint("checkpoint.committed")
+
+
+def _may_leave(message: Message, soon: float) -> bool:
+    return message.evictable and all(
+        parcel.state is State.PARKED or parcel.next_attempt_at > soon for parcel in message.parcels
+    )
+
+
+def _describe(message: Message, change: Change) -> None:
+    """Add what the index has to know of a message."""
+    if not message.stored:
+        documents = message.documents or (encode(message.accepted), encode(message.outcome))
+        message.documents = None
+        message.stored = True
+        change.messages.append(message_row(message, *documents))
+        for parcel in message.parcels:
+            change.recipients += _rows(parcel)
+        return
+    change.finished += [(message.mid, rid) for rid in message.finished]
+    message.finished = []
+    for parcel in message.parcels:
+        facts = (parcel.attempts, parcel.next_attempt_at, parcel.last_reply, int(parcel.host_level))
+        change.tried += [(*facts, message.mid, one.rid) for one in parcel.recipients]
+
+
+def _rows(parcel: Parcel) -> list[RecipientRow]:
+    destination, target = parcel.destination
+    bucket = crc32(destination.encode()) & 255
+    facts = (parcel.attempts, parcel.next_attempt_at, parcel.last_reply, int(parcel.host_level))
+    return [RecipientRow(parcel.mid, one.rid, bucket, destination, target, *facts) for one in parcel.recipients]

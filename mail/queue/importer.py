@@ -1,0 +1,147 @@
+"""From the journals into memory: every durable message with an outcome, once.
+
+The service reads all journals under `spool/journal`, new ones as they appear, when their writers poke it and now and
+then anyway. Where reading has come to (`positions`) goes into the index with the same transaction as what was read.
+A message whose recipients the done log knows as finished is not taken again. Blocking reads are short: what was just
+written is in the system's memory.
+
+Logs damage as critical and goes on with the other journals; the damaged one is left as it is, never acknowledged.
+"""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from core.journal import Entry, JournalDamaged, Position, Tail
+from core.lifecycle import Scope
+from core.record import Recipient, decode_accepted, decode_outcome
+from mail.queue.book import Book
+from mail.queue.message import Message
+
+READ_BYTES = 256 * 1024
+POLL_S = 1.0
+
+
+class Log(Protocol):
+    """The mail log."""
+
+    def info(self, text: str) -> None: ...
+
+    def warning(self, text: str) -> None: ...
+
+    def critical(self, text: str) -> None: ...
+
+
+Admit = Callable[[Message, list[Recipient]], None]
+"""Puts a new message's recipients where they belong."""
+
+
+class Importer:
+    """Reads the journals."""
+
+    name = "import"
+
+    def __init__(
+        self,
+        journals: Path,
+        book: Book,
+        *,
+        admit: Admit,
+        log: Log,
+        positions: dict[str, tuple[int, int]],
+        done: dict[int, set[int]],
+    ) -> None:
+        """`positions` and `done` are what the index and the done log said at the start."""
+        self.caught_up = False
+        """Everything that was in the journals at the start has been read: `done` is of no more use."""
+        self.damaged: dict[str, str] = {}
+        self._journals = journals
+        self._book = book
+        self._admit = admit
+        self._log = log
+        self._stored = positions
+        self._done = done
+        self._tails: dict[str, Tail] = {}
+        self._woken = asyncio.Event()
+
+    def poke(self, name: str = "") -> None:
+        """Look for news soon; `name` is the journal's, for its writer's convenience only."""
+        self._woken.set()
+
+    def positions(self) -> list[tuple[str, int, int]]:
+        """Give (journal, generation, offset) up to where everything was taken in."""
+        return [(name, *tail.position) for name, tail in self._tails.items()]
+
+    def acknowledgeable(self) -> dict[str, int]:
+        """Give, by journal, the newest generation that was read whole."""
+        return {name: tail.acknowledgeable() for name, tail in self._tails.items() if name not in self.damaged}
+
+    async def run(self, scope: Scope) -> None:
+        """Read until stopping."""
+        self.discover()
+        while not scope.stopping.is_set():
+            self._woken.clear()
+            if self._book.room and self.read():
+                await asyncio.sleep(0)
+                continue
+            try:
+                async with asyncio.timeout(POLL_S if self._book.room else 0.05):
+                    await self._woken.wait()
+            except TimeoutError:
+                self.discover()
+
+    def discover(self) -> None:
+        """Open journals that are new."""
+        try:
+            names = sorted(path.name for path in self._journals.iterdir() if path.is_dir())
+        except FileNotFoundError:
+            return
+        for name in names:
+            if name not in self._tails:
+                self._tails[name] = Tail(self._journals / name, Position(*self._stored.get(name, (0, 0))))
+
+    def read(self) -> bool:
+        """Take in some of what is new, a piece of each journal; false if there was nothing."""
+        found = False
+        for name, tail in self._tails.items():
+            if name in self.damaged:
+                continue
+            try:
+                entries = tail.read(READ_BYTES)
+            except (JournalDamaged, OSError) as error:
+                self.damaged[name] = str(error)
+                self._log.critical(f"Journal {name} cannot be read on: {error}")
+                continue
+            for entry in entries:
+                self._take(name, entry)
+            found = found or bool(entries)
+        if not found:
+            self.caught_up = True
+            self._done.clear()
+        return found
+
+    def _take(self, name: str, entry: Entry) -> None:
+        if entry.mid in self._book.messages:
+            return
+        segment = (name, entry.content.generation)
+        try:
+            accepted, outcome = decode_accepted(entry.accepted), decode_outcome(entry.outcome)
+        except msgspec.MsgspecError as error:
+            # Never acknowledged: the segment stays for whoever repairs it.
+            self._book.segments[segment] += 1
+            self._log.critical(f"MID {entry.mid} in journal {name} cannot be read and is left there: {error}")
+            return
+        recipients = outcome.recipients or accepted.recipients
+        if self._done:
+            finished = self._done.get(entry.mid, set())
+            recipients = [recipient for recipient in recipients if recipient.rid not in finished]
+        if not recipients:
+            return
+        message = Message(accepted, outcome, entry.content, segment, stored=False)
+        message.documents = (entry.accepted, entry.outcome)
+        self._book.add(message)
+        self._book.keep_content(message, entry.data)
+        self._admit(message, recipients)

@@ -1,0 +1,137 @@
+"""From the index back into memory: what is due, for destinations that have room.
+
+The scheduler's `DueIndex` says for whom; one load runs at a time. At the start `Loader.survey` learns what the index
+holds by destination, without reading any message, so that the first delivery does not wait for a long queue.
+Logs a failing index once.
+"""
+
+import asyncio
+from collections.abc import Set
+
+import msgspec
+
+from core.clock import Clock
+from core.errors import GatepostError
+from core.lifecycle import Scope
+from core.record import Recipient, decode_accepted, decode_outcome
+from core.sqlite import DatabaseThread
+from mail.queue.book import Book
+from mail.queue.destination import Destination
+from mail.queue.importer import Log
+from mail.queue.message import NEVER, Message, Parcel
+from mail.queue.places import Places, segment_of
+from mail.queue.schedule import Scheduler
+from mail.queue.store import Found, Load, MessageRow, RecipientRow, due
+
+BATCH = 500
+
+
+class Loader:
+    """Brings messages back."""
+
+    name = "load"
+
+    def __init__(
+        self,
+        database: DatabaseThread,
+        book: Book,
+        scheduler: Scheduler,
+        *,
+        places: Places,
+        log: Log,
+        now: Clock,
+    ) -> None:
+        self._database = database
+        self._book = book
+        self._scheduler = scheduler
+        self._places = places
+        self._log = log
+        self._now = now
+        self._failing = False
+        self._wanted = asyncio.Event()
+        scheduler.due.wanted = self._wanted.set
+
+    def survey(self, loads: list[Load]) -> None:
+        """Take note of what the index holds at the start."""
+        for load in loads:
+            destination = self._scheduler.destination((load.destination, load.target))
+            destination.active = destination.stored = load.recipients
+            destination.attempted = load.attempted
+            self._scheduler.due.note(destination, load.earliest)
+
+    async def run(self, scope: Scope) -> None:
+        """Load when asked to, until stopping."""
+        while not scope.stopping.is_set():
+            try:
+                async with asyncio.timeout(1.0):
+                    await self._wanted.wait()
+            except TimeoutError:
+                continue
+            self._wanted.clear()
+            if self._scheduler.stopped or not self._book.room:
+                await scope.pause(0.1)
+                continue
+            await self._load_all()
+
+    async def _load_all(self) -> None:
+        for destination, most in self._scheduler.due.take(self._now(), self._scheduler.ready_limit):
+            if self._book.room:
+                await self._load(destination, min(most, BATCH))
+            else:
+                self._scheduler.due.note(destination, destination.earliest)
+
+    async def _load(self, destination: Destination, most: int) -> None:
+        before, destination.earliest = destination.earliest, NEVER
+        now = self._now()
+        excluded: Set[int] = frozenset(self._book.messages)
+        try:
+            found: Found = await self._database.run(due, destination.key, now, most, excluded)
+        except GatepostError as error:
+            if not self._failing:
+                self._log.critical(f"The queue's index cannot be read: {error.text}")
+            self._failing = True
+            self._scheduler.due.note(destination, max(before, now + 1))
+            return
+        self._failing = False
+        for row, rows in found.messages:
+            self.take(row, rows)
+        self._scheduler.due.note(destination, found.earliest)
+
+    def take(self, row: MessageRow, rows: list[RecipientRow]) -> None:
+        """Put one message of the index into memory."""
+        if row.mid in self._book.messages:
+            return
+        try:
+            accepted, outcome = decode_accepted(row.accepted), decode_outcome(row.outcome)
+        except msgspec.MsgspecError as error:
+            self._log.critical(f"MID {row.mid} in the queue's index cannot be read and is left there: {error}")
+            return
+        message = Message(accepted, outcome, self._places.locate(row), segment_of(row), stored=True)
+        if row.mid in self._book.moving:
+            _, message.segment, message.content = self._book.moving[row.mid]
+        self._book.add(message)
+        addresses = {one.rid: one for one in outcome.recipients or accepted.recipients}
+        parcels: dict[tuple[str, str], Parcel] = {}
+        for one in rows:
+            recipient = addresses.get(one.rid, Recipient(one.rid, ""))
+            _group(message, parcels, one).recipients.append(recipient)
+        now = self._now()
+        for parcel in parcels.values():
+            self._scheduler.destination(parcel.destination).stored -= len(parcel.recipients)
+            self._scheduler.add(parcel, now, loaded=True)
+
+
+def _group(message: Message, parcels: dict[tuple[str, str], Parcel], row: RecipientRow) -> Parcel:
+    """Give the parcel that a row belongs to; what was split comes together again."""
+    key = (row.destination, row.target)
+    parcel = parcels.get(key)
+    if parcel is None:
+        parcel = parcels[key] = Parcel(message, key, [])
+        message.parcels.append(parcel)
+        parcel.next_attempt_at = row.next_attempt_at
+    parcel.next_attempt_at = min(parcel.next_attempt_at, row.next_attempt_at)
+    if row.attempts >= parcel.attempts:
+        parcel.attempts = row.attempts
+        parcel.last_reply = row.last_reply
+        parcel.host_level = bool(row.host_level)
+    return parcel

@@ -1,0 +1,268 @@
+"""The delivery queue: the service that puts its parts together, starts them from what is on the disk, and stops.
+
+The root (`daemons/delivery_queue.py`) makes one `DeliveryQueue`, hands in the couriers and registers `verbs()` on the
+control socket. Start: the index is opened, the done logs are replayed over it, then importing and delivering begin;
+how long the queue is does not matter. Stop: no new attempts, those on their way finish, then a last checkpoint.
+
+Raises `core.sqlite.SchemaRefused` and `OSError` on opening. Logs in the mail log what an operator must know.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from core import clock
+from core.control import Handler
+from core.errors import GatepostError
+from core.ids import IdBlocks
+from core.journal import Journal
+from core.lifecycle import Scope
+from core.record import Recipient
+from core.sqlite import Database, DatabaseThread
+from mail.delivery.courier import Courier
+from mail.delivery.dispatch import Dispatcher
+from mail.queue import donelog, store
+from mail.queue.book import Book
+from mail.queue.checkpoint import Checkpointer
+from mail.queue.destination import Limits
+from mail.queue.importer import Importer, Log
+from mail.queue.load import Loader
+from mail.queue.message import Message, Parcel, destination_of, divide
+from mail.queue.places import Places
+from mail.queue.reclaim import Reclaimer
+from mail.queue.report import Reporter
+from mail.queue.schedule import Scheduler
+from mail.queue.settle import Counter, Settlement
+from mail.queue.suspension import Suspension
+from mail.queue.verb import Figures, Verbs
+from mail.queue.view import Facts, Views
+
+TICK_S = 0.25
+
+
+@dataclass(frozen=True)
+class QueueSettings:
+    """What the queue of one machine is told."""
+
+    hostname: str
+    """Who reports failures."""
+    limits: Callable[[str], Limits] = lambda _name: Limits()
+    """What a destination name is granted."""
+    always: tuple[str, ...] = ()
+    """Pseudo hosts that are shown even when idle: `the.cpq.host` on an ESA, `the.cpq.release.host` on an SMA."""
+    ready_limit: int = 1000
+    resident: int = 10_000
+    """Messages in memory."""
+    connections: int = 10_000
+    idle_close_s: float = 5.0
+    checkpoint_s: float = 0.3
+    patience_s: float = 30.0
+    """How long a journal segment may wait for deferred mail before its content is moved."""
+
+
+class Counters(Counter, Figures, Protocol):
+    """The daemon's counters."""
+
+
+class DeliveryQueue:
+    """The queue of one machine."""
+
+    name = "delivery queue"
+
+    def __init__(
+        self,
+        spool: Path,
+        state: Path,
+        settings: QueueSettings,
+        *,
+        journal: Journal,
+        couriers: Mapping[str, Courier],
+        log: Log,
+        counters: Counters,
+        mids: IdBlocks,
+        facts: Facts = lambda _host: {},
+        now: clock.Clock = clock.now,
+    ) -> None:
+        """Open the index under `spool`; `state` is the directory for the suspension, `journal` our own for bounces.
+
+        `couriers` is by destination name, '' for all others; `facts` tells what a courier knows of a host.
+        """
+        self._settings = settings
+        self._log = log
+        self._now = now
+        self._places = Places(spool)
+        self._places.content.mkdir(parents=True, exist_ok=True, mode=0o750)
+        self._database = DatabaseThread(self._places.queue / "queue.db", store.SCHEMA)
+        try:
+            self._restore()
+        except BaseException:
+            self._database.close()
+            raise
+        self._book = book = Book(settings.resident)
+        self._scheduler = scheduler = Scheduler(
+            settings.limits,
+            ready_limit=settings.ready_limit,
+            connections=settings.connections,
+        )
+        self.importer = Importer(
+            self._places.journals,
+            book,
+            admit=self._admit,
+            log=log,
+            positions=self._positions,
+            done=self._replayed,
+        )
+        reporter = Reporter(
+            journal,
+            mids,
+            settings.hostname,
+            profile=lambda name: settings.limits(name).profile,
+            log=log,
+            counters=counters,
+            now=now,
+            recorded=lambda: self.importer.poke(journal.directory.name),
+        )
+        self._suspension = Suspension(state / "delivery-suspended", scheduler)
+        self._settlement = Settlement(
+            scheduler,
+            book,
+            self._done,
+            report=reporter.report,
+            log=log,
+            counters=counters,
+            now=now,
+            broken=self._suspension.broken,
+        )
+        scheduler.expire = self._settlement.expired
+        self._checkpointer = Checkpointer(
+            self._database,
+            book,
+            self._done,
+            scheduler=scheduler,
+            importer=self.importer,
+            log=log,
+            now=now,
+            floor=self._floor,
+            interval_s=settings.checkpoint_s,
+        )
+        self._loader = Loader(
+            self._database,
+            book,
+            scheduler,
+            places=self._places,
+            log=log,
+            now=now,
+        )
+        self._reclaimer = Reclaimer(
+            self._database,
+            book,
+            self._checkpointer,
+            places=self._places,
+            log=log,
+            now=now,
+            patience_s=settings.patience_s,
+        )
+        self._dispatcher = Dispatcher(
+            scheduler,
+            self._settlement,
+            couriers,
+            log=log,
+            now=now,
+            idle_close_s=settings.idle_close_s,
+        )
+        self._counters = counters
+        self.views = Views(scheduler, book, self._database, now=now, always=settings.always, facts=facts)
+        book.segments.update(self._segments)
+        self._reclaimer.sweep()
+        self._loader.survey(self._loads)
+
+    def _restore(self) -> None:
+        """Read what the index says, with what the done logs say on top."""
+        database, queue = self._database, self._places.queue
+        self._floor, self._positions = database.submit(store.epoch_and_positions).result()
+        self._replayed = donelog.replay(queue, self._floor)
+        if self._replayed:
+            database.submit(_finish, self._replayed).result()
+        self._segments = database.submit(store.segments).result()
+        self._loads = database.submit(store.loads).result()
+        self._done = donelog.DoneLog(queue, 1 + max([self._floor, *donelog.epochs(queue)]))
+
+    def verbs(self) -> dict[str, Handler]:
+        """Give the handlers of the control socket."""
+        return Verbs(
+            self.views,
+            self._suspension,
+            self.importer,
+            self._counters,
+            database=self._database,
+            health=self._health,
+        ).all()
+
+    def _health(self) -> list[str]:
+        """Name what is wrong."""
+        troubles = [self._checkpointer.failure, self._done.broken, *self.importer.damaged.values()]
+        return [trouble for trouble in troubles if trouble]
+
+    async def run(self, scope: Scope) -> None:
+        """Import and deliver until stopping; the last checkpoint is made whatever happens."""
+        try:
+            self._suspension.restore()
+            for part in (self._checkpointer, self.importer, self._loader, self._reclaimer):
+                scope.start(part.run(scope), name=part.name)
+            self._dispatcher.begin(scope)
+            scope.ready()
+            await self._keep_time(scope)
+            self._scheduler.stopped = "the service stops"
+            self._dispatcher.release_idle()
+            with scope.activity("deliveries under way"):
+                while self._dispatcher.open_lines:
+                    await asyncio.sleep(0.02)
+                    self._dispatcher.release_idle()
+        finally:
+            self._end()
+
+    async def _keep_time(self, scope: Scope) -> None:
+        """Wake what is due and close what is idle, until stopping."""
+        turns = 0
+        while await scope.pause(TICK_S):
+            turns += 1
+            self._scheduler.tick(self._now())
+            if turns % 4 == 0:
+                self._dispatcher.sweep()
+                if self._done.broken and self._done.retry():
+                    self._suspension.broken("")
+
+    def _end(self) -> None:
+        """Write down what is left and close; blocking, at the end of the process."""
+        try:
+            self._checkpointer.last()
+        except (GatepostError, OSError) as error:
+            self._log.critical(f"The last checkpoint failed; the next start replays the done log: {error}")
+        finally:
+            self._database.close()
+            self._done.close()
+
+    def _admit(self, message: Message, recipients: list[Recipient]) -> None:
+        """Put a new message's recipients where they belong."""
+        verdict = message.outcome.verdict
+        if verdict == "drop":
+            self._book.discard(message)
+            return
+        if verdict == "bounce":
+            parcel = Parcel(message, destination_of(message.outcome, recipients[0]), recipients)
+            message.parcels.append(parcel)
+            self._scheduler.destination(parcel.destination).active += len(recipients)
+            self._settlement.filtered(parcel)
+            return
+        now = self._now()
+        for parcel in divide(message, recipients, self._settings.limits("").recipients_per_message):
+            self._scheduler.destination(parcel.destination).active += len(parcel.recipients)
+            self._scheduler.add(parcel, now)
+
+
+def _finish(database: Database, done: dict[int, set[int]]) -> None:
+    """Apply the done logs to the index in one transaction."""
+    with database.transaction():
+        store.finish(database, done)

@@ -1,0 +1,237 @@
+"""What follows from an attempt: finished recipients, waits, failures, with their log lines and counts.
+
+The dispatcher calls `started`, then `results` or `unreachable`; the scheduler hands in expired parcels, the importer
+what a filter bounced. A finished recipient is in the done log when the call returns, so before the next attempt of
+that connection. A failed one goes to `report` first, which calls back when its bounce is durable.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from core.clock import Clock
+from core.maillog import clean
+from core.record import Recipient
+from mail.delivery.courier import Carried, Line, Result
+from mail.queue.book import Book
+from mail.queue.destination import Destination
+from mail.queue.donelog import DoneLog
+from mail.queue.importer import Log
+from mail.queue.message import Parcel
+from mail.queue.phrase import EXPIRED, FILTERED, detail, phrase, reply_text, rid_list, status
+from mail.queue.schedule import Scheduler
+from mail.queue.state import Reason
+
+CPQ_PORT_HOSTS = frozenset({"the.cpq.host", "the.cpq.release.host"})
+UNREPORTED_S = 60.0
+"""Wait when a bounce could not be recorded."""
+
+
+class Counter(Protocol):
+    """The daemon's counters."""
+
+    def add(self, name: str, n: int = 1) -> None: ...
+
+
+Report = Callable[[Parcel, Sequence[Result], Callable[[bool], None]], None]
+"""Makes the failure of a parcel's recipients known to the sender, durably, then calls back: true if it is."""
+
+
+class Settlement:
+    """Applies results to parcels."""
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        book: Book,
+        done: DoneLog,
+        *,
+        report: Report,
+        log: Log,
+        counters: Counter,
+        now: Clock,
+        broken: Callable[[str], None],
+    ) -> None:
+        """`broken` is told why the done log cannot be written; attempts must stop then."""
+        self._scheduler = scheduler
+        self._book = book
+        self._done = done
+        self._report = report
+        self._log = log
+        self._counters = counters
+        self._now = now
+        self._broken = broken
+
+    def started(self, parcel: Parcel, line: Line) -> None:
+        """Log that a connection begins with a parcel."""
+        words = " to Centralized Policy Quarantine" if parcel.destination[0] in CPQ_PORT_HOSTS else ""
+        self._log.info(f"Delivery start DCID {line.dcid} MID {parcel.mid} to RID {_rids(parcel.recipients)}{words}")
+
+    def results(self, parcel: Parcel, line: Line, results: Sequence[Result]) -> None:
+        """Apply what a line says about each recipient of a parcel."""
+        destination = self._scheduler.destinations[parcel.destination]
+        destination.last_activity_at = self._now()
+        self._book.drop_content(parcel.message)
+        first = results[0]
+        if all(result.kind == "delivered" for result in results):
+            self._delivered(parcel, line.dcid, results, destination)
+            self._finish(parcel, [result.rid for result in results], Reason.DELIVERED)
+        elif first.kind == "returned":
+            self._scheduler.give_back(parcel)
+        else:
+            self._mixed(parcel, line, results, destination)
+
+    def _mixed(self, parcel: Parcel, line: Line, results: Sequence[Result], destination: Destination) -> None:
+        delivered = [result for result in results if result.kind == "delivered"]
+        hard = [result for result in results if result.kind == "hard"]
+        soft = [result for result in results if result.kind not in ("delivered", "hard")]
+        for result in hard:
+            if result.code >= 500:
+                destination.last_5xx = {"at": self._now(), "ip": line.remote_ip, "text": reply_text(result)}
+        self._tried(parcel, destination)
+        if delivered:
+            self._delivered(parcel, line.dcid, delivered, destination)
+            self._part(parcel, [result.rid for result in delivered])
+        if hard:
+            failed = self._split(parcel, hard) if soft else parcel
+            self._fail(failed, hard, Reason.HARD_BOUNCED, "5xx_hard_bounced_recips", line.dcid)
+        if soft:
+            self._delay(parcel, soft, Reason.SOFT_BOUNCED, line.dcid)
+
+    def unreachable(self, parcel: Parcel, text: str, enhanced: str, code: int = 0) -> None:
+        """Apply that no connection came about: the parcel waits."""
+        destination = self._scheduler.destinations[parcel.destination]
+        destination.last_activity_at = self._now()
+        destination.last_failure = clean(text)
+        self._book.drop_content(parcel.message)
+        self._tried(parcel, destination)
+        results = [Carried(one.rid, "soft", code, enhanced, text) for one in parcel.recipients]
+        self._delay(parcel, results, Reason.UNREACHABLE, 0)
+
+    def impossible(self, parcel: Parcel, text: str, enhanced: str, code: int = 0) -> None:
+        """Apply that the destination cannot exist: the parcel fails (a DNS hard bounce)."""
+        self._tried(parcel, self._scheduler.destinations[parcel.destination])
+        results = [Carried(one.rid, "hard", code, enhanced, text) for one in parcel.recipients]
+        self._fail(parcel, results, Reason.HARD_BOUNCED, "dns_hard_bounced_recips", 0)
+
+    def expired(self, parcel: Parcel) -> None:
+        """Fail a parcel whose time in the queue is over (already FAILING)."""
+        text = f"{EXPIRED[1]}{f'; the last reply was: {parcel.last_reply}' if parcel.last_reply else ''}"
+        results = [Carried(one.rid, "hard", 0, EXPIRED[0], text) for one in parcel.recipients]
+        self._fail(parcel, results, None, "expired_hard_bounced_recips", 0)
+
+    def filtered(self, parcel: Parcel) -> None:
+        """Fail a new parcel that a filter bounced."""
+        text = parcel.outcome.reason or FILTERED[1]
+        results = [Carried(one.rid, "hard", 0, FILTERED[0], text) for one in parcel.recipients]
+        self._fail(parcel, results, Reason.FILTER_BOUNCED, "filter_hard_bounced_recips", 0)
+
+    # Inside
+
+    def _delivered(self, parcel: Parcel, dcid: int, results: Sequence[Result], destination: Destination) -> None:
+        rids = rid_list([result.rid for result in results])
+        info = self._log.info
+        words = " (centralized policy quarantine)" if parcel.destination[0] in CPQ_PORT_HOSTS else ""
+        info(f"Message done DCID {dcid} MID {parcel.mid} to RID {rids}{words}")
+        info(f"MID {parcel.mid} RID {rids} Response '{clean(results[0].text)}'")
+        n = len(results)
+        destination.counts.delivered_recips += n
+        self._counters.add("delivered_recips", n)
+        self._counters.add("completed_recips", n)
+
+    def _tried(self, parcel: Parcel, destination: Destination) -> None:
+        if not parcel.attempts:
+            destination.attempted += len(parcel.recipients)
+        parcel.attempts += 1
+
+    def _split(self, parcel: Parcel, results: Sequence[Result]) -> Parcel:
+        """Give a new parcel, in the same state's stead, of the recipients that the results are about."""
+        rids = {result.rid for result in results}
+        return parcel.split([one for one in parcel.recipients if one.rid in rids])
+
+    def _part(self, parcel: Parcel, rids: list[int]) -> None:
+        """Finish some recipients of a parcel that goes on with the others."""
+        gone = set(rids)
+        parcel.recipients = [one for one in parcel.recipients if one.rid not in gone]
+        self._record(parcel, rids)
+
+    def _finish(self, parcel: Parcel, rids: list[int], reason: Reason) -> None:
+        parcel.move(reason)
+        self._record(parcel, rids)
+
+    def _record(self, parcel: Parcel, rids: list[int]) -> None:
+        destination = self._scheduler.destinations[parcel.destination]
+        destination.active -= len(rids)
+        if parcel.attempts:
+            destination.attempted -= len(rids)
+        self._done.add(parcel.mid, rids)
+        if self._done.broken:
+            self._broken(self._done.broken)
+        if self._book.finish(parcel, rids):
+            self._log.info(f"Message finished MID {parcel.mid} done")
+
+    def _delay(self, parcel: Parcel, results: Sequence[Result], reason: Reason, dcid: int) -> None:
+        destination = self._scheduler.destinations[parcel.destination]
+        profile = destination.limits.profile
+        for result in results:
+            enhanced = status("soft", result)
+            self._log.info(
+                f"Delayed: DCID {dcid} MID {parcel.mid} to RID {result.rid} - {enhanced} - {phrase(enhanced)}"
+                f" {detail(result)}"
+            )
+        destination.counts.soft_bounced_evts += len(results)
+        self._counters.add("soft_bounced_evts", len(results))
+        parcel.last_reply = reply_text(results[0])
+        parcel.host_level = reason is Reason.UNREACHABLE
+        if profile.spent(parcel.attempts):
+            self._fail(parcel, results, Reason.RETRIES_SPENT, "expired_hard_bounced_recips", dcid)
+            return
+        parcel.move(reason)
+        self._wait(parcel, self._now() + profile.wait_s(parcel.attempts))
+
+    def _wait(self, parcel: Parcel, until: float) -> None:
+        profile = self._scheduler.destinations[parcel.destination].limits.profile
+        self._scheduler.wait(parcel, until)
+        self._book.touch(parcel.message)
+        rids = _rids(parcel.recipients)
+        self._log.info(f"MID {parcel.mid} to RID {rids} pending till {time.ctime(until)} [{profile.name}]")
+
+    def _fail(self, parcel: Parcel, results: Sequence[Result], reason: Reason | None, kind: str, dcid: int) -> None:
+        if reason is not None:
+            parcel.move(reason)
+        self._book.touch(parcel.message)
+        for result in results:
+            enhanced = status("hard", result)
+            if parcel.sender:
+                self._log.info(
+                    f"Bounced: DCID {dcid} MID {parcel.mid} to RID {result.rid} - {enhanced} - {phrase(enhanced)}"
+                    f" {detail(result)}"
+                )
+            else:
+                self._log.info(
+                    f"Double bounce: MID {parcel.mid} to RID {result.rid} - {enhanced} - {reply_text(result)}"
+                )
+
+        def reported(durable: bool) -> None:
+            self._reported(parcel, durable, kind)
+
+        if parcel.sender:
+            self._report(parcel, results, reported)
+        else:
+            reported(True)
+
+    def _reported(self, parcel: Parcel, durable: bool, kind: str) -> None:
+        if not durable:
+            parcel.move(Reason.NOT_REPORTED)
+            self._wait(parcel, self._now() + UNREPORTED_S)
+            return
+        rids = [one.rid for one in parcel.recipients]
+        counts = self._scheduler.destinations[parcel.destination].counts
+        counts.hard[kind] = counts.hard.get(kind, 0) + len(rids)
+        for name in (kind, "hard_bounced_recips", "completed_recips"):
+            self._counters.add(name, len(rids))
+        self._finish(parcel, rids, Reason.REPORTED)
+
+
+def _rids(recipients: Sequence[Recipient]) -> str:
+    return rid_list([one.rid for one in recipients])

@@ -1,0 +1,267 @@
+"""The queue's index in SQLite: what is not finished, by message and by destination. All SQL of the queue is here.
+
+Called in the database's thread by the checkpoint, the loader, the reclaimer and the views, always with the
+`Database` first. Functions that change something expect to run inside a transaction. Rows go in and out as plain
+tuples and the records below; no message object is known here. Raises `core.sqlite.DatabaseError`.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, field
+from typing import NamedTuple, cast
+
+from core.sqlite import Database, Row, Schema, Value
+
+SCHEMA = Schema(
+    "queue",
+    1,
+    """
+    CREATE TABLE state (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+    INSERT INTO state VALUES ('epoch', 0);
+    CREATE TABLE position (
+        journal TEXT PRIMARY KEY, generation INTEGER NOT NULL, offset INTEGER NOT NULL
+    ) WITHOUT ROWID;
+    CREATE TABLE message (
+        mid INTEGER PRIMARY KEY,
+        sender TEXT NOT NULL,
+        accepted BLOB NOT NULL,
+        outcome BLOB NOT NULL,
+        journal TEXT NOT NULL,
+        generation INTEGER NOT NULL,
+        kind TEXT NOT NULL,
+        name TEXT NOT NULL,
+        offset INTEGER NOT NULL,
+        length INTEGER NOT NULL,
+        crc INTEGER NOT NULL
+    );
+    CREATE INDEX message_segment ON message (journal, generation);
+    CREATE TABLE recipient (
+        mid INTEGER NOT NULL,
+        rid INTEGER NOT NULL,
+        bucket INTEGER NOT NULL CHECK (bucket BETWEEN 0 AND 255),
+        destination TEXT NOT NULL,
+        target TEXT NOT NULL,
+        attempts INTEGER NOT NULL,
+        next_attempt_at REAL NOT NULL,
+        last_reply TEXT NOT NULL,
+        host_level INTEGER NOT NULL,
+        PRIMARY KEY (mid, rid)
+    ) WITHOUT ROWID;
+    CREATE INDEX recipient_due ON recipient (destination, target, next_attempt_at, mid, attempts);
+    """,
+)
+
+
+class MessageRow(NamedTuple):
+    """One row of `message`."""
+
+    mid: int
+    sender: str
+    accepted: bytes
+    outcome: bytes
+    journal: str
+    generation: int
+    kind: str
+    name: str
+    offset: int
+    length: int
+    crc: int
+
+
+class RecipientRow(NamedTuple):
+    """One row of `recipient`."""
+
+    mid: int
+    rid: int
+    bucket: int
+    destination: str
+    target: str
+    attempts: int
+    next_attempt_at: float
+    last_reply: str
+    host_level: int
+
+
+@dataclass(slots=True)
+class Change:
+    """What one checkpoint writes, all or nothing."""
+
+    epoch: int = 0
+    positions: list[tuple[str, int, int]] = field(default_factory=list)
+    messages: list[MessageRow] = field(default_factory=list)
+    recipients: list[RecipientRow] = field(default_factory=list)
+    """Rows of new messages."""
+    tried: list[tuple[int, float, str, int, int, int]] = field(default_factory=list)
+    """(attempts, next_attempt_at, last_reply, host_level, mid, rid)."""
+    finished: list[tuple[int, int]] = field(default_factory=list)
+    """(mid, rid) of a message that goes on."""
+    removed: list[tuple[int]] = field(default_factory=list)
+    """MIDs."""
+    moved: list[tuple[str, int, str, str, int, int]] = field(default_factory=list)
+    """(journal, generation, kind, name, offset, mid)."""
+
+
+class Found(NamedTuple):
+    """Messages read from the index, each with its recipients."""
+
+    messages: list[tuple[MessageRow, list[RecipientRow]]]
+    earliest: float
+    """When the destination's next recipient that was not read is due; infinite if there is none."""
+
+
+class Load(NamedTuple):
+    """What the index holds for one destination."""
+
+    destination: str
+    target: str
+    recipients: int
+    attempted: int
+    earliest: float
+
+
+def epoch_and_positions(database: Database) -> tuple[int, dict[str, tuple[int, int]]]:
+    """Give the stored epoch and {journal: (generation, offset)}."""
+    row = database.first("SELECT value FROM state WHERE name = 'epoch'")
+    assert row is not None
+    rows = cast(list[tuple[str, int, int]], database.query("SELECT journal, generation, offset FROM position"))
+    return cast(int, row[0]), {journal: (generation, offset) for journal, generation, offset in rows}
+
+
+def write(database: Database, change: Change) -> None:
+    """Carry out a checkpoint."""
+    database.query("UPDATE state SET value = ? WHERE name = 'epoch'", (change.epoch,))
+    work: list[tuple[str, Sequence[Sequence[Value]]]] = [
+        ("INSERT OR REPLACE INTO position VALUES (?, ?, ?)", change.positions),
+        ("INSERT OR IGNORE INTO message VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", change.messages),
+        ("INSERT OR IGNORE INTO recipient VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", change.recipients),
+        (
+            "UPDATE recipient SET attempts = ?, next_attempt_at = ?, last_reply = ?, host_level = ?"
+            " WHERE mid = ? AND rid = ?",
+            change.tried,
+        ),
+        ("DELETE FROM recipient WHERE mid = ? AND rid = ?", change.finished),
+        ("DELETE FROM recipient WHERE mid = ?", change.removed),
+        ("DELETE FROM message WHERE mid = ?", change.removed),
+        (
+            "UPDATE message SET journal = ?, generation = ?, kind = ?, name = ?, offset = ? WHERE mid = ?",
+            change.moved,
+        ),
+    ]
+    for sql, rows in work:
+        if rows:
+            database.many(sql, rows)
+
+
+def finish(database: Database, done: Mapping[int, Set[int]]) -> int:
+    """Remove recipients that the done log says are finished, and messages left without any; give how many."""
+    rows = [(mid, rid) for mid, rids in done.items() for rid in rids]
+    database.many("DELETE FROM recipient WHERE mid = ? AND rid = ?", rows)
+    mids = [(mid,) for mid in done]
+    database.many(
+        "DELETE FROM message WHERE mid = ? AND NOT EXISTS (SELECT 1 FROM recipient WHERE mid = message.mid)", mids
+    )
+    return len(rows)
+
+
+def loads(database: Database) -> list[Load]:
+    """Give what the index holds, by destination."""
+    rows = database.query(
+        "SELECT destination, target, COUNT(*), TOTAL(attempts > 0), MIN(next_attempt_at) FROM recipient"
+        " GROUP BY destination, target"
+    )
+    return [Load(str(d), str(t), cast(int, n), int(cast(float, tried)), cast(float, at)) for d, t, n, tried, at in rows]
+
+
+def segments(database: Database) -> dict[tuple[str, int], int]:
+    """Give how many messages depend on each segment: {(journal, generation): messages}."""
+    rows = database.query("SELECT journal, generation, COUNT(*) FROM message GROUP BY journal, generation")
+    return {(cast(str, journal), cast(int, generation)): cast(int, n) for journal, generation, n in rows}
+
+
+def due(database: Database, key: tuple[str, str], until: float, most: int, excluded: Set[int]) -> Found:
+    """Read up to `most` messages with a recipient of a destination that is due by `until`, the longest due first."""
+    mids: dict[int, None] = {}
+    rows = database.query(
+        "SELECT mid, next_attempt_at FROM recipient WHERE destination = ? AND target = ? AND next_attempt_at <= ?"
+        " ORDER BY next_attempt_at, mid LIMIT ?",
+        (*key, until, most * 4 + len(excluded)),
+    )
+    for mid, _ in cast(list[tuple[int, float]], rows):
+        if mid not in excluded and len(mids) < most:
+            mids[mid] = None
+    return Found(messages(database, mids), _next_due(database, key, {*mids, *excluded}, until))
+
+
+def _next_due(database: Database, key: tuple[str, str], taken: Set[int], until: float) -> float:
+    """Find when the next row of a destination is due that is not among those taken."""
+    for mid, at in cast(
+        list[tuple[int, float]],
+        database.query(
+            "SELECT mid, next_attempt_at FROM recipient WHERE destination = ? AND target = ?"
+            " ORDER BY next_attempt_at, mid LIMIT ?",
+            (*key, 4 * len(taken) + 1),
+        ),
+    ):
+        if mid not in taken:
+            return at
+    return until + 1 if taken else float("inf")
+
+
+def messages(database: Database, mids: Iterable[int]) -> list[tuple[MessageRow, list[RecipientRow]]]:
+    """Read whole messages, in the order given; those that are not there are left out."""
+    found = []
+    for mid in mids:
+        row = database.first("SELECT * FROM message WHERE mid = ?", (mid,))
+        if row is not None:
+            rows = database.query("SELECT * FROM recipient WHERE mid = ? ORDER BY rid", (mid,))
+            found.append((_message(row), [RecipientRow(*row) for row in rows]))  # type: ignore[arg-type]
+    return found
+
+
+def _message(row: Row) -> MessageRow:
+    return MessageRow(*row)  # type: ignore[arg-type]
+
+
+def in_segment(database: Database, segment: tuple[str, int], most: int) -> list[MessageRow]:
+    """Read up to `most` messages whose content lies in a segment."""
+    rows = database.query("SELECT * FROM message WHERE journal = ? AND generation = ? LIMIT ?", (*segment, most))
+    return [_message(row) for row in rows]
+
+
+def make_due(database: Database, key: tuple[str, str], now: float, *, host_level: bool) -> int:
+    """Have a destination's recipients tried now; with `host_level` only those that waited for the host."""
+    database.query(
+        "UPDATE recipient SET next_attempt_at = ? WHERE destination = ? AND target = ? AND next_attempt_at > ?"
+        " AND host_level >= ?",
+        (now, *key, now, int(host_level)),
+    )
+    return database.changed
+
+
+def matching(
+    database: Database, destination: str | None, sender: str | None, most: int
+) -> list[tuple[MessageRow, list[RecipientRow]]]:
+    """Read messages by destination name, by sender, or all, the oldest first.
+
+    `sender` is an address, `user@` or `@domain`; without regard to case.
+    """
+    sql, values = "SELECT mid FROM message WHERE 1", list[Value]()
+    if destination is not None:
+        sql += " AND mid IN (SELECT mid FROM recipient WHERE destination = ?)"
+        values.append(destination)
+    if sender is not None:
+        low = sender.lower()
+        if low.startswith("@"):
+            sql += " AND substr(lower(sender), -length(?)) = ?"
+        elif low.endswith("@"):
+            sql += " AND substr(lower(sender), 1, length(?)) = ?"
+        else:
+            sql += " AND ? != '' AND lower(sender) = ?" if low else " AND ? = '' AND sender = ?"
+        values += [low, low]
+    rows = database.query(f"{sql} ORDER BY mid LIMIT ?", (*values, most))
+    return messages(database, [cast(int, mid) for (mid,) in rows])
+
+
+def oldest(database: Database) -> bytes | None:
+    """Give the `Accepted` document of the message that was accepted first."""
+    row = database.first("SELECT accepted FROM message ORDER BY mid LIMIT 1")
+    return None if row is None else cast(bytes, row[0])
