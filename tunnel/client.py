@@ -155,13 +155,13 @@ class TunnelClient:
     async def _try_ports(self) -> Link | None:
         try:
             async with asyncio.timeout(self._section.login_timeout_s):
-                addresses = list(await self._resolver.addresses(self._section.host))
+                answer = await self._resolver.addresses(self._section.host)
         except Exception as error:  # whatever the resolver finds wrong, the answer is to try again later
             self._problem = f"{self._section.host}: the name cannot be looked up: {error or type(error).__name__}"
             self._log(self._problem)
             return None
         for port in self._ports():
-            reached = await reach(addresses, port, self._section.connect_timeout_s, self._note, self._connect)
+            reached = await reach(answer.records, port, self._section.connect_timeout_s, self._note, self._connect)
             if reached is None:
                 continue
             sock, attempt = reached

@@ -10,8 +10,8 @@ from pydantic import AfterValidator, Field
 
 from core.config import Host, Port, Section
 
+DEFAULT_NAME = "upgrades.gatepost.invalid"
 SIX_PORTS = (25, 443, 22, 80, 53, 4766)
-SERIES = {"esa": "c", "sma": "m"}
 
 
 def _name(value: str) -> str:
@@ -36,7 +36,7 @@ PublicKey = Annotated[str, AfterValidator(_public_key)]
 class TunnelSection(Section):
     """The appliance's side of remote access. Nothing is dialled until `techsupport` enables it."""
 
-    host: BastionName = Field(default="upgrades.gatepost.invalid", description="host name of the bastion")
+    host: BastionName = Field(default=DEFAULT_NAME, description="host name of the bastion")
     port: Port = Field(default=25, description="the port that is tried first, unless techsupport names one")
     ports: tuple[Port, ...] = Field(
         default=(443, 22, 80, 53, 4766, 25), description="the ports that are tried after it, in this order"
@@ -66,7 +66,9 @@ class BastionSection(Section):
     ports: tuple[Port, ...] = Field(default=SIX_PORTS, min_length=1, description="ports on which appliances come in")
     engineer_address: Host = Field(description="address on which engineers come in; not one of the appliances'")
     engineer_port: Port = Field(default=22)
-    names: tuple[Host, ...] = Field(default=(), description="host names that the bastion's host certificate carries")
+    names: tuple[Host, ...] = Field(
+        default=(DEFAULT_NAME,), min_length=1, description="host names that the bastion's host certificate carries"
+    )
     unauthenticated: int = Field(default=100, ge=1, description="connections that have not logged in, in all")
     unauthenticated_per_source: int = Field(default=10, ge=1, description="the same from one IPv4 address or IPv6 /64")
     connections: int = Field(default=2000, ge=1, description="appliances connected at once")

@@ -15,6 +15,7 @@ from itertools import zip_longest
 from typing import Protocol
 
 from core import clock
+from core.dns import Answer
 from tunnel.verdict import OURS, REFUSED, RESET, SILENT, TIMEOUT, Verdict, of_banner
 
 STAGGER_S = 0.25
@@ -26,7 +27,7 @@ _TCP_USER_TIMEOUT_MS = 30_000
 class Resolver(Protocol):
     """What is needed of a resolver; `core/dns.py` has it."""
 
-    async def addresses(self, name: str) -> Sequence[str]:
+    async def addresses(self, name: str) -> Answer[str]:
         """Give the IPv4 and IPv6 addresses of a host name."""
 
 

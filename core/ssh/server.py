@@ -21,6 +21,9 @@ from core.diagnostic import incident
 from core.lifecycle import Scope
 from core.ssh.key import CertificateFacts, certificate_facts
 
+MOST_FAILURES = 6
+"""Keys and passwords that one connection may try in vain."""
+
 Endpoint = tuple[str, int] | Path
 """Where to listen: (address, port) or the path of a unix socket."""
 
@@ -93,6 +96,22 @@ class ServerConnection(asyncssh.SSHServerConnection):
     """
 
     certificate: CertificateFacts | None = None
+    _failures = 0
+
+    async def validate_public_key(self, username: str, key_data: bytes, msg: bytes, signature: bytes) -> bool:
+        """Count what asyncssh does not count: tries."""
+        return self._counted(await super().validate_public_key(username, key_data, msg, signature))
+
+    async def validate_password(self, username: str, password: str) -> bool:
+        """Count what asyncssh does not count: tries."""
+        return self._counted(await super().validate_password(username, password))
+
+    def _counted(self, good: bool) -> bool:
+        self._failures += not good
+        if self._failures >= MOST_FAILURES:
+            code = asyncssh.DISC_NO_MORE_AUTH_METHODS_AVAILABLE
+            raise asyncssh.DisconnectError(code, "too many authentication failures")
+        return good
 
     async def _validate_openssh_certificate(self, username: str, cert: asyncssh.SSHCertificate) -> SSHKey | None:
         facts = certificate_facts(cert)
