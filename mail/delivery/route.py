@@ -14,7 +14,8 @@ from ipaddress import ip_address
 LIMIT = 40_000
 """Most entries of a table, ALL included."""
 
-_HOST = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_-]{0,62}\.?)+")
+_LABEL = r"[A-Za-z0-9_][A-Za-z0-9_-]{0,62}"
+_HOST = re.compile(rf"(?=.{{1,253}}$){_LABEL}(?:\.{_LABEL})*\.?")
 _PRIORITY_LIMIT = 65_535
 _PORT_LIMIT = 65_535
 

@@ -1,0 +1,199 @@
+"""Domains to targets, with the real resolver on a DNS server of the test."""
+
+import dns.rcode
+import pytest
+
+from core.dns import Resolver
+from core.smtp.target import Target
+from mail.delivery.resolve import BadDestination, DestinationResolver, Family, NoDestination, Resolution
+from mail.delivery.route import Route, SmtpRoutes
+from tests.support.dns_server import DnsServer
+
+ZONE = (
+    "x.test. 300 IN MX 10 a.x.test.",
+    "x.test. 300 IN MX 10 b.x.test.",
+    "x.test. 300 IN MX 20 c.x.test.",
+    "a.x.test. 60 IN A 192.0.2.1",
+    "a.x.test. 60 IN AAAA 2001:db8::1",
+    "b.x.test. 60 IN A 192.0.2.2",
+    "c.x.test. 60 IN A 192.0.2.3",
+    "plain.test. 60 IN A 192.0.2.9",
+    "null.test. 60 IN MX 0 .",
+    "lost.test. 60 IN MX 5 nowhere.test.",
+    "half.test. 60 IN MX 5 nowhere.test.",
+    "half.test. 60 IN MX 9 c.x.test.",
+    "shaky.test. 60 IN MX 5 shaky-mx.test.",
+    "number.test. 60 IN MX 5 192.0.2.77.",
+    "empty.test. 60 IN TXT x",
+)
+
+
+async def resolve(
+    domain: str,
+    *routes: tuple[str, str],
+    rules: dict[tuple[str, str], dns.rcode.Rcode | str] | None = None,
+    family: Family = "prefer_v6",
+    own_names: tuple[str, ...] = (),
+    own_addresses: tuple[str, ...] = (),
+    secure: bool = False,
+) -> Resolution:
+    async with DnsServer(*ZONE, rules=rules, secure=secure) as server:  # type: ignore[arg-type]
+        resolver = DestinationResolver(
+            Resolver([server.address], timeout_s=1),
+            SmtpRoutes(Route(where, tuple(hosts.split())) for where, hosts in routes),
+            own_names=own_names,
+            own_addresses=own_addresses,
+            family=family,
+            shuffle=lambda candidates: candidates.sort(key=str),
+        )
+        return await resolver.resolve(domain)
+
+
+def addresses(resolution: Resolution, turn: int = 0) -> list[str]:
+    return [target.address for target in resolution.targets(turn)]
+
+
+async def test_exchangers_come_by_preference_and_equal_ones_take_turns() -> None:
+    found = await resolve("x.test", secure=True)
+    assert addresses(found) == ["2001:db8::1", "192.0.2.1", "192.0.2.2", "192.0.2.3"]
+    assert addresses(found, 1) == ["192.0.2.2", "2001:db8::1", "192.0.2.1", "192.0.2.3"]
+    assert found.targets()[0] == Target("a.x.test", "2001:db8::1", 25, 10)
+    assert (found.ttl_s, found.secure, found.routed) == (60, True, False)
+    assert [one.host for one in found.mx] == ["a.x.test", "b.x.test", "c.x.test"]
+
+
+@pytest.mark.parametrize(
+    ("family", "expected"),
+    [
+        ("prefer_v4", ["192.0.2.1", "2001:db8::1", "192.0.2.2", "192.0.2.3"]),
+        ("require_v4", ["192.0.2.1", "192.0.2.2", "192.0.2.3"]),
+        ("require_v6", ["2001:db8::1"]),
+    ],
+)
+async def test_the_family_can_be_chosen(family: Family, expected: list[str]) -> None:
+    assert addresses(await resolve("x.test", family=family)) == expected
+
+
+async def test_no_address_of_the_family_is_temporary() -> None:
+    with pytest.raises(NoDestination):
+        await resolve("plain.test", family="require_v6")
+
+
+async def test_without_exchangers_the_domain_itself_is_called() -> None:
+    assert (await resolve("plain.test")).targets() == [Target("plain.test", "192.0.2.9", 25, 0)]
+
+
+@pytest.mark.parametrize(
+    ("domain", "log_text"),
+    [
+        (
+            "nowhere.test",
+            "5.1.2 - Bad destination host ('000', ['DNS Hard Error looking up nowhere.test (MX):  NXDomain'])",
+        ),
+        (
+            "lost.test",
+            "5.1.2 - Bad destination host ('000', ['DNS Hard Error looking up nowhere.test (A):  NXDomain'])",
+        ),
+        (
+            "null.test",
+            "5.1.10 - Recipient address has null MX ('556', ['null.test does not accept mail (null MX)'])",
+        ),
+        (
+            "empty.test",
+            "5.1.2 - Bad destination host ('000', ['DNS Hard Error looking up empty.test (A):  no address'])",
+        ),
+    ],
+)
+async def test_what_cannot_exist_is_permanent_in_the_words_of_the_log(domain: str, log_text: str) -> None:
+    with pytest.raises(BadDestination) as caught:
+        await resolve(domain)
+    assert caught.value.log_text == log_text
+    assert caught.value.reply.permanent
+
+
+async def test_null_mx_is_answered_as_rfc_7505_says() -> None:
+    with pytest.raises(BadDestination) as caught:
+        await resolve("null.test")
+    assert (caught.value.reply.code, caught.value.reply.enhanced) == (556, "5.1.10")
+
+
+async def test_an_exchanger_that_is_a_number_is_no_host() -> None:
+    with pytest.raises(BadDestination, match="an address in place of a host name"):
+        await resolve("number.test")
+
+
+async def test_one_missing_exchanger_does_not_hide_the_others() -> None:
+    assert addresses(await resolve("half.test")) == ["192.0.2.3"]
+
+
+@pytest.mark.parametrize(("name", "kind"), [("x.test", "MX"), ("shaky-mx.test", "A")])
+async def test_what_nobody_can_tell_is_temporary(name: str, kind: str) -> None:
+    domain = "x.test" if kind == "MX" else "shaky.test"
+    with pytest.raises(NoDestination) as caught:
+        await resolve(domain, rules={(name, kind): dns.rcode.SERVFAIL})
+    assert caught.value.log_text == (
+        f"4.4.0 - Other network problem ('000', ['DNS Soft Error looking up {name} ({kind}):  ServFail'])"
+    )
+    assert caught.value.reply.temporary
+
+
+async def test_a_temporary_reason_outweighs_a_permanent_one() -> None:
+    rules: dict[tuple[str, str], dns.rcode.Rcode | str] = {
+        ("c.x.test", kind): dns.rcode.SERVFAIL for kind in ("A", "AAAA")
+    }
+    with pytest.raises(NoDestination):
+        await resolve("half.test", rules=rules)
+
+
+async def test_only_exchangers_before_ourselves_are_called() -> None:
+    assert addresses(await resolve("x.test", own_names=("C.x.test.",))) == ["2001:db8::1", "192.0.2.1", "192.0.2.2"]
+    assert len(addresses(await resolve("x.test", own_addresses=("192.0.2.3",)))) == 3
+    for own in ({"own_names": ("b.x.test",)}, {"own_addresses": ("192.0.2.1",)}):
+        with pytest.raises(BadDestination) as caught:
+            await resolve("x.test", **own)  # type: ignore[arg-type]
+        assert caught.value.reply.enhanced == "5.4.6"
+
+
+@pytest.mark.parametrize(("domain", "address"), [("[192.0.2.5]", "192.0.2.5"), ("[IPv6:2001:DB8::5]", "2001:db8::5")])
+async def test_an_address_literal_is_called_as_it_is(domain: str, address: str) -> None:
+    assert (await resolve(domain)).targets() == [Target(address, address, 25)]
+
+
+@pytest.mark.parametrize("domain", ["[192.0.2.500]", "[2001:db8::5]", "[IPv6:192.0.2.5]", "[]"])
+async def test_a_broken_literal_is_no_destination(domain: str) -> None:
+    with pytest.raises(BadDestination):
+        await resolve(domain)
+
+
+async def test_a_route_decides_before_dns() -> None:
+    found = await resolve("x.test", ("x.test", "plain.test:2525/pri=1 127.0.9.1:26 [b.x.test]"))
+    assert [str(target) for target in found.targets()] == [
+        "127.0.9.1 (127.0.9.1:26)",
+        "b.x.test (192.0.2.2:25)",
+        "plain.test (192.0.2.9:2525)",
+    ]
+    assert addresses(found, 1) == ["192.0.2.2", "127.0.9.1", "192.0.2.9"]
+    assert found.routed
+
+
+async def test_the_host_of_a_route_has_exchangers_too_but_no_routes() -> None:
+    found = await resolve("y.test", ("y.test", "x.test"), ("x.test", "/dev/null"))
+    assert addresses(found) == ["2001:db8::1", "192.0.2.1", "192.0.2.2", "192.0.2.3"]
+
+
+async def test_brackets_leave_the_exchangers_out() -> None:
+    with pytest.raises(NoDestination):
+        await resolve("y.test", ("y.test", "[x.test]"))
+
+
+async def test_a_route_that_fails_never_falls_back_and_is_temporary() -> None:
+    with pytest.raises(NoDestination):
+        await resolve("x.test", ("x.test", "nowhere.test"))
+    found = await resolve("x.test", ("x.test", "nowhere.test c.x.test"))
+    assert addresses(found) == ["192.0.2.3"]
+
+
+async def test_dev_null_drops_and_usedns_asks() -> None:
+    assert (await resolve("x.test", ("ALL", "/dev/null"))).drop
+    found = await resolve("plain.test", ("ALL", "/dev/null"), ("plain.test", "USEDNS"))
+    assert addresses(found) == ["192.0.2.9"]
