@@ -48,7 +48,6 @@ class HandOver:
         queue: Poke,
         log: MailLog,
         *,
-        serial: str,
         clock: Clock = now,
     ) -> None:
         self._outbox = outbox
@@ -56,7 +55,6 @@ class HandOver:
         self._journal = journal
         self._queue = queue
         self._log = log
-        self._serial = serial
         self._clock = clock
         self._written: set[bytes] = set()
         """Ids that are durable in the journal and whose rows may still be there."""
