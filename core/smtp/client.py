@@ -9,11 +9,12 @@ import functools
 from typing import TypeVar
 
 from core.smtp.client_settings import NO_TLS, ConnectionSettings, TlsSettings
-from core.smtp.client_wire import ClientTls, Wire, dial
+from core.smtp.client_wire import Wire, dial
 from core.smtp.target import Target
 from protocol.reply import Reply
 from protocol.smtp.client import ClientMachine
 from protocol.smtp.client_settings import TlsUse
+from protocol.smtp.conversation import TlsInfo
 from protocol.smtp.failure import ClientFailure, LocalError, TlsError
 from protocol.smtp.transaction import Transaction, TransactionResult
 
@@ -34,7 +35,7 @@ class ClientConnection:
         self._loop = asyncio.get_running_loop()
 
     @property
-    def tls(self) -> ClientTls | None:
+    def tls(self) -> TlsInfo | None:
         """The TLS in use, None in the clear."""
         return self._wire.tls
 

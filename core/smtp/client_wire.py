@@ -10,7 +10,6 @@ import hashlib
 import os
 import select
 import ssl
-from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import cast
 
@@ -18,6 +17,7 @@ from core.smtp.client_settings import ConnectionSettings, TlsSettings, any_certi
 from core.smtp.target import Target
 from protocol.smtp.client import ClientMachine
 from protocol.smtp.client_state import State
+from protocol.smtp.conversation import TlsInfo
 from protocol.smtp.failure import ConnectError, PeerClosed, Stage, TimedOut, TlsError
 
 _TICK_S = 5.0
@@ -25,21 +25,12 @@ _TRUST_IDLE_S = 0.05
 """An idle connection is looked at again before reuse if nothing happened on it for this long."""
 
 
-@dataclass(frozen=True, slots=True)
-class ClientTls:
-    """The TLS of a connection."""
-
-    version: str
-    cipher: str
-    peer_certificate_der: bytes | None
-
-
 class Wire(asyncio.Protocol):
     """The transport side of one connection. The public methods without a docstring of their own are asyncio's."""
 
     def __init__(self, target: Target, settings: ConnectionSettings, machine: ClientMachine) -> None:
         self.machine = machine
-        self.tls: ClientTls | None = None
+        self.tls: TlsInfo | None = None
         self.transport: asyncio.Transport | None = None
         self._target = target
         self._limits = settings.limits
@@ -138,7 +129,7 @@ class Wire(asyncio.Protocol):
             found = hashlib.sha256(certificate or b"").digest()
             if found not in tls.fingerprints:
                 raise TlsError("the peer's certificate is not the pinned one", Stage.TLS)
-        self.tls = ClientTls(session.version() or "", (session.cipher() or ("",))[0], certificate)
+        self.tls = TlsInfo(session.version() or "", (session.cipher() or ("",))[0], certificate)
 
     def pump(self) -> None:
         """Write what there is to write, as far as the socket takes it."""
