@@ -22,6 +22,8 @@ class Buffer(Protocol):
 
     def __setitem__(self, index: slice, value: bytes, /) -> None: ...
 
+    def close(self) -> None: ...
+
 
 class FileAccess:
     """Calls on open files. Descriptors are integers that only this object understands."""

@@ -200,6 +200,7 @@ class Journal:
         self._keeper.close()
         self._content.close()
         self._writer.close()
+        self._mark.close()
         self._disk.close(self._lock)
 
     def _settled(self, item: Item, failure: OSError | None) -> None:

@@ -63,6 +63,10 @@ class MarkWriter:
         at = SLOT_BYTES * (self._sequence & 1)
         self._map[at : at + _slot_bytes] = _encode(self._sequence, position)
 
+    def close(self) -> None:
+        """Give the mapping back; nothing can be published any more."""
+        self._map.close()
+
 
 class MarkReader:
     """A reader's side."""
@@ -79,3 +83,7 @@ class MarkReader:
             if best is not None:
                 return best[1]
         return None
+
+    def close(self) -> None:
+        """Give the mapping back."""
+        self._map.close()

@@ -51,7 +51,7 @@ class Tail:
             while left > 0 and self._open(mark):
                 left = self._read_segment(mark, left, entries)
         except (OSError, JournalDamaged):
-            self.close()
+            self._leave()
             self.position, self._primed = start, start == Position()
             self._pending.clear()
             raise
@@ -67,6 +67,13 @@ class Tail:
         return max(0, min(oldest, self.position.generation) - 1)
 
     def close(self) -> None:
+        """Give back what is open; the next `read` opens it again."""
+        self._leave()
+        if self._mark is not None:
+            self._mark.close()
+            self._mark = None
+
+    def _leave(self) -> None:
         """Close the segment that is open."""
         if self._reader is not None:
             self.damaged += self._reader.damaged
@@ -127,7 +134,7 @@ class Tail:
                 return left
         self.position = Position(reader.generation, max(end, self.position.offset))
         if reader.generation < mark.generation:
-            self.close()
+            self._leave()
             self.position = Position(reader.generation + 1, 0)
         return left
 

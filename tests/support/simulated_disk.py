@@ -55,6 +55,9 @@ class MappedInode:
         self._inode.current[index] = value
         self._inode.touch(index.start, index.stop)
 
+    def close(self) -> None:
+        """Nothing is held."""
+
 
 class SimulatedDisk(Disk):
     """`hook(call, path)` runs before each call and may raise `OSError` or `PowerCutError`."""
