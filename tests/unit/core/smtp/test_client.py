@@ -168,6 +168,23 @@ async def test_a_refused_port_is_the_networks_fault() -> None:
     assert caught.value.reply.code == 451
 
 
+async def test_a_host_that_does_not_answer_costs_little_time() -> None:
+    """With its backlog full a socket ignores further connections, as a dead host does."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as deaf:
+        address = deaf.getsockname()
+        waiting = [socket.socket() for _ in range(4)]
+        try:
+            for one in waiting:
+                one.setblocking(False)
+                one.connect_ex(address)
+            settings = ConnectionSettings(SETTINGS.client, Timeouts(connect_s=0.1))
+            with pytest.raises(ConnectError, match=r"timeout: no connection within 0\.1 seconds"):
+                await connect(at(address[1]), settings)
+        finally:
+            for one in waiting:
+                one.close()
+
+
 async def test_the_source_address_can_be_chosen() -> None:
     async def script(peer: Peer) -> None:
         await peer.opening("PIPELINING")
