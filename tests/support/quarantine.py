@@ -47,9 +47,10 @@ class Machine:
     def __post_init__(self) -> None:
         for name in ("keys", "state", "spool/ids", "spool/incoming", "spool/journal"):
             (self.dir / name).mkdir(parents=True, exist_ok=True)
-        key, crt = certificate(self.serial)
-        (self.dir / "keys/cpq.key").write_bytes(key)
-        (self.dir / "keys/cpq.crt").write_bytes(crt)
+        if not (self.dir / "keys/cpq.crt").exists():
+            key, crt = certificate(self.serial)
+            (self.dir / "keys/cpq.key").write_bytes(key)
+            (self.dir / "keys/cpq.crt").write_bytes(crt)
         self.pairings = Pairings(self.dir / "pairing", self.dir / "keys/cpq.key", self.dir / "keys/cpq.crt")
         self.log = MailLog(self.dir / "mail.log", level=DEBUG)
 
@@ -62,7 +63,7 @@ class Machine:
         self.pairings.add(
             Pairing(
                 serial=other.serial,
-                certificate=certificate(other.serial)[1].decode(),
+                certificate=(other.dir / "keys/cpq.crt").read_text(),
                 role=other.role,
                 address="127.0.0.1",
                 port=port,
