@@ -4,7 +4,7 @@ The SSH server finds accounts by user name and key, the executor asks a caller w
 Nothing here knows SSH, sockets or configuration files: keys are the text of OpenSSH public key lines.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -41,6 +41,21 @@ class Accounts(Protocol):
 
     def __call__(self, name: str) -> Sequence[Account]:
         """Give the accounts of that user name; several where keys of one name have different rights."""
+
+
+def account_book(
+    users: Iterable[Account], client: str, client_keys: Callable[[], Iterable[str]], commands: Collection[str]
+) -> Accounts:
+    """Look up the configured users, and under the name `client` whoever paired: its keys may run `commands` only."""
+    configured = list(users)
+
+    def accounts(name: str) -> Sequence[Account]:
+        found = [account for account in configured if account.name == name]
+        if name == client:
+            found.append(Account(client, Role.GUEST, tuple(client_keys()), frozenset(commands)))
+        return found
+
+    return accounts
 
 
 @dataclass(frozen=True)

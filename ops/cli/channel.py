@@ -14,7 +14,8 @@ import asyncssh
 from core.diagnostic import incident
 from core.errors import EX_DATAERR, EX_NOPERM, EX_OK, EX_SOFTWARE, GatepostError
 from core.runtime import spawn
-from ops.cli.account import Caller
+from ops.cli.account import Caller, Role
+from ops.cli.display import clean
 from ops.cli.execute import Executor, Result, line_of, split
 from ops.cli.line import LineScreen
 from ops.cli.registry import Call
@@ -179,9 +180,11 @@ class Channel(asyncssh.SSHServerSession[bytes]):
 
     def _greeting(self) -> str:
         machine = self._executor.appliance
+        engineers = [str(one["identity"]) for one in machine.sessions() if one["role"] == Role.SUPPORT]
+        notice = f"Support is logged in: {clean(', '.join(engineers))}\n" if engineers else ""
         return (
             f"{machine.product} {machine.version}\n\nWelcome to the console of {machine.hostname}, "
-            f"serial {machine.serial}. `help` lists the commands.\n"
+            f"serial {machine.serial}. `help` lists the commands.\n{notice}"
         )
 
     async def _batch(self) -> Result:

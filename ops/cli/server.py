@@ -1,19 +1,18 @@
 """The console's SSH server: who may log in, with which key, and what a connection may open.
 
-Two listeners from one `ConsoleServer`: the operators' (TCP) and the support sessions' (a unix socket behind the
-tunnel, user `service` only, certificates of the engineer authority only). Login is by public key, always;
-forwards, agents, subsystems are refused. The limits that asyncssh lacks are here (tries, channels) and in
-`core/ssh` (connections, time to log in). Writes the audit log.
+`ConsoleServer` gives the service that operators connect to, and the sessions for support engineers, whose
+connections `tunnel/` takes in and checks. Login is by public key, always; forwards, agents, subsystems are
+refused. The limits that asyncssh lacks are here (tries, channels) and in `core/ssh` (connections, time to log
+in). Writes the audit log. Account and key are looked up at every login, so a change needs no restart.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import asyncssh
 
-from core.ssh import AcceptLimits, Refusal, SshListener, certificate_of, parse_public, same_key, server_options
+from core.ssh import AcceptLimits, Refusal, SshListener, same_key, server_options
 from ops.cli.account import Account, Accounts, Caller, Role
 from ops.cli.channel import Channel
 from ops.cli.display import clean
@@ -31,11 +30,18 @@ class ConsoleSettings:
 
     address: str
     port: int
-    service_socket: Path | None = None
     idle_s: float = 1800.0
     login_timeout_s: float = 20.0
     connections: int = 100
     unauthenticated_per_source: int = 10
+
+
+class ServiceLogin(Protocol):
+    """A support engineer whose certificate was checked; `tunnel.service.ServiceLogin` is one."""
+
+    @property
+    def key_id(self) -> str:
+        """Who, by the engineer authority's word."""
 
 
 class Sessions:
@@ -52,96 +58,80 @@ class Sessions:
         """A session ended."""
         self._open.pop(id(session), None)
 
-    def list(self) -> list[dict[str, Any]]:
+    def facts(self) -> list[dict[str, Any]]:
         """Give what `who` shows, oldest first."""
         return [session.facts() for session in sorted(self._open.values(), key=lambda one: one.since_at)]
 
 
 class ConsoleServer:
-    """Makes the listeners, and a guard for every connection."""
+    """Makes the listener, a guard for every connection, and the sessions."""
 
     def __init__(
         self,
         executor: Executor,
         settings: ConsoleSettings,
         host_key: asyncssh.SSHKey,
+        *,
         accounts: Accounts,
         audit: AuditLog,
-        *,
-        sessions: Sessions | None = None,
-        engineer_authorities: Sequence[str] = (),
+        sessions: Sessions,
     ) -> None:
-        self.executor = executor
-        self.settings = settings
         self.accounts = accounts
-        self.sessions = sessions or Sessions()
-        self.authorities = tuple(parse_public(line) for line in engineer_authorities)
+        self._executor = executor
+        self._settings = settings
+        self._sessions = sessions
         self._audit = audit
         self._host_key = host_key
 
-    def listeners(self) -> list[SshListener]:
-        """Give the services that accept connections: the operators', and support's where it has a socket."""
-        settings = self.settings
+    def listener(self) -> SshListener:
+        """Give the service that takes operators' connections."""
+        settings = self._settings
         limits = AcceptLimits(
             unauthenticated_per_source=settings.unauthenticated_per_source,
             connections=settings.connections,
             login_timeout_s=settings.login_timeout_s,
         )
-
-        def options(service: bool) -> asyncssh.SSHServerConnectionOptions:
-            return server_options(
-                lambda: Guard(self, service=service),
-                [self._host_key],
-                version="GatepostConsole_1.0",
-                login_timeout_s=settings.login_timeout_s,
-            )
-
-        endpoint = (settings.address, settings.port)
-        made = [SshListener("console", [endpoint], options(False), limits=limits, refused=self.refused)]
-        if settings.service_socket is not None and self.authorities:
-            made.append(
-                SshListener(
-                    "console service",
-                    [settings.service_socket],
-                    options(True),
-                    limits=limits,
-                    refused=self.refused,
-                )
-            )
-        return made
-
-    def refused(self, refusal: Refusal) -> None:
-        """Log a connection that did not get in."""
-        self._audit.info(clean(f"CLI connection from {refusal.source or 'the tunnel'} refused: {refusal.reason}"))
-
-    def channel(self, caller: Caller) -> Channel:
-        """Make the session of one channel."""
-        return Channel(
-            self.executor,
-            caller,
-            idle_s=self.settings.idle_s,
-            opened=self.sessions.add,
-            closed=self.sessions.remove,
+        options = server_options(
+            lambda: Guard(self.accounts, self._session),
+            [self._host_key],
+            version="GatepostConsole_1.0",
+            login_timeout_s=settings.login_timeout_s,
         )
+        endpoint = (settings.address, settings.port)
+        return SshListener("console", [endpoint], options, limits=limits, refused=self._refused)
+
+    def service_session(self, login: ServiceLogin) -> Channel:
+        """Give the session of a support engineer; the tunnel's endpoint asks for it."""
+        return self._session(Caller(SERVICE_USER, Role.SUPPORT, "the tunnel", login.key_id))
+
+    def _session(self, caller: Caller) -> Channel:
+        return Channel(
+            self._executor,
+            caller,
+            idle_s=self._settings.idle_s,
+            opened=self._sessions.add,
+            closed=self._sessions.remove,
+        )
+
+    def _refused(self, refusal: Refusal) -> None:
+        self._audit.info(clean(f"CLI connection from {refusal.source} refused: {refusal.reason}"))
 
 
 class Guard(asyncssh.SSHServer):
     """One connection: checks keys, knows who logged in, opens channels up to a limit."""
 
-    def __init__(self, console: ConsoleServer, *, service: bool) -> None:
-        self._console = console
-        self._service = service
+    def __init__(self, accounts: Accounts, session: Callable[[Caller], Channel]) -> None:
+        self._accounts = accounts
+        self._session = session
         self._source = ""
         self._tries = 0
         self._channels = 0
-        self._connection: asyncssh.SSHServerConnection | None = None
         self._account: Account | None = None
 
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
         """Note where the client comes from."""
-        self._connection = conn
         peer = conn.get_extra_info("peername")
-        self._source = "the tunnel" if self._service or not isinstance(peer, tuple) else str(peer[0])
+        self._source = str(peer[0]) if isinstance(peer, tuple) else "local"
 
     def begin_auth(self, username: str) -> bool:
         """Demand authentication, whoever it is: False would let everyone in."""
@@ -153,44 +143,28 @@ class Guard(asyncssh.SSHServer):
         return True
 
     def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
-        """Tell whether the key is one of that user's; never on the service socket."""
-        self._count_try()
-        self._account = None
-        if self._service:
-            return False
-        for account in self._console.accounts(username):
-            if any(same_key(key, line) for line in account.keys):
-                self._account = account
-                return True
-        return False
-
-    def validate_ca_key(self, username: str, key: asyncssh.SSHKey) -> bool:
-        """Tell whether the authority is the engineers'; only on the service socket, only for user `service`."""
-        self._count_try()
-        if not self._service or username != SERVICE_USER:
-            return False
-        return any(same_key(key, authority) for authority in self._console.authorities)
-
-    def _count_try(self) -> None:
+        """Tell whether the key is one of that user's; the account it belongs to is remembered."""
         self._tries += 1
         if self._tries > _TRIES:
             raise asyncssh.PermissionDenied("too many keys were tried")
+        self._account = next(
+            (account for account in self._accounts(username) if any(_is(key, line) for line in account.keys)),
+            None,
+        )
+        return self._account is not None
 
     def session_requested(self) -> Channel | bool:
         """Open a channel for the account that logged in."""
-        caller = self._caller()
-        if caller is None or self._channels >= _CHANNELS:
-            return False
         self._channels += 1
-        return self._console.channel(caller)
-
-    def _caller(self) -> Caller | None:
-        if self._service:
-            certificate = certificate_of(self._connection) if self._connection is not None else None
-            if certificate is None:
-                return None
-            return Caller(SERVICE_USER, Role.SUPPORT, self._source, certificate.key_id)
+        if self._account is None or self._channels > _CHANNELS:
+            return False
         account = self._account
-        if account is None:
-            return None
-        return Caller(account.name, account.role, self._source, commands=account.commands)
+        return self._session(Caller(account.name, account.role, self._source, commands=account.commands))
+
+
+def _is(key: asyncssh.SSHKey, line: str) -> bool:
+    try:
+        return same_key(key, line)
+    except ValueError:
+        # One damaged line, in a pairing say, must not lock the others out.
+        return False

@@ -21,7 +21,7 @@ CONFIGURATION: dict[str, Any] = {
         {"name": "OutboundMail", "kind": "private", "address": "127.0.1.1", "port": 2526},
     ],
     "cpq": {"address": "127.0.1.1", "port": 7025},
-    "tunnel": {"host": "upgrades.example.test", "ports": [2025, 2443]},
+    "tunnel": {"host": "upgrades.example.test", "port": 2025, "ports": [2443, 2022]},
     "directory": {"bind_password": "hunter2", "url": "ldap://x"},
 }
 

@@ -38,16 +38,17 @@ def render_status(document: Document, width: int) -> str:
     ]
     if document.get("until"):
         lines.append(f"No new tunnel connections after: {_when(document['until'])}")
-    if document.get("reason"):
-        lines.append(f"Last problem: {document['reason']}")
-    for one in sessions:
-        lines.append(f"  Logged in: {_who(one)}")
+    if document.get("problem"):
+        lines.append(f"Last problem: {document['problem']}")
+    lines += [_attempt(one) for one in document.get("attempts") or [] if one.get("advice")]
+    lines += [f"  Logged in: {_who(one)}" for one in sessions]
     return "\n".join([*lines, f"Serial Number: {document.get('serial', '')}"])
 
 
 def render_enabled(document: Document, width: int) -> str:
     """Say that access was enabled, and what to give to support."""
-    mode = "Remote Access has been enabled" + (", without a tunnel" if document.get("mode") == "SSHACCESS" else "")
+    alone = ", without a tunnel" if document.get("mode") == "sshaccess" else ""
+    mode = f"Remote Access has been enabled{alone}"
     lines = [f"Success - {mode}.", f"Give this serial number to support: {document.get('serial', '')}"]
     return "\n".join([*lines, _tunnel_line(document)])
 
@@ -55,9 +56,14 @@ def render_enabled(document: Document, width: int) -> str:
 def _tunnel_line(document: Document) -> str:
     state = str(document.get("tunnel") or "not active")
     port = document.get("port")
-    if state in {"disabled", "off", "none", "not active"}:
+    if state in {"disabled", "not active"}:
         return "Tunnel option is not active."
     return f"Tunnel option is active: {state}" + (f", port {port}." if port else ".")
+
+
+def _attempt(attempt: Any) -> str:
+    where = f"{attempt.get('address', '')} port {attempt.get('port', '')}"
+    return f"  Tried {where}: {attempt.get('verdict', '')}: {attempt['advice']}"
 
 
 def _when(value: Any) -> str:
@@ -67,14 +73,20 @@ def _when(value: Any) -> str:
 def _who(session: Any) -> str:
     if not isinstance(session, dict):
         return str(session)
-    name = session.get("engineer") or session.get("identity") or session.get("user") or "unknown"
-    since = session.get("since") or session.get("since_at")
+    name = session.get("engineer") or session.get("from") or "unknown"
+    since = session.get("since")
     return f"{name} since {_when(since)}" if since else str(name)
 
 
 def _complete(call: Call, document: Document) -> Document:
     """Give the stable fields of the document, whatever the client left out."""
-    sessions = document.get("sessions") or [one for one in call.appliance.sessions() if one.get("role") == Role.SUPPORT]
+    # The console knows the engineers' names; the tunnel client only counts connections.
+    inside = [
+        {"engineer": one["identity"], "from": one["source"], "since": one["since_at"]}
+        for one in call.appliance.sessions()
+        if one["role"] == Role.SUPPORT
+    ]
+    sessions = inside or document.get("sessions") or []
     fields = ("mode", "tunnel", "port", "since", "until", "seed_fingerprint")
     return {**dict.fromkeys(fields), **document, "sessions": sessions, "serial": call.appliance.serial}
 
@@ -109,7 +121,7 @@ async def tunnel(
     port: Annotated[int | None, Help("port of the bastion to try first", "PORT", 1, 65535)] = None,
 ) -> Document:
     """The tunnel takes new connections for seven days; service access stays until it is disabled."""
-    return await _enable(call, "TUNNEL", port)
+    return await _enable(call, "tunnel", port)
 
 
 @command(
@@ -121,7 +133,7 @@ async def tunnel(
 )
 async def sshaccess(call: Call) -> Document:
     """For a machine without internet access; stays until it is disabled."""
-    return await _enable(call, "SSHACCESS", None)
+    return await _enable(call, "sshaccess", None)
 
 
 def render_disabled(document: Document, width: int) -> str:
@@ -146,10 +158,9 @@ _SURE = "Are you sure you want to {} service access?"
 
 async def _tunnel(dialogue: Dialogue, ports: tuple[int, ...]) -> None:
     dialogue.say(_TRUST)
-    known = ", ".join(str(port) for port in ports)
+    known = ", ".join(str(port) for port in sorted(ports))
     while True:
-        default = _DEFAULT_PORT if _DEFAULT_PORT in ports else ports[0]
-        answer = await dialogue.ask(f"Please enter the port number for the tunnel ({known}).", str(default))
+        answer = await dialogue.ask(f"Please enter the port number for the tunnel ({known}).", str(ports[0]))
         if answer.isdecimal() and int(answer) in ports:
             break
         dialogue.say(f"Please answer with one of: {known}.")
@@ -164,8 +175,10 @@ async def _sshaccess(dialogue: Dialogue) -> None:
 
 
 def _ports(call: Call) -> tuple[int, ...]:
-    configured = (call.appliance.configuration().get("tunnel") or {}).get("ports") or ()
-    return tuple(int(port) for port in configured) or _PORTS
+    """Give the ports of the bastion, the one that is tried first in front."""
+    section = call.appliance.configuration().get("tunnel") or {}
+    first, others = int(section.get("port") or _DEFAULT_PORT), section.get("ports") or _PORTS
+    return tuple(dict.fromkeys([first, *(int(port) for port in others)]))
 
 
 def _operations(enabled: bool) -> dict[str, str]:

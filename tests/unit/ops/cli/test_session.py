@@ -14,7 +14,7 @@ from ops.cli.session import EX_ABORTED, Session
 from tests.support.appliance import Audit, Daemons, machine
 
 DISABLED = {"mode": "disabled", "tunnel": "not active", "port": None, "sessions": []}
-ENABLED = {"mode": "TUNNEL", "tunnel": "connecting", "port": 2443, "sessions": []}
+ENABLED = {"mode": "tunnel", "tunnel": "connecting", "port": 2443, "sessions": []}
 
 
 class Script:
@@ -68,13 +68,13 @@ async def test_the_tunnel_is_enabled_in_the_dialogue_of_the_model(daemons: Daemo
     assert script.asked == [
         "esa.example.test> ",
         "[]> ",
-        "Please enter the port number for the tunnel (2025, 2443). [2025]> ",
-        "Please enter the port number for the tunnel (2025, 2443). [2025]> ",
+        "Please enter the port number for the tunnel (2022, 2025, 2443). [2025]> ",
+        "Please enter the port number for the tunnel (2022, 2025, 2443). [2025]> ",
         "Are you sure you want to enable service access? [N]> ",
         "[]> ",
         "esa.example.test> ",
     ]
-    assert daemons.asked[1] == ("tunnel-client", "techsupport_enable", {"mode": "TUNNEL", "port": 2443})
+    assert daemons.asked[1] == ("tunnel-client", "techsupport_enable", {"mode": "tunnel", "port": 2443})
     assert "Service Access currently disabled.\nSerial Number: 42AB-CD\n" in script.shown
     assert (
         "Give this serial number to support: 42AB-CD\nTunnel option is active: connecting, port 2443.\n" in script.shown

@@ -7,12 +7,14 @@ from tests.support.appliance import NOW, Daemons, document
 
 DISABLED = {"mode": "disabled", "tunnel": "not active", "port": None, "sessions": []}
 ENABLED = {
-    "mode": "TUNNEL",
-    "tunnel": "connected",
+    "mode": "tunnel",
+    "tunnel": "open",
     "port": 2443,
     "since": NOW,
     "until": NOW + 604800,
-    "sessions": [{"engineer": "ana@SR12345", "since": NOW}],
+    "sessions": [{"from": "203.0.113.9", "since": NOW}],
+    "problem": "port 2025: the port does not answer",
+    "attempts": [{"address": "192.0.2.1", "port": 2025, "verdict": "time-out", "advice": "choose another port"}],
 }
 
 
@@ -29,18 +31,27 @@ async def test_status_while_support_is_in(daemons: Daemons, run: Any) -> None:
         shown = await run("techsupport status")
     assert shown.output.splitlines() == [
         "Service Access currently ENABLED (1 current service logins)",
-        "Tunnel option is active: connected, port 2443.",
+        "Tunnel option is active: open, port 2443.",
         "No new tunnel connections after: Sun Nov 29 02:21:02 2026 UTC",
-        "  Logged in: ana@SR12345 since Sun Nov 22 02:21:02 2026 UTC",
+        "Last problem: port 2025: the port does not answer",
+        "  Tried 192.0.2.1 port 2025: time-out: choose another port",
+        "  Logged in: 203.0.113.9 since Sun Nov 22 02:21:02 2026 UTC",
         "Serial Number: 42AB-CD",
     ]
+
+
+async def test_the_console_names_the_engineers_that_are_in(daemons: Daemons, run: Any) -> None:
+    session = {"role": "support", "identity": "ana@SR12345", "source": "the tunnel", "since_at": NOW}
+    async with daemons.up(tunnel_client={"techsupport_status": ENABLED}):
+        found = document(await run("techsupport status --json", sessions=lambda: [session]))
+    assert found["sessions"] == [{"engineer": "ana@SR12345", "from": "the tunnel", "since": NOW}]
 
 
 async def test_tunnel_and_sshaccess_say_which_mode_and_port(daemons: Daemons, run: Any) -> None:
     async with daemons.up(tunnel_client={"techsupport_enable": ENABLED}):
         await run("techsupport TUNNEL --port 2443")
         await run("techsupport sshaccess")
-    assert [args for _, _, args in daemons.asked] == [{"mode": "TUNNEL", "port": 2443}, {"mode": "SSHACCESS"}]
+    assert [args for _, _, args in daemons.asked] == [{"mode": "tunnel", "port": 2443}, {"mode": "sshaccess"}]
 
 
 async def test_disable_says_so(daemons: Daemons, run: Any) -> None:
