@@ -23,7 +23,7 @@ from zlib import crc32
 from core.disk import Disk
 from core.killpoint import killpoint
 
-HEAD_BYTES = 64 * 1024
+HEAD_BYTES = 128 * 1024
 READ_BYTES = 256 * 1024
 WORKERS = 3
 
@@ -86,6 +86,8 @@ class Content:
                 return
             self._head = b"".join(self._chunks)[:HEAD_BYTES]
             self._spill = _Spill(store.disk, store.next_path())
+        elif len(self._head) < HEAD_BYTES:
+            self._head += chunk[: HEAD_BYTES - len(self._head)]
         self._push()
 
     @property
@@ -108,7 +110,7 @@ class Content:
 
     @property
     def head(self) -> bytes:
-        """The beginning: all of it when inline, else the first 64 KiB (where the header section is)."""
+        """The beginning: all of it when inline, else the first 128 KiB (where the header section is)."""
         return self._head if self._spill is not None else self.inline or b""
 
     @property

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import fast_mail_parser
 
-MAX_BLOCK = 256 * 1024
+MAX_BLOCK = 128 * 1024
 MAX_FIELDS = 1000
 MAX_PARTS = 2000
 MAX_DEPTH = 50

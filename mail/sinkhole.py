@@ -3,9 +3,7 @@
 Used by the receiving session; behaves as core/content.py's `Content` where the session looks.
 """
 
-from typing import Final
-
-_HEAD: Final = 64 * 1024
+from core.content import HEAD_BYTES
 
 
 class Hole:
@@ -18,10 +16,10 @@ class Hole:
         self._head = b""
 
     def write(self, chunk: bytes) -> None:
-        """Count the octets; keep the first 64 KiB."""
+        """Count the octets; keep the beginning."""
         self.size += len(chunk)
-        if len(self._head) < _HEAD:
-            self._head = (self._head + chunk)[:_HEAD]
+        if len(self._head) < HEAD_BYTES:
+            self._head = (self._head + chunk)[:HEAD_BYTES]
 
     @property
     def head(self) -> bytes:

@@ -96,6 +96,15 @@ class Client:
         else:
             assert self.say("DATA")[0].startswith("354")
             self.machine.receive(content + b"\r\n.\r\n")
+        return await self._reply()
+
+    async def deliver_rest(self, content: bytes) -> str:
+        """Send the rest of content that has begun and wait for its reply."""
+        self._woken.clear()
+        self.machine.receive(content)
+        return await self._reply()
+
+    async def _reply(self) -> str:
         out = self.machine.take()
         if not out:
             async with asyncio.timeout(10):

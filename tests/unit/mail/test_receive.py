@@ -291,3 +291,20 @@ async def test_the_same_recipient_twice_is_one_recipient(tmp_path: Path) -> None
             (0, "b@example.test"),
             (1, "c@example.test"),
         ]
+
+
+async def test_content_that_is_spilled_early_still_shows_its_whole_header(tmp_path: Path) -> None:
+    with gateway(tmp_path) as under_test:
+        hog = under_test.journal.content()
+        hog.write(b"x" * 60_000)
+        under_test.journal._content.held += 1 << 20  # the budget of the process is used up by others
+        client = under_test.connect()
+        client.say(*ENVELOPE)
+        client.machine.receive(b"BDAT %d LAST\r\nFrom: a" % (len(MESSAGE)))
+        reply = await client.deliver_rest(MESSAGE[len(b"From: a") :])
+        under_test.journal._content.held -= 1 << 20
+        hog.discard()
+        assert reply.startswith("250")
+        while not stored(under_test):
+            await asyncio.sleep(0.001)
+        assert 'Info: MID 1 Subject "hi\\x1b there"' in under_test.lines()
