@@ -13,6 +13,8 @@ import msgspec
 from core.errors import EX_CONFIG, GatepostError
 from core.ssh import write_atomic
 
+FILE_NAME = "tunnel.json"
+"""In the machine's state directory."""
 DISABLED, TUNNEL, SSHACCESS = "disabled", "tunnel", "sshaccess"
 MODES = (TUNNEL, SSHACCESS)
 

@@ -15,10 +15,13 @@ from typing import Any
 from core import clock
 from core.errors import EX_USAGE, GatepostError
 from core.lifecycle import Scope
+from core.pki import user_name
+from core.ssh import read_key
 from tunnel import activation
 from tunnel.activation import Activation
 from tunnel.config import TunnelSection
 from tunnel.dial import Attempt, Connect, Resolver, connect_tcp, reach
+from tunnel.identity import SERVICE_SOCKET
 from tunnel.link import Link, LinkFailed, LinkTerms
 from tunnel.states import Event, State, after
 
@@ -285,6 +288,23 @@ class TunnelClient:
             self._store(activation.changed(self._activation, **changes))
         except OSError as error:
             self._log(f"{self._file}: {error}")
+
+
+def build_client(
+    section: TunnelSection, serial: str, directory: Path, resolver: Resolver, log: Callable[[str], None]
+) -> TunnelClient:
+    """Build the service from a machine directory, for `daemons/tunnel_client.py`."""
+    terms = LinkTerms(
+        name=user_name(serial),
+        key=read_key(directory / "keys" / "tunnel_ed25519"),
+        bastion=section.host,
+        bastion_keys=section.bastion_keys,
+        bastion_cas=section.bastion_cas,
+        console=directory / "run" / SERVICE_SOCKET,
+        login_timeout_s=section.login_timeout_s,
+        keepalive_s=section.keepalive_s,
+    )
+    return TunnelClient(section, terms, resolver, directory / "state" / activation.FILE_NAME, log)
 
 
 def _shown(attempt: Attempt) -> dict[str, Any]:

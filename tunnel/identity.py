@@ -18,6 +18,8 @@ from core.ssh import CertificateFacts, user_certificate
 
 SERVICE_USER = "service"
 SERVICE_PORT = 22
+SERVICE_SOCKET = "console-service.sock"
+"""In the machine's run directory: where the console daemon takes service logins."""
 VIA_BASTION = "!bastion"
 """Ends the key id of a certificate that the bastion made for a session it records; no key id we sign for an
 engineer can contain it."""

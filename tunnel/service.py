@@ -14,9 +14,11 @@ import asyncssh
 
 from core import clock
 from core.errors import GatepostError
-from core.ssh import AcceptLimits, SshListener, certificate_of, server_options
+from core.pki import user_name
+from core.ssh import AcceptLimits, SshListener, certificate_of, read_key, server_options
 from tunnel import activation
-from tunnel.identity import SERVICE_USER, Engineer, authorised, engineer_of
+from tunnel.config import TunnelSection
+from tunnel.identity import SERVICE_SOCKET, SERVICE_USER, Engineer, authorised, engineer_of
 
 SESSIONS_PER_CONNECTION = 100
 """How many sessions one connection may open in its life."""
@@ -100,6 +102,13 @@ class ServiceServer(asyncssh.SSHServer):
             return activation.load(self._terms.activation_file).account_open
         except GatepostError:
             return False
+
+
+def build_endpoint(section: TunnelSection, serial: str, directory: Path, session: ServiceSession) -> SshListener:
+    """Build the endpoint from a machine directory, for `daemons/console.py`."""
+    terms = ServiceTerms(user_name(serial), section.engineer_cas, directory / "state" / activation.FILE_NAME)
+    host_key = read_key(directory / "keys" / "host_ed25519")
+    return service_endpoint(directory / "run" / SERVICE_SOCKET, host_key, terms, session)
 
 
 def service_endpoint(

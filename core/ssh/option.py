@@ -99,7 +99,6 @@ def client_options(
     connect_timeout_s: float = 15,
     login_timeout_s: float = 20,
     keepalive_s: float = 15,
-    host_certificates_only: bool = False,
 ) -> SSHClientConnectionOptions:
     """Build the options of a client that trusts exactly the known_hosts text and uses exactly these keys.
 
@@ -111,7 +110,7 @@ def client_options(
         client_factory=client_factory,
         known_hosts=import_known_hosts(known_hosts),
         host_key_alias=host_key_alias,
-        server_host_key_algs=list(HOST_CERTIFICATES if host_certificates_only else HOST_CERTIFICATES + HOST_KEYS),
+        server_host_key_algs=_host_key_algorithms(known_hosts),
         client_keys=list(keys) or None,
         password=password,
         preferred_auth="password" if password is not None and not keys else "publickey,password",
@@ -140,3 +139,11 @@ def client_options(
         window=WINDOW,
         **_ALGORITHMS,
     )
+
+
+def _host_key_algorithms(known_hosts: str) -> list[str]:
+    """Ask for what can be checked: a certificate only where an authority is trusted, a key where one is pinned."""
+    lines = [line for line in known_hosts.splitlines() if line.strip()]
+    authorities = [line for line in lines if line.startswith("@cert-authority")]
+    algorithms = list(HOST_CERTIFICATES) if authorities else []
+    return algorithms + (list(HOST_KEYS) if len(lines) > len(authorities) else [])

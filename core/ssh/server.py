@@ -173,7 +173,7 @@ class SshListener:
         *,
         limits: AcceptLimits | None = None,
         refused: Callable[[Refusal], None] | None = None,
-        drain_s: float = 2.0,
+        drain_s: float = 1.0,
     ) -> None:
         self.name = name
         self.options = options

@@ -1,0 +1,256 @@
+"""A bastion, an appliance with a small console behind its tunnel, and an engineer, all on loopback."""
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import asyncssh
+
+from core import ssh
+from core.dns import Answer
+from tests.support.service import running
+from tunnel.bastion import Bastion, make_bastion_keys, sign
+from tunnel.client import TunnelClient
+from tunnel.config import BastionSection, TunnelSection
+from tunnel.link import LinkTerms
+from tunnel.service import ServiceLogin, ServiceTerms, service_endpoint
+
+BASTION = "upgrades.example.test"
+SERIAL = "564D00AABBCCDDEEFF00-0123456789AB"
+NAME = SERIAL.lower()
+
+
+def free_ports(count: int) -> list[int]:
+    """Find ports that nobody listens on."""
+    socks = [socket.socket() for _ in range(count)]
+    for sock in socks:
+        sock.bind(("127.0.0.1", 0))
+    ports = [sock.getsockname()[1] for sock in socks]
+    for sock in socks:
+        sock.close()
+    return ports
+
+
+async def eventually(check: Any, within_s: float = 10) -> Any:
+    """Wait until check() gives something true; it may be a coroutine function."""
+    async with asyncio.timeout(within_s):
+        while True:
+            value = check()
+            if asyncio.iscoroutine(value):
+                value = await value
+            if value:
+                return value
+            await asyncio.sleep(0.02)
+
+
+class Loopback:
+    """A resolver that knows one address for every name."""
+
+    async def addresses(self, name: str) -> Answer[str]:
+        return Answer(("127.0.0.1",), 60.0)
+
+
+class Console(asyncssh.SSHServerSession[bytes]):
+    """A small console: `who`, `cat`, `exit N`, `size`, `flood N`, `signal`; as a shell it echoes lines."""
+
+    def __init__(self, login: ServiceLogin) -> None:
+        self._login = login
+        self._command = ""
+
+    def connection_made(self, chan: asyncssh.SSHServerChannel[bytes]) -> None:
+        self._chan = chan
+
+    def pty_requested(self, term_type: str, term_size: Any, term_modes: Any) -> bool:
+        return True
+
+    def shell_requested(self) -> bool:
+        return True
+
+    def exec_requested(self, command: str) -> bool:
+        self._command = command
+        return True
+
+    def session_started(self) -> None:
+        verb, _, argument = self._command.partition(" ")
+        if verb == "":
+            self._chan.write(b"esa (SERVICE)> ")
+        elif verb == "who":
+            facts = [self._login.engineer, self._login.case, self._login.key_id, self._login.relayed]
+            self._chan.write(json.dumps(facts).encode())
+            self._chan.exit(0)
+        elif verb == "exit":
+            self._chan.write_stderr(b"not so good \xff\n")
+            self._chan.exit(int(argument))
+        elif verb == "size":
+            self._chan.write(repr(self._chan.get_terminal_size()[:2]).encode())
+            self._chan.exit(0)
+        elif verb == "flood":
+            self._chan.write(b"x" * int(argument))
+            self._chan.exit(0)
+        elif verb == "signal":
+            self._chan.exit_with_signal("TERM")
+
+    def data_received(self, data: bytes, datatype: int | None) -> None:
+        self._chan.write(data)
+        if not self._command and b"quit" in data:
+            self._chan.exit(5)
+
+    def terminal_size_changed(self, width: int, height: int, pixwidth: int, pixheight: int) -> None:
+        self._chan.write(f"now {width}x{height}\n".encode())
+
+    def eof_received(self) -> bool:
+        self._chan.exit(0)
+        return True
+
+
+class Support:
+    """The bastion's machine."""
+
+    def __init__(self, directory: Path, **settings: Any) -> None:
+        self.directory = directory
+        self.public = make_bastion_keys(directory)
+        self.ports = free_ports(3)
+        self.section = BastionSection(
+            address="127.0.0.1",
+            ports=tuple(self.ports[:2]),
+            engineer_address="127.0.0.1",
+            engineer_port=self.ports[2],
+            names=(BASTION,),
+            login_timeout_s=5,
+            **settings,
+        )
+        self.bastion = self.build()
+
+    def build(self) -> Bastion:
+        self.bastion = Bastion(self.section, self.directory)
+        return self.bastion
+
+    @property
+    def engineers(self) -> int:
+        return self.ports[2]
+
+    def audit(self) -> list[dict[str, Any]]:
+        lines = (self.directory / "log" / "audit.jsonl").read_text().splitlines()
+        return [json.loads(line) for line in lines]
+
+    async def online(self) -> bool:
+        return any(each["online"] for each in (await self.bastion.tunnels({}))["tunnels"])
+
+
+class Engineer:
+    """An engineer with key, certificate and pinned hosts in files, for asyncssh and for stock ssh."""
+
+    def __init__(self, support: Support, directory: Path, **changes: Any) -> None:
+        directory.mkdir(exist_ok=True)
+        self._support = support
+        self.key_path = directory / "id"
+        ssh.write_key(self.key_path, ssh.make_key())
+        public = ssh.public_text(ssh.read_key(self.key_path))
+        wanted: dict[str, Any] = {"engineer": "ana", "case": "SR12345", "serials": [SERIAL], "forwarding": False}
+        self.certificate = directory / "id-cert.pub"
+        certificate = sign(support.directory, public, **(wanted | changes))
+        self.certificate.write_text(ssh.certificate_text(certificate) + "\n")
+        self.known_hosts = directory / "known_hosts"
+        self.known_hosts.write_text(ssh.known_hosts_line("127.0.0.1", support.public["host"], support.engineers) + "\n")
+
+    def options(self, username: str = NAME, certificate: Any = None) -> Any:
+        key = ssh.read_key(self.key_path)
+        return ssh.client_options(
+            username,
+            ssh.known_hosts_line("bastion", self._support.public["host"]),
+            host_key_alias="bastion",
+            keys=[(key, certificate or ssh.read_certificate(self.certificate))],
+            connect_timeout_s=10,
+        )
+
+    def connect(self, username: str = NAME, certificate: Any = None) -> Any:
+        return asyncssh.connect(
+            "127.0.0.1", self._support.engineers, config=None, options=self.options(username, certificate)
+        )
+
+    async def stock(self, *arguments: str, stdin: bytes = b"") -> tuple[int, bytes, bytes]:
+        """Run OpenSSH's client with our files only; gives exit status, output, errors."""
+        common = [
+            "ssh",
+            *("-F", "none", "-i", str(self.key_path), "-p", str(self._support.engineers)),
+            *("-o", f"CertificateFile={self.certificate}", "-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes"),
+            *("-o", f"UserKnownHostsFile={self.known_hosts}", "-o", "StrictHostKeyChecking=yes"),
+        ]
+        process = await asyncio.create_subprocess_exec(
+            *common,
+            *arguments,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        async with asyncio.timeout(20):
+            out, err = await process.communicate(stdin)
+        assert process.returncode is not None
+        return process.returncode, out, err
+
+
+class Appliance:
+    """An appliance with its keys, its service endpoint and its tunnel client."""
+
+    def __init__(self, support: Support, directory: Path, serial: str = SERIAL, **settings: Any) -> None:
+        directory.mkdir(exist_ok=True)
+        self.directory = directory
+        self.host_key = ssh.ensure_key(directory / "host")
+        self.tunnel_key = ssh.ensure_key(directory / "tunnel")
+        self.state_file = directory / "tunnel.json"
+        self.console = directory / "console.sock"
+        self.log: list[str] = []
+        values: dict[str, Any] = {
+            "host": BASTION,
+            "port": support.ports[0],
+            "ports": tuple(support.ports[:2]),
+            "bastion_cas": (support.public["host_ca"],),
+            "engineer_cas": (support.public["engineer_ca"],),
+            "connect_timeout_s": 2,
+            "login_timeout_s": 5,
+            "retry_first_s": 0.02,
+            "retry_max_s": 0.2,
+            **settings,
+        }
+        self.section = TunnelSection(**values)
+        self.terms = LinkTerms(
+            name=serial.lower(),
+            key=self.tunnel_key,
+            bastion=self.section.host,
+            bastion_keys=self.section.bastion_keys,
+            bastion_cas=self.section.bastion_cas,
+            console=self.console,
+            login_timeout_s=self.section.login_timeout_s,
+            keepalive_s=self.section.keepalive_s,
+        )
+        self.endpoint = service_endpoint(
+            self.console,
+            self.host_key,
+            ServiceTerms(serial.lower(), self.section.engineer_cas, self.state_file),
+            Console,
+        )
+
+    def enroll(self, support: Support, serial: str = SERIAL) -> None:
+        support.bastion.registry.enroll(serial, ssh.public_text(self.tunnel_key), ssh.public_text(self.host_key))
+
+    def client(self, **changes: Any) -> TunnelClient:
+        return TunnelClient(
+            self.section, self.terms, Loopback(), self.state_file, self.log.append, check_s=0.05, **changes
+        )
+
+
+@asynccontextmanager
+async def connected(folder: Path, **settings: Any) -> AsyncIterator[tuple[Support, Appliance, TunnelClient]]:
+    """Run all of it with the tunnel open and proved; settings go to the [bastion] section."""
+    support = Support(folder / "bastion", **settings)
+    appliance = Appliance(support, folder / "esa")
+    appliance.enroll(support)
+    client = appliance.client()
+    async with running(*support.bastion.services, appliance.endpoint, client):
+        await client.enable({"mode": "tunnel"})
+        await eventually(support.online)
+        yield support, appliance, client
