@@ -15,7 +15,7 @@ from core.content import Content
 from core.ids import IdBlocks
 from core.maillog import MailLog, clean
 from core.record import Accepted, Recipient
-from core.smtp.session import Answer, ExtensionAnswer, Peer, TlsInfo
+from core.smtp.session import Answer, ExtensionAnswer, Peer, SessionFactory, TlsInfo
 from mail.access import Access
 from mail.hat import Match, Policy, Rule
 from mail.intake import Intake, Taken
@@ -358,3 +358,8 @@ class GatewaySession:
 
     def _failed(self, reason: str) -> None:
         self._log.info(f"ICID {self._icid} Receiving Failed: {reason}")
+
+
+def sessions(gateway: Gateway, access: Access) -> SessionFactory:
+    """Give the factory of sessions that a listener needs."""
+    return lambda: GatewaySession(gateway, access)
