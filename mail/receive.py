@@ -15,7 +15,7 @@ from core.content import Content
 from core.ids import IdBlocks
 from core.maillog import MailLog, clean
 from core.record import Accepted, Recipient
-from core.smtp.session import Answer, ExtensionAnswer, Peer, SessionFactory, TlsInfo
+from core.smtp.session import Answer, ExtensionAnswer, Peer, TlsInfo
 from mail.access import Access
 from mail.hat import Match, Policy, Rule
 from mail.intake import Intake, Taken
@@ -39,6 +39,7 @@ TOO_MANY_RECIPIENTS: Final = Reply(452, "4.5.3", "Too many recipients")
 TOO_MANY_THIS_HOUR: Final = Reply(452, "4.5.3", "Too many recipients received this hour")
 TOO_MANY_CONNECTIONS: Final = Reply(421, "4.4.5", "#4.4.5 Too many connections from your host.")
 HARVESTING: Final = Reply(550, "5.7.1", "Too many invalid recipients")
+NOT_IMPLEMENTED: Final = Reply(502, "5.5.1", "Command not implemented")
 DETOUR: Final = Reply(550, "5.7.1", "#5.7.1 Relaying by a forwarding address is refused.")
 
 
@@ -60,7 +61,21 @@ class Gateway:
     refused: HourlyCount = field(default_factory=HourlyCount)
 
 
-class GatewaySession:
+class _NoFurtherVerbs:
+    """Answers the questions about extension verbs, which a gateway's listeners do not offer and are never asked."""
+
+    __slots__ = ()
+
+    def extension(self, verb: str, argument: str, answer: ExtensionAnswer) -> None:
+        """Refuse the verb."""
+        answer(NOT_IMPLEMENTED)
+
+    def extension_payload(self, verb: str, payload: bytes, answer: Answer) -> None:
+        """Refuse the payload."""
+        answer(NOT_IMPLEMENTED)
+
+
+class GatewaySession(_NoFurtherVerbs):
     """One connection."""
 
     __slots__ = (
@@ -348,18 +363,5 @@ class GatewaySession:
             self._log.info(f"Message aborted MID {self._mid} Receiving aborted")
             self._clear()
 
-    def extension(self, verb: str, argument: str, answer: ExtensionAnswer) -> None:
-        """Gateway listeners have no further verbs."""
-        answer(Reply(502, "5.5.1", "Command not implemented"))
-
-    def extension_payload(self, verb: str, payload: bytes, answer: Answer) -> None:
-        """Never asked for."""
-        answer(Reply(502, "5.5.1", "Command not implemented"))
-
     def _failed(self, reason: str) -> None:
         self._log.info(f"ICID {self._icid} Receiving Failed: {reason}")
-
-
-def sessions(gateway: Gateway, access: Access) -> SessionFactory:
-    """Give the factory of sessions that a listener needs."""
-    return lambda: GatewaySession(gateway, access)
