@@ -70,7 +70,7 @@ class PathGrammar:
         if text[:1] != b" ":
             raise CommandError(self._syntax)
         given: dict[str, str | None] = {}
-        for word in text.split():
+        for word in filter(None, text.split(b" ")):
             found = _PARAMETER.fullmatch(word)
             if found is None:
                 raise CommandError(_BAD_PARAMETER)
