@@ -76,10 +76,9 @@ class Scanned(NamedTuple):
 class Journal:
     """See the module."""
 
-    name = "journal"
-
     def __init__(self, directory: Path, settings: JournalSettings, disk: Disk, lock: int) -> None:
         """Recover and open; use `Journal.open`."""
+        self.name = f"journal {directory.name}"
         self.directory = directory
         self.settings = settings
         self._disk = disk

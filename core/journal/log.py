@@ -78,8 +78,8 @@ class SegmentLog:
                     raise OSError(f"a record of {items[start].mid} is larger than a segment")
                 else:
                     self.roll()
-            except OSError as error:
-                self._fail(error, batch)
+            except Exception as error:  # whatever it was, those who wait must be told, and the thread must live
+                self._fail(error if isinstance(error, OSError) else OSError(repr(error)), batch)
                 failed = JournalUnavailable(f"{self._parts.directory}: {error}")
                 released(items[start:], failed)
                 return

@@ -91,8 +91,8 @@ class Writer:
         """Try a new segment; success makes the journal healthy."""
         try:
             self._log.roll()
-        except OSError as error:
-            self._log.failure = error
+        except Exception as error:  # the thread must live, to try again
+            self._log.failure = error if isinstance(error, OSError) else OSError(repr(error))
 
     def _report(self, fates: Fates) -> None:
         assert self._loop is not None
