@@ -1,0 +1,49 @@
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from core.record import Accepted, Recipient, decode_outcome
+from mail import intake as module
+from mail.mime import Headers
+from mail.pipeline import Readable
+from tests.support.gateway import gateway
+
+
+async def test_an_outcome_that_the_journal_refuses_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "RETRY_S", 0.0)
+    written: list[bytes] = []
+    with gateway(tmp_path) as under_test:
+
+        def append_outcome(mid: int, outcome: bytes, done: module.Done) -> None:
+            written.append(outcome)
+            asyncio.get_running_loop().call_soon(done, OSError("no space") if len(written) < 3 else None)
+
+        under_test.intake.store.append_outcome = append_outcome  # type: ignore[method-assign]
+        content = b"Subject: x\r\n\r\n"
+        accepted = Accepted(7, 1, 0.0, "a@b", [Recipient(0, "c@d")], len(content))
+        await under_test.intake.work(accepted, Readable(Headers(content), lambda: content))
+        assert len(written) == 3
+        assert {decode_outcome(data).verdict for data in written} == {"deliver"}
+        assert under_test.lines() == [
+            "Critical: MID 7 outcome not stored: no space",
+            "Critical: MID 7 outcome not stored: no space",
+            "Info: MID 7 queued for delivery",
+        ]
+        assert under_test.intake.working == 0
+
+
+async def test_a_fault_of_the_pipeline_gives_the_content_back(tmp_path: Path) -> None:
+    with gateway(tmp_path) as under_test:
+
+        def broken(*_: object, **__: object) -> None:
+            raise RuntimeError("fault")
+
+        under_test.pipeline.run = broken  # type: ignore[method-assign, assignment]
+        client = under_test.connect()
+        client.say("EHLO x.example", "MAIL FROM:<a@x.example>", "RCPT TO:<b@example.test>")
+        with pytest.raises(RuntimeError):
+            await client.deliver(b"Subject: x\r\n\r\n")
+        assert under_test.journal.status()["content_bytes_in_memory"] == 0
