@@ -41,6 +41,11 @@ class IdBlocks:
                 self._ahead.start()
             return number
 
+    @property
+    def last(self) -> int:
+        """The number given last by this process, 0 before the first."""
+        return max(0, self._next - 1)
+
     def _open_block(self) -> None:
         if self._ahead is not None:
             self._ahead.join()

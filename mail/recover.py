@@ -24,9 +24,8 @@ from mail.pipeline import Readable
 class Recovery:
     """A service that works through `journal.recovered` and is ready at once."""
 
-    name = "recovery"
-
-    def __init__(self, entries: Sequence[Recovered], intake: Intake, log: MailLog) -> None:
+    def __init__(self, entries: Sequence[Recovered], intake: Intake, log: MailLog, name: str = "recovery") -> None:
+        self.name = name
         self._entries = entries
         self._intake = intake
         self._log = log

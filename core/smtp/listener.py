@@ -39,7 +39,9 @@ class SmtpListener:
         *,
         tls: Callable[[], ssl.SSLContext] | None = None,
         log: MailLog | None = None,
+        suspended: bool = False,
     ) -> None:
+        """With `suspended` the port stays closed until `resume`."""
         self.name = f"listener {settings.name}"
         self.settings = settings
         self.port = settings.port
@@ -47,6 +49,7 @@ class SmtpListener:
         self._admission = Admission(settings, session_factory, tls, log)
         self._server: asyncio.Server | None = None
         self._cut_at: float | None = None
+        self._begin_suspended = suspended
 
     @property
     def connections(self) -> int:
@@ -61,7 +64,8 @@ class SmtpListener:
     async def run(self, scope: Scope) -> None:
         """Listen until stopping; return when the last connection is through with its message."""
         self._admission.loop = asyncio.get_running_loop()
-        await self.resume()
+        if not self._begin_suspended:
+            await self.resume()
         scope.ready()
         try:
             while await scope.pause(SWEEP_S):

@@ -226,36 +226,39 @@ class Lab:
 
     async def _pair(self) -> None:
         layout = self.layout
-        await asyncio.to_thread(
-            self.gatepost,
+        fingerprint = ssh_key.fingerprint(self._public("esa/keys/host_ed25519"))
+        await self._run(
             *("pair", "--config", str(layout.config("sma")), "--appliance", f"{layout.esa}:{CONSOLE}"),
-            *("--key", self.facts["admin_key"], "--known-hosts", self.facts["known_hosts"]),
+            *("--key", self.facts["admin_key"], "--fingerprint", fingerprint),
         )
 
     async def _open_tunnel(self) -> None:
         bastion = str(self.layout.config("bastion"))
         engineer = self.facts["engineer"]
-        for role in ("esa", "sma"):
-            request = self.layout.dir / f"{role}-enrolment.json"
-            await asyncio.to_thread(
-                self.gatepost, "bastion", "request", "--config", str(self.layout.config(role)), "--out", str(request)
-            )
-            await asyncio.to_thread(self.gatepost, "bastion", "enroll", "--config", bastion, "--request", str(request))
-        await asyncio.to_thread(
-            self.gatepost,
-            *("bastion", "sign", "--config", bastion, "--key", engineer["key"], "--engineer", "eng-lab"),
+        serials = [self.facts[role]["serial"] for role in ("esa", "sma")]
+        for role, serial in zip(("esa", "sma"), serials, strict=True):
+            request = str(self.layout.dir / f"{role}-enrolment.json")
+            await self._run("bastion", "request", "--config", str(self.layout.config(role)), "--out", request)
+            await self._run("bastion", "enroll", serial, "--request", request, "--config", bastion)
+        ssh_key.write_atomic(
+            public := Path(engineer["key"] + ".pub"), self._engineer_public(engineer["key"]), mode=0o644
+        )
+        await self._run(
+            *("bastion", "ca", "sign", "--config", bastion, "--key", str(public), "--engineer", "eng-lab"),
             *(
                 "--case",
                 "LAB-1",
                 "--serials",
-                self.facts["esa"]["serial"],
-                self.facts["sma"]["serial"],
+                *serials,
                 "--minutes",
                 "60",
+                "--forwarding",
+                "--out",
+                engineer["certificate"],
             ),
         )
         port = str(BASTION_PORTS[0])
-        self.gatepost("cli", "--config", str(self.layout.config("esa")), "techsupport", "tunnel", port)
+        await self._run("cli", "--config", str(self.layout.config("esa")), "techsupport", "tunnel", port)
         serial = self.facts["esa"]["serial"].lower()
         for _ in range(200):
             tunnels = await call(self.control("bastion", "bastion"), "tunnels")
@@ -263,6 +266,13 @@ class Lab:
                 return
             await asyncio.sleep(0.05)
         raise GatepostError("the ESA's tunnel did not come up within 10 s; see log/esa-tunnel-client.log", EX_TEMPFAIL)
+
+    @staticmethod
+    def _engineer_public(path: str) -> bytes:
+        return ssh_key.public_text(ssh_key.ensure_key(Path(path), "lab engineer")).encode() + b"\n"
+
+    async def _run(self, *args: str) -> str:
+        return await asyncio.to_thread(self.gatepost, *args)
 
     def gatepost(self, *args: str) -> str:
         """Run the executable and give what it printed. Raises with its one line if it failed."""

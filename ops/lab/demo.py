@@ -110,7 +110,7 @@ class Demo:
             self._notes["support"] = str(error)
             return False
         say(
-            f"an engineer reached {document['hostname']} ({document['product']} {document['version']}) through the bastion"
+            f"an engineer reached {document['hostname']} through the bastion, version {document['version']}"
         )
         return bool(document["serial"] == self._lab.facts["esa"]["serial"])
 

@@ -1,0 +1,87 @@
+"""The configuration document of each role: the sections of all features put together.
+
+A document is one TOML file per machine. `document_of` looks at the role first, so that what is wrong is said in
+terms of that role. What crosses features is checked here; each feature checks its own sections.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from core.config import ApplianceSection, DnsSection, LogSection, RuntimeSection, Section, read_toml
+from core.errors import ConfigError, Problem
+from cpq.config import EsaCpqSection, QuarantineSection, SmaCpqSection, policy_of
+from mail.config import BounceProfileSection, DeliverySection, MailSections, QueueSection, RouteSection, SpoolSection
+from ops.config import ConsoleSection, UserSection, WebSection
+from tunnel.config import BastionSection, TunnelSection
+
+Users = Annotated[tuple[UserSection, ...], Field(default=(), description="users of the console")]
+
+
+class Document(Section):
+    """What every machine has."""
+
+    appliance: ApplianceSection
+    dns: DnsSection = DnsSection()
+    log: LogSection = LogSection()
+    runtime: RuntimeSection = RuntimeSection()
+    console: ConsoleSection = ConsoleSection()
+    user: Users = ()
+    web: WebSection = WebSection()
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> "Document":
+        names = [user.name for user in self.user]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"user: the same name twice: {', '.join(twice)}")
+        return self
+
+
+class Appliance(Document):
+    """What both appliances have: they queue, deliver and dial the bastion."""
+
+    tunnel: TunnelSection = TunnelSection()
+
+
+class Esa(MailSections, Appliance):
+    """A mail gateway."""
+
+    cpq: EsaCpqSection = EsaCpqSection()
+
+
+class Sma(Appliance):
+    """A management host."""
+
+    cpq: SmaCpqSection = SmaCpqSection()
+    quarantine: tuple[QuarantineSection, ...] = ()
+    route: tuple[RouteSection, ...] = ()
+    delivery: DeliverySection = DeliverySection()
+    bounce_profile: tuple[BounceProfileSection, ...] = ()
+    spool: SpoolSection = SpoolSection()
+    queue: QueueSection = QueueSection()
+
+    @model_validator(mode="after")
+    def _quarantines_fit(self) -> "Sma":
+        policy_of(self.quarantine)
+        return self
+
+
+class Bastion(Document):
+    """The support organisation's host."""
+
+    bastion: BastionSection
+
+
+DOCUMENTS: dict[str, type[Document]] = {"esa": Esa, "sma": Sma, "bastion": Bastion}
+
+
+def document_of(config: Path) -> type[Document]:
+    """Give the kind of document that a file's role asks for. Raises `ConfigError` if it names none."""
+    appliance = read_toml(config).get("appliance")
+    role = appliance.get("role") if isinstance(appliance, dict) else None
+    if role not in DOCUMENTS:
+        roles = ", ".join(DOCUMENTS)
+        raise ConfigError([Problem(str(config), "appliance.role", f"one of {roles} is needed (found {role!r})")])
+    return DOCUMENTS[role]

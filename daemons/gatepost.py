@@ -1,0 +1,109 @@
+"""The executable `gatepost`: run a daemon, make a machine, check a configuration, operate it, run the lab.
+
+Errors are one line on standard error with a sysexits status; wrong usage is 64. Whatever is heavy to import is
+imported by the command that needs it.
+"""
+
+import argparse
+import importlib
+import importlib.metadata
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from core.errors import EX_OK, EX_USAGE, ConfigError, GatepostError
+from daemons import engineer, initial, laboratory, pair
+
+DAEMONS = (
+    "gateway",
+    "cpq-listener",
+    "delivery-queue",
+    "release-host",
+    "tunnel-client",
+    "bastion",
+    "keyd",
+    "console",
+    "web",
+)
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose usage errors leave with EX_USAGE and say where help is."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong on one line."""
+        sys.stderr.write(f"{self.prog}: {message}; see {self.prog} --help\n")
+        raise SystemExit(EX_USAGE)
+
+
+def _run(args: argparse.Namespace) -> int:
+    root = importlib.import_module(f"daemons.{args.daemon.replace('-', '_')}")
+    from core.runtime import run_daemon
+
+    options = {"instance": args.instance} if args.daemon == "gateway" else {}
+    return run_daemon(root.build(args.config, **options))
+
+
+def _check(args: argparse.Namespace) -> int:
+    from daemons.check import check
+
+    check(args.config)
+    print(f"{args.config}: ok")
+    return EX_OK
+
+
+def _cli(args: argparse.Namespace) -> int:
+    from daemons.console import run_local
+
+    return run_local(args.config, args.words)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Build the parser; man page and completion are made from it."""
+    top = Parser(prog="gatepost", description="Mail gateways, one central quarantine and remote support.")
+    top.add_argument("--version", action="version", version=f"gatepost {importlib.metadata.version('gatepost')}")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
+
+    def command(name: str, text: str, action: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.set_defaults(action=action)
+        return sub
+
+    run = command("run", "run a daemon until it is told to stop", _run)
+    run.add_argument("daemon", choices=DAEMONS)
+    _config(run)
+    run.add_argument("--instance", type=int, default=0, help="number of this gateway process, from 0")
+    _config(command("check", "check a configuration and say all that is wrong with it", _check))
+    cli = command("cli", "run an operator command on this machine", _cli)
+    _config(cli)
+    cli.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND [ARG…] [--json]")
+    initial.add_to(command)
+    pair.add_to(command)
+    engineer.add_to(command)
+    laboratory.add_to(command)
+    return top
+
+
+def _config(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--config", type=Path, required=True, metavar="FILE", help="the machine's gatepost.toml")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the executable; give its exit status."""
+    args = parser().parse_args(argv)
+    try:
+        status = args.action(args)
+    except ConfigError as error:
+        sys.stderr.write("".join(f"gatepost: {problem}\n" for problem in error.problems))
+        return error.status
+    except GatepostError as error:
+        sys.stderr.write(f"gatepost: {error.text}\n")
+        return error.status
+    except KeyboardInterrupt:
+        return 130
+    return int(status)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,69 @@
+"""gateway: SMTP listeners, policy in the conversation, the pipeline; every `250` from its journal.
+
+Listens on the configured listeners (SO_REUSEPORT, so that several processes share them) and on
+run/gateway-N.sock: `status`, `listeners`, `suspend`, `resume`, `reload_filters`. Owns a journal
+spool/journal/gateway-N and adopts those whose owner is gone. Pokes delivery-queue.
+"""
+
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+from core.control import Poke
+from core.errors import ConfigError
+from core.journal.adopt import open_free, open_orphans
+from core.lifecycle import Service
+from core.runtime import Daemon
+from core.smtp.listener import SmtpListener
+from daemons.config import Esa
+from daemons.machine import Machine
+from daemons.wiring import filters_of, journal_settings, pipeline_of
+from mail.access import build_access, listener_settings
+from mail.intake import Intake, IntakeSettings
+from mail.listeners import Listeners
+from mail.receive import Gateway, GatewaySession
+from mail.recover import Recovery
+from mail.status import GatewayStatus
+
+
+def build(config: Path, instance: int = 0) -> Daemon:
+    """Wire the daemon. Raises `ConfigError` before any socket opens."""
+    machine = Machine.open(config)
+    document = cast(Esa, machine.document)
+    name = f"gateway-{instance}"
+    log, counters, certificate = machine.mail_log(), machine.counters(name), machine.certificate()
+    filters = filters_of(machine, document)
+    pipeline = pipeline_of(document, filters, machine.pairings())
+
+    settings = journal_settings(document.spool)
+    journal = open_free(machine.spool / "journal", "gateway", settings)
+    orphans = open_orphans(machine.spool / "journal", "gateway", settings)
+    poke = partial(Poke(machine.socket("delivery-queue")).poke, name)
+    choices = IntakeSettings(machine.hostname, document.filters.thread_above)
+    intakes = [Intake(choices, one, pipeline, log=log, counters=counters, poke=poke) for one in (journal, *orphans)]
+    recoveries = [
+        Recovery(one.recovered, intake, log) for one, intake in zip((journal, *orphans), intakes, strict=True)
+    ]
+
+    mids, icids = machine.numbers("mid"), machine.numbers("icid")
+    shared = Gateway(machine.hostname, intakes[0], log, mids, icids)
+    sections = {section.name: section for section in document.listener}
+
+    def listener(name: str, suspended: bool) -> SmtpListener:
+        session = partial(GatewaySession, shared, build_access(sections[name]))
+        bound = listener_settings(sections[name], machine.hostname, tls=True, reuse_port=True)
+        return SmtpListener(bound, session, tls=certificate.context, log=log, suspended=suspended)
+
+    listeners = Listeners(list(sections), listener, state=machine.state / f"{name}.suspended.json", log=log)
+
+    async def reload_filters(_: dict[str, Any]) -> dict[str, Any]:
+        if problems := filters.reload():
+            raise ConfigError(problems)
+        return {"filters": len(filters.program.filters)}
+
+    status = GatewayStatus(listeners, intakes[0], counters, mids, icids).status
+    verbs = {"suspend": listeners.suspend, "resume": listeners.resume, "listeners": listeners.show, "status": status}
+    services: list[Service] = [log, counters, journal, *orphans, *recoveries, *listeners.services.values()]
+    return Daemon(
+        name, services, machine.socket(name), {**verbs, "reload_filters": reload_filters}, document.runtime.grace_s
+    )

@@ -1,0 +1,80 @@
+"""`gatepost init`: makes a new machine's folder with keys, certificates and a commented configuration.
+
+Nothing is overwritten: a folder that already holds a machine is an error. Everything secret is 0600.
+"""
+
+import argparse
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from core import pki
+from core.errors import EX_CANTCREAT, EX_DATAERR, EX_NOINPUT, EX_OK, GatepostError
+from core.ssh import key as ssh_key
+from daemons.config import DOCUMENTS
+from daemons.example import render
+
+_FOLDERS = ("keys", "spool", "state", "run", "log", "pairing", "captures", "configuration")
+
+
+def add_to(command: Callable[..., argparse.ArgumentParser]) -> None:
+    """Add the command to the executable."""
+    sub = command("init", "make a new machine: keys, certificates and a commented configuration", _init)
+    sub.add_argument("--role", choices=sorted(DOCUMENTS), required=True)
+    sub.add_argument("--dir", type=Path, required=True, help="folder of the machine, to be made")
+    sub.add_argument("--hostname", default=None, help="full host name (default: this machine's)")
+    sub.add_argument("--serial", default=None, help="serial number (default: a new one)")
+    sub.add_argument("--admin-key", type=Path, metavar="FILE", help="public SSH key of the first administrator")
+
+
+def _init(args: argparse.Namespace) -> int:
+    make(args.role, args.dir, hostname=args.hostname or socket.getfqdn(), serial=args.serial, admin_key=args.admin_key)
+    config = args.dir / "gatepost.toml"
+    print(f"{config}: made; edit it, then: gatepost check --config {config}")
+    return EX_OK
+
+
+def make(role: str, folder: Path, *, hostname: str, serial: str | None = None, admin_key: Path | None = None) -> str:
+    """Make the machine's folder and give its serial number."""
+    config = folder / "gatepost.toml"
+    if config.exists():
+        raise GatepostError(
+            f"{config} exists already; choose another --dir, or remove that machine first", EX_CANTCREAT
+        )
+    serial = serial or pki.new_serial()
+    if not pki.is_serial(serial):
+        raise GatepostError(f"{serial!r} is no serial number; leave --serial out to get a new one", EX_DATAERR)
+    values: dict[str, Any] = {"appliance": {"role": role, "serial": serial, "hostname": hostname}}
+    if admin_key is not None:
+        values["user"] = {"name": "admin", "role": "administrator", "keys": [_public_line(admin_key)]}
+    try:
+        for name in _FOLDERS:
+            (folder / name).mkdir(parents=True, exist_ok=True, mode=0o750)
+        _make_keys(role, folder / "keys", serial, hostname)
+        ssh_key.write_atomic(config, render(DOCUMENTS[role], values).encode(), mode=0o640)
+    except OSError as error:
+        raise GatepostError(f"{folder}: {error.strerror}; choose a folder that can be written", EX_CANTCREAT) from error
+    return serial
+
+
+def _make_keys(role: str, keys: Path, serial: str, hostname: str) -> None:
+    names = {"esa": ["host", "tunnel"], "sma": ["host", "tunnel", "command_client"]}
+    for name in names.get(role, ["host", "bastion_host", "engineer_ca"]):
+        ssh_key.ensure_key(keys / f"{name}_ed25519", f"{name} {serial}")
+    pairs = {"cpq": pki.make_cpq_certificate(serial), "tls": pki.make_server_certificate(hostname)}
+    for name, (key, certificate) in pairs.items():
+        if name == "cpq" and role == "bastion":
+            continue
+        ssh_key.write_atomic(keys / f"{name}.key", key, mode=0o600)
+        ssh_key.write_atomic(keys / f"{name}.crt", certificate, mode=0o644)
+
+
+def _public_line(file: Path) -> str:
+    try:
+        text = file.read_text().strip()
+    except OSError as error:
+        raise GatepostError(f"{file}: {error.strerror}", EX_NOINPUT) from error
+    if "PRIVATE KEY" in text:
+        raise GatepostError(f"{file} is a private key; give the .pub file", EX_DATAERR)
+    return text

@@ -1,0 +1,35 @@
+"""`gatepost lab …`: the executable's way to the lab in `ops/lab/`."""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+
+def add_to(command: Callable[..., argparse.ArgumentParser]) -> None:
+    """Add the command to the executable."""
+    lab = command("lab", "run the whole system on this machine, on 127.0.0.0/8", _lab)
+    verbs = lab.add_subparsers(dest="verb", required=True, metavar="VERB")
+    demo = verbs.add_parser("demo", help="bring a lab up, run the main job, take it down")
+    demo.add_argument("--messages", type=int, default=220, metavar="N", help="messages to send (default 220)")
+    up = verbs.add_parser("up", help="bring a lab up and leave it running")
+    for sub in (demo, up):
+        sub.add_argument("--net", default="127.0", metavar="127.N", help="network of the lab (default 127.0)")
+    down = verbs.add_parser("down", help="stop everything of a lab")
+    kill = verbs.add_parser("kill", help="kill a daemon, such as esa/gateway, or a machine, such as sma")
+    start = verbs.add_parser("start", help="start it again")
+    for sub in (demo, up, down, kill, start):
+        sub.add_argument("--dir", type=Path, required=sub is not demo, help="folder of the lab, empty or new")
+    for sub in (kill, start):
+        sub.add_argument("name", metavar="NAME")
+
+
+def _lab(args: argparse.Namespace) -> int:
+    from ops.lab import command
+
+    if args.verb == "demo":
+        return command.demo(args.dir, args.net, args.messages)
+    if args.verb == "up":
+        return command.up(args.dir, args.net)
+    if args.verb == "down":
+        return command.down(args.dir)
+    return (command.kill if args.verb == "kill" else command.start)(args.dir, args.name)

@@ -1,0 +1,106 @@
+"""One machine as its daemons see it: the folders and files below the one that holds `gatepost.toml`.
+
+Every daemon root opens a `Machine` first; it reads and checks the configuration. What lies where is written down
+in docs/architecture.md.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.config import load_document
+from core.ids import IdBlocks
+from core.maillog import MailLog
+from core.metrics import Counters
+from core.tls import ServerCertificate
+from cpq.pairing import Pairings
+from daemons.config import Document, document_of
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A configured machine."""
+
+    config: Path
+    document: Document
+
+    @classmethod
+    def open(cls, config: Path) -> "Machine":
+        """Read and check the configuration. Raises `ConfigError` with every problem."""
+        return cls(config.resolve(), load_document(config, document_of(config)))
+
+    @property
+    def dir(self) -> Path:
+        """The machine's folder."""
+        return self.config.parent
+
+    @property
+    def role(self) -> str:
+        """`esa`, `sma` or `bastion`."""
+        return self.document.appliance.role
+
+    @property
+    def serial(self) -> str:
+        """Serial number as it is shown."""
+        return self.document.appliance.serial
+
+    @property
+    def hostname(self) -> str:
+        """Full host name."""
+        return self.document.appliance.hostname
+
+    @property
+    def spool(self) -> Path:
+        """Where messages are: journals, queue, quarantine, id blocks."""
+        return self.dir / "spool"
+
+    @property
+    def state(self) -> Path:
+        """What daemons remember between runs."""
+        return self.dir / "state"
+
+    @property
+    def keys(self) -> Path:
+        """Private keys and certificates of this machine."""
+        return self.dir / "keys"
+
+    @property
+    def pairing(self) -> Path:
+        """Certificates and facts of paired appliances."""
+        return self.dir / "pairing"
+
+    @property
+    def registry(self) -> Path:
+        """Appliances that the bastion knows."""
+        return self.state / "registry"
+
+    def journal(self, owner: str) -> Path:
+        """Journal folder of one owner."""
+        return self.spool / "journal" / owner
+
+    def socket(self, daemon: str) -> Path:
+        """Control socket of a daemon."""
+        return self.dir / "run" / f"{daemon}.sock"
+
+    def numbers(self, kind: str) -> IdBlocks:
+        """Open the machine's counter of `mid`, `icid` or `dcid`."""
+        folder = self.spool / "ids"
+        folder.mkdir(parents=True, exist_ok=True, mode=0o750)
+        return IdBlocks(folder / kind)
+
+    def pairings(self) -> Pairings:
+        """Open the paired appliances."""
+        return Pairings(self.pairing, self.keys / "cpq.key", self.keys / "cpq.crt")
+
+    def certificate(self) -> ServerCertificate:
+        """Open the certificate that listeners show."""
+        return ServerCertificate(self.keys / "tls.crt", self.keys / "tls.key")
+
+    def mail_log(self) -> MailLog:
+        """Open this process's writer of the text mail log."""
+        log = self.document.log
+        path = self.dir / "log" / "mail_logs" / "mail.current"
+        return MailLog(path, level=log.level, max_bytes=log.max_bytes, keep=log.keep)
+
+    def counters(self, daemon: str) -> Counters:
+        """Open the counters of a daemon."""
+        return Counters(self.state / f"{daemon}.counters.json")

@@ -1,0 +1,64 @@
+"""`gatepost pair`: on the management host, pair it with a gateway whose console answers."""
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import cast
+
+from core.errors import EX_OK, EX_USAGE, GatepostError
+
+
+def add_to(command: Callable[..., argparse.ArgumentParser]) -> None:
+    """Add the command to the executable."""
+    sub = command("pair", "pair this management host with a gateway, through the gateway's console", _pair)
+    sub.add_argument("--config", type=Path, required=True, metavar="FILE", help="the management host's gatepost.toml")
+    sub.add_argument("--appliance", required=True, metavar="HOST:PORT", help="the gateway's console")
+    sub.add_argument("--user", default="admin", help="administrator there (default admin)")
+    sub.add_argument("--key", type=Path, required=True, metavar="FILE", help="that administrator's private key")
+    sub.add_argument(
+        "--fingerprint", default="", help="expected fingerprint of the gateway's host key; left out: it is asked"
+    )
+
+
+def _pair(args: argparse.Namespace) -> int:
+    from core.runtime import run
+    from core.ssh import key as ssh_key
+    from cpq.pair import Introduction, pair
+    from daemons.config import Sma
+    from daemons.machine import Machine
+
+    machine = Machine.open(args.config)
+    if machine.role != "sma":
+        raise GatepostError(
+            f"gatepost pair runs on the management host; {args.config} is of role {machine.role}", EX_USAGE
+        )
+    document = cast(Sma, machine.document)
+    host, _, port = args.appliance.rpartition(":")
+    if not host or not port.isdigit():
+        raise GatepostError(f"--appliance {args.appliance}: write HOST:PORT", EX_USAGE)
+    own = Introduction(
+        serial=machine.serial,
+        role="sma",
+        certificate=(machine.keys / "cpq.crt").read_text(),
+        address=document.cpq.public_address or document.cpq.address,
+        port=document.cpq.port,
+        command_key=ssh_key.public_text(ssh_key.read_key(machine.keys / "command_client_ed25519")),
+    )
+
+    async def confirm(fingerprint: str) -> bool:
+        if args.fingerprint:
+            return bool(fingerprint == args.fingerprint)
+        print(f"The console at {args.appliance} shows the host key {fingerprint}.")
+        answer = await asyncio.to_thread(input, "Is this the gateway's key? [N]> ") if sys.stdin.isatty() else ""
+        return answer.strip().lower() in ("y", "yes")
+
+    async def main() -> int:
+        made = await pair(
+            machine.pairings(), own, host=host, port=int(port), username=args.user, key_path=args.key, confirm=confirm
+        )
+        print(f"paired with {made.serial} ({made.address}:{made.port}), certificate {made.certificate_fingerprint}")
+        return EX_OK
+
+    return run(main())

@@ -1,0 +1,42 @@
+"""Configuration sections translated into the settings of what several roots build."""
+
+from pathlib import Path
+
+from core.content import ContentSettings
+from core.journal.journal import JournalSettings
+from cpq.pairing import Pairings
+from daemons.config import Esa
+from daemons.machine import Machine
+from mail.config import SpoolSection
+from mail.filter.load import Filters, FilterSource
+from mail.filter.view import ScanSettings
+from mail.pipeline import Pipeline
+
+
+def journal_settings(spool: SpoolSection) -> JournalSettings:
+    """Translate the section [spool]."""
+    return JournalSettings(
+        segment_bytes=spool.segment_size,
+        backlog_bytes=spool.max_backlog,
+        reserve_fraction=spool.reserve_percent / 100,
+        content=ContentSettings(inline_bytes=spool.inline_size, memory_bytes=spool.content_memory),
+    )
+
+
+def filters_of(machine: Machine, document: Esa) -> Filters:
+    """Read and compile a gateway's message filters. Raises `ConfigError` with every fault."""
+    section = document.filters
+    file: Path | None = machine.dir / section.file if section.file else None
+    return Filters(FilterSource(file, section.text, machine.hostname))
+
+
+def pipeline_of(document: Esa, filters: Filters, pairings: Pairings) -> Pipeline:
+    """Build a gateway's pipeline; what is held goes to the management host that is paired."""
+
+    def management() -> str | None:
+        one = pairings.only("sma")
+        return one.serial if one else None
+
+    section = document.filters
+    scan = ScanSettings(section.unscannable_matches, section.max_scan_size)
+    return Pipeline(lambda: filters.program, management=management, scan=scan)

@@ -1,0 +1,94 @@
+"""The listeners of one gateway process: their control verbs, and a memory of which are suspended.
+
+Built by the gateway root. What an operator suspends stays suspended over a restart: the names lie in a small state
+file. Raises `GatepostError` (66) for a name that is no listener, (69) when a port to be opened again is taken.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from core.disk import Disk, read_file, replace_file
+from core.errors import EX_NOINPUT, GatepostError
+from core.maillog import MailLog
+from core.smtp.listener import SmtpListener
+
+DELAY_S = 30.0
+Make = Callable[[str, bool], SmtpListener]
+"""Makes the listener of a name; the flag says that it begins suspended."""
+
+
+class Listeners:
+    """See the module."""
+
+    def __init__(self, names: Sequence[str], make: Make, *, state: Path, log: MailLog) -> None:
+        self._state = state
+        self._log = log
+        remembered = self._read()
+        self.services = {name: make(name, name in remembered) for name in names}
+
+    def _read(self) -> set[str]:
+        data = read_file(Disk(), self._state)
+        try:
+            return msgspec.json.decode(data, type=set[str]) if data else set()
+        except msgspec.DecodeError:
+            return set()
+
+    def _remember(self) -> None:
+        names = sorted(name for name, one in self.services.items() if one.suspended)
+        replace_file(Disk(), self._state, msgspec.json.encode(names))
+
+    def _chosen(self, args: dict[str, Any]) -> list[str]:
+        names = args.get("listeners")
+        if names is None:
+            return list(self.services)
+        unknown = [name for name in names if name not in self.services]
+        if unknown:
+            there = ", ".join(self.services)
+            raise GatepostError(f"no listener is called {unknown[0]!r}; there are: {there}", EX_NOINPUT)
+        return list(names)
+
+    async def suspend(self, args: dict[str, Any]) -> dict[str, Any]:
+        """Control verb: close the ports of `listeners` (all if left out); connections get `delay_s` to finish."""
+        names = self._chosen(args)
+        for name in names:
+            self.services[name].suspend(float(args.get("delay_s", DELAY_S)))
+            self._log.info(f"Receiving suspended for {name}.")
+        self._remember()
+        return {"listeners": names, "state": "suspended"}
+
+    async def resume(self, args: dict[str, Any]) -> dict[str, Any]:
+        """Control verb: open the ports of `listeners` (all if left out) again."""
+        names = self._chosen(args)
+        for name in names:
+            await self.services[name].resume()
+            self._log.info(f"Receiving resumed for {name}.")
+        self._remember()
+        return {"listeners": names, "state": "listening"}
+
+    async def show(self, _: dict[str, Any]) -> dict[str, Any]:
+        """Control verb `listeners`: each with its address, state and open connections."""
+        rows = [
+            {
+                "name": name,
+                "address": one.settings.host,
+                "port": one.port,
+                "state": "suspended" if one.suspended else "listening",
+                "connections": one.connections,
+            }
+            for name, one in self.services.items()
+        ]
+        return {"listeners": rows}
+
+    @property
+    def state(self) -> str:
+        """`Receiving suspended` only when every listener is; else `Online`."""
+        suspended = [one.suspended for one in self.services.values()]
+        return "Receiving suspended" if suspended and all(suspended) else "Online"
+
+    @property
+    def connections(self) -> int:
+        """Open connections of all listeners."""
+        return sum(one.connections for one in self.services.values())

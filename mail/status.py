@@ -1,0 +1,40 @@
+"""The figures of one gateway process, in the shape that the console merges with those of its siblings."""
+
+from collections.abc import Callable
+from typing import Any
+
+from core import clock
+from core.ids import IdBlocks
+from core.metrics import Counters
+from mail.intake import Intake
+from mail.listeners import Listeners
+
+
+class GatewayStatus:
+    """Answers the control verb `status`."""
+
+    def __init__(
+        self, listeners: Listeners, intake: Intake, counters: Counters, mids: IdBlocks, icids: IdBlocks
+    ) -> None:
+        self._listeners = listeners
+        self._intake = intake
+        self._counters = counters
+        self._ids: dict[str, Callable[[], int]] = {
+            "message_id": lambda: mids.last,
+            "injection_conn_id": lambda: icids.last,
+        }
+        self._since = clock.now()
+
+    async def status(self, _: dict[str, Any]) -> dict[str, Any]:
+        """Give state, counters, rates and gauges by the names of the status page."""
+        gauges: dict[str, Any] = {
+            "conn_in": self._listeners.connections,
+            "msgs_in_work_queue": self._intake.working,
+        }
+        return {
+            "state": self._listeners.state,
+            "up_since_at": self._since,
+            "counters": self._counters.snapshot(),
+            "rates": self._counters.rates(),
+            "gauges": gauges | {name: last() for name, last in self._ids.items()},
+        }
