@@ -1,0 +1,64 @@
+"""tunnel.identity: names, certificates of engineers, and what the relay's certificate keeps of them."""
+
+import pytest
+
+from core import ssh
+from core.errors import GatepostError
+from tunnel.identity import authorised, engineer_of, is_name, sign_engineer, sign_relay
+
+SERIAL = "564D00AABBCCDDEEFF00-0123456789AB"
+
+
+@pytest.mark.parametrize("name", ["*", "", "a b", 'a"', "A1", "-a", "a" * 65, "a,b", "a\n", "!a", "a?", "../a"])
+def test_texts_that_could_be_patterns_or_options_are_not_names(name: str) -> None:
+    assert not is_name(name)
+    with pytest.raises(ValueError, match="not the name"):
+        authorised(["ssh-ed25519 AAAA"], name)
+
+
+def test_an_engineers_certificate_names_person_case_and_appliances() -> None:
+    certificate = sign_engineer(
+        ssh.make_key(), ssh.make_key(), engineer="ana", case="SR12345", serials=[SERIAL], life_s=600
+    )
+    facts = ssh.certificate_facts(certificate)
+    engineer = engineer_of(facts)
+    assert engineer is not None
+    assert (engineer.name, engineer.case, engineer.relayed) == ("ana", "SR12345", False)
+    assert engineer.serials == (SERIAL.lower(),)
+    assert facts.valid_before_at - facts.valid_after_at == 660
+
+
+def test_the_relays_certificate_is_for_one_appliance_and_a_minute_and_keeps_the_key_id() -> None:
+    ca = ssh.make_key()
+    signed = sign_engineer(ca, ssh.make_key(), engineer="ana", case="SR1", serials=["a-1", "b-2"], life_s=600)
+    engineer = engineer_of(ssh.certificate_facts(signed))
+    assert engineer is not None
+    facts = ssh.certificate_facts(sign_relay(ca, ssh.make_key(), engineer, "b-2"))
+    relayed = engineer_of(facts)
+    assert relayed is not None
+    assert (relayed.key_id, relayed.relayed, relayed.serials) == (engineer.key_id, True, ("b-2",))
+    assert facts.valid_before_at - facts.valid_after_at <= 121
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"engineer": "ana!bastion"},
+        {"engineer": "a@b"},
+        {"case": "SR 1"},
+        {"serials": []},
+        {"serials": ["*"]},
+        {"life_s": 0.0},
+        {"life_s": 90000.0},
+    ],
+)
+def test_what_cannot_be_signed(changes: dict[str, object]) -> None:
+    wanted: dict[str, object] = {"engineer": "ana", "case": "SR1", "serials": ["a-1"], "life_s": 60.0}
+    with pytest.raises(GatepostError) as caught:
+        sign_engineer(ssh.make_key(), ssh.make_key(), **(wanted | changes))  # type: ignore[arg-type]
+    assert caught.value.status == 64
+
+
+@pytest.mark.parametrize("key_id", ["", "ana", "ana@SR1", "ana@SR1#x", "ana@SR1#" + "0" * 36 + "!other"])
+def test_other_key_ids_name_no_engineer(key_id: str) -> None:
+    assert engineer_of(ssh.CertificateFacts(key_id, 0, ("a-1",), 0.0, 1.0)) is None
