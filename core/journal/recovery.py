@@ -120,6 +120,7 @@ class Recovery:
             ref = reader.content(record)
             if record.kind & SPILLED:
                 if _file_size(self.disk, ref.path) != ref.length:
+                    self.findings.damaged += 1
                     return []
                 spills.append((ref.path.name, ref.length))
                 self.findings.spills.add(ref.path.name)

@@ -1,0 +1,62 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from core.disk import IOV_MAX, Disk, read_file, replace_file
+
+
+def test_more_buffers_than_one_call_takes_are_written_whole(tmp_path: Path) -> None:
+    disk = Disk()
+    fd = disk.open(tmp_path / "f", create=True, write=True)
+    buffers = [b"%d," % number for number in range(IOV_MAX * 2)]
+    assert disk.write(fd, buffers, 10) == len(b"".join(buffers))
+    assert disk.read(fd, 10**6, 10) == b"".join(buffers)
+    disk.close(fd)
+
+
+def test_a_short_write_is_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = Disk()
+    fd = disk.open(tmp_path / "f", create=True, write=True)
+    monkeypatch.setattr(os, "pwritev", lambda fd, buffers, offset: os.pwrite(fd, buffers[0], offset))
+    disk.write(fd, (b"abc", b"def", b"ghi"), 0)
+    assert disk.read(fd, 100, 0) == b"abcdefghi"
+    disk.close(fd)
+
+
+def test_replace_leaves_one_file_with_the_new_content(tmp_path: Path) -> None:
+    disk = Disk()
+    (tmp_path / "f.new").write_bytes(b"draft of a process that died")
+    replace_file(disk, tmp_path / "f", b"one")
+    replace_file(disk, tmp_path / "f", b"two")
+    assert read_file(disk, tmp_path / "f") == b"two"
+    assert os.listdir(tmp_path) == ["f"]
+    assert read_file(disk, tmp_path / "none") == b""
+
+
+def test_a_lock_is_exclusive_until_it_is_closed(tmp_path: Path) -> None:
+    disk = Disk()
+    held = disk.lock(tmp_path / "lock")
+    with pytest.raises(BlockingIOError):
+        disk.lock(tmp_path / "lock")
+    disk.close(held)
+    disk.close(disk.lock(tmp_path / "lock"))
+
+
+def test_a_map_is_shared(tmp_path: Path) -> None:
+    disk = Disk()
+    writer = disk.map(tmp_path / "m", 4096, write=True)
+    reader = disk.map(tmp_path / "m", 4096)
+    writer[10:13] = b"abc"
+    assert reader[9:14] == b"\0abc\0"
+    writer.close()
+    reader.close()
+    (tmp_path / "short").write_bytes(b"x")
+    with pytest.raises(OSError, match="short"):
+        disk.map(tmp_path / "short", 4096)
+
+
+def test_directories_are_made_with_their_parents(tmp_path: Path) -> None:
+    Disk().make_directory(tmp_path / "a" / "b")
+    Disk().make_directory(tmp_path / "a" / "b")
+    assert (tmp_path / "a" / "b").is_dir()
