@@ -1,12 +1,12 @@
 """The bastion: two fronts, one for appliances on the six ports and one for engineers on an address of its own.
 
-Puts the parts together for `daemons/bastion.py` and answers the verbs `tunnels` and `sessions`. Also makes the
-keys of a new bastion and signs engineers' certificates for `gatepost bastion`. Files below the machine's
-directory: `keys/host_ed25519` (with a host certificate made at start), `keys/host_ca_ed25519`,
-`keys/engineer_ca_ed25519`, `appliances/`, `recordings/`, `log/audit.jsonl`.
+Puts the parts together for `daemons/bastion.py` and answers the verbs `tunnels` and `sessions`. Files below the
+machine's directory: `keys/bastion_host_ed25519`, `keys/engineer_ca_ed25519`, optionally `keys/host_ca_ed25519`
+(the host key then also comes with a certificate for the configured names), `state/registry/`, `recordings/`,
+`log/audit.jsonl`. Raises GatepostError (78) for a key that is missing.
 """
 
-from collections.abc import Sequence
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,6 @@ from core.ssh import (
     AcceptLimits,
     Refusal,
     SshListener,
-    ensure_key,
     host_certificate,
     public_text,
     read_key,
@@ -28,68 +27,26 @@ from tunnel.appliance_side import ApplianceServer
 from tunnel.audit import AuditLog
 from tunnel.config import BastionSection
 from tunnel.engineer_side import EngineerServer, Front, Visit
-from tunnel.identity import sign_engineer
-from tunnel.presence import Presence
+from tunnel.presence import Presence, Tunnel
 from tunnel.recording import Recorder
 from tunnel.registry import Registry
 
 VERSION = "Gatepost_1.0 GatepostTunnels1"
+_PROOFS_AT_ONCE = 20
 _TEN_YEARS_S = 3652 * 86400.0
-
-
-def make_bastion_keys(directory: Path) -> dict[str, str]:
-    """Make what a new bastion needs below its machine directory; gives the public lines by name.
-
-    `host_ca` goes into the appliances' tunnel.bastion_cas, `engineer_ca` into their tunnel.engineer_cas, `host`
-    into the engineers' known_hosts. Keys that exist are kept.
-    """
-    keys = directory / "keys"
-    keys.mkdir(parents=True, exist_ok=True, mode=0o700)
-    files = {"host": "host_ed25519", "host_ca": "host_ca_ed25519", "engineer_ca": "engineer_ca_ed25519"}
-    return {name: public_text(ensure_key(keys / file, f"gatepost {name}")) for name, file in files.items()}
-
-
-def sign(
-    directory: Path,
-    public_key: str,
-    *,
-    engineer: str,
-    case: str,
-    serials: Sequence[str],
-    minutes: float = 15,
-    forwarding: bool = False,
-) -> asyncssh.SSHCertificate:
-    """Sign an engineer's certificate with this bastion's authority: `gatepost bastion ca sign`."""
-    certificate = sign_engineer(
-        read_key(directory / "keys" / "engineer_ca_ed25519"),
-        public_key,
-        engineer=engineer,
-        case=case,
-        serials=serials,
-        life_s=minutes * 60,
-        forwarding=forwarding,
-    )
-    audit = AuditLog(directory / "log" / "signed.jsonl")
-    audit.write("signed", engineer=engineer, case=case, serials=list(serials), minutes=minutes, forwarding=forwarding)
-    audit.close()
-    return certificate
 
 
 class Bastion:
     """All services of the bastion and the verbs of its control socket."""
 
     def __init__(self, section: BastionSection, directory: Path) -> None:
-        keys = directory / "keys"
-        host_key = read_key(keys / "host_ed25519")
-        host_ca = read_key(keys / "host_ca_ed25519")
-        engineer_ca = read_key(keys / "engineer_ca_ed25519")
-        names = section.names
-        certificate = host_certificate(host_ca, host_key, key_id="bastion", principals=names, life_s=_TEN_YEARS_S)
+        host_key = read_key(directory / "keys" / "bastion_host_ed25519")
+        engineer_ca = read_key(directory / "keys" / "engineer_ca_ed25519")
         self._section = section
         self._audit = AuditLog(directory / "log" / "audit.jsonl")
         self._visits: dict[str, Visit] = {}
         self._presence = Presence(self._audit)
-        self.registry = Registry(directory / "appliances")
+        self.registry = Registry(directory / "state" / "registry")
         recorder = Recorder(directory / "recordings", self._audit)
         front = Front(
             section=section,
@@ -106,7 +63,7 @@ class Bastion:
             [(section.address, port) for port in section.ports],
             server_options(
                 lambda: ApplianceServer(self.registry, self._presence, self._audit),
-                [(host_key, certificate)],
+                [_certified(host_key, directory / "keys" / "host_ca_ed25519", section)],
                 version=VERSION,
                 login_timeout_s=section.login_timeout_s,
                 keepalive_s=section.keepalive_s,
@@ -137,7 +94,7 @@ class Bastion:
     async def tunnels(self, _args: dict[str, Any]) -> dict[str, Any]:
         """Answer the verb `tunnels`: who is connected, and whether anybody answers there."""
         connected = {tunnel.name for tunnel in self._presence.all()}
-        away = [name.upper() for name in self.registry.names() if name not in connected]
+        away = [name for name in self.registry.names() if name not in connected]
         return {"tunnels": self._presence.shown(), "away": away}
 
     async def sessions(self, _args: dict[str, Any]) -> dict[str, Any]:
@@ -157,6 +114,18 @@ class Bastion:
         say(INFO, f"bastion: {refusal.source} at {refusal.local}: {refusal.reason}")
 
 
+def _certified(
+    host_key: asyncssh.SSHKey, authority: Path, section: BastionSection
+) -> asyncssh.SSHKey | tuple[asyncssh.SSHKey, asyncssh.SSHCertificate]:
+    """Give the host key, with a certificate for the bastion's names where there is an authority to make one."""
+    if not authority.exists():
+        return host_key
+    certificate = host_certificate(
+        read_key(authority), host_key, key_id="bastion", principals=section.names, life_s=_TEN_YEARS_S
+    )
+    return host_key, certificate
+
+
 class Liveness:
     """Proves every tunnel end to end from time to time."""
 
@@ -165,10 +134,16 @@ class Liveness:
     def __init__(self, presence: Presence, interval_s: float) -> None:
         self._presence = presence
         self._interval_s = interval_s
+        self._at_once = asyncio.Semaphore(_PROOFS_AT_ONCE)
 
     async def run(self, scope: Scope) -> None:
         """Prove all tunnels each interval until stopping."""
         scope.ready()
         while await scope.pause(self._interval_s):
-            for tunnel in self._presence.all():
-                await self._presence.prove(tunnel)
+            async with asyncio.TaskGroup() as proofs:
+                for tunnel in self._presence.all():
+                    proofs.create_task(self._prove(tunnel))
+
+    async def _prove(self, tunnel: Tunnel) -> None:
+        async with self._at_once:
+            await self._presence.prove(tunnel)

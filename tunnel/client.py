@@ -7,6 +7,7 @@ content.
 """
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +26,8 @@ from tunnel.identity import SERVICE_SOCKET
 from tunnel.link import Link, LinkFailed, LinkTerms
 from tunnel.states import Event, State, after
 
+SETTLE_S = 30.0
+"""How long enabling waits to tell how the first round over all ports ended."""
 CHECK_S = 30.0
 """How often the deadline is compared with the wall clock: one long timer is wrong across a suspend."""
 
@@ -62,6 +65,7 @@ class TunnelClient:
         self._problem = ""
         self._attempts: dict[tuple[str, int], Attempt] = {}
         self._changed = asyncio.Event()
+        self._tried = asyncio.Event()
         self._failures = 0
 
     async def run(self, scope: Scope) -> None:
@@ -97,7 +101,10 @@ class TunnelClient:
         }
 
     async def enable(self, args: dict[str, Any]) -> dict[str, Any]:
-        """Answer `techsupport_enable` {mode: tunnel|sshaccess, port?}; allowed again, its time starts anew."""
+        """Answer `techsupport_enable` {mode: tunnel|sshaccess, port?}: allow it and see how the first try ends.
+
+        Access that is already allowed is allowed anew, with all of its time.
+        """
         mode = str(args.get("mode", activation.TUNNEL)).lower()
         port = args.get("port") or self._section.port
         if mode not in activation.MODES:
@@ -113,6 +120,7 @@ class TunnelClient:
             self._cut("remote access without tunnel")
         else:
             await self._reopen()
+            await self._settle()
         return await self.status({})
 
     async def disable(self, _args: dict[str, Any]) -> dict[str, Any]:
@@ -141,6 +149,7 @@ class TunnelClient:
 
     async def _dial(self) -> None:
         link = await self._try_ports()
+        self._tried.set()
         if self._state is not State.CONNECTING:
             # Disabled or expired at the very moment the bastion let us in.
             if link is not None:
@@ -223,6 +232,14 @@ class TunnelClient:
             # Another port was asked for: dial again. Sessions over the old connection end with it.
             link.cut()
         self._changed.set()
+
+    async def _settle(self) -> None:
+        """Wait a little for the tunnel, so that the administrator is told how it went."""
+        self._tried.clear()
+        if self._state in (State.WAITING, State.CONNECTING):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(SETTLE_S):
+                    await self._tried.wait()
 
     def _cut(self, why: str) -> None:
         link, self._link = self._link, None

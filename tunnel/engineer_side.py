@@ -62,7 +62,7 @@ class Visit:
             "engineer": self.engineer.name,
             "case": self.engineer.case,
             "key_id": self.engineer.key_id,
-            "serial": self.serial.upper(),
+            "serial": self.serial,
             "mode": self.mode,
             "command": self.command,
             "source": self.source,

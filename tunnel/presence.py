@@ -85,7 +85,7 @@ class Presence:
         """Answer the verb `tunnels`."""
         return [
             {
-                "serial": tunnel.name.upper(),
+                "serial": tunnel.name,
                 "online": tunnel.online,
                 "since": tunnel.since_at,
                 "last_seen_at": tunnel.seen_at or None,

@@ -80,10 +80,3 @@ class Registry:
 
     def _path(self, name: str) -> Path:
         return self._directory / f"{name}.json"
-
-
-def enroll(
-    directory: Path, serial: str, tunnel_public_key: str, host_public_key: str, *, replace: bool = False
-) -> Enrolled:
-    """Make an appliance known to the bastion whose registry is directory: `gatepost bastion enroll`."""
-    return Registry(directory).enroll(serial, tunnel_public_key, host_public_key, replace=replace)

@@ -3,7 +3,7 @@
 It runs in the console daemon on a unix socket, with the appliance's own host key; `tunnel-client` only carries
 bytes to it. So the session is the console's own, the engineer's certificate is checked end to end, and the
 process that talks to the bastion never sees what is typed. The console hands in the session as a factory.
-Why: docs/adr/ADR-0020-inner-endpoint.md.
+Why: docs/adr/0005-inner-endpoint-in-the-console.md.
 """
 
 from collections.abc import Callable, Sequence

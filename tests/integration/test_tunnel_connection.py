@@ -284,6 +284,7 @@ async def test_a_restart_of_the_client_opens_the_tunnel_again_by_itself(tmp_path
         first = appliance.client()
         async with running(first):
             before = await first.enable({"mode": "tunnel", "port": support.ports[1]})
+            assert before["tunnel"] == "open"
             await eventually(support.online)
         await eventually(lambda: not support.bastion._presence.all())
         second = appliance.client()

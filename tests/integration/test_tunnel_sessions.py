@@ -11,6 +11,7 @@ import pytest
 
 from core import ssh
 from tests.support.remote import NAME, SERIAL, Engineer, connected, eventually
+from tunnel import activation
 from tunnel.audit import verify
 
 
@@ -216,10 +217,53 @@ async def test_live_sessions_are_shown_on_both_sides_and_the_audit_chain_holds(t
             process = await connection.create_process(term_type="xterm", encoding=None)
             await process.stdout.readexactly(15)
             shown = (await support.bastion.sessions({}))["sessions"]
-            assert [(each["engineer"], each["serial"], each["mode"]) for each in shown] == [("ana", SERIAL, "recorded")]
+            assert [(each["engineer"], each["serial"], each["mode"]) for each in shown] == [("ana", NAME, "recorded")]
             status = await client.status({})
             assert status["sessions"][0]["from"].startswith("ana@SR12345#")
             assert (status["mode"], status["tunnel"], status["port"]) == ("tunnel", "open", support.ports[0])
         await eventually(lambda: not support.bastion._visits)
         await eventually(lambda: any(each["event"] == "recording" for each in support.audit()))
     assert verify(support.directory / "log" / "audit.jsonl") >= 6
+
+
+async def test_the_appliance_takes_nobody_once_access_is_disabled_even_if_the_bastion_still_could(
+    tmp_path: Path,
+) -> None:
+    async with connected(tmp_path) as (support, appliance, _client):
+        ca = ssh.read_key(support.directory / "keys" / "engineer_ca_ed25519")
+        key = ssh.make_key()
+        good = ssh.user_certificate(ca, key, key_id="a@b#" + "0" * 36, principals=[NAME], life_s=60)
+        assert await _inside(appliance, "service", key, good)
+        activation.save(appliance.state_file, activation.Activation())
+        assert not await _inside(appliance, "service", key, good)
+
+
+async def test_a_connection_ends_when_the_certificate_and_its_grace_have_run_out(tmp_path: Path) -> None:
+    async with connected(tmp_path, session_grace_s=0) as (support, _, _client):
+        engineer = Engineer(support, tmp_path / "ana", life_s=2.0)
+        async with engineer.connect() as connection:
+            process = await connection.create_process(term_type="xterm", encoding=None)
+            await process.stdout.readexactly(15)
+            async with asyncio.timeout(5):
+                await connection.wait_closed()
+        whys = [each.get("why") for each in support.audit() if each["event"] == "refused"]
+        assert whys == ["the certificate and its grace have run out"]
+
+
+@pytest.mark.parametrize(("policy", "allowed"), [("strict", False), ("best-effort", True)])
+async def test_what_cannot_be_recorded_is_refused_where_the_policy_is_strict(
+    tmp_path: Path, policy: str, allowed: bool
+) -> None:
+    async with connected(tmp_path, recording=policy) as (support, _, _client):
+        (support.directory / "recordings").write_text("in the way")
+        status, out, _ = await Engineer(support, tmp_path / "ana").stock(f"{NAME}@127.0.0.1", "who")
+        assert (status == 0) is allowed
+        assert (b"SR12345" in out) is allowed
+
+
+async def test_file_transfer_is_refused_until_it_can_be_recorded(tmp_path: Path) -> None:
+    async with connected(tmp_path) as (support, _, _client):
+        async with Engineer(support, tmp_path / "ana").connect() as connection:
+            with pytest.raises(asyncssh.ChannelOpenError):
+                await connection.start_sftp_client()
+        assert any("subsystem 'sftp'" in each.get("why", "") for each in support.audit())

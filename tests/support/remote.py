@@ -13,9 +13,10 @@ import asyncssh
 from core import ssh
 from core.dns import Answer
 from tests.support.service import running
-from tunnel.bastion import Bastion, make_bastion_keys, sign
+from tunnel.bastion import Bastion
 from tunnel.client import TunnelClient
 from tunnel.config import BastionSection, TunnelSection
+from tunnel.identity import sign_engineer
 from tunnel.link import LinkTerms
 from tunnel.service import ServiceLogin, ServiceTerms, service_endpoint
 
@@ -112,7 +113,12 @@ class Support:
 
     def __init__(self, directory: Path, **settings: Any) -> None:
         self.directory = directory
-        self.public = make_bastion_keys(directory)
+        (directory / "keys").mkdir(parents=True)
+        files = {"host": "bastion_host", "host_ca": "host_ca", "engineer_ca": "engineer_ca"}
+        self.public = {
+            name: ssh.public_text(ssh.ensure_key(directory / "keys" / f"{file}_ed25519"))
+            for name, file in files.items()
+        }
         self.ports = free_ports(3)
         self.section = BastionSection(
             address="127.0.0.1",
@@ -152,7 +158,8 @@ class Engineer:
         public = ssh.public_text(ssh.read_key(self.key_path))
         wanted: dict[str, Any] = {"engineer": "ana", "case": "SR12345", "serials": [SERIAL], "forwarding": False}
         self.certificate = directory / "id-cert.pub"
-        certificate = sign(support.directory, public, **(wanted | changes))
+        authority = ssh.read_key(support.directory / "keys" / "engineer_ca_ed25519")
+        certificate = sign_engineer(authority, public, **(wanted | changes))
         self.certificate.write_text(ssh.certificate_text(certificate) + "\n")
         self.known_hosts = directory / "known_hosts"
         self.known_hosts.write_text(ssh.known_hosts_line("127.0.0.1", support.public["host"], support.engineers) + "\n")

@@ -6,7 +6,7 @@ import pytest
 
 from core import ssh
 from core.errors import GatepostError
-from tunnel.registry import Registry, enroll
+from tunnel.registry import Registry
 
 
 def _keys() -> tuple[str, str]:
@@ -15,7 +15,7 @@ def _keys() -> tuple[str, str]:
 
 def test_an_enrolled_appliance_is_known_by_its_lower_case_serial(tmp_path: Path) -> None:
     tunnel_key, host_key = _keys()
-    enrolled = enroll(tmp_path / "appliances", "564D00AA-1", tunnel_key, host_key)
+    enrolled = Registry(tmp_path / "appliances").enroll("564D00AA-1", tunnel_key, host_key)
     registry = Registry(tmp_path / "appliances")
     assert registry.get("564d00aa-1") == enrolled
     assert registry.names() == ["564d00aa-1"]
@@ -25,18 +25,18 @@ def test_an_enrolled_appliance_is_known_by_its_lower_case_serial(tmp_path: Path)
 
 def test_the_same_keys_again_change_nothing_and_other_keys_need_a_word(tmp_path: Path) -> None:
     keys = _keys()
-    first = enroll(tmp_path, "sn-1", *keys)
-    assert enroll(tmp_path, "SN-1", *keys) == first
+    first = Registry(tmp_path).enroll("sn-1", *keys)
+    assert Registry(tmp_path).enroll("SN-1", *keys) == first
     with pytest.raises(GatepostError, match="cloned or replaced") as caught:
-        enroll(tmp_path, "sn-1", *_keys())
+        Registry(tmp_path).enroll("sn-1", *_keys())
     assert caught.value.status == 65
     other = _keys()
-    assert enroll(tmp_path, "sn-1", *other, replace=True).tunnel_key == other[0]
+    assert Registry(tmp_path).enroll("sn-1", *other, replace=True).tunnel_key == other[0]
 
 
 def test_what_cannot_be_enrolled(tmp_path: Path) -> None:
     tunnel_key, host_key = _keys()
     for arguments in (("*", tunnel_key, host_key), ("sn-1", "x", host_key), ("sn-1", host_key, host_key)):
         with pytest.raises(GatepostError) as caught:
-            enroll(tmp_path, *arguments)
+            Registry(tmp_path).enroll(*arguments)
         assert caught.value.status == 64
