@@ -251,7 +251,7 @@ max_message_size = "100M"
 """
 
 _FILTERS = """\
-hold: if (subject == "\\\\[hold\\\\]") { quarantine("Policy"); }
-virus: if (subject == "\\\\[virus\\\\]") { quarantine("Virus"); }
-drop: if (subject == "\\\\[drop\\\\]") { drop(); }
+hold_it: if (subject == "\\\\[hold\\\\]") { quarantine("Policy"); }
+virus_it: if (subject == "\\\\[virus\\\\]") { quarantine("Virus"); }
+drop_it: if (subject == "\\\\[drop\\\\]") { drop(); }
 """

@@ -7,7 +7,9 @@ from daemons.config import Esa
 from daemons.machine import Machine
 from daemons.wiring import filters_of
 
-_KEYS: dict[str, tuple[str, ...]] = {"esa": ("cpq.key", "cpq.crt", "tls.key", "tls.crt", "host_ed25519", "tunnel_ed25519")}
+_KEYS: dict[str, tuple[str, ...]] = {
+    "esa": ("cpq.key", "cpq.crt", "tls.key", "tls.crt", "host_ed25519", "tunnel_ed25519")
+}
 _KEYS["sma"] = (*_KEYS["esa"], "command_client_ed25519")
 _KEYS["bastion"] = ("host_ed25519", "bastion_host_ed25519", "engineer_ca_ed25519", "tls.key", "tls.crt")
 

@@ -13,9 +13,10 @@ from mail.filter.view import ScanSettings
 from mail.pipeline import Pipeline
 
 
-def journal_settings(spool: SpoolSection) -> JournalSettings:
-    """Translate the section [spool]."""
+def journal_settings(spool: SpoolSection, *, reserve: bool = True) -> JournalSettings:
+    """Translate the section [spool]; without `reserve` the space that is kept free may be used."""
     return JournalSettings(
+        reserve_bytes=None if reserve else 0,
         segment_bytes=spool.segment_size,
         backlog_bytes=spool.max_backlog,
         reserve_fraction=spool.reserve_percent / 100,

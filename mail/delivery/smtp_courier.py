@@ -7,6 +7,7 @@ passed over for a minute as long as there are others. Logs the connection's line
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from core.clock import Clock
 from core.maillog import clean
@@ -62,6 +63,17 @@ class SmtpCourier:
     def known(self, destination: str) -> Known | None:
         """Give what the last resolution of a domain said, for operators."""
         return self._known.get(destination)
+
+    def facts(self, destination: str) -> dict[str, Any]:
+        """Give what `hoststatus` shows of a domain's last resolution; nothing if there was none."""
+        known = self._known.get(destination)
+        if known is None:
+            return {}
+        return {
+            "addresses": [f"{one.address}:{one.port}" for one in known.resolution.targets(known.turn)],
+            "mx": [{"preference": one.preference, "host": one.host} for one in known.resolution.mx],
+            "last_tls_error": known.last_tls_error or None,
+        }
 
     async def open(self, destination: str, target: str) -> Line:
         """Connect to one of the hosts of a domain; `target` is not used."""

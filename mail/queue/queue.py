@@ -200,6 +200,12 @@ class DeliveryQueue:
             health=self._health,
         ).all()
 
+    async def is_queued(self, mid: int) -> bool:
+        """Tell whether a message that was imported may be tried again."""
+        if mid in self._book.messages:
+            return True
+        return bool(await self._database.run(store.messages, [mid]))
+
     def _health(self) -> list[str]:
         """Name what is wrong."""
         troubles = [self._checkpointer.failure, self._done.broken, *self.importer.damaged.values()]

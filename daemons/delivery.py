@@ -1,0 +1,102 @@
+"""Settings of delivery from the configuration: limits by destination, routes, TLS, connections."""
+
+from collections.abc import Callable, Sequence
+
+from core.dns import Resolver
+from core.smtp.client_settings import NO_TLS, ConnectionSettings, Timeouts, TlsSettings
+from cpq.transfer import HOLD_HOST, RELEASE_HOST
+from daemons.config import Esa, Sma
+from daemons.machine import Machine
+from mail.config import BounceProfileSection, DestinationSection, ListenerSection
+from mail.delivery.resolve import DestinationResolver
+from mail.delivery.route import Route, SmtpRoutes
+from mail.queue.destination import Limits
+from mail.queue.queue import QueueSettings
+from mail.queue.retry import BounceProfile
+from protocol.smtp.client_settings import ClientSettings, TlsUse
+
+_FOREVER_S = 10 * 365 * 86_400.0
+_CHANNEL = Limits(
+    connections=20,
+    profile=BounceProfile(
+        name="quarantine channel",
+        max_retries=1_000_000_000,
+        max_in_queue_s=_FOREVER_S,
+        initial_retry_s=1,
+        max_retry_s=15,
+        hard_bounce=False,
+    ),
+)
+"""Mail on the quarantine channel waits as long as it takes, and is tried again soon."""
+_TLS = {"off": NO_TLS, "preferred": TlsSettings(TlsUse.OFFERED), "required": TlsSettings(TlsUse.REQUIRED)}
+
+
+def _profile(section: BounceProfileSection) -> BounceProfile:
+    return BounceProfile(
+        name=section.name,
+        max_retries=section.max_retries,
+        max_in_queue_s=section.max_in_queue_s,
+        initial_retry_s=section.initial_retry_s,
+        max_retry_s=section.max_retry_s,
+        hard_bounce=section.hard_bounce,
+        max_bounce_copy=section.max_bounce_copy,
+    )
+
+
+class DestinationTable:
+    """What a destination name is granted; one that is not listed has a copy of DEFAULT."""
+
+    def __init__(self, destinations: Sequence[DestinationSection], profiles: Sequence[BounceProfileSection]) -> None:
+        self._rows = {row.domain.lower(): row for row in destinations}
+        self._default = self._rows.get("default", DestinationSection())
+        known = {profile.name.lower(): _profile(profile) for profile in profiles}
+        self._profiles = {"default": _profile(BounceProfileSection())} | known
+
+    def _row(self, name: str) -> DestinationSection:
+        return self._rows.get(name.lower(), self._default)
+
+    def limits(self, name: str) -> Limits:
+        """Give the limits of a destination."""
+        if name in (HOLD_HOST, RELEASE_HOST):
+            return _CHANNEL
+        row = self._row(name)
+        profile = self._profiles[row.bounce_profile.lower()]
+        return Limits(row.max_connections, row.max_messages_per_connection, profile=profile)
+
+    def tls(self, name: str) -> TlsSettings:
+        """Say how TLS is used towards a destination."""
+        return _TLS[self._row(name).tls]
+
+
+def queue_settings(machine: Machine, document: Esa | Sma, limits: Callable[[str], Limits]) -> QueueSettings:
+    """Build the queue's settings."""
+    return QueueSettings(
+        hostname=machine.hostname,
+        limits=limits,
+        always=(HOLD_HOST if machine.role == "esa" else RELEASE_HOST,),
+        ready_limit=document.queue.ready_per_destination,
+        connections=document.delivery.max_connections,
+        idle_close_s=document.delivery.idle_close_s,
+    )
+
+
+def destination_resolver(machine: Machine, document: Esa | Sma) -> DestinationResolver:
+    """Build the resolver of recipient domains."""
+    resolver = Resolver(document.dns.servers, timeout_s=document.dns.timeout_s)
+    routes = SmtpRoutes([Route(row.domain, row.hosts) for row in document.route])
+    listeners: Sequence[ListenerSection] = document.listener if isinstance(document, Esa) else ()
+    own = [listener.address for listener in listeners if listener.port == 25]
+    return DestinationResolver(resolver, routes, own_names=(machine.hostname,), own_addresses=own)
+
+
+def connection_settings(machine: Machine, document: Esa | Sma) -> ConnectionSettings:
+    """Build what every outbound connection has in common."""
+    section = document.delivery
+    timeouts = Timeouts(
+        connect_s=section.connect_timeout_s,
+        greeting_s=section.greeting_timeout_s,
+        command_s=section.command_timeout_s,
+        envelope_s=section.command_timeout_s,
+        final_s=section.final_timeout_s,
+    )
+    return ConnectionSettings(ClientSettings(machine.hostname), timeouts, section.source_address)

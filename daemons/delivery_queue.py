@@ -1,0 +1,72 @@
+"""delivery-queue: the durable queue, scheduling per destination, delivery, bounces.
+
+Listens on run/delivery-queue.sock: `status`, `tophosts`, `hoststatus`, `showrecipients`, `suspend`, `resume`, `poke`.
+Owns spool/queue and the journal spool/journal/delivery-queue (bounces); reads every journal of the machine. Talks to
+other mail hosts, over port 7025 to paired appliances, and on an SMA to release-host, which knows the way back.
+"""
+
+from pathlib import Path
+from typing import Any, cast
+
+from core import clock
+from core.control import call
+from core.journal import Journal
+from core.lifecycle import Service
+from core.runtime import Daemon
+from cpq.exchange.store import OwedIds
+from cpq.locate import Location
+from cpq.settle import Settlements
+from cpq.transfer import HOLD_HOST, RELEASE_HOST, QuarantineCourier, Sender
+from daemons.config import Esa, Sma
+from daemons.delivery import DestinationTable, connection_settings, destination_resolver, queue_settings
+from daemons.machine import Machine
+from daemons.wiring import journal_settings
+from mail.delivery.courier import Courier
+from mail.delivery.smtp_courier import SmtpCourier
+from mail.queue.queue import DeliveryQueue
+
+
+def build(config: Path) -> Daemon:
+    """Wire the daemon. Raises `ConfigError` before anything opens."""
+    machine = Machine.open(config)
+    document = cast(Esa | Sma, machine.document)
+    log, counters, pairings = machine.mail_log(), machine.counters("delivery-queue"), machine.pairings()
+    dcids = machine.numbers("dcid")
+    destinations = [] if isinstance(document, Sma) else document.destination
+    table = DestinationTable(destinations, document.bounce_profile)
+    smtp = SmtpCourier(
+        destination_resolver(machine, document),
+        connection_settings(machine, document),
+        tls=table.tls,
+        next_dcid=dcids.next,
+        log=log,
+        now=clock.now,
+    )
+
+    async def locate(serial: str) -> Location:
+        found: dict[str, Any] = await call(machine.socket("release-host"), "locate", timeout_s=30, serial=serial)
+        return Location(**found)
+
+    owed = OwedIds(machine.state / "settle.db")
+    sender = Sender(
+        machine.serial, machine.hostname, pairings, owed, dcids, log, implicit_tls=document.cpq.implicit_tls
+    )
+    channel = QuarantineCourier(sender, locate if isinstance(document, Sma) else None)
+    couriers: dict[str, Courier] = {"": smtp, HOLD_HOST: channel, RELEASE_HOST: channel}
+
+    own = Journal.open(machine.journal("delivery-queue"), journal_settings(document.spool, reserve=False))
+    queue = DeliveryQueue(
+        machine.spool,
+        machine.state,
+        queue_settings(machine, document, table.limits),
+        journal=own,
+        couriers=couriers,
+        log=log,
+        counters=counters,
+        mids=machine.numbers("mid"),
+        facts=smtp.facts,
+    )
+    settlements = Settlements(owed, channel, pairings, queue.is_queued, log)
+    services: list[Service] = [log, counters, own, queue, settlements]
+    grace_s = document.runtime.grace_s
+    return Daemon("delivery-queue", services, machine.socket("delivery-queue"), queue.verbs(), grace_s)
