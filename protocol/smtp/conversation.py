@@ -90,7 +90,7 @@ class Session(Protocol[C]):
     def connected(self, peer: Peer) -> Reply:
         """Give the greeting; a code of 400 or more closes after it."""
 
-    def greeted(self, name: str, extended: bool) -> Reply | None:
+    def greeted(self, name: str, extended: bool) -> Reply | Later | None:
         """Judge EHLO (`extended`) or HELO; None or a positive reply lets it pass with the ordinary answer."""
 
     def secured(self, tls: TlsInfo) -> Reply | None:
@@ -108,17 +108,21 @@ class Session(Protocol[C]):
     def finished(self, content: C, answer: Answer) -> None:
         """Take the complete content, which the session owns from here; `answer` once, now or later."""
 
-    def extension(self, verb: str, argument: str, answer: ExtensionAnswer) -> None:
-        """Answer a verb of `extension_verbs`, once, now or later."""
-
-    def extension_payload(self, verb: str, payload: bytes, answer: Answer) -> None:
-        """Answer the octets that `Collect` asked for, once, now or later."""
-
     def aborted(self) -> None:
         """Drop the transaction: RSET, EHLO, refused content, disconnect. The machine has discarded the sink."""
 
     def closed(self, reason: str) -> None:
         """Learn, once, that the connection is gone and why."""
+
+
+class ExtensionSession(Session[C], Protocol[C]):
+    """A session that answers the verbs of an extension (`ServerSettings.extension_verbs`)."""
+
+    def extension(self, verb: str, argument: str, answer: ExtensionAnswer) -> None:
+        """Answer a verb of `extension_verbs`, once, now or later."""
+
+    def extension_payload(self, verb: str, payload: bytes, answer: Answer) -> None:
+        """Answer the octets that `Collect` asked for, once, now or later."""
 
 
 class CommandSession(Session[C], Protocol[C]):

@@ -13,10 +13,10 @@ Rules
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, Final, Self
+from typing import Any, Final, Self, cast
 
 from protocol.reply import Reply
-from protocol.smtp.conversation import Collect, Later, Peer, Session, TlsInfo
+from protocol.smtp.conversation import Collect, ExtensionSession, Later, Peer, Session, TlsInfo
 from protocol.smtp.data import BARE, CountedContent, DottedContent
 from protocol.smtp.dialect import Dialect
 from protocol.smtp.engine import Engine
@@ -251,7 +251,7 @@ class Exchange(Engine):
     def _extend(self, verb: str, argument: str) -> None:
         self._verb = verb
         self._move(Event.ASK)
-        self._demand(self._session.extension, verb, argument, then=Exchange._after_asked)
+        self._demand(cast(ExtensionSession[Any], self._session).extension, verb, argument, then=Exchange._after_asked)
 
     def _after_asked(self, reply: Reply | Collect) -> None:
         if isinstance(reply, Reply):
@@ -275,7 +275,8 @@ class Exchange(Engine):
             return False
         payload, self._payload = bytes(self._payload), None
         self._move(Event.ASK)
-        self._demand(self._session.extension_payload, self._verb, payload, then=Exchange._after_asked)
+        session = cast(ExtensionSession[Any], self._session)
+        self._demand(session.extension_payload, self._verb, payload, then=Exchange._after_asked)
         return True
 
 

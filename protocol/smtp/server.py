@@ -28,6 +28,7 @@ NEED_MAIL: Final = Reply(503, "5.5.1", "Send MAIL first")
 NEED_RCPT: Final = Reply(503, "5.5.1", "Send RCPT first")
 NESTED: Final = Reply(503, "5.5.1", "A transaction is open: send RSET first")
 MIXED: Final = Reply(503, "5.5.1", "DATA and BDAT do not mix")
+OUT_OF_PLACE: Final = Reply(421, "4.5.0", "Not now, closing: a payload may follow, which must not be taken for commands")
 NO_ARGUMENT: Final = Reply(501, "5.5.4", "No argument allowed")
 NEED_ARGUMENT: Final = Reply(501, "5.5.4", "Argument missing")
 NO_SENDER_DOMAIN: Final = Reply(553, "5.5.4", "#5.5.4 Domain required for sender address")
@@ -91,11 +92,21 @@ class ServerMachine(Exchange):
         self._drop()
         self._move(Event.RESET)
         reply = self._ask(self._session.greeted, name, extended)
-        if reply is not None and reply.code >= 400:
-            self._say(reply)
+        then = ServerMachine._after_ehlo if extended else ServerMachine._after_helo
+        self._conclude(OK if reply is None else reply, then)
+
+    def _after_ehlo(self, reply: Reply) -> None:
+        self._welcome(reply, self._dialect.ehlo(self.secure))
+
+    def _after_helo(self, reply: Reply) -> None:
+        self._welcome(reply, self._dialect.helo)
+
+    def _welcome(self, judged: Reply, answer: Reply) -> None:
+        if judged.code >= 400:
+            self._say(judged)
             return
         self._move(Event.GREET)
-        self._say_junk(self._dialect.ehlo(self.secure) if extended else self._dialect.helo)
+        self._say_junk(answer)
 
     def _mail(self, argument: bytes) -> None:
         if not self._allowed(Event.MAIL):
@@ -263,10 +274,12 @@ class ServerMachine(Exchange):
 
     def _extension(self, verb: str, argument: bytes) -> None:
         text = parse_text(argument)
-        if not self._allowed(Event.ASK):
+        if self._allowed(Event.ASK):
+            self._extend(verb, text)
+        elif text:
+            self._say(OUT_OF_PLACE)
+        else:
             self._say(NEED_EHLO if self.state is State.CONNECTED else NESTED)
-            return
-        self._extend(verb, text)
 
 
 _VERBS: Final[Mapping[str, Handler]] = {
