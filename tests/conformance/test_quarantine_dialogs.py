@@ -141,7 +141,7 @@ async def test_dialog(conversation: Conversation, title: str, step: int) -> None
 
 
 def test_the_page_has_dialogs() -> None:
-    assert len(DIALOGS) == 3
+    assert len(DIALOGS) == 4
 
 
 def test_the_frame_of_the_page_is_valid_and_as_long_as_it_says() -> None:
