@@ -1,0 +1,51 @@
+"""A tunnel between machines as `gatepost init` lays them out, put together as the daemons' roots do it."""
+
+from pathlib import Path
+
+from core import ssh
+from core.dns import Answer
+from daemons.initial import make
+from tests.support.remote import Console, eventually, free_ports
+from tests.support.service import running
+from tunnel.bastion import Bastion
+from tunnel.client import build_client
+from tunnel.config import BastionSection, TunnelSection
+from tunnel.service import build_endpoint
+
+
+class _Loopback:
+    async def addresses(self, name: str) -> Answer[str]:
+        return Answer(("127.0.0.1",), 60.0)
+
+
+def _public(path: Path) -> str:
+    return ssh.public_text(ssh.read_key(path))
+
+
+async def test_machines_made_by_init_find_each_other_without_a_host_authority(tmp_path: Path) -> None:
+    esa, support = tmp_path / "esa", tmp_path / "bastion"
+    serial = make("esa", esa, hostname="esa.example.test")
+    make("bastion", support, hostname="upgrades.example.test")
+    ports = free_ports(2)
+    bastion = Bastion(
+        BastionSection(address="127.0.0.1", ports=(ports[0],), engineer_address="127.0.0.1", engineer_port=ports[1]),
+        support,
+    )
+    bastion.registry.enroll(serial, _public(esa / "keys/tunnel_ed25519"), _public(esa / "keys/host_ed25519"))
+    section = TunnelSection(
+        host="upgrades.example.test",
+        port=ports[0],
+        ports=(ports[0],),
+        bastion_keys=(_public(support / "keys/bastion_host_ed25519"),),
+        engineer_cas=(_public(support / "keys/engineer_ca_ed25519"),),
+    )
+    client = build_client(section, serial, esa, _Loopback(), lambda _text: None)
+    async with running(*bastion.services, build_endpoint(section, serial, esa, Console), client):
+        status = await client.enable({"mode": "tunnel"})
+        assert (status["tunnel"], status["serial"]) == ("open", serial)
+
+        async def online() -> bool:
+            tunnels = (await bastion.tunnels({}))["tunnels"]
+            return [(each["serial"], each["online"]) for each in tunnels] == [(serial.lower(), True)]
+
+        await eventually(online)
