@@ -16,6 +16,7 @@ import pytest
 from core.content import ContentStore
 from core.disk import Disk
 from core.journal import Journal, JournalSettings, Position, Tail, acknowledge, acknowledged, read_content
+from core.journal.mark import MarkReader
 from core.journal.record import Item
 from tests.support.simulated_disk import PowerCutError, SimulatedDisk
 
@@ -72,12 +73,20 @@ class History:
     def before_call(self, call: str, path: Path) -> None:
         if call == "rename" and path.suffix == ".segment":
             self.generations.append(path.name)
+        if call == "fdatasync" and path.suffix == ".spare" and self.journal is not None:
+            self.check_mark(self.journal)
         if self.countdown:
             self.countdown -= 1
             if not self.countdown:
                 raise PowerCutError
         if self.failing and self.chance.random() < self.failing and call != "open":
             raise OSError(self.chance.choice((errno.EIO, errno.ENOSPC)), "injected", str(path))
+
+    def check_mark(self, journal: Journal) -> None:
+        """While a batch is being synced, readers must not be let into it (segments were opened as spares)."""
+        mark = MarkReader(self.disk, DIRECTORY).read()
+        position = journal._log.position
+        assert mark is None or not position.generation or mark <= position, "the mark is ahead of the sync"
 
     def live(self, steps: int) -> None:
         for _ in range(steps):
