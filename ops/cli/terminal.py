@@ -4,6 +4,7 @@ The SSH channel feeds keys in and takes what is drawn; nothing here touches a fi
 sends a lot can fill a bounded buffer but never block the process. The only module that imports prompt_toolkit.
 """
 
+import asyncio
 import codecs
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -76,6 +77,9 @@ class _Keys(Input):
     @contextmanager
     def _switched(self, ready: Callable[[], None] | None) -> Iterator[None]:
         before, self.ready = self.ready, ready
+        if self._pressed or self._closed:
+            # Typed before the question came.
+            asyncio.get_running_loop().call_soon(self._wake)
         try:
             yield
         finally:
