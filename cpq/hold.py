@@ -136,6 +136,7 @@ class HoldIntake:
         """Remove what a crash left: content files without a row, half received content."""
         known = await self._place.store.arrivals.content_names()
         removed = await asyncio.to_thread(self._place.folder.sweep, known)
+        await asyncio.to_thread(_empty, self._place.contents)
         if removed:
             self._place.log.info(f"centralized policy quarantine: removed {removed} content files of no message")
         self._held = await self._place.store.catalogue.held_octets()
@@ -259,6 +260,12 @@ class HoldIntake:
                 f"MID {mid} was quarantined {one.hold_count} times: it stays held until it is deleted;"
                 f" find out what holds it on appliance {one.origin_serial}"
             )
+
+
+def _empty(contents: ContentStore) -> None:
+    """Remove spilled contents of another life of this process; nobody was told 250 for them."""
+    for name in contents.disk.names(contents.directory):
+        contents.disk.unlink(contents.directory / name)
 
 
 def _spare(one: _Waiting, taken: Taken) -> bool:

@@ -1,0 +1,88 @@
+import asyncio
+import socket
+from pathlib import Path
+
+import pytest
+
+from cpq.transfer import HOLD_HOST
+from protocol.errors import TemporaryFailure
+from tests.support.quarantine import courier, job, machines, quarantine
+
+
+async def greeting(port: int) -> bytes:
+    """Do what a telnet test does."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    line = await reader.readline()
+    writer.write(b"MAIL FROM:<a@b>\r\n")
+    line += await reader.readline()
+    writer.close()
+    return line
+
+
+async def test_a_telnet_test_sees_the_banner_and_nothing_more_is_allowed_in_the_clear(tmp_path: Path) -> None:
+    _, sma = machines(tmp_path)
+    async with quarantine(sma) as held:
+        banner = await greeting(held.listener.port)
+        assert banner.startswith(b"220 sma.example.test ESMTP\r\n530 ")
+
+
+async def test_a_suspension_closes_the_port_and_outlives_a_restart(tmp_path: Path) -> None:
+    esa, sma = machines(tmp_path)
+    async with quarantine(sma) as held:
+        port = held.listener.port
+        assert (await held.listener.status({}))["state"] == "listening"
+        assert (await held.listener.suspend({"delay_s": 0}))["state"] == "suspended"
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port), 1)
+    async with quarantine(sma) as held:
+        status = await held.listener.status({})
+        assert (status["state"], status["accepting"], status["reason"]) == (
+            "suspended",
+            False,
+            "suspended by the operator",
+        )
+        await held.listener.resume({})
+        while held.listener.port == 0:
+            await asyncio.sleep(0)
+        esa.paired_with(sma, held.listener.port)
+        async with courier(esa) as post:
+            line = await post.open(HOLD_HOST, "")
+            assert (await line.send(job()))[0].kind == "delivered"
+            await line.close()
+        status = await held.listener.status({})
+        assert (status["state"], status["accepting"], status["takes"]) == ("listening", True, "hold")
+        assert [one["serial"] for one in status["peers"]] == ["ESA-1"]
+    async with quarantine(sma) as held:
+        assert (await held.listener.status({}))["state"] == "listening"
+
+
+async def test_a_full_quarantine_takes_no_more(tmp_path: Path) -> None:
+    esa, sma = machines(tmp_path)
+    async with quarantine(sma) as held:
+        esa.paired_with(sma, held.listener.port)
+        async with courier(esa) as post:
+            line = await post.open(HOLD_HOST, "")
+            await line.send(job())
+            await line.close()
+    async with quarantine(sma, quota_octets=10) as held:
+        assert (await held.listener.status({}))["reason"] == "the quarantine is full"
+        esa.paired_with(sma, held.listener.port)
+        async with courier(esa) as post:
+            with pytest.raises(TemporaryFailure, match="the quarantine is full"):
+                await post.open(HOLD_HOST, "")
+
+
+async def test_files_that_a_crash_left_are_removed_at_start(tmp_path: Path) -> None:
+    esa, sma = machines(tmp_path)
+    async with quarantine(sma) as held:
+        esa.paired_with(sma, held.listener.port)
+        async with courier(esa) as post:
+            line = await post.open(HOLD_HOST, "")
+            await line.send(job())
+            await line.close()
+        held.folder.write("orphan00", [b"x"])
+        (sma.dir / "spool/incoming/left.content").write_bytes(b"x")
+    async with quarantine(sma):
+        assert len([path for path in (sma.dir / "spool/content").rglob("*") if path.is_file()]) == 1
+    assert "removed 1 content files of no message" in sma.logged()
+    assert not (sma.dir / "spool/incoming/left.content").exists()
