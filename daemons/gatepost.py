@@ -54,7 +54,7 @@ def _check(args: argparse.Namespace) -> int:
 
 
 def _cli(args: argparse.Namespace) -> int:
-    from daemons.console import run_local
+    from daemons.operator import run_local
 
     return run_local(args.config, args.words)
 

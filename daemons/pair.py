@@ -3,11 +3,18 @@
 import argparse
 import asyncio
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
+
+import msgspec
 
 from core.errors import EX_OK, EX_USAGE, GatepostError
+from core.runtime import run
+from core.ssh import key as ssh_key
+from cpq.pair import Introduction, accept, pair
+from daemons.config import Esa, Sma
+from daemons.machine import Machine
 
 
 def add_to(command: Callable[..., argparse.ArgumentParser]) -> None:
@@ -22,30 +29,42 @@ def add_to(command: Callable[..., argparse.ArgumentParser]) -> None:
     )
 
 
-def _pair(args: argparse.Namespace) -> int:
-    from core.runtime import run
-    from core.ssh import key as ssh_key
-    from cpq.pair import Introduction, pair
-    from daemons.config import Sma
-    from daemons.machine import Machine
+def introduction_of(machine: Machine) -> Introduction:
+    """Say who this machine is, as the other side of a pairing needs it."""
+    document = cast(Esa | Sma, machine.document)
+    command_key = ""
+    if machine.role == "sma":
+        command_key = ssh_key.public_text(ssh_key.read_key(machine.keys / "command_client_ed25519"))
+    return Introduction(
+        serial=machine.serial,
+        role=machine.role,
+        certificate=(machine.keys / "cpq.crt").read_text(),
+        address=document.cpq.public_address or document.cpq.address,
+        port=document.cpq.port,
+        command_key=command_key,
+    )
 
+
+def pairing_verb(machine: Machine) -> Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]:
+    """Give what `cpq pair DOCUMENT` does on a gateway."""
+
+    async def verb(document: dict[str, Any]) -> dict[str, Any]:
+        own = accept(machine.pairings(), introduction_of(machine), document)
+        return cast(dict[str, Any], msgspec.to_builtins(own))
+
+    return verb
+
+
+def _pair(args: argparse.Namespace) -> int:
     machine = Machine.open(args.config)
     if machine.role != "sma":
         raise GatepostError(
             f"gatepost pair runs on the management host; {args.config} is of role {machine.role}", EX_USAGE
         )
-    document = cast(Sma, machine.document)
     host, _, port = args.appliance.rpartition(":")
     if not host or not port.isdigit():
         raise GatepostError(f"--appliance {args.appliance}: write HOST:PORT", EX_USAGE)
-    own = Introduction(
-        serial=machine.serial,
-        role="sma",
-        certificate=(machine.keys / "cpq.crt").read_text(),
-        address=document.cpq.public_address or document.cpq.address,
-        port=document.cpq.port,
-        command_key=ssh_key.public_text(ssh_key.read_key(machine.keys / "command_client_ed25519")),
-    )
+    own = introduction_of(machine)
 
     async def confirm(fingerprint: str) -> bool:
         if args.fingerprint:

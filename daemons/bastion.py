@@ -1,0 +1,22 @@
+"""bastion: admits appliances that dial in, lets engineers with a certificate through to one of them, records.
+
+Listens on the appliances' ports and on the engineers' address; on run/bastion.sock: `tunnels`, `sessions`. Owns the
+registry state/registry, the audit log and recordings/. No TCP port is opened for a tunnel.
+"""
+
+from pathlib import Path
+from typing import cast
+
+from core.runtime import Daemon
+from daemons import config as documents
+from daemons.machine import Machine
+from tunnel.bastion import Bastion
+
+
+def build(config: Path) -> Daemon:
+    """Wire the daemon."""
+    machine = Machine.open(config)
+    document = cast(documents.Bastion, machine.document)
+    bastion = Bastion(document.bastion, machine.dir)
+    verbs = {"tunnels": bastion.tunnels, "sessions": bastion.sessions}
+    return Daemon("bastion", bastion.services, machine.socket("bastion"), verbs, document.runtime.grace_s)

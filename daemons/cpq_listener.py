@@ -1,0 +1,72 @@
+"""cpq-listener: the quarantine channel's hidden listener `cpq_listener`, SMTP over mutual TLS on 7025.
+
+On an SMA it takes held mail into the quarantine store (spool/quarantine, shared with release-host); on an ESA it takes
+released mail back, runs the rest of the pipeline and writes it to its journal spool/journal/cpq-listener. Listens on
+run/cpq-listener.sock: `status`, `suspend`, `resume`.
+"""
+
+import asyncio
+from pathlib import Path
+from typing import cast
+
+from core.content import Content, ContentStore
+from core.control import Poke
+from core.journal import Journal
+from core.lifecycle import Service
+from core.record import Accepted, Outcome
+from core.runtime import Daemon
+from cpq.config import policy_of
+from cpq.content import ContentFolder
+from cpq.exchange.store import TakenIds
+from cpq.hold import HoldIntake, Place
+from cpq.listener import Binding, CpqListener
+from cpq.receive import Intake
+from cpq.resume import ResumeIntake
+from cpq.store import SqliteStore
+from daemons.config import Esa, Sma
+from daemons.machine import Machine
+from daemons.wiring import filters_of, journal_settings, pipeline_of
+from mail.pipeline import Notes, Readable
+
+
+def build(config: Path) -> Daemon:
+    """Wire the daemon. Raises `ConfigError` before anything opens."""
+    machine = Machine.open(config)
+    document = cast(Esa | Sma, machine.document)
+    log, pairings = machine.mail_log(), machine.pairings()
+    services: list[Service] = [log]
+    intake: Intake
+    if isinstance(document, Sma):
+        folder = machine.spool / "quarantine"
+        contents = ContentStore(folder / "arriving", journal_settings(document.spool).content)
+        store, files = SqliteStore(folder / "quarantine.db"), ContentFolder(folder / "content")
+        place = Place(store, files, contents, policy_of(document.quarantine), machine.numbers("mid"), log)
+        intake = HoldIntake(place, machine.serial, quota_octets=document.cpq.quota_mib << 20)
+    else:
+        pipeline = pipeline_of(document, filters_of(machine, document), pairings)
+
+        async def resume(accepted: Accepted, before: Outcome, content: Content) -> Outcome:
+            notes, done = Notes(), before.finished
+            body = Readable.of(await asyncio.to_thread(b"".join, content.chunks()))
+            out = await pipeline.run_in_thread(accepted, body, finished=done, hold_count=before.hold_count, notes=notes)
+            notes.write(log)
+            return out
+
+        journal = Journal.open(machine.journal("cpq-listener"), journal_settings(document.spool))
+        intake = ResumeIntake(
+            journal,
+            TakenIds(machine.state / "transfers.db"),
+            resume,
+            serial=machine.serial,
+            mids=machine.numbers("mid"),
+            log=log,
+            queue=Poke(machine.socket("delivery-queue")),
+        )
+        services.append(journal)
+    section = document.cpq
+    binding = Binding(machine.hostname, section.address, section.port, section.implicit_tls, section.max_connections)
+    state = machine.state / "cpq-listener.json"
+    listener = CpqListener(binding, intake, pairings, icids=machine.numbers("icid"), log=log, state=state)
+    verbs = {"status": listener.status, "suspend": listener.suspend, "resume": listener.resume}
+    name = "cpq-listener"
+    return Daemon(name, [*services, listener], machine.socket(name), verbs, document.runtime.grace_s)

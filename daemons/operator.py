@@ -1,0 +1,45 @@
+"""What the console and `gatepost cli` share: this machine as commands see it, the audit log, and the local form."""
+
+import importlib.metadata
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from shutil import get_terminal_size
+
+from core.maillog import MailLog
+from core.runtime import run
+from daemons.machine import Machine
+from daemons.pair import pairing_verb
+from ops.cli.appliance import Appliance
+from ops.cli.local import run_local as run_words
+from ops.cli.server import Sessions
+
+
+def appliance_of(machine: Machine, sessions: Sessions) -> Appliance:
+    """Describe this machine to the commands."""
+    return Appliance(
+        role=machine.role,
+        serial=machine.serial,
+        hostname=machine.hostname,
+        run=machine.dir / "run",
+        version=importlib.metadata.version("gatepost"),
+        configuration=lambda: machine.document.model_dump(mode="json", exclude_none=True),
+        pair=pairing_verb(machine) if machine.role == "esa" else None,
+        sessions=sessions.facts,
+    )
+
+
+def audit_log(machine: Machine) -> MailLog:
+    """Open the CLI audit log."""
+    return MailLog(machine.dir / "log" / "cli_logs" / "cli.current")
+
+
+def run_local(config: Path, words: Sequence[str]) -> int:
+    """Run operator commands on this machine; give the exit status."""
+    machine = Machine.open(config)
+    width = get_terminal_size().columns if sys.stdout.isatty() else 0
+    log = audit_log(machine)
+    try:
+        return run(run_words(appliance_of(machine, Sessions()), words, width=width, audit=log))
+    finally:
+        log.close()

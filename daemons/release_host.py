@@ -1,0 +1,44 @@
+"""release-host: what becomes of quarantined mail: release, deletion, expiry, overflow, and the way back.
+
+Runs on an SMA. Listens on run/release-host.sock: `quarantine_list`, `quarantine_show`, `quarantine_release`,
+`quarantine_delete`, `locate`. Writes the quarantine store (spool/quarantine, shared with cpq-listener) and its journal
+spool/journal/release-host. Asks a gateway's console over SSH where to hand mail back.
+"""
+
+from pathlib import Path
+from typing import cast
+
+from core.control import Poke
+from core.journal import Journal
+from core.lifecycle import Service
+from core.runtime import Daemon
+from cpq.config import policy_of
+from cpq.content import ContentFolder
+from cpq.handover import HandOver
+from cpq.locate import Locator, command_client
+from cpq.pair import COMMAND_USER, LISTENER_COMMAND
+from cpq.release import Release
+from cpq.store import SqliteStore
+from cpq.sweep import Sweep
+from daemons.config import Sma
+from daemons.machine import Machine
+from daemons.wiring import journal_settings
+
+
+def build(config: Path) -> Daemon:
+    """Wire the daemon. Raises `ConfigError` before anything opens."""
+    machine = Machine.open(config)
+    document = cast(Sma, machine.document)
+    log = machine.mail_log()
+    folder = machine.spool / "quarantine"
+    folder.mkdir(parents=True, exist_ok=True, mode=0o750)
+    store, files = SqliteStore(folder / "quarantine.db"), ContentFolder(folder / "content")
+    journal = Journal.open(machine.journal("release-host"), journal_settings(document.spool))
+    queue = Poke(machine.socket("delivery-queue"))
+    handover = HandOver(store.outbox, files, journal, queue, log)
+    sweep = Sweep(store, policy_of(document.quarantine), handover, log, quota_octets=document.cpq.quota_mib << 20)
+    ask = command_client(machine.keys / "command_client_ed25519", COMMAND_USER, LISTENER_COMMAND)
+    locator = Locator(machine.pairings(), ask, log, alternate=document.cpq.alternate_release_appliance)
+    release = Release(store, files, locator, log, decided=handover.wake)
+    services: list[Service] = [log, journal, handover, sweep]
+    return Daemon("release-host", services, machine.socket("release-host"), release.verbs(), document.runtime.grace_s)
