@@ -44,6 +44,7 @@ class Content:
     __slots__ = (
         "_chunks",
         "_closed",
+        "_durable",
         "_head",
         "_held",
         "_inflight",
@@ -63,6 +64,7 @@ class Content:
         self._inflight = False
         self._paused = False
         self._closed = False
+        self._durable = False
         self._head = b""
         self._spill: _Spill | None = None
         self._settled: Callable[[OSError | None], None] | None = None
@@ -137,9 +139,10 @@ class Content:
     def settle(self, settled: Callable[[OSError | None], None]) -> None:
         """Have spilled octets on the disk, file and name synced, then call back in the loop thread.
 
-        Inline content is called back before this returns. Called by the journal, once.
+        Inline content is called back before this returns, and so is content that was settled before. Called by the
+        journal, and before it by whoever has to read all octets first; not again while a call is waiting.
         """
-        if self._spill is None or self.failure is not None:
+        if self._spill is None or self.failure is not None or self._durable:
             settled(self.failure)
             return
         self._settled = settled
@@ -199,6 +202,7 @@ class Content:
             self._held = 0
             self._chunks = []
         if self._settled is not None and (final or failure is not None):
+            self._durable = failure is None
             settled, self._settled = self._settled, None
             settled(failure)
         elif failure is None:

@@ -264,6 +264,7 @@ class HoldIntake:
 
 def _empty(contents: ContentStore) -> None:
     """Remove spilled contents of another life of this process; nobody was told 250 for them."""
+    contents.disk.make_directory(contents.directory)
     for name in contents.disk.names(contents.directory):
         contents.disk.unlink(contents.directory / name)
 

@@ -167,6 +167,7 @@ class ResumeIntake:
 
     async def _run(self, accepted: Accepted, prior: Outcome, content: Content) -> Outcome:
         try:
+            await _settled(content)
             outcome = self._resume(accepted, prior, content)
             if inspect.isawaitable(outcome):
                 outcome = await outcome
@@ -234,6 +235,15 @@ class ResumeIntake:
             f"CPQ ICID {icid} MID {frame.origin_mid}{origin} rewritten to MID {mid} by centralized policy quarantine,"
             f" released on appliance {delivery.peer.serial} MID {frame.sender_mid}"
         )
+
+
+async def _settled(content: Content) -> None:
+    """Wait until large content is on the disk, so that all of it can be read. Raises `OSError`."""
+    settled: asyncio.Future[OSError | None] = asyncio.get_running_loop().create_future()
+    content.settle(settled.set_result)
+    failure = await settled
+    if failure is not None:
+        raise failure
 
 
 def _taken_id(accepted: Accepted, at: float) -> TakenId:

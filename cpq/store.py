@@ -63,6 +63,7 @@ class SqliteStore:
     """One process's access to the quarantine database."""
 
     def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
         self._thread = DatabaseThread(path, SCHEMA)
         self.arrivals = SqliteArrivals(self._thread)
         self.catalogue = SqliteCatalogue(self._thread)

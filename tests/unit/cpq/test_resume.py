@@ -7,6 +7,7 @@ import pytest
 
 from core.content import Content
 from core.errors import GatepostError
+from core.journal import Tail, read_content
 from core.record import Accepted, Outcome
 from cpq.exchange.store import TakenIds
 from cpq.held import Known
@@ -175,3 +176,22 @@ async def test_settled_ids_are_forgotten_for_the_peer_that_settles_them_only(pai
         assert (reply.code, reply.text) == (250, "1 settled")
         await line.close()
         assert await back.taken.known(one.outcome.transfer_id) is None
+
+
+async def test_the_pipeline_reads_all_of_a_message_that_was_spilled_to_a_file(pair: tuple[Machine, Machine]) -> None:
+    esa, sma = pair
+    large = b"X: y\r\n\r\n" + b"0123456789abcdef\r\n" * 60_000
+    read: list[bytes] = []
+
+    def rest(accepted: Accepted, prior: Outcome, content: Content) -> Outcome:
+        assert content.inline is None
+        read.append(b"".join(content.chunks()))
+        return deliver(accepted, prior, content)
+
+    async with gateway(esa, rest) as back, courier(sma, Location("ESA-1", "127.0.0.1", back.listener.port)) as post:
+        line = await opened(post)
+        assert (await line.send(released(content=large)))[0].kind == "delivered"
+        await line.close()
+        (entry,) = Tail(back.journal.directory).read()
+        assert read_content(entry.content) == large
+    assert read == [large]
