@@ -11,7 +11,7 @@ import shutil
 import signal
 import socket
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -211,18 +211,18 @@ class Lab:
 
     async def wait(self, names: list[str]) -> None:
         """Wait until the daemons named are ready."""
-        async with asyncio.TaskGroup() as group:
-            for name in names:
-                role, daemon = name.split("/")
-                if role != "lab":
-                    control = self.control(role, daemon)
-                    group.create_task(process.wait_ready(name, self.pids[name][0], control, self._logs))
+        waits = []
+        for name in names:
+            role, daemon = name.split("/")
+            if role != "lab":
+                waits.append(process.wait_ready(name, self.pids[name][0], self.control(role, daemon), self._logs))
+        results = await asyncio.gather(*waits, return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
 
     async def _wait_all(self) -> None:
-        try:
-            await self.wait(list(self.pids))
-        except* GatepostError as errors:
-            raise next(_leaves(errors)) from None
+        await self.wait(list(self.pids))
 
     async def _pair(self) -> None:
         layout = self.layout
@@ -258,7 +258,7 @@ class Lab:
             ),
         )
         port = str(BASTION_PORTS[0])
-        await self._run("cli", "--config", str(self.layout.config("esa")), "techsupport", "tunnel", port)
+        await self._run("cli", "--config", str(self.layout.config("esa")), "techsupport", "tunnel", "--port", port)
         serial = self.facts["esa"]["serial"].lower()
         for _ in range(200):
             tunnels = await call(self.control("bastion", "bastion"), "tunnels")
@@ -310,11 +310,3 @@ class Lab:
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
         else:
             shutil.rmtree(self.layout.dir, ignore_errors=True)
-
-
-def _leaves(error: BaseExceptionGroup[GatepostError]) -> Iterator[GatepostError]:
-    for one in error.exceptions:
-        if isinstance(one, BaseExceptionGroup):
-            yield from _leaves(one)
-        else:
-            yield one

@@ -109,9 +109,7 @@ class Demo:
         except (GatepostError, ValueError) as error:
             self._notes["support"] = str(error)
             return False
-        say(
-            f"an engineer reached {document['hostname']} through the bastion, version {document['version']}"
-        )
+        say(f"an engineer reached {document['hostname']} through the bastion, version {document['version']}")
         return bool(document["serial"] == self._lab.facts["esa"]["serial"])
 
     async def _until_delivered(self, released: list[str]) -> None:

@@ -93,12 +93,12 @@ port = {cpq}
 
 [[quarantine]]
 name = "Policy"
-retention_s = 864000
+retention = "10 days"
 default_action = "delete"
 
 [[quarantine]]
 name = "Virus"
-retention_s = 2592000
+retention = "30 days"
 default_action = "delete"
 
 [tunnel]
