@@ -12,7 +12,6 @@ from core.journal.entry import ContentRef
 from mail.queue.message import Message, Parcel, Segment
 from mail.queue.state import State
 
-
 MOST_DIRTY = 4000
 """Messages of one checkpoint; beyond it importing waits."""
 
@@ -35,7 +34,9 @@ class Book:
         self.dirty: dict[int, Message] = {}
         """Messages with something to write."""
         self.removed: list[int] = []
-        """Finished messages that the index still has."""
+        """Finished messages that the next checkpoint takes out of the index."""
+        self.gone: set[int] = set()
+        """Finished messages that the index still has, also while a checkpoint is under way."""
         self.released: list[Segment] = []
         """One for each message finished since the last checkpoint."""
         self.segments: Counter[Segment] = Counter()
@@ -90,6 +91,7 @@ class Book:
         self.released.append(message.segment)
         if message.stored:
             self.removed.append(mid)
+            self.gone.add(mid)
         if self.finished_meanwhile is not None:
             self.finished_meanwhile.add(mid)
 

@@ -158,6 +158,7 @@ class Checkpointer:
         gathered.released += [book.moving.pop(mid).old for mid in gathered.moved]
         for segment in gathered.released:
             book.segments[segment] -= 1
+        book.gone.difference_update(mid for (mid,) in gathered.change.removed)
         self.acknowledgeable = gathered.acknowledgeable
         soon = self._now() + SOON_S
         for message in gathered.candidates:

@@ -83,7 +83,7 @@ class Loader:
     async def _load(self, destination: Destination, most: int) -> None:
         before, destination.earliest = destination.earliest, NEVER
         now = self._now()
-        excluded: Set[int] = frozenset(self._book.messages)
+        excluded: Set[int] = self._book.messages.keys() | self._book.gone
         try:
             found: Found = await self._database.run(due, destination.key, now, most, excluded)
         except GatepostError as error:

@@ -133,6 +133,8 @@ class Reclaimer:
         return sum(self._register(row, copy) for row, copy in zip(rows, copies, strict=True) if row.mid not in finished)
 
     def _movable(self, mid: int) -> bool:
+        if mid in self._book.gone:
+            return False
         message = self._book.messages.get(mid)
         return message is None or message.movable
 

@@ -112,7 +112,7 @@ class Views:
         wanted_host = host.lower() if host else None
         in_memory = {mid: message for mid, message in self._book.messages.items() if _sent_by(message.accepted, sender)}
         rows = await self._database.run(matching, wanted_host, sender, limit + len(in_memory))
-        gone = set(self._book.removed)
+        gone = self._book.gone
         by_mid = {
             row.mid: list(_stored_lines(row, recipients))
             for row, recipients in rows
