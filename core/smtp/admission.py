@@ -46,12 +46,16 @@ class Admission:
         self._tls = tls
         self._log = log
 
+    @property
+    def full(self) -> bool:
+        """Whether no more connections are taken."""
+        return 0 < self.settings.max_connections <= len(self.connections)
+
     def admit(self, connection: "Connection", host: str) -> bytes | None:
         """Count a connection, or give the refusal to send."""
-        settings = self.settings
-        if 0 < settings.max_connections <= len(self.connections):
+        if self.full:
             return FULL
-        if 0 < settings.max_per_address <= self._by_address[host]:
+        if 0 < self.settings.max_per_address <= self._by_address[host]:
             return FULL_FOR_ADDRESS
         self.connections.add(connection)
         self._by_address[host] += 1

@@ -79,9 +79,7 @@ class Connection(asyncio.Protocol):
             transport.close()
             return
         self._host = host
-        if admission.settings.implicit_tls:
-            self._start_tls()
-        elif not admission.settings.timeouts.greet_delay_s:
+        if not admission.settings.timeouts.greet_delay_s:
             self.greet()
 
     def data_received(self, data: bytes) -> None:
@@ -118,14 +116,14 @@ class Connection(asyncio.Protocol):
         if out:
             self._transport.write(out)
             self._blocked = len(out) >= self._admission.settings.server.output_limit
-        if machine.state >= State.DATA or machine.held or self._write_paused or not self.reading:
+        if machine.state >= State.DATA or machine.held or not self.reading or self._write_paused or self._half_closed:
             self._attend(machine)
 
     def greet(self) -> None:
-        """Send the greeting, unless the handshake has to come first."""
-        if not self._admission.settings.implicit_tls:
-            self.machine.connect(self.peer)
-            self.pump()
+        """Send the greeting; the handshake of implicit TLS is over by now."""
+        secure = self._transport.get_extra_info("ssl_object") is not None
+        self.machine.connect(self.peer, _tls_info(self._transport) if secure else None)
+        self.pump()
 
     def proceed(self) -> None:
         """Go on with input that was held back, and read again if all is clear."""
@@ -216,11 +214,7 @@ class Connection(asyncio.Protocol):
             return
         self._transport = transport
         self.reading = True
-        info = _tls_info(transport)
-        if self.machine.state is State.NEW:
-            self.machine.connect(self.peer, info)
-        else:
-            self.machine.secured(info)
+        self.machine.secured(_tls_info(transport))
         self.pump()
 
     def _gone(self, reason: str) -> None:

@@ -10,12 +10,13 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 from core import clock
 from core.errors import EX_UNAVAILABLE, GatepostError
 from core.lifecycle import Scope
 from core.maillog import MailLog
+from core.runtime import spawn
 from core.smtp.admission import Admission
 from core.smtp.connection import Connection
 from core.smtp.deadline import is_idle
@@ -47,7 +48,7 @@ class SmtpListener:
         self.port = settings.port
         """The bound port, once ready: port 0 takes any that is free."""
         self._admission = Admission(settings, session_factory, tls, log)
-        self._server: asyncio.Server | None = None
+        self._port: Port | None = None
         self._cut_at: float | None = None
         self._begin_suspended = suspended
 
@@ -59,7 +60,7 @@ class SmtpListener:
     @property
     def suspended(self) -> bool:
         """Whether the port is closed."""
-        return self._server is None
+        return self._port is None
 
     async def run(self, scope: Scope) -> None:
         """Listen until stopping; return when the last connection is through with its message."""
@@ -85,13 +86,10 @@ class SmtpListener:
     async def resume(self) -> None:
         """Open the port, if it is closed. Raises `GatepostError` when it is taken."""
         self._cut_at = None
-        if self._server is None:
+        if self._port is None:
             sock = _bind(self.settings, self.port)
             self.port = sock.getsockname()[1]
-            admission = self._admission
-            self._server = await admission.loop.create_server(
-                lambda: Connection(admission), sock=sock, backlog=self.settings.backlog
-            )
+            self._port = await _open_port(self._admission, sock)
 
     def sweep(self, now: float) -> None:
         """Judge every connection's deadlines; `run` does it once a second."""
@@ -120,9 +118,61 @@ class SmtpListener:
                 connection.end(SHUTDOWN)
 
     def _close_port(self) -> None:
-        server, self._server = self._server, None
-        if server is not None:
-            server.close()
+        port, self._port = self._port, None
+        if port is not None:
+            port.close()
+
+
+class Port(Protocol):
+    """A port that takes connections until it is closed."""
+
+    def close(self) -> None:
+        """Take no more connections."""
+
+
+async def _open_port(admission: Admission, sock: socket.socket) -> Port:
+    if admission.settings.implicit_tls:
+        return TlsPort(admission, sock)
+    backlog = admission.settings.backlog
+    return await admission.loop.create_server(lambda: Connection(admission), sock=sock, backlog=backlog)
+
+
+class TlsPort:
+    """A port whose connections begin with a handshake, each with the context of that moment (RFC 8314)."""
+
+    def __init__(self, admission: Admission, sock: socket.socket) -> None:
+        self._admission = admission
+        self._sock = sock
+        admission.loop.add_reader(sock, self._accept)
+
+    def close(self) -> None:
+        """Take no more connections."""
+        self._admission.loop.remove_reader(self._sock)
+        self._sock.close()
+
+    def _accept(self) -> None:
+        try:
+            sock, _ = self._sock.accept()
+        except OSError:
+            return  # gone again, or no descriptor left: the next event tries again
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self._admission.full:
+            sock.close()
+        else:
+            spawn(self._handshake(sock), "TLS handshake")
+
+    async def _handshake(self, sock: socket.socket) -> None:
+        admission = self._admission
+        try:
+            await admission.loop.connect_accepted_socket(
+                lambda: Connection(admission),
+                sock,
+                ssl=admission.tls_context(),
+                ssl_handshake_timeout=admission.settings.timeouts.handshake_s,
+            )
+        except OSError:
+            sock.close()
 
 
 def _bind(settings: ListenerSettings, port: int) -> socket.socket:
