@@ -2,8 +2,9 @@
 
 The outbox row's id becomes the transfer id. A message is written to the journal (destination `the.cpq.release.host`,
 target = the serial of its gateway) and, when that is durable, its row is cleared. A process that died in between finds
-the id when it scans the journal at its next start and clears the row without writing again. Content files are removed
-after their row was cleared, and their removal row after that. Logs trouble; raises nothing while running.
+the id when it opens the journal at its next start (`SeenTransfers`) and clears the row without writing again. Content
+files are removed after their row was cleared, and their removal row after that. Logs trouble; raises nothing while
+running.
 """
 
 import asyncio
@@ -13,12 +14,13 @@ from typing import Protocol
 from core.clock import Clock, now
 from core.content import Content
 from core.errors import GatepostError
-from core.journal import Journal, JournalError, Scanned
+from core.journal import Journal, JournalError
 from core.killpoint import killpoint
 from core.lifecycle import Scope
 from core.maillog import MailLog, clean
-from core.record import decode_outcome, encode
+from core.record import encode
 from cpq.content import ContentFolder
+from cpq.exchange.seen import SeenTransfers
 from cpq.held import Leaving, Outbox
 from cpq.metadata import accepted_of, outcome_of
 from cpq.transfer import RELEASE_HOST
@@ -48,15 +50,17 @@ class HandOver:
         queue: Poke,
         log: MailLog,
         *,
+        seen: SeenTransfers,
         clock: Clock = now,
     ) -> None:
+        """`seen` is what `Journal.open` was given to look with."""
         self._outbox = outbox
         self._folder = folder
         self._journal = journal
         self._queue = queue
         self._log = log
         self._clock = clock
-        self._written: set[bytes] = set()
+        self._written = set(seen.handed_over)
         """Ids that are durable in the journal and whose rows may still be there."""
         self._woken = asyncio.Event()
 
@@ -66,7 +70,6 @@ class HandOver:
 
     async def run(self, scope: Scope) -> None:
         """Hand over and clear away until stopping."""
-        await self.learn()
         scope.start(self._wake_at_stop(scope), name="stop")
         scope.ready()
         while not scope.stopping.is_set():
@@ -82,17 +85,6 @@ class HandOver:
     async def _wake_at_stop(self, scope: Scope) -> None:
         await scope.stopping.wait()
         self._woken.set()
-
-    async def learn(self) -> None:
-        """Find the transfer ids that the journal holds (a crash before their rows were cleared)."""
-
-        def show(scanned: Scanned) -> None:
-            if scanned.outcome:
-                outcome = decode_outcome(scanned.outcome)
-                if outcome.destination == RELEASE_HOST:
-                    self._written.add(outcome.transfer_id)
-
-        await asyncio.to_thread(self._journal.scan, show)
 
     async def turn(self) -> None:
         """Do all that can be done now; what fails is tried again in the next turn."""

@@ -3,8 +3,8 @@
 The intake behind `cpq_listener` of an ESA. The pipeline is handed in by the root: `resume(accepted, prior, content)`
 runs the stages that `prior.finished` does not name and gives the outcome. Accepted and outcome are one journal
 record, so nothing is left to be run again after a crash. The transfer id is written to `state/transfers.db` after the
-journal is durable and before 250; should the process die between the two, `learn` finds the id in the journal at the
-next start, before the listener opens and before any segment is recycled.
+journal is durable and before 250; should the process die between the two, the id is found in the journal when that is
+opened again (`SeenTransfers`), before any segment can be recycled, and written down before the listener opens.
 Logs the MID lines. Raises nothing to the sessions.
 """
 
@@ -17,11 +17,12 @@ import msgspec
 
 from core.clock import Clock, now
 from core.content import Content
-from core.journal import Journal, Scanned
+from core.journal import Journal
 from core.killpoint import killpoint
 from core.lifecycle import Scope
 from core.maillog import MailLog, clean
-from core.record import Accepted, Outcome, decode_accepted, encode
+from core.record import Accepted, Outcome, encode
+from cpq.exchange.seen import SeenTransfers, taken_id
 from cpq.exchange.store import TakenId, TakenIds
 from cpq.held import Known
 from cpq.hold import CONFLICT, Numbers
@@ -53,6 +54,7 @@ class ResumeIntake:
         self,
         journal: Journal,
         taken: TakenIds,
+        seen: SeenTransfers,
         resume: Resume,
         *,
         serial: str,
@@ -61,8 +63,10 @@ class ResumeIntake:
         queue: Poke,
         clock: Clock = now,
     ) -> None:
+        """`seen` is what `Journal.open` was given to look with."""
         self._journal = journal
         self._taken = taken
+        self._seen = seen
         self._resume = resume
         self._serial = serial
         self._mids = mids
@@ -121,17 +125,8 @@ class ResumeIntake:
 
     async def learn(self) -> None:
         """Write down the transfer ids that are in the journal and not in the database (a crash between the two)."""
-        found: list[TakenId] = []
-
-        def show(scanned: Scanned) -> None:
-            if scanned.accepted:
-                accepted = decode_accepted(scanned.accepted)
-                if accepted.transfer is not None:
-                    found.append(_taken_id(accepted, self._clock()))
-
-        await asyncio.to_thread(self._journal.scan, show)
-        if found:
-            await self._taken.remember(found)
+        if self._seen.taken:
+            await self._taken.remember(self._seen.taken)
 
     async def _take(self, scope: Scope, delivery: Delivery, answer: Answer) -> None:
         transfer_id = delivery.frame.transfer_id
@@ -159,7 +154,7 @@ class ResumeIntake:
             self._log.info(f"Message aborted MID {mid} Receiving aborted")
             raise
         killpoint("quarantine.resumed.journal")
-        await self._remember(_taken_id(accepted, self._clock()))
+        await self._remember(taken_id(accepted, self._clock()))
         killpoint("quarantine.resumed.known")
         self._log.info(f"MID {mid} ready {accepted.size} bytes from <{clean(accepted.sender)}>")
         self._queue.poke("journal")
@@ -244,9 +239,3 @@ async def _settled(content: Content) -> None:
     failure = await settled
     if failure is not None:
         raise failure
-
-
-def _taken_id(accepted: Accepted, at: float) -> TakenId:
-    transfer = accepted.transfer
-    assert transfer is not None
-    return TakenId(transfer.transfer_id, transfer.peer_serial, accepted.mid, accepted.size, transfer.sha256, at)

@@ -17,6 +17,7 @@ from core.record import Accepted, Outcome
 from core.runtime import Daemon
 from cpq.config import policy_of
 from cpq.content import ContentFolder
+from cpq.exchange.seen import SeenTransfers
 from cpq.exchange.store import TakenIds
 from cpq.hold import HoldIntake, Place
 from cpq.listener import Binding, CpqListener
@@ -52,10 +53,13 @@ def build(config: Path) -> Daemon:
             notes.write(log)
             return out
 
-        journal = Journal.open(machine.journal("cpq-listener"), journal_settings(document.spool))
+        seen = SeenTransfers()
+        folder, settings = machine.journal("cpq-listener"), journal_settings(document.spool)
+        journal = Journal.open(folder, settings, show=seen.see)
         intake = ResumeIntake(
             journal,
             TakenIds(machine.state / "transfers.db"),
+            seen,
             resume,
             serial=machine.serial,
             mids=machine.numbers("mid"),

@@ -14,6 +14,7 @@ from core.lifecycle import Service
 from core.runtime import Daemon
 from cpq.config import policy_of
 from cpq.content import ContentFolder
+from cpq.exchange.seen import SeenTransfers
 from cpq.handover import HandOver
 from cpq.locate import Locator, command_client
 from cpq.pair import COMMAND_USER, LISTENER_COMMAND
@@ -33,9 +34,10 @@ def build(config: Path) -> Daemon:
     folder = machine.spool / "quarantine"
     folder.mkdir(parents=True, exist_ok=True, mode=0o750)
     store, files = SqliteStore(folder / "quarantine.db"), ContentFolder(folder / "content")
-    journal = Journal.open(machine.journal("release-host"), journal_settings(document.spool))
+    seen = SeenTransfers()
+    journal = Journal.open(machine.journal("release-host"), journal_settings(document.spool), show=seen.see)
     queue = Poke(machine.socket("delivery-queue"))
-    handover = HandOver(store.outbox, files, journal, queue, log)
+    handover = HandOver(store.outbox, files, journal, queue, log, seen=seen)
     sweep = Sweep(store, policy_of(document.quarantine), handover, log, quota_octets=document.cpq.quota_mib << 20)
     ask = command_client(machine.keys / "command_client_ed25519", COMMAND_USER, LISTENER_COMMAND)
     locator = Locator(machine.pairings(), ask, log, alternate=document.cpq.alternate_release_appliance)

@@ -107,8 +107,17 @@ class Journal:
         self._settling = 0
 
     @classmethod
-    def open(cls, directory: Path, settings: JournalSettings | None = None, disk: Disk | None = None) -> "Journal":
-        """Open or create the journal of a directory and start its threads; blocking."""
+    def open(
+        cls,
+        directory: Path,
+        settings: JournalSettings | None = None,
+        disk: Disk | None = None,
+        show: Callable[["Scanned"], None] | None = None,
+    ) -> "Journal":
+        """Open or create the journal of a directory and start its threads; blocking.
+
+        `show` is given every durable record as `scan` does, before the first segment can be recycled.
+        """
         disk = disk or Disk()
         disk.make_directory(directory / CONTENT_DIRECTORY)
         try:
@@ -120,6 +129,8 @@ class Journal:
         except BaseException:
             disk.close(lock)
             raise
+        if show is not None:
+            journal.scan(show)
         journal._keeper.turn()
         journal._keeper.start()
         journal._writer.start()

@@ -14,6 +14,7 @@ from core.journal import Journal, Tail
 from core.maillog import DEBUG, MailLog
 from core.record import Accepted, Decision, Edit, Hold, Outcome, Recipient, decode_accepted, decode_outcome
 from cpq.content import ContentFolder
+from cpq.exchange.seen import SeenTransfers
 from cpq.exchange.store import OwedIds, TakenIds
 from cpq.hold import HoldIntake, Place
 from cpq.listener import Binding, CpqListener
@@ -151,10 +152,13 @@ def deliver(accepted: Accepted, prior: Outcome, content: Content) -> Outcome:
 @asynccontextmanager
 async def gateway(esa: Machine, resume: Resume = deliver) -> AsyncIterator[Gateway]:
     """Run the ESA's side."""
-    journal = Journal.open(esa.dir / "spool/journal/cpq-listener")
+    seen = SeenTransfers()
+    journal = Journal.open(esa.dir / "spool/journal/cpq-listener", show=seen.see)
     taken = TakenIds(esa.dir / "state/transfers.db")
     pokes = Pokes()
-    intake = ResumeIntake(journal, taken, resume, serial=esa.serial, mids=esa.ids("mid"), log=esa.log, queue=pokes)
+    intake = ResumeIntake(
+        journal, taken, seen, resume, serial=esa.serial, mids=esa.ids("mid"), log=esa.log, queue=pokes
+    )
     listener = cpq_listener(esa, intake)
     try:
         async with running(listener):

@@ -12,6 +12,7 @@ from pathlib import Path
 from core import runtime
 from core.journal import Journal
 from cpq.content import ContentFolder
+from cpq.exchange.seen import SeenTransfers
 from cpq.handover import HandOver
 from cpq.held import Order, Search
 from cpq.state import Cause, Event
@@ -30,11 +31,11 @@ async def listen(side: AbstractAsyncContextManager[Quarantine | Gateway]) -> Non
 
 async def release(sma: Machine) -> None:
     store = SqliteStore(sma.dir / "quarantine.db")
-    journal = Journal.open(sma.dir / "spool/journal/release-host")
+    seen = SeenTransfers()
+    journal = Journal.open(sma.dir / "spool/journal/release-host", show=seen.see)
     held = await store.catalogue.find(Search())
     await store.decisions.apply([Order(one.id, Event.RELEASE, Cause.MANUAL) for one in held], 1.0)
-    handover = HandOver(store.outbox, ContentFolder(sma.dir / "spool/content"), journal, Pokes(), sma.log)
-    await handover.learn()
+    handover = HandOver(store.outbox, ContentFolder(sma.dir / "spool/content"), journal, Pokes(), sma.log, seen=seen)
     await handover.turn()
     journal.close()
     store.close()

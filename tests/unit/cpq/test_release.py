@@ -11,6 +11,7 @@ from core.errors import GatepostError
 from core.journal import Journal, Tail
 from core.record import decode_accepted, decode_outcome
 from cpq.content import ContentFolder
+from cpq.exchange.seen import SeenTransfers
 from cpq.handover import HandOver
 from cpq.held import Arrival, NewHold
 from cpq.locate import Locator
@@ -101,7 +102,7 @@ async def host(tmp_path: Path) -> AsyncIterator[Host]:
     async def nobody(pairing: object) -> object:
         raise AssertionError
 
-    handover = HandOver(store.outbox, folder, journal, pokes, sma.log, clock=clock)
+    handover = HandOver(store.outbox, folder, journal, pokes, sma.log, seen=SeenTransfers(), clock=clock)
     locator = Locator(sma.pairings, nobody, sma.log)  # type: ignore[arg-type]
     release = Release(store, folder, locator, sma.log, clock=clock, decided=handover.wake)
     yield Host(sma, store, folder, journal, handover, release, clock, pokes)
@@ -132,8 +133,9 @@ async def test_the_hand_over_after_a_crash_between_journal_and_outbox_is_not_rep
     await host.release.release({"ids": [id]})
     (row,) = await host.store.outbox.leaving(10)
     await host.handover._write(row)
-    again = HandOver(host.store.outbox, host.folder, host.journal, host.pokes, host.sma.log)
-    await again.learn()
+    seen = SeenTransfers()
+    host.journal.scan(seen.see)
+    again = HandOver(host.store.outbox, host.folder, host.journal, host.pokes, host.sma.log, seen=seen)
     await again.turn()
     assert len(host.handed_over()) == 1
     assert await host.store.outbox.leaving(10) == []
