@@ -1,5 +1,7 @@
 """The table of the server's states: no way out of the end, no way round EHLO, every state reachable."""
 
+from pathlib import Path
+
 import pytest
 
 from protocol.smtp.states import TRANSACTION, TRANSITIONS, Event, State, after, diagram
@@ -32,3 +34,4 @@ def test_the_page_shows_the_table():
     text = diagram()
     assert "GREETED --> SENDER: MAIL" in text
     assert "CLOSED" not in text
+    assert text in (Path(__file__).parents[4] / "docs/protocol/smtp.md").read_text()
