@@ -111,7 +111,7 @@ class Machine:
         self.log = FakeLog()
         self.counters = FakeCounters()
         self.time = 0.0
-        (root / "spool" / "ids").mkdir(parents=True)
+        (root / "spool" / "ids").mkdir(parents=True, exist_ok=True)
         self.mids = IdBlocks(root / "spool" / "ids" / "mid")
         self.journal = Journal.open(root / "spool" / "journal" / "gateway-0", SMALL)
         self.own: Journal | None = None
