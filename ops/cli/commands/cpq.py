@@ -37,7 +37,8 @@ async def listener(call: Call) -> Document:
         if error.status != EX_UNAVAILABLE:
             raise
         state = "down"
-    return {"address": str(channel.get("address", "")), "port": int(channel["port"]), "state": state}
+    address = channel.get("public_address") or channel.get("address") or ""
+    return {"address": str(address), "port": int(channel["port"]), "state": state}
 
 
 def _read(text: str | bytes) -> dict[str, Any]:

@@ -64,8 +64,8 @@ async def tophosts(
     call: Call, sort: Annotated[SortKey, Help("what to rank destinations by")] = "active_rcpts"
 ) -> Document:
     """The internal destinations of the central quarantine are listed too."""
-    document: Document = await call.appliance.ask("delivery-queue", "tophosts", sort=sort)
     field = _SORT_KEYS[sort][1]
+    document: Document = await call.appliance.ask("delivery-queue", "tophosts", sort=field)
     ranked = sorted(document["hosts"], key=lambda host: -(host.get(field) or 0))
     return {"as_of": call.appliance.now(), **document, "hosts": ranked[:_TOP]}
 
@@ -139,7 +139,7 @@ def _addresses(document: Document) -> list[str]:
             preference, ips = item.get("preference", 0), item.get("addresses") or [item.get("address", "")]
             lines.append(f"    {preference!s:<12} {' '.join(str(ip) for ip in ips)}")
         else:
-            lines.append(f"    {'0':<12} {item}")
+            lines.append(f"    {'-':<12} {item}")
     return lines
 
 
@@ -164,7 +164,7 @@ def _errors(document: Document) -> list[str]:
     if last:
         rule = "    ----------"
         if isinstance(last, Mapping):
-            where = f"    (at {moment(last.get('at'))}) IP: {last.get('address', 'unknown')}"
+            where = f"    (at {moment(last.get('at'))}) IP: {last.get('ip', 'unknown')}"
             lines += ["    Last 5XX Error:", rule, f"    {last.get('text', '')}", where, rule]
         else:
             lines += ["    Last 5XX Error:", rule, f"    {last}", rule]

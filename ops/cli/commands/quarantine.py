@@ -4,8 +4,7 @@ A release or deletion without `--quarantine` acts on every quarantine that holds
 delivery; a released message goes on only when none holds it any more.
 """
 
-from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated
 
 from ops.cli.account import EVERYONE, INSPECTORS, STAFF
 from ops.cli.argument import Help
@@ -94,31 +93,22 @@ def render_show(document: Document, width: int) -> str:
     ]
     lines = [f"{name + ':':<12} {value}" for name, value in facts]
     lines += ["", "Quarantines:", _quarantines(document)]
-    lines += ["", "Headers:", *[f"    {line}" for line in _headers(document.get("headers"))]]
+    lines += ["", "Headers:", *[f"    {one['name']}: {one['value']}" for one in document.get("headers") or []]]
     return "\n".join([*lines, "", "Decisions:", _decisions(document, width)])
 
 
 def _quarantines(document: Document) -> str:
     heads = [Column("    Name"), Column("State"), Column("Expires"), Column("Reason")]
     rows = [
-        [f"    {one['name']}", str(one.get("state", "")), moment(one.get("expires_at")), str(one.get("reason", ""))]
+        [
+            f"    {one['name']}",
+            str(one.get("state", "")),
+            moment(one.get("expires_at")),
+            str(one.get("reason", "")) + (f" (matched: {one['matched']})" if one.get("matched") else ""),
+        ]
         for one in document.get("quarantines") or []
     ]
     return table(heads, rows)
-
-
-def _headers(found: Any) -> list[str]:
-    if isinstance(found, str):
-        return found.splitlines()
-    if isinstance(found, Mapping):
-        return [f"{name}: {value}" for name, value in found.items()]
-    return [_header(item) for item in found or []]
-
-
-def _header(item: Any) -> str:
-    if isinstance(item, Mapping):
-        return f"{item.get('name', '')}: {item.get('value', '')}"
-    return ": ".join(str(part) for part in item) if isinstance(item, list) else str(item)
 
 
 def _decisions(document: Document, width: int) -> str:
@@ -136,7 +126,6 @@ def _decisions(document: Document, width: int) -> str:
     render=render_show,
     roles=INSPECTORS,
     machines=_HERE,
-    multiline={"headers"},
 )
 async def show(call: Call, id_: Annotated[str, Help("id of the message", "ID")]) -> Document:
     """The body is not shown."""
@@ -150,7 +139,9 @@ def _count(ids: list[str]) -> str:
 
 def render_released(document: Document, width: int) -> str:
     """Say how many were released."""
-    return f"{_count(document['released'])} released."
+    vetoed = document.get("deleted") or []
+    veto = f" Deleted from another quarantine, so never delivered: {', '.join(map(str, vetoed))}." if vetoed else ""
+    return f"{_count(document['released'])} released.{veto}"
 
 
 def render_deleted(document: Document, width: int) -> str:

@@ -29,8 +29,8 @@ def render(document: Document, width: int) -> str:
         rows.append([f"[{item['rid']}]", attempts, str(item["recipient"]), str(item.get("last_reply") or "")])
     if not rows:
         return "No recipients are waiting for delivery."
-    more = document.get("more") or document.get("next")
-    notice = "\n\nThere are more; narrow the choice with --host or --sender, or raise --limit." if more else ""
+    more = "\n\nThere are more; narrow the choice with --host or --sender, or raise --limit."
+    notice = more if document.get("truncated") else ""
     return table(heads, rows, width) + notice
 
 

@@ -73,6 +73,8 @@ def merge(answers: Sequence[Answer], now: float) -> Document:
         facts = answer.document or {}
         for block in ("counters", "rates", "gauges"):
             _merge(document[block], facts.get(block) or {})
+        if "connections" in facts:
+            _merge(document["gauges"], {"conn_in": facts["connections"]})
         for name in _OLDEST:
             if facts.get(name):
                 document[name] = min(facts[name], document.get(name, facts[name]))

@@ -19,7 +19,7 @@ _DEFAULT_PORT = 25
 _START_S = 60.0
 _TRUST = (
     "Logins are accepted for the user `service` only, with a certificate that the engineer authority named in the\n"
-    "configuration has signed and that has not expired. No seed string and no password is in use."
+    "configuration has signed for this serial number and that has not expired. No seed string, no password is in use."
 )
 
 

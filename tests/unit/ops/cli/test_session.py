@@ -102,7 +102,7 @@ async def test_a_command_with_questions_asks_them_and_one_with_arguments_does_no
     session, script = make("tophosts", "3", "tophosts conn_out", "hoststatus", "", "exit")
     async with daemons.up(delivery_queue={"tophosts": {"hosts": []}}):
         await session.run()
-    assert [args["sort"] for _, _, args in daemons.asked] == ["deliv_recip", "conn_out"]
+    assert [args["sort"] for _, _, args in daemons.asked] == ["delivered_recipients", "connections_out"]
     assert "1. Active Recipients\n2. Connections Out\n" in script.shown
 
 

@@ -10,13 +10,13 @@ CLIENT = Caller("cpq-client", Role.GUEST, commands=frozenset({"cpq listener"}))
 
 
 async def test_listener_gives_address_port_and_state(daemons: Daemons, run: Any) -> None:
-    async with daemons.up(cpq_listener={"status": {"state": "Online"}}):
+    async with daemons.up(cpq_listener={"status": {"state": "listening"}}):
         assert document(await run("cpq listener --json", caller=CLIENT)) == {
             "address": "127.0.1.1",
             "port": 7025,
             "state": "listening",
         }
-    async with daemons.up(cpq_listener={"status": {"state": "Receiving suspended"}}):
+    async with daemons.up(cpq_listener={"status": {"state": "suspended"}}):
         assert document(await run("cpq listener --json"))["state"] == "suspended"
     assert document(await run("cpq listener --json"))["state"] == "down"
 

@@ -36,7 +36,7 @@ async def test_hosts_come_in_the_order_asked_for_and_no_more_than_twenty(daemons
     assert [item["host"] for item in by_active["hosts"]][:2] == ["h29.example", "h28.example"]
     assert by_delivered["hosts"][0]["host"] == "h0.example"
     assert len(by_active["hosts"]) == 20
-    assert daemons.asked[1][2] == {"sort": "deliv_recip"}
+    assert daemons.asked[1][2] == {"sort": "delivered_recipients"}
 
 
 async def test_tophosts_looks_as_it_did(daemons: Daemons, run: Any) -> None:
@@ -53,7 +53,7 @@ STATUS = {
     "gauges": {"active_recips": 4, "pending_conn_out": 1},
     "addresses": [{"preference": 10, "addresses": ["192.0.2.1", "192.0.2.2"]}, "192.0.2.9"],
     "mx": [{"preference": 10, "ttl_s": 3144, "host": "mx1.b.example"}],
-    "last_5xx": {"text": "550 5.1.1 no\r\nsuch \x1b[31muser", "at": NOW - 60, "address": "192.0.2.1"},
+    "last_5xx": {"text": "550 5.1.1 no\r\nsuch \x1b[31muser", "at": NOW - 60, "ip": "192.0.2.1"},
     "last_tls_error": "Required - certificate expired",
     "oldest_message_at": NOW - 3600,
     "last_activity_at": NOW - 60,

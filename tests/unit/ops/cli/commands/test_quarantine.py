@@ -18,14 +18,20 @@ MESSAGE = {
     "subject": "Win \u202e now\r\nDeleted. 0 messages",
     "size": 20480,
     "quarantines": [
-        {"name": "Policy", "reason": "message filter:hold_it", "state": "held", "expires_at": NOW + 86400},
+        {
+            "name": "Policy",
+            "reason": "message filter:hold_it",
+            "matched": "[hold]",
+            "state": "held",
+            "expires_at": NOW + 86400,
+        },
         {"name": "Virus", "reason": "scanner", "state": "released", "expires_at": NOW + 86400},
     ],
     "received_at": NOW - 60,
 }
 SHOWN = {
     **MESSAGE,
-    "headers": [["From", "x@y.example"], ["Subject", "Win \x1b[2J"]],
+    "headers": [{"name": "From", "value": "x@y.example"}, {"name": "Subject", "value": "Win \x1b[2J\r\nX: y"}],
     "decisions": [{"stage": "filters", "rule": "hold_it", "input": "[hold]", "verdict": "quarantine"}],
 }
 
@@ -51,11 +57,11 @@ async def test_search_and_page_reach_the_quarantine(daemons: Daemons, run: Any) 
 
 
 async def test_release_and_delete_take_several_ids(daemons: Daemons, run: Any) -> None:
-    verbs = {"quarantine_release": {"released": ["1", "2"]}, "quarantine_delete": {"deleted": ["3"]}}
+    verbs = {"quarantine_release": {"released": ["1", "2"], "deleted": ["9"]}, "quarantine_delete": {"deleted": ["3"]}}
     async with daemons.up(release_host=verbs):
         released = await run("quarantine release 1 2", role="sma")
         deleted = document(await run("quarantine delete 3 --json", role="sma"))
-    assert released.output == "2 messages released."
+    assert released.output == "2 messages released. Deleted from another quarantine, so never delivered: 9."
     assert deleted == {"deleted": ["3"]}
     assert [args for _, _, args in daemons.asked] == [{"ids": ["1", "2"]}, {"ids": ["3"]}]
 

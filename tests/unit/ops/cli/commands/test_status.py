@@ -35,7 +35,7 @@ QUEUE = {
     "counters": {"completed_recips": reading(12345), "delivered_recips": reading(12000)},
     "gauges": {"active_recips": 7, "conn_out": 3, "kbytes_used": 4096, "kbytes_free": 71303168},
 }
-LISTENER = {"state": "Online", "gauges": {"conn_in": 1}}
+LISTENER = {"state": "listening", "connections": 1}
 
 
 async def test_figures_are_added_up_and_ids_and_percentages_are_not(daemons: Daemons, run: Any) -> None:
