@@ -85,7 +85,7 @@ class ApplianceServer(asyncssh.SSHServer):
         tunnel = Tunnel(self._name, self._conn, self._source, int(address[1]), clock.now())
         self._tunnel = tunnel
         self._presence.take(tunnel)
-        spawn(self._presence.prove(tunnel), f"first proof of {tunnel.name}")
+        spawn(self._presence.prove_new(tunnel), f"first proof of {tunnel.name}")
         return NameListener(self._leave)
 
     def unix_server_requested(self, listen_path: str) -> bool:

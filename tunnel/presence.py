@@ -18,6 +18,9 @@ from tunnel.audit import AuditLog
 from tunnel.identity import SERVICE_PORT
 from tunnel.link import LIVENESS_ORIGIN
 
+FIRST_PROOFS_S = (0.0, 0.05, 0.2, 1.0, 3.0, 10.0)
+"""Waits before the attempts to prove a new tunnel."""
+
 
 @dataclass(slots=True, eq=False)
 class Tunnel:
@@ -80,6 +83,16 @@ class Presence:
             tunnel.online = online
             self._audit.note("online" if online else "offline", serial=tunnel.name)
         return online
+
+    async def prove_new(self, tunnel: Tunnel) -> None:
+        """Prove a tunnel that has just been entered.
+
+        The appliance listens on its name only after it has read our answer, so the first channel may be refused.
+        """
+        for wait_s in FIRST_PROOFS_S:
+            await asyncio.sleep(wait_s)
+            if self.get(tunnel.name) is not tunnel or await self.prove(tunnel):
+                return
 
     def shown(self) -> list[dict[str, Any]]:
         """Answer the verb `tunnels`."""
