@@ -14,7 +14,7 @@ from protocol.smtp.command import CommandError, parse_chunk, parse_name, parse_t
 from protocol.smtp.conversation import CommandSession, Later, Session
 from protocol.smtp.data import CountedContent, DottedContent, Intake
 from protocol.smtp.dialect import Dialect, Handler
-from protocol.smtp.exchange import INJECTION, Exchange, Incident
+from protocol.smtp.exchange import Exchange, Incident
 from protocol.smtp.extension import TOO_LARGE
 from protocol.smtp.settings import ServerSettings
 from protocol.smtp.states import TRANSACTION, TRANSITIONS, Event, State
@@ -28,7 +28,7 @@ NEED_MAIL: Final = Reply(503, "5.5.1", "Send MAIL first")
 NEED_RCPT: Final = Reply(503, "5.5.1", "Send RCPT first")
 NESTED: Final = Reply(503, "5.5.1", "A transaction is open: send RSET first")
 MIXED: Final = Reply(503, "5.5.1", "DATA and BDAT do not mix")
-OUT_OF_PLACE: Final = Reply(421, "4.5.0", "Not now, closing: a payload may follow, which must not be taken for commands")
+OUT_OF_PLACE: Final = Reply(421, "4.5.0", "Not now, closing: a payload may follow")
 NO_ARGUMENT: Final = Reply(501, "5.5.4", "No argument allowed")
 NEED_ARGUMENT: Final = Reply(501, "5.5.4", "Argument missing")
 NO_SENDER_DOMAIN: Final = Reply(553, "5.5.4", "#5.5.4 Domain required for sender address")
@@ -55,12 +55,6 @@ class ServerMachine(Exchange):
         self._attempted = False
         self._overshoot = 0
         self._body_size: int | None = None
-
-    def _obey(self, line: bytes) -> None:
-        try:
-            super()._obey(line)
-        except CommandError as error:
-            self._say(error.reply)
 
     def _allowed(self, event: Event) -> bool:
         return event in TRANSITIONS[self.state]
@@ -253,7 +247,7 @@ class ServerMachine(Exchange):
         self._say(NOT_IMPLEMENTED)
 
     def _starttls(self, argument: bytes) -> None:
-        """RFC 3207 4; octets behind the command were sent in the clear and must never be read as protected."""
+        """RFC 3207 4."""
         if argument:
             self._say(NO_ARGUMENT)
         elif self.secure:
@@ -265,9 +259,7 @@ class ServerMachine(Exchange):
         else:
             self._move(Event.STARTTLS)
             self._say(GO_TLS)
-            self._parse = Exchange._wait
-            if self.held:
-                self._close(INJECTION)
+            self._parse = Exchange._read_in_handshake
 
     def _tls_first(self, _: bytes) -> None:
         self._say(TLS_FIRST)
