@@ -21,6 +21,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from protocol.reply import Reply
+from protocol.smtp.command import CommandError
 from protocol.smtp.settings import ServerSettings
 from protocol.smtp.states import Event, State, after
 
@@ -208,7 +209,10 @@ class Engine:
         elif len(line) + 2 > self._line_limits.get(verb, self._settings.command_line_limit):
             self._say(LINE_TOO_LONG)
         else:
-            handler(self, argument.rstrip(b" \t"))
+            try:
+                handler(self, argument.rstrip(b" \t"))
+            except CommandError as error:
+                self._say(error.reply)
 
     def _refuse_line(self, reply: Reply, skip_from: int) -> None:
         self._at = skip_from

@@ -55,6 +55,7 @@ class Exchange(Engine):
     def __init__(self, dialect: Dialect, session: Session[Any], incident: Incident, wake: Callable[[], None]) -> None:
         """Start a conversation; `wake` is called when an answer from outside has made output."""
         super().__init__(dialect.settings, dialect.line_limits, dialect.longest_line)
+        self._parse = Exchange._read_before_greeting
         self._verbs = dialect.verbs_clear
         self._dialect = dialect
         self._session = session
@@ -75,6 +76,7 @@ class Exchange(Engine):
         if self.state is not State.NEW:
             return
         self._move(Event.CONNECT)
+        self._parse = Engine._read_command
         reply = self._ask(self._session.connected, peer)
         if tls is not None:
             self._go_secure()
@@ -84,14 +86,6 @@ class Exchange(Engine):
             self.refuse(reply)
         else:
             self._say(reply)
-
-    def receive(self, data: bytes) -> None:
-        """Take octets from the peer and do what they ask."""
-        if self.state is State.NEW:
-            self.refuse(TALKS_FIRST)
-        elif self.state is State.HANDSHAKE:
-            self._close(INJECTION)
-        super().receive(data)
 
     def secured(self, tls: TlsInfo) -> None:
         """Start again after the handshake: nothing that was said before counts (RFC 3207 4.2)."""
@@ -125,6 +119,15 @@ class Exchange(Engine):
     def sink(self) -> Any:
         """The content sink while content is coming in, else None."""
         return self._content.intake.sink if self._content is not None else None
+
+    def _read_before_greeting(self) -> bool:
+        self.refuse(TALKS_FIRST)
+        return True
+
+    def _read_in_handshake(self) -> bool:
+        """Octets behind STARTTLS came in the clear and must never be read as protected (RFC 3207 5)."""
+        self._close(INJECTION)
+        return True
 
     def _go_secure(self) -> None:
         self.secure = True
@@ -283,6 +286,8 @@ class Exchange(Engine):
 _PHASES: Final[Mapping[Callable[[Any], bool], Phase]] = {
     Engine._read_command: Phase.COMMAND,
     Engine._skip_line: Phase.COMMAND,
+    Exchange._read_before_greeting: Phase.COMMAND,
+    Exchange._read_in_handshake: Phase.ANSWER,
     Exchange._read_content: Phase.CONTENT,
     Exchange._read_skipped: Phase.CONTENT,
     Exchange._read_payload: Phase.CONTENT,
