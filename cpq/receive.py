@@ -7,7 +7,7 @@ Logs the connection (`CPQ ICID …`). Raises nothing: what is wrong is answered,
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -34,7 +34,6 @@ from protocol.reply import Reply
 from protocol.smtp.conversation import Answer, Collect, ExtensionAnswer, Peer, TlsInfo
 
 STRANGER = Reply(554, "5.7.1", "this certificate is not paired with this appliance")
-NOT_KNOWN = Reply(530, "5.7.0", "must show a paired certificate first")
 NEED_FRAME = Reply(503, "5.5.1", "send XCPQMETA first")
 OUT_OF_ORDER = Reply(503, "5.5.1", "not now")
 SENDER_DIFFERS = Reply(553, "5.5.4", "the sender is not that of the metadata")
@@ -87,8 +86,8 @@ class Names:
     hostname: str
 
 
-class CpqSession:
-    """One connection to `cpq_listener`."""
+class _Channel:
+    """Who calls, and what it has announced: the verbs of the extension."""
 
     def __init__(self, names: Names, intake: Intake, pairings: Pairings, icid: int, log: MailLog) -> None:
         self._names = names
@@ -102,32 +101,6 @@ class CpqSession:
         self._frame: Frame | None = None
         self._frame_octets = b""
         self._missing: Counter[str] = Counter()
-
-    def connected(self, peer: Peer) -> Reply:
-        """Greet."""
-        self._port = peer.local_port
-        self._log.info(
-            f"New SMTP CPQ ICID {self._icid} interface {self._names.listener} ({peer.local_host}) address {peer.host}"
-            " reverse dns host unknown verified no"
-        )
-        return Reply(220, "", f"{self._names.hostname} ESMTP")
-
-    def greeted(self, name: str, extended: bool) -> Reply | None:
-        """Let any name pass: it is the certificate that counts. EHLO ends the frame (RFC 5321 4.1.4)."""
-        self._forget(Event.DROPPED)
-        return None
-
-    def secured(self, tls: TlsInfo) -> Reply | None:
-        """Look who is calling."""
-        self._peer = self._pairings.identify(tls.peer_certificate_der)
-        where = f"centralized policy quarantine on port {self._port}"
-        if self._peer is None:
-            self._log.warning(f"CPQ ICID {self._icid} REJECT certificate is not paired, {where}")
-            return STRANGER
-        self._state = after(self._state, Event.IDENTIFIED)
-        self._log.info(f"CPQ ICID {self._icid} TLS success protocol {tls.version} cipher {tls.cipher}")
-        self._log.info(f"CPQ ICID {self._icid} ACCEPT appliance {self._peer.serial}, {where}")
-        return None
 
     def extension(self, verb: str, argument: str, answer: ExtensionAnswer) -> None:
         """Answer XCPQSTAT; announce how many octets XCPQMETA and XCPQDONE bring."""
@@ -200,6 +173,49 @@ class CpqSession:
         if frame.direction != ready.direction:
             raise FrameError(f"direction is not {ready.direction}")
 
+    def _forget(self, event: Event) -> None:
+        self._frame = None
+        self._frame_octets = b""
+        self._missing = Counter()
+        self._moved(event)
+
+    def _moved(self, event: Event) -> bool:
+        try:
+            self._state = after(self._state, event)
+        except OutOfOrder:
+            return False
+        return True
+
+
+class CpqSession(_Channel):
+    """One connection to `cpq_listener`: the conversation round the verbs of the extension."""
+
+    def connected(self, peer: Peer) -> Reply:
+        """Greet."""
+        self._port = peer.local_port
+        self._log.info(
+            f"New SMTP CPQ ICID {self._icid} interface {self._names.listener} ({peer.local_host}) address {peer.host}"
+            " reverse dns host unknown verified no"
+        )
+        return Reply(220, "", f"{self._names.hostname} ESMTP")
+
+    def greeted(self, name: str, extended: bool) -> Reply | None:
+        """Let any name pass: it is the certificate that counts. EHLO ends the frame (RFC 5321 4.1.4)."""
+        self._forget(Event.DROPPED)
+        return None
+
+    def secured(self, tls: TlsInfo) -> Reply | None:
+        """Look who is calling."""
+        self._peer = self._pairings.identify(tls.peer_certificate_der)
+        where = f"centralized policy quarantine on port {self._port}"
+        if self._peer is None:
+            self._log.warning(f"CPQ ICID {self._icid} REJECT certificate is not paired, {where}")
+            return STRANGER
+        self._state = after(self._state, Event.IDENTIFIED)
+        self._log.info(f"CPQ ICID {self._icid} TLS success protocol {tls.version} cipher {tls.cipher}")
+        self._log.info(f"CPQ ICID {self._icid} ACCEPT appliance {self._peer.serial}, {where}")
+        return None
+
     def mail(self, sender: Path, parameters: Mapping[str, str | None]) -> Reply:
         """Take the sender if a frame has announced it."""
         if self._frame is None:
@@ -261,25 +277,9 @@ class CpqSession:
         self._forget(Event.CLOSED)
         self._log.info(f"CPQ ICID {self._icid} close")
 
-    def _forget(self, event: Event) -> None:
-        self._frame = None
-        self._frame_octets = b""
-        self._missing = Counter()
-        self._moved(event)
-
-    def _moved(self, event: Event) -> bool:
-        try:
-            self._state = after(self._state, event)
-        except OutOfOrder:
-            return False
-        return True
-
 
 def incident_reply(error: Exception, log: MailLog, what: str) -> Reply:
     """Give the 451 for a message that could not be stored now, and log why."""
     text = error.text if isinstance(error, GatepostError) else f"{type(error).__name__}: {error}"
     log.critical(f"centralized policy quarantine: {what}: {clean(text)}")
     return Reply(451, "4.3.0", "cannot be stored now, try again later")
-
-
-SessionFactory = Callable[[], CpqSession]
