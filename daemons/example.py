@@ -97,3 +97,21 @@ def literal(value: Any) -> str:
         return "{ " + ", ".join(f"{key} = {literal(item)}" for key, item in pairs.items()) + " }"
     # A JSON string is a TOML basic string.
     return msgspec.json.encode(value).decode()
+
+
+def examples(models: Mapping[str, type[BaseModel]]) -> dict[str, str]:
+    """Give the example document of each role, as `etc/ROLE.toml` holds it."""
+    values = {
+        role: {"appliance": {"role": role, "serial": "(made by gatepost init)", "hostname": f"{role}.example.org"}}
+        for role in models
+    }
+    return {role: render(model, values[role]) for role, model in models.items()}
+
+
+if __name__ == "__main__":
+    from pathlib import Path
+
+    from daemons.config import DOCUMENTS
+
+    for role, text in examples(DOCUMENTS).items():
+        (Path(__file__).parents[1] / "etc" / f"{role}.toml").write_text(text)

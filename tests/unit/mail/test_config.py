@@ -111,7 +111,7 @@ def test_route_hosts_that_are_right(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "h:0", "h/pri=70000", "[nowhere]", "a_b c", "h:25:26:x", "-x-"])
 def test_route_hosts_that_are_wrong(text: str) -> None:
-    with pytest.raises(ValueError, match="is|write|needed"):
+    with pytest.raises(ValueError, match=r"is|write|needed"):
         check_route_host(text)
 
 
