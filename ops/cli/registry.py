@@ -131,7 +131,8 @@ class Registry:
         below = self.below(words[0]) if words else []
         if below:
             names = ", ".join(item.name for item in below)
-            raise UsageProblem(f"{words[0]} {words[1]}: no such operation; there are: {names}")
+            given = " ".join(words[:2])
+            raise UsageProblem(f"{given}: no such operation; there are: {names}")
         word = words[0] if words else ""
         raise UsageProblem(f"unknown command {word!r}; `help` lists the commands")
 

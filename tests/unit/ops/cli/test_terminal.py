@@ -1,0 +1,68 @@
+"""The terminal without SSH: keys in, drawing out."""
+
+import asyncio
+
+import pytest
+
+from ops.cli.dialogue import Aborted
+from ops.cli.terminal import Terminal
+
+
+def terminal() -> tuple[Terminal, list[str]]:
+    drawn: list[str] = []
+    return Terminal(drawn.append, 80, 24, "xterm", lambda text: ["status", "suspend"]), drawn
+
+
+async def test_what_is_typed_before_the_question_is_its_answer() -> None:
+    screen, _ = terminal()
+    with screen.opened():
+        screen.feed(b"early\r")
+        async with asyncio.timeout(5):
+            assert await screen.read("Name: ") == "early"
+
+
+async def test_ctrl_c_aborts_a_question_and_is_passed_on_without_one() -> None:
+    screen, _ = terminal()
+    with screen.opened():
+        assert screen.feed(b"\x03")
+        asyncio.get_running_loop().call_later(0.01, screen.feed, b"\x03")
+        async with asyncio.timeout(5):
+            with pytest.raises(Aborted):
+                await screen.read("Name: ")
+
+
+async def test_the_end_of_input_ends_an_open_question_and_every_later_one() -> None:
+    screen, _ = terminal()
+    with screen.opened():
+        asyncio.get_running_loop().call_later(0.01, screen.end)
+        async with asyncio.timeout(5):
+            with pytest.raises(EOFError):
+                await screen.command("> ")
+            with pytest.raises(EOFError):
+                await screen.read("Name: ")
+
+
+async def test_tab_completes_a_word_that_is_the_only_one() -> None:
+    screen, _ = terminal()
+    screen._completer._complete = lambda text: [word for word in ("status", "suspend") if word.startswith(text)]
+    with screen.opened():
+        screen.feed(b"st\t\r")
+        async with asyncio.timeout(5):
+            assert await screen.command("> ") == "status"
+
+
+async def test_a_flood_of_keys_is_dropped_and_not_kept() -> None:
+    screen, _ = terminal()
+    with screen.opened():
+        for _ in range(100):
+            screen.feed(b"x" * 10_000)
+        assert len(screen._keys._pressed) < 30_000
+
+
+def test_lines_end_as_a_raw_terminal_needs_them() -> None:
+    async def draw() -> list[str]:
+        screen, drawn = terminal()
+        screen.write("a\nb\n")
+        return drawn
+
+    assert asyncio.run(draw()) == ["a\r\nb\r\n"]
