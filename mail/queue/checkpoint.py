@@ -1,6 +1,6 @@
 """The checkpoint: what is not finished goes into the index, with the journal positions, in one transaction.
 
-Every few hundred milliseconds, when something changed, `Checkpointer.run` begins a new epoch of the done log, looks at
+Every second, when something changed, `Checkpointer.run` begins a new epoch of the done log, looks at
 what changed (`gather`, without a wait in between, so that messages, positions and epoch belong together), writes it in
 the database's thread, and lets go of what the index now has. A message that finished before it was gathered never
 touches the database. A transaction that fails is tried again as it is; until then nothing new is imported beyond what
@@ -31,7 +31,9 @@ from mail.queue.store import Change, RecipientRow, write
 
 SOON_S = 10.0
 """A message that is due within this stays in memory."""
-EARLY = 2000
+SYNC_S = 0.2
+"""Longest time between a completion and its sync."""
+EARLY = 4000
 """Changed messages that make a checkpoint come before its time."""
 
 
@@ -62,7 +64,7 @@ class Checkpointer:
         log: Log,
         now: Clock,
         floor: int,
-        interval_s: float = 0.3,
+        interval_s: float = 1.0,
     ) -> None:
         """`floor` is the stored epoch; it stays until everything that older done logs speak of was imported."""
         self.failure = ""
@@ -79,21 +81,37 @@ class Checkpointer:
         self._now = now
         self._floor = floor
         self._interval_s = interval_s
+        self._one = asyncio.Lock()
+        """One at a time: the reclaimer asks for checkpoints too."""
         self._gathered: Gathered | None = None
         self._positions: list[tuple[str, int, int]] = []
 
     async def run(self, scope: Scope) -> None:
         """Make a checkpoint whenever something changed, until stopping."""
-        step_s = self._interval_s / 6
+        step_s = min(SYNC_S, self._interval_s / 4)
         waited_s = 0.0
         while await scope.pause(step_s):
             waited_s += step_s
+            await self._sync()
             if waited_s >= self._interval_s or len(self._book.dirty) >= EARLY or not self._book.room:
                 await self.make()
                 waited_s = 0.0
 
+    async def _sync(self) -> None:
+        """Bound what a power cut between two checkpoints can have delivered again."""
+        if self._done.unsynced:
+            async with self._one:
+                try:
+                    await self._database.run(_sync_log, self._done)
+                except OSError as error:
+                    self._failed(f"the done log cannot be synced: {error.strerror}")
+
     async def make(self) -> bool:
         """Make one checkpoint if anything changed; false if it failed."""
+        async with self._one:
+            return await self._make()
+
+    async def _make(self) -> bool:
         gathered = self._gathered
         if gathered is None:
             positions = self._importer.positions()
@@ -187,6 +205,10 @@ class Checkpointer:
                     parcel.move(Reason.CROWDED_OUT)
                     self._book.touch(parcel.message)
                 destination.ready.clear()
+
+
+def _sync_log(_database: Database, done: DoneLog) -> None:
+    done.sync()
 
 
 def _commit(database: Database, done: DoneLog, change: Change) -> None:

@@ -6,7 +6,7 @@ Called by `mail/delivery/dispatch.py`; changes the scheduler's destinations. Log
 import random
 from typing import Any
 
-from mail.queue.destination import Destination, HostState
+from mail.queue.destination import WINDOW, Destination, HostState
 from mail.queue.retry import Chance
 from mail.queue.schedule import Scheduler
 from mail.queue.state import Reason
@@ -64,4 +64,6 @@ class Connections:
         """Note the end of a busy connection."""
         self._scheduler.connections -= 1
         destination.busy -= 1
+        if not destination.lines:
+            destination.window = WINDOW
         self._scheduler.stir(destination)

@@ -11,6 +11,10 @@ from typing import Any
 from mail.queue.message import HOLD_QUEUE, NEVER, Parcel
 from mail.queue.retry import BounceProfile
 
+WINDOW = 20
+"""Connections to begin with."""
+REVIEW_S = 0.25
+
 
 class HostState(StrEnum):
     """What the last attempt to connect found."""
@@ -66,9 +70,13 @@ class Destination:
         "open_after",
         "opening",
         "ready",
+        "reviewing",
+        "slow",
         "state",
         "stored",
+        "taken",
         "target",
+        "window",
     )
 
     def __init__(self, name: str, target: str, limits: Limits) -> None:
@@ -81,6 +89,14 @@ class Destination:
         self.busy = 0
         self.opening = 0
         self.state = HostState.UNKNOWN
+        self.window = WINDOW
+        """Connections that may be open for now."""
+        self.taken = 0
+        """Messages taken since the last review."""
+        self.slow = False
+        """Whether, at its pace, what is ready takes seconds."""
+        self.reviewing = False
+        """Whether a review is due."""
         self.failures = 0
         """Failed openings in a row."""
         self.down_until = 0.0
@@ -125,17 +141,24 @@ class Destination:
     def wanted(self, now: float) -> int:
         """Give how many connections to open for what is ready, slowly where little is known of the host.
 
-        A connection that is kept carries many messages, so there is one for several ready ones; each is
-        opened for a message, which bears the failure.
+        A kept connection carries many messages: there are as many as the window allows, and the window grows
+        only while what is ready would take long. Each is opened for a message, which bears the failure.
         """
-        ready = len(self.ready)
-        if not ready or self.blocked_until(now) or (self.open_after > now and self.lines):
+        if not self.ready or self.blocked_until(now) or (self.open_after > now and self.lines):
             return 0
         if self.state is HostState.DOWN:
             return 1 - min(1, self.opening)
         most_opening = 5 if self.state is HostState.UNKNOWN else max(5, self.lines)
-        room = min(most_opening - self.opening, self.limits.connections - self.lines - self.opening)
-        return max(0, min(room, -(-ready // 8) - self.opening))
+        room = min(self.window, self.limits.connections) - self.lines - self.opening
+        return max(0, min(room, most_opening - self.opening, len(self.ready) - self.opening))
+
+    def review(self) -> None:
+        """Look back on the last `REVIEW_S`: widen the window if, at that pace, the rest takes over twice as long."""
+        self.slow = len(self.ready) > 8 * self.taken
+        if len(self.ready) > 2 * self.taken:
+            self.window = min(2 * self.window, self.limits.connections)
+        self.taken = 0
+        self.reviewing = False
 
     def up(self) -> bool:
         """Note that a connection came about; true if the host was down before."""

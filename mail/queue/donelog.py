@@ -5,7 +5,7 @@ before it looks at what changed, and its transaction stores that epoch: all that
 index. At start the logs from the stored epoch on are replayed over the index and over the journals' entries.
 
 A record is 16 octets: MID, RID, CRC-32 of both. `write` makes it survive kill -9; what a power cut can take back is
-what came after the last sync, which the checkpoint makes (`sync` of the old epoch, then its transaction).
+what came after the last `sync`, which the checkpointer makes several times a second and before each transaction.
 A log that cannot be written is `broken`: attempts stop, the records stay here and are written again by `retry`.
 Logs nothing; raises `OSError` where it says so.
 """
@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from zlib import crc32
 
+from core.disk import Disk
 from core.killpoint import killpoint
 
 _fields = struct.Struct("<QI")
@@ -68,6 +69,9 @@ class DoneLog:
         self._torn = 0
         """… but for this many octets of the first."""
         self._retired: list[int] = []
+        self._unsynced = False
+        self._named = False
+        """Whether the name of the newest log is durable."""
 
     def _create(self, epoch: int) -> int:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
@@ -77,6 +81,7 @@ class DoneLog:
         """Record finished recipients; sets `broken` when they could not be written."""
         data = b"".join([encode(mid, rid) for rid in rids])
         killpoint("done.before")
+        self._unsynced = True
         if self._pending:
             self._pending += data
             self.retry()
@@ -114,11 +119,21 @@ class DoneLog:
         self._file = file
         self.epoch += 1
         self._torn = 0
+        self._named = False
         return self.epoch
 
+    @property
+    def unsynced(self) -> bool:
+        """Whether a power cut could take something back."""
+        return self._unsynced
+
     def sync(self) -> None:
-        """Make the logs before this epoch durable; blocking, for a worker thread. Raises `OSError`."""
-        for file in tuple(self._retired):
+        """Make everything written so far durable; blocking, for the database's thread. Raises `OSError`."""
+        self._unsynced = False
+        if not self._named:
+            self._named = True
+            Disk().fsync_directory(self.directory)
+        for file in (*self._retired, self._file):
             os.fdatasync(file)
 
     def retire(self, epoch: int) -> None:

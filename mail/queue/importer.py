@@ -23,6 +23,7 @@ from mail.queue.message import Message
 
 READ_BYTES = 256 * 1024
 POLL_S = 1.0
+HOLD_S = 0.01
 
 
 class Log(Protocol):
@@ -50,17 +51,22 @@ class Importer:
         book: Book,
         *,
         admit: Admit,
+        enough: Callable[[], bool],
         log: Log,
         positions: dict[str, tuple[int, int]],
         done: dict[int, set[int]],
     ) -> None:
-        """`positions` and `done` are what the index and the done log said at the start."""
+        """`enough`: memory holds what can be delivered soon, and the rest is as well off in its journal.
+
+        `positions` and `done` are what the index and the done log said at the start.
+        """
         self.caught_up = False
         """Everything that was in the journals at the start has been read: `done` is of no more use."""
         self.damaged: dict[str, str] = {}
         self._journals = journals
         self._book = book
         self._admit = admit
+        self._enough = enough
         self._log = log
         self._stored = positions
         self._done = done
@@ -84,14 +90,19 @@ class Importer:
         self.discover()
         while not scope.stopping.is_set():
             self._woken.clear()
-            if self._book.room and self.read():
+            if not self._book.room or self._enough():
+                await scope.pause(HOLD_S)
+            elif self.read():
                 await asyncio.sleep(0)
-                continue
-            try:
-                async with asyncio.timeout(POLL_S if self._book.room else 0.05):
-                    await self._woken.wait()
-            except TimeoutError:
-                self.discover()
+            else:
+                await self._rest()
+
+    async def _rest(self) -> None:
+        try:
+            async with asyncio.timeout(POLL_S):
+                await self._woken.wait()
+        except TimeoutError:
+            self.discover()
 
     def discover(self) -> None:
         """Open journals that are new."""
@@ -109,6 +120,7 @@ class Importer:
         for name, tail in self._tails.items():
             if name in self.damaged:
                 continue
+            before = tail.position
             try:
                 entries = tail.read(READ_BYTES)
             except (JournalDamaged, OSError) as error:
@@ -117,7 +129,7 @@ class Importer:
                 continue
             for entry in entries:
                 self._take(name, entry)
-            found = found or bool(entries)
+            found = found or tail.position != before
         if not found:
             self.caught_up = True
             self._done.clear()

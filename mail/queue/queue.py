@@ -40,6 +40,8 @@ from mail.queue.verb import Figures, Verbs
 from mail.queue.view import Facts, Views
 
 TICK_S = 0.25
+AHEAD = 300
+"""Messages ready for destinations that move; with more, importing only fills the index."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class QueueSettings:
     """Messages in memory."""
     connections: int = 10_000
     idle_close_s: float = 5.0
-    checkpoint_s: float = 0.3
+    checkpoint_s: float = 1.0
     patience_s: float = 30.0
     """How long a journal segment may wait for deferred mail before its content is moved."""
 
@@ -110,6 +112,7 @@ class DeliveryQueue:
             self._places.journals,
             book,
             admit=self._admit,
+            enough=lambda: scheduler.moving(now()) >= AHEAD,
             log=log,
             positions=self._positions,
             done=self._replayed,
@@ -201,8 +204,8 @@ class DeliveryQueue:
         ).all()
 
     async def is_queued(self, mid: int) -> bool:
-        """Tell whether a message that was imported may be tried again."""
-        if mid in self._book.messages:
+        """Tell whether a message that was imported may be tried again, be it after a crash."""
+        if mid in self._book.messages or self._checkpointer.failure:
             return True
         return bool(await self._database.run(store.messages, [mid]))
 

@@ -41,6 +41,8 @@ def _concurrency(scheduler: Scheduler, destination: Destination, now: float) -> 
         return f"concurrency: all {scheduler.max_connections} connections of the system are open"
     if destination.open_after > now:
         return f"concurrency: the peer refuses more than {destination.lines} connections"
+    if destination.lines >= destination.window:
+        return f"concurrency: {destination.lines} connections keep up; more are opened when they do not"
     return ""
 
 

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from mail.queue.destination import Destination, Limits
+from mail.queue.destination import REVIEW_S, Destination, Limits
 from mail.queue.due import DueIndex
 from mail.queue.message import NEVER, Parcel
 from mail.queue.state import Reason
@@ -54,6 +54,8 @@ class Scheduler:
         self.ready_limit = ready_limit
         self.max_connections = connections
         self._stirred: dict[tuple[str, str], Destination] = {}
+        self._lined: dict[tuple[str, str], Destination] = {}
+        """Destinations with ready parcels, and some without."""
         self.waiting = Wheel()
         self._alarms: list[tuple[float, tuple[str, str]]] = []
 
@@ -100,6 +102,7 @@ class Scheduler:
                 parcel.move(Reason.EXPIRED)
                 self.expire(parcel)
                 continue
+            destination.taken += 1
             parcel.move(Reason.STARTED)
             return parcel
         if destination.earliest <= now:
@@ -132,6 +135,15 @@ class Scheduler:
         if not self._stirred:
             self.plan_wanted()
         self._stirred[destination.key] = destination
+        if destination.ready:
+            self._lined[destination.key] = destination
+
+    def moving(self, now: float) -> int:
+        """Count what is ready for destinations that get through it soon: more need not be imported yet."""
+        self._lined = {key: one for key, one in self._lined.items() if one.ready}
+        if self.stopped:
+            return 0
+        return sum(len(one.ready) for one in self._lined.values() if not one.slow and not one.blocked_until(now))
 
     def plan(self, now: float) -> Plan:
         """Decide for every destination where something changed."""
@@ -155,7 +167,13 @@ class Scheduler:
             destination.opening += 1
             self.connections += 1
             plan.open.append((destination, parcel))
-        if destination.ready and (until := max(destination.blocked_until(now), destination.open_after)) > now:
+        if not destination.ready:
+            return
+        until = max(destination.blocked_until(now), destination.open_after)
+        if until <= now and not destination.reviewing:
+            destination.reviewing = True
+            until = now + REVIEW_S
+        if until > now:
             heapq.heappush(self._alarms, (until, destination.key))
 
     def tick(self, now: float) -> None:
@@ -163,7 +181,10 @@ class Scheduler:
         for parcel in self.waiting.due(now):
             self.ready(parcel, Reason.DUE)
         while self._alarms and self._alarms[0][0] <= now:
-            self.stir(self.destinations[heapq.heappop(self._alarms)[1]])
+            destination = self.destinations[heapq.heappop(self._alarms)[1]]
+            if destination.reviewing:
+                destination.review()
+            self.stir(destination)
         if not self.stopped:
             self.due.tick(now)
 

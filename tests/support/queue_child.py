@@ -40,7 +40,8 @@ async def main(root: Path, messages: int) -> None:
             elif one.address.startswith("never"):
                 results.append(Carried(one.rid, "hard", 550, "5.1.1", "no"))
             else:
-                name = job.accepted.bounce_of and f"bounce {job.accepted.bounce_of}" or f"{job.mid} {one.rid}"
+                report_of = job.accepted.bounce_of
+                name = f"bounce {report_of}" if report_of else f"{job.mid} {one.rid}"
                 note(root / "delivered", name)
                 results.append(Carried(one.rid, "delivered", 250, "2.0.0", "ok"))
         return results
