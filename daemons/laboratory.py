@@ -17,7 +17,10 @@ def add_to(command: Callable[..., argparse.ArgumentParser]) -> None:
     down = verbs.add_parser("down", help="stop everything of a lab")
     kill = verbs.add_parser("kill", help="kill a daemon, such as esa/gateway, or a machine, such as sma")
     start = verbs.add_parser("start", help="start it again")
-    for sub in (demo, up, down, kill, start):
+    send = verbs.add_parser("send", help="send the message on standard input to the lab's ESA")
+    send.add_argument("--from", dest="sender", default="you@outside.test", metavar="ADDRESS")
+    send.add_argument("recipient", nargs="+", metavar="RECIPIENT")
+    for sub in (demo, up, down, kill, start, send):
         sub.add_argument("--dir", type=Path, required=sub is not demo, help="folder of the lab, empty or new")
     for sub in (kill, start):
         sub.add_argument("name", metavar="NAME")
@@ -32,4 +35,6 @@ def _lab(args: argparse.Namespace) -> int:
         return command.up(args.dir, args.net)
     if args.verb == "down":
         return command.down(args.dir)
+    if args.verb == "send":
+        return command.send(args.dir, args.sender, args.recipient)
     return (command.kill if args.verb == "kill" else command.start)(args.dir, args.name)

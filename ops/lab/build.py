@@ -10,7 +10,6 @@ import os
 import shutil
 import signal
 import socket
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,8 +19,9 @@ from core.errors import EX_NOINPUT, EX_SOFTWARE, EX_TEMPFAIL, EX_UNAVAILABLE, EX
 from core.ssh import key as ssh_key
 from core.ssh.key import write_atomic
 from ops.lab import process
-from ops.lab.document import FILTERS, document, zone
-from ops.lab.layout import BASTION_PORTS, CONSOLE, CPQ, DNS, OUTBOUND, SMTP, WEB, Layout
+from ops.lab.document import zone
+from ops.lab.layout import BASTION_PORTS, CONSOLE, DNS, SMTP, Layout
+from ops.lab.machines import gatepost, make_machines, public_key
 
 DAEMONS = {
     "esa": ("delivery-queue", "gateway", "cpq-listener", "tunnel-client", "console", "web"),
@@ -73,7 +73,7 @@ class Lab:
 
     async def _build(self, report: Report) -> None:
         report("keys and configurations")
-        self._make_machines()
+        self.facts = make_machines(self.layout)
         report("name server and outside mail host")
         self._start_servers()
         report("daemons")
@@ -96,81 +96,6 @@ class Lab:
                 except OSError:
                     text = f"{host}:{port} is in use ({name}); stop what holds it, or choose another --net 127.N"
                     raise GatepostError(text, EX_UNAVAILABLE) from None
-
-    def _make_machines(self) -> None:
-        layout = self.layout
-        admin = ssh_key.ensure_key(layout.dir / "admin_ed25519", "lab administrator")
-        admin_line = ssh_key.public_text(admin)
-        for role in ("bastion", "esa", "sma"):
-            name = "upgrades.gatepost.test" if role == "bastion" else f"{role}.example.test"
-            self.gatepost("init", "--role", role, "--dir", str(layout.dir / role), "--hostname", name)
-        bastion = layout.dir / "bastion" / "keys"
-        public = {
-            "bastion_key": ssh_key.public_text(ssh_key.read_key(bastion / "bastion_host_ed25519")),
-            "engineer_ca": ssh_key.public_text(ssh_key.read_key(bastion / "engineer_ca_ed25519")),
-        }
-        for role in ("bastion", "esa", "sma"):
-            config = layout.config(role)
-            text = document(role, config.read_text(), layout, admin=admin_line, **public)
-            write_atomic(config, text.encode(), mode=0o640)
-        (layout.dir / "esa" / "filters.txt").write_text(FILTERS)
-        self._write_facts()
-
-    def _write_facts(self) -> None:
-        layout = self.layout
-
-        def serial(role: str) -> str:
-            import tomllib
-
-            return str(tomllib.loads(layout.config(role).read_text())["appliance"]["serial"])
-
-        def machine(role: str, host: str) -> dict[str, str]:
-            places = {"cpq": CPQ, "ssh": CONSOLE, "web": WEB}
-            facts = {"config": str(layout.config(role)), "serial": serial(role)}
-            return facts | {name: f"{host}:{port}" for name, port in places.items()}
-
-        engineer = layout.dir / "engineer"
-        self.facts = {
-            "esa": machine("esa", layout.esa)
-            | {"smtp": f"{layout.esa}:{SMTP}", "outbound": f"{layout.esa}:{OUTBOUND}"},
-            "sma": machine("sma", layout.sma),
-            "bastion": {
-                "config": str(layout.config("bastion")),
-                "ports": [f"{layout.bastion}:{port}" for port in BASTION_PORTS],
-                "engineers": f"{layout.engineers}:{CONSOLE}",
-            },
-            "engineer": {
-                "key": str(engineer / "engineer_ed25519"),
-                "certificate": str(engineer / "engineer_ed25519-cert.pub"),
-                "known_hosts": str(engineer / "known_hosts"),
-            },
-            "mailhost": {"smtp": f"{layout.mailhost}:{SMTP}", "maildir": str(layout.maildir)},
-            "dns": f"{layout.dns}:{DNS}",
-            "admin_key": str(layout.dir / "admin_ed25519"),
-            "known_hosts": str(layout.dir / "known_hosts"),
-            "pids": {},
-        }
-        self._write_known_hosts()
-
-    def _write_known_hosts(self) -> None:
-        layout = self.layout
-        lines = [
-            ssh_key.known_hosts_line(host, self._public(f"{role}/keys/host_ed25519"), CONSOLE)
-            for role, host in (("esa", layout.esa), ("sma", layout.sma), ("bastion", layout.bastion_management))
-        ]
-        write_atomic(Path(self.facts["known_hosts"]), "".join(f"{line}\n" for line in lines).encode(), mode=0o644)
-        bastion = self._public("bastion/keys/bastion_host_ed25519")
-        lines = [ssh_key.known_hosts_line(layout.engineers, bastion, CONSOLE)]
-        lines += [
-            ssh_key.known_hosts_line(self.facts[role]["serial"], self._public(f"{role}/keys/host_ed25519"))
-            for role in ("esa", "sma")
-        ]
-        known = Path(self.facts["engineer"]["known_hosts"])
-        known.parent.mkdir(exist_ok=True)
-        write_atomic(known, "".join(f"{line}\n" for line in lines).encode(), mode=0o644)
-
-    def _public(self, name: str) -> str:
-        return ssh_key.public_text(ssh_key.read_key(self.layout.dir / name))
 
     def _start_servers(self) -> None:
         layout = self.layout
@@ -226,7 +151,7 @@ class Lab:
 
     async def _pair(self) -> None:
         layout = self.layout
-        fingerprint = ssh_key.fingerprint(self._public("esa/keys/host_ed25519"))
+        fingerprint = ssh_key.fingerprint(public_key(self.layout, "esa/keys/host_ed25519"))
         await self._run(
             *("pair", "--config", str(layout.config("sma")), "--appliance", f"{layout.esa}:{CONSOLE}"),
             *("--key", self.facts["admin_key"], "--fingerprint", fingerprint),
@@ -240,9 +165,9 @@ class Lab:
             request = str(self.layout.dir / f"{role}-enrolment.json")
             await self._run("bastion", "request", "--config", str(self.layout.config(role)), "--out", request)
             await self._run("bastion", "enroll", serial, "--request", request, "--config", bastion)
-        ssh_key.write_atomic(
-            public := Path(engineer["key"] + ".pub"), self._engineer_public(engineer["key"]), mode=0o644
-        )
+        public = Path(engineer["key"] + ".pub")
+        line = ssh_key.public_text(ssh_key.ensure_key(Path(engineer["key"]), "lab engineer"))
+        write_atomic(public, line.encode() + b"\n", mode=0o644)
         await self._run(
             *("bastion", "ca", "sign", "--config", bastion, "--key", str(public), "--engineer", "eng-lab"),
             *(
@@ -267,19 +192,8 @@ class Lab:
             await asyncio.sleep(0.05)
         raise GatepostError("the ESA's tunnel did not come up within 10 s; see log/esa-tunnel-client.log", EX_TEMPFAIL)
 
-    @staticmethod
-    def _engineer_public(path: str) -> bytes:
-        return ssh_key.public_text(ssh_key.ensure_key(Path(path), "lab engineer")).encode() + b"\n"
-
     async def _run(self, *args: str) -> str:
-        return await asyncio.to_thread(self.gatepost, *args)
-
-    def gatepost(self, *args: str) -> str:
-        """Run the executable and give what it printed. Raises with its one line if it failed."""
-        done = subprocess.run(process.gatepost_argv(*args), capture_output=True, text=True, timeout=60, check=False)
-        if done.returncode:
-            raise GatepostError(f"gatepost {args[0]}: {done.stderr.strip()}", done.returncode)
-        return done.stdout
+        return await asyncio.to_thread(gatepost, *args)
 
     def save(self) -> None:
         """Write lab.json."""

@@ -1,5 +1,7 @@
-"""The lab's commands: `demo`, `up`, `down`, `kill`, `start`."""
+"""The lab's commands: `demo`, `up`, `down`, `kill`, `start`, `send`."""
 
+import asyncio
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -7,8 +9,10 @@ from pathlib import Path
 from core.errors import EX_OK, EX_SOFTWARE
 from core.runtime import run
 from ops.lab.build import Lab
+from ops.lab.corpus import LINE_END
 from ops.lab.layout import Layout
 from ops.lab.progress import say
+from ops.lab.sender import Letter, send_all
 
 
 def demo(directory: Path | None, net: str, count: int) -> int:
@@ -75,6 +79,20 @@ def start(directory: Path, name: str) -> int:
         lab.start(name)
         lab.save()
         await lab.wait(lab.names(name))
+        return EX_OK
+
+    return run(main())
+
+
+def send(directory: Path, sender: str, recipients: list[str]) -> int:
+    """Send the message on standard input to the lab's ESA, as a client from outside."""
+
+    async def main() -> int:
+        facts = Lab(_layout(directory)).load().facts
+        host, _, port = facts["esa"]["smtp"].rpartition(":")
+        content = LINE_END.sub(b"\r\n", await asyncio.to_thread(sys.stdin.buffer.read))
+        await send_all(host, int(port), [Letter(sender, recipients, content)], lambda: None, connections=1)
+        say(f"accepted by {host}:{port}")
         return EX_OK
 
     return run(main())

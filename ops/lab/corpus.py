@@ -12,7 +12,7 @@ from pathlib import Path
 
 from core.errors import EX_NOINPUT, GatepostError
 
-_LINE_END = re.compile(rb"\r\n|\r|\n")
+LINE_END = re.compile(rb"\r\n|\r|\n")
 TAGS = ("", "[hold]", "[virus]", "[drop]", "[bounce]")
 
 
@@ -26,7 +26,7 @@ class Sample:
 
 
 def _normal(raw: bytes) -> bytes:
-    content = _LINE_END.sub(b"\r\n", raw)
+    content = LINE_END.sub(b"\r\n", raw)
     return content if content.endswith(b"\r\n") else content + b"\r\n"
 
 

@@ -82,7 +82,7 @@ port = {cpq}
 host = "upgrades.gatepost.test"
 port = {first_port}
 ports = {ports}
-bastion_keys = ["{bastion_key}"]
+bastion_keys = ["{bastion_host}"]
 engineer_cas = ["{engineer_ca}"]
 """
 
@@ -105,7 +105,7 @@ default_action = "delete"
 host = "m.tunnels.gatepost.test"
 port = {first_port}
 ports = {ports}
-bastion_keys = ["{bastion_key}"]
+bastion_keys = ["{bastion_host}"]
 engineer_cas = ["{engineer_ca}"]
 """
 
@@ -125,7 +125,7 @@ def appliance_table(made: str) -> str:
     return "[appliance]\n" + "".join(f'{key} = "{value}"\n' for key, value in facts.items())
 
 
-def document(role: str, made: str, layout: Layout, *, admin: str, bastion_key: str = "", engineer_ca: str = "") -> str:
+def document(role: str, made: str, layout: Layout, *, admin: str, bastion_host: str = "", engineer_ca: str = "") -> str:
     """Write the document of one machine of the lab."""
     text = _COMMON + {"esa": _ESA, "sma": _SMA, "bastion": _BASTION}[role]
     console = {"esa": layout.esa, "sma": layout.sma, "bastion": layout.bastion_management}[role]
@@ -146,7 +146,7 @@ def document(role: str, made: str, layout: Layout, *, admin: str, bastion_key: s
         cpq=CPQ,
         first_port=BASTION_PORTS[0],
         ports=_numbers(BASTION_PORTS),
-        bastion_key=bastion_key,
+        bastion_host=bastion_host,
         engineer_ca=engineer_ca,
     )
 
