@@ -31,6 +31,8 @@ class Connections:
                 lambda one: one.host_level and one.destination == destination.key
             ):
                 self._scheduler.ready(parcel, Reason.HOST_UP)
+            if destination.stored:
+                self._scheduler.came_up(destination)
         self._scheduler.stir(destination)
 
     def open_failed(self, destination: Destination, now: float) -> bool:

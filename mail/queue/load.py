@@ -21,7 +21,7 @@ from mail.queue.importer import Log
 from mail.queue.message import NEVER, Message, Parcel
 from mail.queue.places import Places, segment_of
 from mail.queue.schedule import Scheduler
-from mail.queue.store import Found, Load, MessageRow, RecipientRow, due
+from mail.queue.store import Found, Load, MessageRow, RecipientRow, due, make_due
 
 BATCH = 500
 
@@ -49,7 +49,9 @@ class Loader:
         self._now = now
         self._failing = False
         self._wanted = asyncio.Event()
+        self._woken_hosts: dict[tuple[str, str], Destination] = {}
         scheduler.due.wanted = self._wanted.set
+        scheduler.came_up = self._came_up
 
     def survey(self, loads: list[Load]) -> None:
         """Take note of what the index holds at the start."""
@@ -68,10 +70,26 @@ class Loader:
             except TimeoutError:
                 continue
             self._wanted.clear()
+            await self._wake_hosts()
             if self._scheduler.stopped or not self._book.room:
                 await scope.pause(0.1)
                 continue
             await self._load_all()
+
+    def _came_up(self, destination: Destination) -> None:
+        self._woken_hosts[destination.key] = destination
+        self._wanted.set()
+
+    async def _wake_hosts(self) -> None:
+        """Have what waits in the index for a host that answers again tried now."""
+        woken, self._woken_hosts = self._woken_hosts, {}
+        for destination in woken.values():
+            now = self._now()
+            try:
+                if await self._database.change(make_due, destination.key, now, host_level=True):
+                    self._scheduler.due.note(destination, now)
+            except GatepostError as error:
+                self._log.warning(f"Mail for {destination.name} waits for its next attempt: {error.text}")
 
     async def _load_all(self) -> None:
         for destination, most in self._scheduler.due.take(self._now(), self._scheduler.ready_limit):

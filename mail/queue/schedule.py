@@ -47,6 +47,8 @@ class Scheduler:
         """Why nothing is attempted at all; '' = attempts go on."""
         self.connections = 0
         self.due = DueIndex()
+        self.came_up: Callable[[Destination], None] = lambda _destination: None
+        """Called when a host that was down answers and the index holds mail for it."""
         self.plan_wanted: Callable[[], None] = lambda: None
         self._limits = limits
         self.expire: Callable[[Parcel], None] = lambda _parcel: None

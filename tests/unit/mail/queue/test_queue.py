@@ -192,6 +192,17 @@ async def test_a_host_that_is_down_is_asked_for_one_message_only(machine: Machin
     assert queue.views.hoststatus("there.test")["state"] == "up"
 
 
+async def test_mail_in_the_index_goes_at_once_when_its_host_answers_again(machine: Machine) -> None:
+    machine.courier.refuse = TemporaryFailure(Reply(451, "4.4.1", "x"), "connection refused")
+    queue = await machine.start()
+    first = await machine.accept("b@there.test")
+    await machine.until(lambda: machine.log.having("pending till") and not queue._book.messages)
+    machine.courier.refuse = None
+    queue._scheduler.destination(("there.test", "")).down_until = 0.0
+    second = await machine.accept("b@there.test")
+    await machine.until(lambda: sorted(machine.courier.mids()) == [first, second])
+
+
 async def test_suspended_delivery_stays_suspended_over_a_restart(machine: Machine) -> None:
     queue = await machine.start()
     await queue.verbs()["suspend"]({})

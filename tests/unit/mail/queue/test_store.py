@@ -1,0 +1,103 @@
+"""`mail.queue.store`: the index by destination, by message and by segment."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from core.record import Accepted, Outcome, Recipient, encode
+from core.sqlite import Database, open_database
+from mail.queue import store
+from mail.queue.store import Change, MessageRow, RecipientRow
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    one = open_database(tmp_path / "queue.db", store.SCHEMA)
+    yield one
+    one.close()
+
+
+def message(mid: int, sender: str = "a@here.test") -> MessageRow:
+    accepted = Accepted(mid, 1, 0.0, sender, [Recipient(0, "b@there.test")], 5)
+    return MessageRow(mid, sender, encode(accepted), encode(Outcome(mid, "deliver")), "g", 1, "journal", "s", 0, 5, 9)
+
+
+def recipient(mid: int, rid: int = 0, at: float = 0.0, domain: str = "there.test") -> RecipientRow:
+    return RecipientRow(mid, rid, 7, domain, "", 0, at, "", 0)
+
+
+def write(database: Database, **change: object) -> None:
+    with database.transaction():
+        store.write(database, Change(**change))  # type: ignore[arg-type]
+
+
+def mids(found: list[tuple[MessageRow, list[RecipientRow]]]) -> list[int]:
+    return [row.mid for row, _ in found]
+
+
+def test_positions_and_epoch_change_with_the_rows(database: Database) -> None:
+    assert store.epoch_and_positions(database) == (0, {})
+    write(database, epoch=3, positions=[("g", 1, 4096)], messages=[message(1)], recipients=[recipient(1)])
+    assert store.epoch_and_positions(database) == (3, {"g": (1, 4096)})
+    assert store.messages(database, [1, 2]) == [(message(1), [recipient(1)])]
+
+
+def test_a_change_written_twice_is_written_once(database: Database) -> None:
+    for _ in range(2):
+        write(database, messages=[message(1)], recipients=[recipient(1)])
+    assert mids(store.messages(database, [1])) == [1]
+
+
+def test_due_mail_comes_longest_due_first_without_what_is_in_memory(database: Database) -> None:
+    rows = [recipient(mid, at=float(10 - mid)) for mid in range(1, 7)]
+    write(database, messages=[message(mid) for mid in range(1, 7)], recipients=rows)
+    found = store.due(database, ("there.test", ""), 8.0, 2, {6})
+    assert mids(found.messages) == [5, 4]
+    assert found.earliest == 7.0
+    assert store.due(database, ("else.test", ""), 8.0, 2, set()) == store.Found([], float("inf"))
+
+
+def test_finished_recipients_take_their_message_with_the_last(database: Database) -> None:
+    write(database, messages=[message(1)], recipients=[recipient(1, 0), recipient(1, 1)])
+    with database.transaction():
+        store.finish(database, {1: {0}, 99: {0}})
+    assert store.messages(database, [1]) == [(message(1), [recipient(1, 1)])]
+    with database.transaction():
+        store.finish(database, {1: {1}})
+    assert store.messages(database, [1]) == []
+
+
+def test_what_each_destination_and_segment_holds_is_counted(database: Database) -> None:
+    rows = [recipient(1), recipient(2, at=5.0), recipient(2, 1, domain="else.test")]
+    write(database, messages=[message(1), message(2)], recipients=rows)
+    write(database, tried=[(2, 9.0, "451 busy", 1, 2, 0)])
+    assert sorted(store.loads(database)) == [("else.test", "", 1, 0, 0.0), ("there.test", "", 2, 1, 0.0)]
+    assert store.segments(database) == {("g", 1): 2}
+    write(database, moved=[("", 4, "file", "4.content", 100, 1)])
+    assert store.segments(database) == {("g", 1): 1, ("", 4): 1}
+    assert [row.mid for row in store.in_segment(database, ("", 4), 10)] == [1]
+
+
+def test_only_what_waited_for_the_host_is_made_due_when_it_answers(database: Database) -> None:
+    write(database, messages=[message(1), message(2)], recipients=[recipient(1, at=50.0), recipient(2, at=50.0)])
+    write(database, tried=[(1, 50.0, "refused", 1, 2, 0)])
+    with database.transaction():
+        assert store.make_due(database, ("there.test", ""), 3.0, host_level=True) == 1
+        assert store.make_due(database, ("there.test", ""), 3.0, host_level=False) == 1
+
+
+def test_recipients_are_found_by_host_and_by_sender(database: Database) -> None:
+    senders = {1: "Ann@here.test", 2: "ann@else.test", 3: "", 4: "bob@here.test"}
+    write(
+        database,
+        messages=[message(mid, sender) for mid, sender in senders.items()],
+        recipients=[recipient(mid, domain="x.test" if mid == 4 else "there.test") for mid in senders],
+    )
+    assert mids(store.matching(database, None, None, 10)) == [1, 2, 3, 4]
+    assert mids(store.matching(database, "x.test", None, 10)) == [4]
+    assert mids(store.matching(database, None, "ann@HERE.test", 10)) == [1]
+    assert mids(store.matching(database, None, "ann@", 10)) == [1, 2]
+    assert mids(store.matching(database, None, "@here.test", 10)) == [1, 4]
+    assert mids(store.matching(database, None, "", 10)) == [3]
+    assert mids(store.matching(database, None, None, 2)) == [1, 2]
