@@ -33,6 +33,7 @@ from mail.queue.message import Message, Parcel, destination_of, divide
 from mail.queue.places import Places
 from mail.queue.reclaim import Reclaimer
 from mail.queue.report import Reporter
+from mail.queue.rule import moving
 from mail.queue.schedule import Scheduler
 from mail.queue.settle import Counter, Settlement
 from mail.queue.suspension import Suspension
@@ -112,7 +113,7 @@ class DeliveryQueue:
             self._places.journals,
             book,
             admit=self._admit,
-            enough=lambda: scheduler.moving(now()) >= AHEAD,
+            enough=lambda: moving(scheduler, now()) >= AHEAD,
             log=log,
             positions=self._positions,
             done=self._replayed,

@@ -1,6 +1,6 @@
-"""Why a destination's mail does not move, in words, and the order to try it now.
+"""Why a destination's mail does not move, in words, what does move, and the order to try it now.
 
-Used by the views and by operators' commands. Each limit of the scheduler has its sentence here.
+Used by the views, the importer and operators' commands. Each limit of the scheduler has its sentence here.
 """
 
 from collections.abc import Callable
@@ -44,6 +44,14 @@ def _concurrency(scheduler: Scheduler, destination: Destination, now: float) -> 
     if destination.lines >= destination.window:
         return f"concurrency: {destination.lines} connections keep up; more are opened when they do not"
     return ""
+
+
+def moving(scheduler: Scheduler, now: float) -> int:
+    """Count what is ready for destinations that get through it soon: more need not be imported yet."""
+    scheduler.lined = {key: one for key, one in scheduler.lined.items() if one.ready}
+    if scheduler.stopped:
+        return 0
+    return sum(len(one.ready) for one in scheduler.lined.values() if not one.slow and not one.blocked_until(now))
 
 
 def halt(scheduler: Scheduler, why: str) -> None:

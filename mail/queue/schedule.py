@@ -56,7 +56,7 @@ class Scheduler:
         self.ready_limit = ready_limit
         self.max_connections = connections
         self._stirred: dict[tuple[str, str], Destination] = {}
-        self._lined: dict[tuple[str, str], Destination] = {}
+        self.lined: dict[tuple[str, str], Destination] = {}
         """Destinations with ready parcels, and some without."""
         self.waiting = Wheel()
         self._alarms: list[tuple[float, tuple[str, str]]] = []
@@ -138,14 +138,7 @@ class Scheduler:
             self.plan_wanted()
         self._stirred[destination.key] = destination
         if destination.ready:
-            self._lined[destination.key] = destination
-
-    def moving(self, now: float) -> int:
-        """Count what is ready for destinations that get through it soon: more need not be imported yet."""
-        self._lined = {key: one for key, one in self._lined.items() if one.ready}
-        if self.stopped:
-            return 0
-        return sum(len(one.ready) for one in self._lined.values() if not one.slow and not one.blocked_until(now))
+            self.lined[destination.key] = destination
 
     def plan(self, now: float) -> Plan:
         """Decide for every destination where something changed."""
