@@ -1,15 +1,13 @@
 """`gatepost bastion …`: enrol appliances and sign engineers' certificates, on the support organisation's host."""
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
 
-from core.errors import EX_DATAERR, EX_NOINPUT, EX_OK, EX_USAGE, GatepostError
+from core.errors import EX_DATAERR, EX_NOINPUT, EX_OK, GatepostError
 
 
-def add_to(command: Callable[..., argparse.ArgumentParser]) -> None:
-    """Add the command to the executable."""
-    bastion = command("bastion", "enrol appliances and sign engineers' certificates", _usage)
+def add_arguments(bastion: argparse.ArgumentParser) -> None:
+    """Describe the command to the executable."""
     verbs = bastion.add_subparsers(dest="verb", required=True, metavar="VERB")
     request = verbs.add_parser("request", help="on an appliance: write the file that enrols it")
     request.add_argument("--out", type=Path, required=True, metavar="FILE")
@@ -33,10 +31,6 @@ def add_to(command: Callable[..., argparse.ArgumentParser]) -> None:
     sign.set_defaults(action=_sign)
     for sub in (request, enroll, sign):
         sub.add_argument("--config", type=Path, required=True, metavar="FILE", help="the machine's gatepost.toml")
-
-
-def _usage(_: argparse.Namespace) -> int:
-    return EX_USAGE
 
 
 def _request(args: argparse.Namespace) -> int:

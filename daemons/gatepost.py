@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import NoReturn
 
 from core.errors import EX_OK, EX_USAGE, ConfigError, GatepostError
-from daemons import engineer, initial, laboratory, pair
 
 DAEMONS = (
     "gateway",
@@ -27,6 +26,14 @@ DAEMONS = (
     "web",
 )
 
+MODULES = {
+    "init": ("initial", "make a new machine: keys, certificates and a commented configuration"),
+    "pair": ("pair", "pair this management host with a gateway, through the gateway's console"),
+    "bastion": ("engineer", "enrol appliances and sign engineers' certificates"),
+    "lab": ("laboratory", "run the whole system on this machine, on 127.0.0.0/8"),
+}
+"""Commands with a module of their own: `add_arguments(parser)`, which also sets the `action`."""
+
 
 class Parser(argparse.ArgumentParser):
     """A parser whose usage errors leave with EX_USAGE and say where help is."""
@@ -35,6 +42,10 @@ class Parser(argparse.ArgumentParser):
         """Say what is wrong on one line."""
         sys.stderr.write(f"{self.prog}: {message}; see {self.prog} --help\n")
         raise SystemExit(EX_USAGE)
+
+
+def _nothing(_: argparse.Namespace) -> int:
+    return EX_USAGE
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -59,8 +70,8 @@ def _cli(args: argparse.Namespace) -> int:
     return run_local(args.config, args.words)
 
 
-def parser() -> argparse.ArgumentParser:
-    """Build the parser; man page and completion are made from it."""
+def parser(chosen: str | None = None) -> argparse.ArgumentParser:
+    """Build the parser; of the commands in MODULES only the chosen one has its arguments, None = all of them."""
     top = Parser(prog="gatepost", description="Mail gateways, one central quarantine and remote support.")
     top.add_argument("--version", action="version", version=f"gatepost {importlib.metadata.version('gatepost')}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
@@ -78,10 +89,10 @@ def parser() -> argparse.ArgumentParser:
     cli = command("cli", "run an operator command on this machine", _cli)
     _config(cli)
     cli.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND [ARG…] [--json]")
-    initial.add_to(command)
-    pair.add_to(command)
-    engineer.add_to(command)
-    laboratory.add_to(command)
+    for name, (module, text) in MODULES.items():
+        sub = command(name, text, _nothing)
+        if chosen in (None, name):
+            importlib.import_module(f"daemons.{module}").add_arguments(sub)
     return top
 
 
@@ -91,7 +102,8 @@ def _config(sub: argparse.ArgumentParser) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the executable; give its exit status."""
-    args = parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    args = parser(next((word for word in words if not word.startswith("-")), "")).parse_args(words)
     try:
         status = args.action(args)
     except ConfigError as error:

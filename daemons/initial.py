@@ -5,7 +5,6 @@ Nothing is overwritten: a folder that already holds a machine is an error. Every
 
 import argparse
 import socket
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +17,9 @@ from daemons.example import render
 _FOLDERS = ("keys", "spool", "state", "run", "log", "pairing", "captures", "configuration")
 
 
-def add_to(command: Callable[..., argparse.ArgumentParser]) -> None:
-    """Add the command to the executable."""
-    sub = command("init", "make a new machine: keys, certificates and a commented configuration", _init)
+def add_arguments(sub: argparse.ArgumentParser) -> None:
+    """Describe the command to the executable."""
+    sub.set_defaults(action=_init)
     sub.add_argument("--role", choices=sorted(DOCUMENTS), required=True)
     sub.add_argument("--dir", type=Path, required=True, help="folder of the machine, to be made")
     sub.add_argument("--hostname", default=None, help="full host name (default: this machine's)")

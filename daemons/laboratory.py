@@ -1,13 +1,12 @@
 """`gatepost lab …`: the executable's way to the lab in `ops/lab/`."""
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
 
 
-def add_to(command: Callable[..., argparse.ArgumentParser]) -> None:
-    """Add the command to the executable."""
-    lab = command("lab", "run the whole system on this machine, on 127.0.0.0/8", _lab)
+def add_arguments(lab: argparse.ArgumentParser) -> None:
+    """Describe the command to the executable."""
+    lab.set_defaults(action=_lab)
     verbs = lab.add_subparsers(dest="verb", required=True, metavar="VERB")
     demo = verbs.add_parser("demo", help="bring a lab up, run the main job, take it down")
     demo.add_argument("--messages", type=int, default=220, metavar="N", help="messages to send (default 220)")

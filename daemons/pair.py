@@ -17,9 +17,9 @@ from daemons.config import Esa, Sma
 from daemons.machine import Machine
 
 
-def add_to(command: Callable[..., argparse.ArgumentParser]) -> None:
-    """Add the command to the executable."""
-    sub = command("pair", "pair this management host with a gateway, through the gateway's console", _pair)
+def add_arguments(sub: argparse.ArgumentParser) -> None:
+    """Describe the command to the executable."""
+    sub.set_defaults(action=_pair)
     sub.add_argument("--config", type=Path, required=True, metavar="FILE", help="the management host's gatepost.toml")
     sub.add_argument("--appliance", required=True, metavar="HOST:PORT", help="the gateway's console")
     sub.add_argument("--user", default="admin", help="administrator there (default admin)")
