@@ -10,7 +10,7 @@ import os
 import shutil
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -88,9 +88,12 @@ class Lab:
         self.save()
 
     def _check_ports(self) -> None:
-        for name, (host, port) in self.layout.sockets().items():
-            with socket.socket() as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        places = [(name, place, socket.SOCK_STREAM) for name, place in self.layout.sockets().items()]
+        places.append(("dns over UDP", (self.layout.dns, DNS), socket.SOCK_DGRAM))
+        for name, (host, port), kind in places:
+            with socket.socket(type=kind) as probe:
+                if kind == socket.SOCK_STREAM:
+                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 try:
                     probe.bind((host, port))
                 except OSError:
@@ -103,18 +106,23 @@ class Lab:
         self.start("lab/dns")
         self.start("lab/mailhost")
 
-    def start(self, name: str) -> None:
-        """Start one process by its name in lab.json. Raises status 64 for a name that is not one."""
-        layout = self.layout
-        if name == "lab/dns":
-            argv = process.module_argv("ops.lab.nameserver", layout.dns, str(DNS), str(layout.dir / "zone.txt"))
-            self.pids[name] = [process.start(name, argv, self._logs)]
-        elif name == "lab/mailhost":
-            argv = process.module_argv("ops.lab.mailhost", layout.mailhost, str(SMTP), str(layout.maildir))
-            self.pids[name] = [process.start(name, argv, self._logs)]
-        else:
-            for part in self.names(name):
-                self._spawn(*part.split("/"))
+    def start(self, name: str) -> list[str]:
+        """Start what `name` stands for and does not run; give the names of lab.json.
+
+        Raises status 64 for a name that is not one, 69 if all of it runs.
+        """
+        names = [one for one in self.names(name) if not self._running([one])]
+        if not names:
+            where = f"gatepost lab kill {name} --dir {self.layout.dir}"
+            raise GatepostError(f"{name} runs already; stop it first with: {where}", EX_UNAVAILABLE)
+        for one in names:
+            self._spawn(*one.split("/"))
+        return names
+
+    def _running(self, names: Iterable[str]) -> list[int]:
+        """Give the processes of the lab that go by these names and run."""
+        pids = [pid for name in names for pid in self.pids.get(name, [])]
+        return [pid for pid in pids if process.belongs(pid, self.layout.dir)]
 
     def names(self, name: str) -> list[str]:
         """Give the daemons that a name stands for: `esa/gateway`, or `sma` for all of a machine."""
@@ -127,20 +135,29 @@ class Lab:
         raise GatepostError(f"the lab has nothing called {name}; there are: {known}", EX_USAGE)
 
     def _spawn(self, role: str, daemon: str) -> None:
-        argv = process.gatepost_argv("run", daemon, "--config", str(self.layout.config(role)))
-        self.pids[f"{role}/{daemon}"] = [process.start(f"{role}/{daemon}", argv, self._logs)]
+        layout, name = self.layout, f"{role}/{daemon}"
+        if name == "lab/dns":
+            argv = process.module_argv("ops.lab.nameserver", layout.dns, str(DNS), str(layout.dir / "zone.txt"))
+        elif name == "lab/mailhost":
+            argv = process.module_argv("ops.lab.mailhost", layout.mailhost, str(SMTP), str(layout.maildir))
+        else:
+            argv = process.gatepost_argv("run", daemon, "--config", str(layout.config(role)))
+        self.pids[name] = [process.start(name, argv, self._logs)]
 
     def control(self, role: str, daemon: str) -> Path:
         """Control socket of a daemon."""
         return self.layout.dir / role / "run" / f"{'gateway-0' if daemon == 'gateway' else daemon}.sock"
 
     async def wait(self, names: list[str]) -> None:
-        """Wait until the daemons named are ready."""
+        """Wait until what is named is ready."""
+        servers = {"lab/dns": (self.layout.dns, DNS), "lab/mailhost": (self.layout.mailhost, SMTP)}
         waits = []
         for name in names:
-            role, daemon = name.split("/")
-            if role != "lab":
-                waits.append(process.wait_ready(name, self.pids[name][0], self.control(role, daemon), self._logs))
+            pid = self.pids[name][0]
+            if name in servers:
+                waits.append(process.wait_listening(name, pid, *servers[name]))
+            else:
+                waits.append(process.wait_ready(name, pid, self.control(*name.split("/")), self._logs))
         results = await asyncio.gather(*waits, return_exceptions=True)
         for result in results:
             if isinstance(result, BaseException):
@@ -201,22 +218,21 @@ class Lab:
 
     async def kill(self, name: str) -> None:
         """Send SIGKILL to what `name` stands for."""
-        names = self.names(name)
-        await process.end([pid for one in names for pid in self.pids.get(one, [])], signal.SIGKILL)
+        await process.end(self._running(self.names(name)), signal.SIGKILL)
 
     async def stop(self, name: str) -> None:
         """Let what `name` stands for finish and end."""
-        await process.end([pid for one in self.names(name) for pid in self.pids.get(one, [])], signal.SIGTERM)
+        await process.end(self._running(self.names(name)), signal.SIGTERM)
 
     async def down(self) -> None:
         """Stop every process of the lab; the folder stays for who wants to look at it."""
-        await process.end([pid for pids in self.pids.values() for pid in pids], signal.SIGTERM)
+        await process.end(self._running(self.pids), signal.SIGTERM)
         self.facts["pids"] = {}
         self.save()
 
     async def _clear(self, *, keep_folder: bool) -> None:
-        pids = [pid for pids in self.facts.get("pids", {}).values() for pid in pids]
-        await process.end(pids, signal.SIGKILL)
+        if self.facts:
+            await process.end(self._running(self.pids), signal.SIGKILL)
         if os.environ.get("GATEPOST_LAB_KEEP"):
             return
         if keep_folder:

@@ -76,9 +76,9 @@ def start(directory: Path, name: str) -> int:
 
     async def main() -> int:
         lab = Lab(_layout(directory)).load()
-        lab.start(name)
+        names = lab.start(name)
         lab.save()
-        await lab.wait(lab.names(name))
+        await lab.wait(names)
         return EX_OK
 
     return run(main())

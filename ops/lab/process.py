@@ -1,7 +1,7 @@
 """The processes of a lab: start, wait until ready, stop, kill; their ids live in `lab.json`.
 
 A lab's processes are sessions of their own, hold none of the caller's descriptors, and write to `log/NAME.log`.
-Only processes whose id and start time are those in `lab.json` are ever signalled.
+Only processes whose id is in `lab.json` and whose command line names the lab's folder are ever signalled.
 """
 
 import asyncio
@@ -25,6 +25,15 @@ def started_at(pid: int) -> str:
     except OSError:
         return ""
     return "" if fields[0] == "Z" else fields[19]
+
+
+def belongs(pid: int, folder: Path) -> bool:
+    """Tell whether a process runs and is of the lab in `folder`: ids are used again, after a reboot at the latest."""
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+    return started_at(pid) != "" and b"\0" + os.fsencode(folder) + b"/" in words
 
 
 def start(name: str, argv: Sequence[str], log_dir: Path) -> int:
@@ -61,8 +70,23 @@ async def wait_ready(name: str, pid: int, control: Path, log_dir: Path, timeout_
             break
         await asyncio.sleep(0.05)
     log = log_dir / f"{name.replace('/', '-')}.log"
-    lines = log.read_text(errors="replace").strip().splitlines()[-5:]
-    raise GatepostError(f"{name} did not become ready; its log ({log}) ends with:\n" + "\n".join(lines), EX_TEMPFAIL)
+    last = (log.read_text(errors="replace").strip().splitlines() or ["nothing"])[-1]
+    raise GatepostError(f"{name} did not become ready; its log ({log}) ends with: {last}", EX_TEMPFAIL)
+
+
+async def wait_listening(name: str, pid: int, host: str, port: int, timeout_s: float = 30.0) -> None:
+    """Wait until a server of the lab's own accepts connections. Raises status 75 if it does not."""
+    deadline = time.monotonic() + timeout_s
+    while started_at(pid) and time.monotonic() < deadline:
+        try:
+            async with asyncio.timeout(2):
+                _, writer = await asyncio.open_connection(host, port)
+        except (OSError, TimeoutError):
+            await asyncio.sleep(0.05)
+        else:
+            writer.close()
+            return
+    raise GatepostError(f"{name} did not start to listen on {host}:{port}", EX_TEMPFAIL)
 
 
 async def end(pids: Iterable[int], number: signal.Signals, patience_s: float = 15.0) -> None:
