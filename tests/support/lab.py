@@ -1,0 +1,317 @@
+"""A lab of real daemons for the system tests: brought up and taken down with the executable, spoken to from outside.
+
+What is asked of it goes over stock clients wherever there is one: `ssh`, smtplib, sockets. Control sockets are
+spoken to with a few lines of our own here, so that nothing under test checks itself.
+"""
+
+import json
+import os
+import shutil
+import signal
+import smtplib
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+T = TypeVar("T")
+GATEPOST = (sys.executable, "-m", "daemons.gatepost")
+
+
+class Ran(NamedTuple):
+    """A command that has ended."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def document(self) -> Any:
+        """The JSON document of a command that must have succeeded."""
+        assert (self.status, self.err) == (0, ""), self
+        return json.loads(self.out)
+
+
+def ran(argv: Sequence[str], *, stdin: str = "", within_s: float = 60, **more: Any) -> Ran:
+    """Run a command to its end."""
+    done = subprocess.run(argv, input=stdin, capture_output=True, text=True, timeout=within_s, check=False, **more)
+    return Ran(done.returncode, done.stdout, done.stderr)
+
+
+def gatepost(*words: str, within_s: float = 90, **more: Any) -> Ran:
+    """Run the executable."""
+    return ran([*GATEPOST, *words], within_s=within_s, **more)
+
+
+def eventually(check: Callable[[], T], within_s: float = 20, what: str = "") -> T:
+    """Wait until `check` gives something true, and give that."""
+    deadline = time.monotonic() + within_s
+    while not (value := check()):
+        assert time.monotonic() < deadline, f"not within {within_s:g} s: {what or check} (last: {value!r})"
+        time.sleep(0.05)
+    return value
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    """Find a port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])
+
+
+def refused(address: str) -> bool:
+    """Tell whether nobody listens there."""
+    host, _, port = address.rpartition(":")
+    with socket.socket() as probe:
+        probe.settimeout(5)
+        try:
+            probe.connect((host, int(port)))
+        except ConnectionRefusedError:
+            return True
+    return False
+
+
+def ask_socket(path: Path, do: str, /, **args: Any) -> Any:
+    """Ask the daemon behind a control socket; an error it answers with is an AssertionError."""
+    with socket.socket(socket.AF_UNIX) as sock, sock.makefile("rwb") as stream:
+        sock.settimeout(20)
+        sock.connect(str(path))
+        stream.write(json.dumps({"v": 1, "do": do, "args": args}).encode() + b"\n")
+        stream.flush()
+        answer = json.loads(stream.readline())
+    assert "ok" in answer, answer
+    return answer["ok"]
+
+
+def alive(pid: int) -> bool:
+    """Tell whether a process runs; a zombie does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+class Arrival(NamedTuple):
+    """One transaction that the outside mail host stored."""
+
+    sender: str
+    recipients: tuple[str, ...]
+    content: bytes
+
+
+class Lab:
+    """A lab that is up."""
+
+    def __init__(self, folder: Path, net: str) -> None:
+        self.dir = folder
+        self.net = net
+        self._number = 0
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What lab.json says now."""
+        facts: dict[str, Any] = json.loads((self.dir / "lab.json").read_text())
+        return facts
+
+    def serial(self, role: str) -> str:
+        """Serial number of an appliance."""
+        return str(self.facts[role]["serial"])
+
+    def place(self, role: str, what: str) -> str:
+        """Give the `host:port` of something."""
+        return str(self.facts[role][what])
+
+    def config(self, role: str) -> Path:
+        """Configuration of a machine."""
+        return self.dir / role / "gatepost.toml"
+
+    # -- processes ---------------------------------------------------------------------------------------------
+
+    def kill(self, name: str) -> None:
+        """`gatepost lab kill`."""
+        assert gatepost("lab", "kill", name, "--dir", str(self.dir)).status == 0
+
+    def start(self, name: str) -> None:
+        """`gatepost lab start`."""
+        started = gatepost("lab", "start", name, "--dir", str(self.dir))
+        assert started.status == 0, started
+
+    def signal(self, name: str, number: signal.Signals) -> None:
+        """Signal one daemon and wait until it is gone."""
+        for pid in self.facts["pids"][name]:
+            os.kill(pid, number)
+            eventually(lambda pid=pid: not alive(pid), what=f"{name} ends")  # type: ignore[misc]
+
+    @contextmanager
+    def without(self, *names: str) -> Iterator[None]:
+        """Stop daemons with SIGTERM for a while."""
+        for name in names:
+            self.signal(name, signal.SIGTERM)
+        try:
+            yield
+        finally:
+            for name in names:
+                self.start(name)
+
+    # -- mail --------------------------------------------------------------------------------------------------
+
+    def address(self, word: str = "m") -> str:
+        """Make an address that no other test uses."""
+        self._number += 1
+        return f"{word}{self._number}@example.test"
+
+    def send(self, recipients: Sequence[str], content: bytes, sender: str = "outside@sender.test") -> None:
+        """Send one message from outside; every octet of `content`, which ends a line."""
+        self.send_all([(recipients, content)], sender)
+
+    def send_all(self, letters: Sequence[tuple[Sequence[str], bytes]], sender: str = "outside@sender.test") -> None:
+        """Send messages over one connection."""
+        host, _, port = self.place("esa", "smtp").rpartition(":")
+        with smtplib.SMTP(host, int(port), local_hostname="client.sender.test", timeout=30) as client:
+            for recipients, content in letters:
+                assert client.sendmail(sender, recipients, content) == {}
+
+    def arrivals(self, recipient: str) -> list[Arrival]:
+        """Give what the outside mail host stored for a recipient."""
+        found = []
+        for file in sorted(Path(self.facts["mailhost"]["maildir"], "new").iterdir()):
+            sender, recipients, content = file.read_bytes().split(b"\r\n", 2)
+            names = tuple(one.strip() for one in recipients.decode().removeprefix("X-RcptTo:").split(","))
+            if recipient in names:
+                found.append(Arrival(sender.decode().removeprefix("X-MailFrom:").strip(), names, content))
+        return found
+
+    def counted(self) -> dict[str, int]:
+        """Count the copies of every recipient at the outside mail host."""
+        copies: dict[str, int] = {}
+        for file in Path(self.facts["mailhost"]["maildir"], "new").iterdir():
+            line = file.read_bytes().split(b"\r\n", 2)[1].decode().removeprefix("X-RcptTo:")
+            for name in line.split(","):
+                copies[name.strip()] = copies.get(name.strip(), 0) + 1
+        return copies
+
+    def held(self, **search: Any) -> list[dict[str, Any]]:
+        """Give the messages in the central quarantine, all pages."""
+        rows: list[dict[str, Any]] = []
+        after = ""
+        while True:
+            page = self.control("sma", "release-host", "quarantine_list", limit=500, after=after, **search)
+            rows += page["messages"]
+            if page["next"] is None:
+                return rows
+            after = page["next"]
+
+    def hold(self, *, count: int = 1, within_s: float = 25) -> list[dict[str, Any]]:
+        """Send messages that are held, wait until they are, and give their rows with `content` put in."""
+        letters = {}
+        for _ in range(count):
+            to = self.address("held")
+            letters[to] = f"Subject: [hold] {to}\r\n\r\n.dot\r\nbody of {to}\r\n".encode()
+        self.send_all([([to], content) for to, content in letters.items()])
+        rows = [self.wait_held(to, within_s) for to in letters]
+        return [{**row, "content": letters[row["recipients"][0]]} for row in rows]
+
+    def wait_held(self, recipient: str, within_s: float = 25) -> dict[str, Any]:
+        """Wait until a recipient's one message is held."""
+        return eventually(lambda: self.held(recipient=recipient), within_s, f"{recipient} is held")[0]
+
+    def wait_delivered(self, recipient: str, within_s: float = 25) -> Arrival:
+        """Wait until a recipient has its one copy."""
+        return eventually(lambda: self.arrivals(recipient), within_s, f"{recipient} has its copy")[0]
+
+    # -- what the machines say ---------------------------------------------------------------------------------
+
+    def control(self, role: str, daemon: str, verb: str, **args: Any) -> Any:
+        """Ask a daemon over its control socket."""
+        return ask_socket(self.dir / role / "run" / f"{daemon}.sock", verb, **args)
+
+    def host(self, role: str, name: str) -> dict[str, Any]:
+        """Give a destination's row in `tophosts`."""
+        rows = self.control(role, "delivery-queue", "tophosts")["hosts"]
+        return next((row for row in rows if row["host"] == name), {"host": name, "active_recipients": 0})
+
+    def log(self, role: str, after: int = 0) -> str:
+        """Give a machine's mail log, from an offset on."""
+        file = self.dir / role / "log" / "mail_logs" / "mail.current"
+        return file.read_bytes()[after:].decode()
+
+    def log_size(self, role: str) -> int:
+        """Give the length of the mail log so far."""
+        return (self.dir / role / "log" / "mail_logs" / "mail.current").stat().st_size
+
+    # -- operators ---------------------------------------------------------------------------------------------
+
+    def ssh(
+        self, role: str, *words: str, user: str = "admin", key: str = "", flags: Sequence[str] = (), stdin: str = ""
+    ) -> Ran:
+        """Run a console command with stock OpenSSH, as the administrator."""
+        facts = self.facts
+        host, _, port = facts[role]["ssh"].rpartition(":")
+        return ran(
+            [*ssh_argv(key or facts["admin_key"], facts["known_hosts"], port), *flags, f"{user}@{host}", *words],
+            stdin=stdin,
+        )
+
+    def cli(self, role: str, *words: str, stdin: str = "") -> Ran:
+        """Run a console command on the machine itself."""
+        return gatepost("cli", "--config", str(self.config(role)), *words, stdin=stdin)
+
+    def engineer(
+        self, *words: str, role: str = "esa", flags: Sequence[str] = (), certificate: str = "", stdin: str = ""
+    ) -> Ran:
+        """Reach an appliance with stock OpenSSH through the bastion, as the support engineer."""
+        facts = self.facts
+        host, _, port = facts["bastion"]["engineers"].rpartition(":")
+        one = facts["engineer"]
+        argv = ssh_argv(one["key"], one["known_hosts"], port)
+        argv += ["-o", f"CertificateFile={certificate or one['certificate']}", *flags]
+        return ran([*argv, f"{self.serial(role).lower()}@{host}", *words], stdin=stdin)
+
+
+def ssh_argv(key: str, known_hosts: str, port: str) -> list[str]:
+    """Give the command line of stock OpenSSH that uses our files only."""
+    options = {
+        "IdentitiesOnly": "yes",
+        "IdentityAgent": "none",
+        "BatchMode": "yes",
+        "UserKnownHostsFile": known_hosts,
+        "GlobalKnownHostsFile": "/dev/null",
+        "StrictHostKeyChecking": "yes",
+        "LogLevel": "ERROR",
+        "ConnectTimeout": "10",
+    }
+    given = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
+    return ["ssh", "-F", "none", "-p", port, "-i", key, *given]
+
+
+@contextmanager
+def short_folder() -> Iterator[Path]:
+    """Give a folder whose sockets fit the 107 bytes of a unix socket's name."""
+    folder = Path(tempfile.mkdtemp(prefix="gp-"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def running_lab(net: str) -> Iterator[Lab]:
+    """Bring a lab up, and down again whatever happens."""
+    with short_folder() as folder:
+        lab = Lab(folder / "lab", net)
+        up = gatepost("lab", "up", "--dir", str(lab.dir), "--net", net)
+        assert up.status == 0, up
+        try:
+            yield lab
+        finally:
+            pids = [pid for several in lab.facts["pids"].values() for pid in several]
+            down = gatepost("lab", "down", "--dir", str(lab.dir))
+            left = [pid for pid in pids if alive(pid)]
+            for pid in left:
+                os.kill(pid, signal.SIGKILL)
+        assert (down.status, left) == (0, []), down
