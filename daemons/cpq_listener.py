@@ -44,7 +44,7 @@ def build(config: Path) -> Daemon:
         place = Place(store, files, contents, policy_of(document.quarantine), machine.numbers("mid"), log)
         intake = HoldIntake(place, machine.serial, quota_octets=document.cpq.quota_mib << 20)
     else:
-        pipeline = pipeline_of(document, filters_of(machine, document), pairings)
+        pipeline = pipeline_of(document, filters_of(machine, document))
 
         async def resume(accepted: Accepted, before: Outcome, content: Content) -> Outcome:
             notes, done = Notes(), before.finished

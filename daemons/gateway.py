@@ -33,7 +33,7 @@ def build(config: Path, instance: int = 0) -> Daemon:
     name = f"gateway-{instance}"
     log, counters, certificate = machine.mail_log(), machine.counters(name), machine.certificate()
     filters = filters_of(machine, document)
-    pipeline = pipeline_of(document, filters, machine.pairings())
+    pipeline = pipeline_of(document, filters)
 
     settings = journal_settings(document.spool)
     journal = open_free(machine.spool / "journal", "gateway", settings)

@@ -4,7 +4,6 @@ from pathlib import Path
 
 from core.content import ContentSettings
 from core.journal.journal import JournalSettings
-from cpq.pairing import Pairings
 from daemons.config import Esa
 from daemons.machine import Machine
 from mail.config import SpoolSection
@@ -31,13 +30,8 @@ def filters_of(machine: Machine, document: Esa) -> Filters:
     return Filters(FilterSource(file, section.text, machine.hostname))
 
 
-def pipeline_of(document: Esa, filters: Filters, pairings: Pairings) -> Pipeline:
-    """Build a gateway's pipeline; what is held goes to the management host that is paired."""
-
-    def management() -> str | None:
-        one = pairings.only("sma")
-        return one.serial if one else None
-
+def pipeline_of(document: Esa, filters: Filters) -> Pipeline:
+    """Build a gateway's pipeline."""
     section = document.filters
     scan = ScanSettings(section.unscannable_matches, section.max_scan_size)
-    return Pipeline(lambda: filters.program, management=management, scan=scan)
+    return Pipeline(lambda: filters.program, scan=scan)

@@ -70,7 +70,6 @@ class _Run:
     verdict: str = "deliver"
     reason: str = ""
     destination: str = ""
-    target: str = ""
     transfer_id: bytes = b""
     flags: list[Hold] = field(default_factory=list)
     edits: list[Edit] = field(default_factory=list)
@@ -91,12 +90,9 @@ class Pipeline:
         self,
         program: Callable[[], Program],
         *,
-        management: Callable[[], str | None] = lambda: None,
         scan: ScanSettings | None = None,
     ) -> None:
-        """`management` gives the serial of the paired management host, None if there is none."""
         self._program = program
-        self._management = management
         self._scan = scan or ScanSettings()
         self._stages: tuple[tuple[str, Callable[[_Run], None]], ...] = (
             (MESSAGE_FILTERS, self._filter),
@@ -128,7 +124,6 @@ class Pipeline:
             verdict=run.verdict,
             finished=run.finished,
             destination=run.destination,
-            target=run.target,
             edits=run.edits,
             decisions=run.notes.decisions,
             holds=run.flags if run.verdict in ("quarantine", "hold") else [],
@@ -203,17 +198,12 @@ class Pipeline:
         started = perf_counter_ns()
         mid = run.accepted.mid
         run.hold_count += 1
-        serial = self._management()
+        run.verdict, run.destination = "quarantine", CENTRAL
+        run.transfer_id = secrets.token_bytes(16)
         if run.hold_count > MAX_HOLDS:
-            run.hold(f"it was to be held for the {run.hold_count}th time", "critical")
-        elif serial is None:
-            run.hold("no management host is paired, so there is no quarantine", "warning")
-        else:
-            run.verdict, run.destination, run.target = "quarantine", CENTRAL, serial
-            run.transfer_id = secrets.token_bytes(16)
+            run.say(f"MID {mid} is held for the {run.hold_count}th time: it stays held until it is deleted", "critical")
         for flag in run.flags:
-            where = "enqueued for transfer to centralized quarantine" if serial is not None else "quarantined to"
-            run.say(f'MID {mid} {where} "{flag.quarantine}" ({flag.reason})')
+            run.say(f'MID {mid} enqueued for transfer to centralized quarantine "{flag.quarantine}" ({flag.reason})')
         names = ", ".join(flag.quarantine for flag in run.flags)
         spent = (perf_counter_ns() - started) // 1000
         run.notes.decisions.append(Decision(QUARANTINE, run.flags[0].reason, names, run.verdict, spent, clock.now()))

@@ -38,7 +38,7 @@ class GatewayUnderTest:
         self.counters = Counters(directory / "counters")
         self.pokes = 0
         program = compile_filters(filters, hostname=HOSTNAME)
-        self.pipeline = Pipeline(lambda: program, management=lambda: "SMA-1")
+        self.pipeline = Pipeline(lambda: program)
         self.intake = Intake(
             IntakeSettings(HOSTNAME, **intake),
             self.journal,

@@ -5,7 +5,7 @@ import pytest
 from core.maillog import MailLog
 from core.record import Accepted, Outcome, Recipient, decode_outcome, encode
 from mail.filter.compiler import compile_filters
-from mail.pipeline import HELD, Notes, Pipeline, Readable
+from mail.pipeline import CENTRAL, HELD, Notes, Pipeline, Readable
 
 FILTERS = r"""
 hold: if (subject == '\\[hold\\]') { quarantine('Policy'); }
@@ -21,14 +21,14 @@ def message(subject: str) -> tuple[Accepted, bytes]:
     return Accepted(7, 3, 0.0, "a@b", [Recipient(0, "c@d")], len(content)), content
 
 
-def pipeline(serial: str | None = "SMA-1") -> Pipeline:
+def pipeline() -> Pipeline:
     program = compile_filters(FILTERS)
-    return Pipeline(lambda: program, management=lambda: serial)
+    return Pipeline(lambda: program)
 
 
-def run(subject: str, serial: str | None = "SMA-1", **options: object) -> tuple[Outcome, list[tuple[str, str]]]:
+def run(subject: str, **options: object) -> tuple[Outcome, list[tuple[str, str]]]:
     notes = Notes()
-    outcome = pipeline(serial).run(*message(subject), notes=notes, **options)  # type: ignore[arg-type]
+    outcome = pipeline().run(*message(subject), notes=notes, **options)  # type: ignore[arg-type]
     assert decode_outcome(encode(outcome)) == outcome
     return outcome, notes.lines
 
@@ -56,7 +56,7 @@ def test_drop_and_bounce_end_at_once_with_the_lines_of_the_model() -> None:
 
 def test_held_mail_goes_to_every_quarantine_that_was_flagged() -> None:
     outcome, lines = run("[hold] [virus]")
-    assert (outcome.verdict, outcome.destination, outcome.target) == ("quarantine", "the.cpq.host", "SMA-1")
+    assert (outcome.verdict, outcome.destination, outcome.target) == ("quarantine", "the.cpq.host", "")
     assert [(hold.quarantine, hold.reason, hold.matched) for hold in outcome.holds] == [
         ("Policy", "message filter:hold", "[hold]"),
         ("Virus", "message filter:virus", "[virus]"),
@@ -76,13 +76,9 @@ def test_a_quarantine_flag_has_no_effect_on_dropped_mail() -> None:
     assert (outcome.verdict, outcome.holds, outcome.transfer_id) == ("drop", [], b"")
 
 
-def test_without_a_management_host_mail_is_held_here_and_says_why() -> None:
-    outcome, lines = run("[hold]", None)
-    assert (outcome.verdict, outcome.destination) == ("hold", HELD)
-    assert "no management host is paired" in outcome.reason
-    assert lines[0] == ("warning", f"MID 7 held in {HELD}: {outcome.reason}")
-    assert ("info", 'MID 7 quarantined to "Policy" (message filter:hold)') in lines
-    assert not any("queued for delivery" in text for _, text in lines)
+def test_held_mail_waits_for_whichever_management_host_is_paired() -> None:
+    outcome, _ = run("[hold]")
+    assert (outcome.verdict, outcome.destination, outcome.target) == ("quarantine", CENTRAL, "")
 
 
 def test_released_mail_goes_on_behind_the_stages_it_has_finished() -> None:
@@ -100,11 +96,11 @@ def test_a_stage_that_is_not_known_holds_the_message_with_an_alert() -> None:
     assert lines[0][0] == "critical"
 
 
-@pytest.mark.parametrize(("before", "verdict"), [(4, "quarantine"), (5, "hold")])
-def test_mail_held_more_than_five_times_stays(before: int, verdict: str) -> None:
+@pytest.mark.parametrize("before", [4, 5])
+def test_mail_held_more_than_five_times_goes_to_the_quarantine_with_an_alert(before: int) -> None:
     outcome, lines = run("[hold]", hold_count=before)
-    assert outcome.verdict == verdict
-    assert any(level == "critical" for level, _ in lines) is (verdict == "hold")
+    assert (outcome.verdict, outcome.hold_count) == ("quarantine", before + 1)
+    assert any(level == "critical" for level, _ in lines) is (before == 5)
 
 
 def test_edits_and_log_entries() -> None:
