@@ -57,25 +57,15 @@ class Views:
         """Give all destinations, the greatest by `sort` first. Raises status 64 for an unknown order."""
         if sort not in SORTS:
             raise GatepostError(f"tophosts cannot sort by {sort!r}: use one of {', '.join(SORTS)}", EX_USAGE)
-        names = dict.fromkeys([*self._always, *(name for name, _ in self._scheduler.destinations)])
-        hosts = [self._host(name) for name in names]
+        by_name: dict[str, list[Destination]] = {name: [] for name in self._always}
+        for destination in self._scheduler.destinations.values():
+            by_name.setdefault(destination.name, []).append(destination)
+        hosts = [_host(name, found) for name, found in by_name.items()]
         hosts.sort(key=lambda host: (-host[sort], host["host"]))
         return {"as_of": self._now(), "hosts": hosts[: limit or None]}
 
     def _of(self, name: str) -> list[Destination]:
         return [one for one in self._scheduler.destinations.values() if one.name == name]
-
-    def _host(self, name: str) -> dict[str, Any]:
-        found = self._of(name)
-        return {
-            "host": name,
-            "state": _state(found),
-            "active_recipients": sum(one.active for one in found),
-            "connections_out": sum(one.lines for one in found),
-            "delivered_recipients": sum(one.counts.delivered_recips for one in found),
-            "soft_bounced": sum(one.counts.soft_bounced_evts for one in found),
-            "hard_bounced": sum(one.counts.hard_bounced_recips for one in found),
-        }
 
     def hoststatus(self, host: str) -> dict[str, Any]:
         """Give all about one destination; an unknown one is shown as such, with zeros."""
@@ -138,6 +128,18 @@ class Views:
             "attempted_recips": attempted,
             "dests_in_memory": len(destinations),
         }
+
+
+def _host(name: str, found: Sequence[Destination]) -> dict[str, Any]:
+    return {
+        "host": name,
+        "state": _state(found),
+        "active_recipients": sum(one.active for one in found),
+        "connections_out": sum(one.lines for one in found),
+        "delivered_recipients": sum(one.counts.delivered_recips for one in found),
+        "soft_bounced": sum(one.counts.soft_bounced_evts for one in found),
+        "hard_bounced": sum(one.counts.hard_bounced_recips for one in found),
+    }
 
 
 def _state(found: Sequence[Destination]) -> str:

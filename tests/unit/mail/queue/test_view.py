@@ -1,0 +1,96 @@
+"""`mail.queue.view`: the documents that operators and programs read."""
+
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from core.errors import GatepostError
+from mail.delivery.courier import Carried, Job
+from tests.support.queue_machine import Machine
+
+
+@pytest.fixture
+async def machine(tmp_path: Path) -> AsyncIterator[Machine]:
+    one = Machine(tmp_path, always=("the.cpq.host",))
+    yield one
+    await one.close()
+
+
+async def busy(job: Job, dcid: int) -> Sequence[Carried]:
+    return [Carried(one.rid, "soft", 451, "4.3.2", "later") for one in job.recipients]
+
+
+async def test_hosts_are_ordered_as_asked(machine: Machine) -> None:
+    machine.courier.behave = busy
+    queue = await machine.start()
+    await machine.accept("a@one.test")
+    await machine.accept("a@two.test", "b@two.test")
+    await machine.until(lambda: machine.counters.counts.get("soft_bounced_evts") == 3)
+    shown = queue.views.tophosts("soft_bounced")["hosts"]
+    assert [(one["host"], one["soft_bounced"], one["active_recipients"]) for one in shown] == [
+        ("two.test", 2, 2),
+        ("one.test", 1, 1),
+        ("the.cpq.host", 0, 0),
+    ]
+    with pytest.raises(GatepostError, match="cannot sort by 'size'"):
+        queue.views.tophosts("size")
+
+
+async def test_recipients_are_shown_from_memory_and_from_the_index_alike(machine: Machine) -> None:
+    machine.courier.behave = busy
+    queue = await machine.start()
+    mid = await machine.accept("a@one.test", "b@two.test", sender="Ann@here.test")
+    await machine.until(lambda: machine.counters.counts.get("soft_bounced_evts") == 2)
+    early = (await queue.views.showrecipients(sender="ann@"))["recipients"]
+    await machine.until(lambda: not queue._book.messages)
+    late = (await queue.views.showrecipients(sender="@HERE.test"))["recipients"]
+    assert sorted(early, key=lambda one: one["rid"]) == late
+    assert [one["next_attempt_at"] > machine.now() for one in late] == [True, True]
+    shown = late[0] | {"next_attempt_at": 0}
+    assert shown == {
+        "mid": str(mid),
+        "rid": "0",
+        "sender": "Ann@here.test",
+        "recipient": "a@one.test",
+        "destination": "one.test",
+        "size": 20,
+        "subject": "x",
+        "attempts": 1,
+        "next_attempt_at": 0,
+        "last_reply": "451 4.3.2 later",
+    }
+    assert (await queue.views.showrecipients("two.test"))["recipients"][0]["rid"] == "1"
+    assert (await queue.views.showrecipients("one.test", "bob@"))["recipients"] == []
+
+
+async def test_a_limited_list_says_that_there_is_more(machine: Machine) -> None:
+    machine.courier.behave = busy
+    queue = await machine.start()
+    for number in range(5):
+        await machine.accept(f"a{number}@one.test")
+    await machine.until(lambda: machine.counters.counts.get("soft_bounced_evts") == 5)
+    shown = await queue.views.showrecipients(limit=2)
+    assert (len(shown["recipients"]), shown["truncated"]) == (2, True)
+    assert not (await queue.views.showrecipients())["truncated"]
+
+
+async def test_an_unknown_host_is_shown_as_unknown(machine: Machine) -> None:
+    queue = await machine.start()
+    shown = queue.views.hoststatus("Nowhere.Test")
+    assert (shown["host"], shown["state"], shown["limiting_rule"]) == ("nowhere.test", "unknown", None)
+    assert shown["gauges"]["active_recips"] == 0
+    assert {"counters", "addresses", "mx", "last_5xx", "last_tls_error"} <= shown.keys()
+
+
+async def test_status_counts_what_was_tried_and_what_was_not(machine: Machine) -> None:
+    machine.courier.behave = busy
+    queue = await machine.start()
+    await machine.accept("a@one.test")
+    await machine.until(lambda: machine.counters.counts.get("soft_bounced_evts") == 1)
+    document = await queue.verbs()["status"]({})
+    assert document["state"] == "Online"
+    assert document["troubles"] == []
+    gauges = document["gauges"]
+    assert (gauges["active_recips"], gauges["attempted_recips"], gauges["unattempted_recips"]) == (1, 1, 0)
+    assert document["counters"]["soft_bounced_evts"]["lifetime"] == 1
