@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from core.config import ApplianceSection, DnsSection, LogSection, RuntimeSection, Section, read_toml
 from core.errors import ConfigError, Problem
 from cpq.config import EsaCpqSection, QuarantineSection, SmaCpqSection, policy_of
-from mail.config import BounceProfileSection, DeliverySection, MailSections, QueueSection, RouteSection, SpoolSection
+from mail.config import DeliverySections, MailSections
 from ops.config import ConsoleSection, UserSection, WebSection
 from tunnel.config import BastionSection, TunnelSection
 
@@ -51,16 +51,11 @@ class Esa(MailSections, Appliance):
     cpq: EsaCpqSection = EsaCpqSection()
 
 
-class Sma(Appliance):
+class Sma(DeliverySections, Appliance):
     """A management host."""
 
     cpq: SmaCpqSection = SmaCpqSection()
     quarantine: tuple[QuarantineSection, ...] = ()
-    route: tuple[RouteSection, ...] = ()
-    delivery: DeliverySection = DeliverySection()
-    bounce_profile: tuple[BounceProfileSection, ...] = ()
-    spool: SpoolSection = SpoolSection()
-    queue: QueueSection = QueueSection()
 
     @model_validator(mode="after")
     def _quarantines_fit(self) -> "Sma":

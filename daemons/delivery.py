@@ -1,6 +1,8 @@
 """Settings of delivery from the configuration: limits by destination, routes, TLS, connections."""
 
+import ssl
 from collections.abc import Callable, Sequence
+from functools import cache
 
 from core.dns import Resolver
 from core.smtp.client_settings import NO_TLS, ConnectionSettings, Timeouts, TlsSettings
@@ -9,7 +11,7 @@ from daemons.config import Esa, Sma
 from daemons.machine import Machine
 from mail.config import BounceProfileSection, DestinationSection, ListenerSection
 from mail.delivery.resolve import DestinationResolver
-from mail.delivery.route import Route, SmtpRoutes
+from mail.delivery.route import Family, Route, SmtpRoutes
 from mail.queue.destination import Limits
 from mail.queue.queue import QueueSettings
 from mail.queue.retry import BounceProfile
@@ -29,6 +31,12 @@ _CHANNEL = Limits(
 )
 """Mail on the quarantine channel waits as long as it takes, and is tried again soon."""
 _TLS = {"off": NO_TLS, "preferred": TlsSettings(TlsUse.OFFERED), "required": TlsSettings(TlsUse.REQUIRED)}
+
+
+@cache
+def _verified() -> TlsSettings:
+    """Give TLS with the system's authorities and the host's name checked."""
+    return TlsSettings(TlsUse.REQUIRED, ssl.create_default_context())
 
 
 def _profile(section: BounceProfileSection) -> BounceProfile:
@@ -65,7 +73,12 @@ class DestinationTable:
 
     def tls(self, name: str) -> TlsSettings:
         """Say how TLS is used towards a destination."""
-        return _TLS[self._row(name).tls]
+        mode = self._row(name).tls
+        return _verified() if mode == "required-verify" else _TLS[mode]
+
+    def family(self, name: str) -> Family:
+        """Say which addresses of a destination are called."""
+        return self._row(name).ip_preference
 
 
 def queue_settings(machine: Machine, document: Esa | Sma, limits: Callable[[str], Limits]) -> QueueSettings:
@@ -80,13 +93,14 @@ def queue_settings(machine: Machine, document: Esa | Sma, limits: Callable[[str]
     )
 
 
-def destination_resolver(machine: Machine, document: Esa | Sma) -> DestinationResolver:
+def destination_resolver(machine: Machine, document: Esa | Sma, table: DestinationTable) -> DestinationResolver:
     """Build the resolver of recipient domains."""
     resolver = Resolver(document.dns.servers, timeout_s=document.dns.timeout_s)
     routes = SmtpRoutes([Route(row.domain, row.hosts) for row in document.route])
     listeners: Sequence[ListenerSection] = document.listener if isinstance(document, Esa) else ()
     own = [listener.address for listener in listeners if listener.port == 25]
-    return DestinationResolver(resolver, routes, own_names=(machine.hostname,), own_addresses=own)
+    names = (machine.hostname,)
+    return DestinationResolver(resolver, routes, own_names=names, own_addresses=own, family=table.family)
 
 
 def connection_settings(machine: Machine, document: Esa | Sma) -> ConnectionSettings:

@@ -32,10 +32,9 @@ def build(config: Path) -> Daemon:
     document = cast(Esa | Sma, machine.document)
     log, counters, pairings = machine.mail_log(), machine.counters("delivery-queue"), machine.pairings()
     dcids = machine.numbers("dcid")
-    destinations = [] if isinstance(document, Sma) else document.destination
-    table = DestinationTable(destinations, document.bounce_profile)
+    table = DestinationTable(document.destination, document.bounce_profile)
     smtp = SmtpCourier(
-        destination_resolver(machine, document),
+        destination_resolver(machine, document, table),
         connection_settings(machine, document),
         tls=table.tls,
         next_dcid=dcids.next,

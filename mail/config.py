@@ -1,7 +1,8 @@
 """The configuration of mail: listeners, access tables, filters, routes, delivery, bounces, journal and queue.
 
-`daemons/config.py` derives its documents from `MailSections`; the roots read the frozen sections and hand them
-to the objects. Everything that can be checked without looking outside is checked here, all faults at once.
+`daemons/config.py` derives its documents from `MailSections` and `DeliverySections`; the roots read the frozen
+sections and hand them to the objects. Everything that can be checked without looking outside is checked here, all
+faults at once.
 A value that a listener or sender group does not set is inherited: group, then listener, then kind of listener.
 """
 
@@ -12,6 +13,8 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from core.config import Port, Section
+from mail.delivery.route import LIMIT as ROUTE_LIMIT
+from mail.delivery.route import Family, Route, check_host, parse_hosts
 from mail.hat import check_host_name, parse_entry
 from mail.netblock import parse_address
 from mail.rat import parse_recipient
@@ -49,36 +52,10 @@ def _route_domain(value: str) -> str:
     return "ALL" if value.upper() == "ALL" else check_host_name(value)
 
 
-def check_route_host(value: str) -> str:
-    """Check `host`, `host:port`, `[address]:port`, `/dev/null` or `USEDNS`, each with `/pri=N` (behaviour 2.21)."""
-    if value in ("/dev/null", "USEDNS"):
-        return value
-    match = re.fullmatch(r"(\[[^\]]+\]|[^\[\]:/]+|[0-9A-Fa-f:]{2,39})(?::(\d{1,5}))?(?:/pri=(\d{1,5}))?", value)
-    if match is None:
-        raise ValueError('write "host", "host:port", "[address]:port", "/dev/null" or "USEDNS", with "/pri=N" after it')
-    host = match[1]
-    if host.startswith("[") or ":" in host:
-        _ip(host.strip("[]").removeprefix("IPv6:"))
-    else:
-        check_host_name(host)
-    if match[2] is not None and not 1 <= int(match[2]) <= 65535:
-        raise ValueError("the port is not between 1 and 65535")
-    if match[3] is not None and int(match[3]) > 65535:
-        raise ValueError("the priority is not between 0 and 65535")
-    return value
-
-
-def _not_empty(value: tuple[str, ...]) -> tuple[str, ...]:
-    if not value:
-        raise ValueError("at least one host is needed")
-    return value
-
-
 Size = Annotated[int, BeforeValidator(_size), Field(ge=0)]
 Count = Annotated[int, Field(ge=0)]
 Ip = Annotated[str, AfterValidator(_ip)]
 Name = Annotated[str, Field(pattern=_NAME)]
-RouteHost = Annotated[str, AfterValidator(check_route_host)]
 SenderEntry = Annotated[str, AfterValidator(_checked(parse_entry))]
 TlsMode = Literal["off", "preferred", "required"]
 
@@ -220,9 +197,14 @@ class RouteSection(Section):
     """A row of the SMTP route table; the most specific domain wins."""
 
     domain: Annotated[str, AfterValidator(_route_domain)] = Field(description="domain, .partial or ALL")
-    hosts: Annotated[tuple[RouteHost, ...], AfterValidator(_not_empty)] = Field(
+    hosts: tuple[Annotated[str, AfterValidator(check_host)], ...] = Field(
         description='"host", "host:port", "[address]:port", "/dev/null", "USEDNS"; "/pri=N" after it'
     )
+
+    @model_validator(mode="after")
+    def _hosts_go_together(self) -> "RouteSection":
+        parse_hosts(Route(self.domain, self.hosts))
+        return self
 
 
 class DestinationSection(Section):
@@ -231,13 +213,12 @@ class DestinationSection(Section):
     domain: str = Field(default="DEFAULT", description="domain, or DEFAULT")
     max_connections: int = Field(default=500, ge=1, le=10_000, description="open connections to it")
     max_messages_per_connection: int = Field(default=50, ge=1, le=100_000, description="messages a connection")
-    recipient_limit: Count = Field(default=0, description="recipients within recipient_minutes; 0 = no limit")
-    recipient_minutes: int = Field(default=60, ge=1, le=60, description="window of recipient_limit")
-    tls: Literal["off", "preferred", "required", "preferred-verify", "required-verify"] = Field(
-        default="preferred", description="TLS towards it"
+    tls: Literal["off", "preferred", "required", "required-verify"] = Field(
+        default="preferred",
+        description="TLS towards it: off, preferred, required, or required-verify (certificate and host name checked)",
     )
-    ip_preference: Literal["prefer-v6", "require-v6", "prefer-v4", "require-v4"] = Field(
-        default="prefer-v4", description="which addresses are tried"
+    ip_preference: Family = Field(
+        default="prefer-v4", description="which addresses are tried: prefer-v4, prefer-v6, require-v4 or require-v6"
     )
     bounce_profile: str = Field(default="Default", description="name of a bounce profile")
 
@@ -263,10 +244,6 @@ class BounceProfileSection(Section):
     initial_retry_s: int = Field(default=60, ge=1, le=86_400, description="first wait; doubles afterwards")
     max_retry_s: int = Field(default=3_600, ge=1, le=86_400, description="longest wait between attempts")
     hard_bounce: bool = Field(default=True, description="report a failure to the sender")
-    delay_warning: bool = Field(default=False, description="report a delay to the sender")
-    delay_interval_s: int = Field(default=14_400, ge=60, le=604_800, description="first delay report after this")
-    delay_max_count: int = Field(default=1, ge=1, le=100, description="delay reports a message")
-    report_to: str = Field(default="", description="reports go to this address; empty = to the sender")
     max_bounce_copy: Size = Field(default=10 << 10, description="messages up to this are returned whole")
 
 
@@ -285,9 +262,7 @@ class SpoolSection(Section):
 class QueueSection(Section):
     """The delivery queue."""
 
-    batch: int = Field(default=500, ge=1, le=10_000, description="messages imported in one transaction")
     ready_per_destination: int = Field(default=1_000, ge=1, le=100_000, description="messages of one domain in memory")
-    done_sync_s: float = Field(default=0.05, gt=0, le=10, description="longest wait until completions are synced")
 
 
 _S = TypeVar("_S", bound=Section)
@@ -327,15 +302,20 @@ def _listeners(rows: tuple[ListenerSection, ...]) -> tuple[ListenerSection, ...]
     return rows
 
 
-class MailSections(Section):
-    """What a document of a machine that handles mail has in common."""
+class ReceivingSections(Section):
+    """What a document of a machine has that takes mail from anybody."""
 
     listener: Annotated[tuple[ListenerSection, ...], AfterValidator(_listeners)] = Field(
         default=(), description="SMTP listeners"
     )
     filters: FiltersSection = Field(default=FiltersSection(), description="message filters")
+
+
+class DeliverySections(Section):
+    """What a document of a machine has that queues and delivers."""
+
     route: Annotated[tuple[RouteSection, ...], AfterValidator(_unique("domain"))] = Field(
-        default=(), description="SMTP routes"
+        default=(), max_length=ROUTE_LIMIT, description="SMTP routes"
     )
     delivery: DeliverySection = Field(default=DeliverySection(), description="delivery as a whole")
     destination: Annotated[tuple[DestinationSection, ...], AfterValidator(_unique("domain"))] = Field(
@@ -348,10 +328,14 @@ class MailSections(Section):
     queue: QueueSection = Field(default=QueueSection(), description="delivery queue")
 
     @model_validator(mode="after")
-    def _profiles_exist(self) -> "MailSections":
+    def _profiles_exist(self) -> "DeliverySections":
         known = {"default"} | {row.name.lower() for row in self.bounce_profile}
         missing = [f"{row.domain}: {row.bounce_profile}" for row in self.destination]
         missing = [text for text in missing if text.rpartition(": ")[2].lower() not in known]
         if missing:
             raise ValueError(f"destination names a bounce profile that does not exist: {', '.join(missing)}")
         return self
+
+
+class MailSections(DeliverySections, ReceivingSections):
+    """What a document of a mail gateway has."""

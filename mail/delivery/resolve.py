@@ -8,17 +8,16 @@ words of the mail log in `log_text`. A route never falls back to the MX, and its
 import asyncio
 import random
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
-from typing import Literal
+from itertools import groupby
 
 from core.dns import Answer, DnsError, DnsNotFound, Mx, Resolver
 from core.smtp.target import Target
-from mail.delivery.route import RouteHost, SmtpRoutes, Way
+from mail.delivery.route import Family, RouteHost, SmtpRoutes, Way
 from protocol.errors import PermanentFailure, TemporaryFailure
 from protocol.reply import Reply
 
-Family = Literal["prefer_v6", "prefer_v4", "require_v6", "require_v4"]
 Candidate = tuple[Target, ...]
 """The addresses of one host, in the order to try them."""
 Group = tuple[Candidate, ...]
@@ -81,10 +80,10 @@ class DestinationResolver:
         port: int = 25,
         own_names: Iterable[str] = (),
         own_addresses: Iterable[str] = (),
-        family: Family = "prefer_v6",
+        family: Callable[[str], Family] = lambda _domain: "prefer-v6",
         shuffle: Callable[[list[Candidate]], None] = random.shuffle,
     ) -> None:
-        """`own_names` and `own_addresses` tell when an MX leads back to this host."""
+        """`own_names` and `own_addresses` tell when an MX leads back to this host; `family` is by recipient domain."""
         self._resolver = resolver
         self._routes = routes
         self._port = port
@@ -95,6 +94,9 @@ class DestinationResolver:
 
     async def resolve(self, domain: str) -> Resolution:
         """Find the targets of a recipient domain. Raises `BadDestination` or `NoDestination`."""
+        return _of_family(await self._resolve(domain), self._family(domain), domain)
+
+    async def _resolve(self, domain: str) -> Resolution:
         routing = self._routes.lookup(domain)
         if routing.way is Way.DROP:
             return Resolution((), _ROUTE_TTL_S, drop=True, routed=True)
@@ -113,8 +115,6 @@ class DestinationResolver:
         for host, result in zip(hosts, found, strict=True):
             if isinstance(result, BaseException):
                 problem = result
-            elif not result[0]:
-                problem = NoDestination(f"{host.name} has no address of the family that is allowed")
             else:
                 by_priority.setdefault(host.priority, []).append(result[0])
                 ttl_s = min(ttl_s, result[1])
@@ -132,7 +132,7 @@ class DestinationResolver:
             return (Target(host.name, host.name, port, host.priority),), _LITERAL_TTL_S
         if host.addresses_only:
             answer = await self._addresses(host.name)
-            return self._candidate(host.name, answer.records, port, host.priority), answer.ttl_s
+            return _candidate(host.name, answer.records, port, host.priority), answer.ttl_s
         resolution = await self._by_dns(host.name, port)
         return tuple(resolution.targets()), resolution.ttl_s
 
@@ -175,10 +175,9 @@ class DestinationResolver:
             if isinstance(result, BaseException):
                 problems.append(result)
             elif limit is None or one.preference < limit:
-                candidate = self._candidate(one.host, result.records, port, one.preference)
-                if candidate:
-                    by_preference.setdefault(one.preference, []).append(candidate)
-                    ttl_s, secure = min(ttl_s, result.ttl_s), secure and result.secure
+                candidate = _candidate(one.host, result.records, port, one.preference)
+                by_preference.setdefault(one.preference, []).append(candidate)
+                ttl_s, secure = min(ttl_s, result.ttl_s), secure and result.secure
         if not by_preference:
             raise self._hopeless(exchangers[0].host, problems, looped=limit is not None)
         return Resolution(self._groups(by_preference), ttl_s, secure=secure, mx=answer.records)
@@ -206,9 +205,7 @@ class DestinationResolver:
                 return problem
         if looped:
             return self._loops(host)
-        if problems:
-            return problems[0]
-        return NoDestination(f"{host} has no address of the family that is allowed")
+        return problems[0]
 
     async def _addresses(self, host: str) -> Answer[str]:
         if _literal(f"[{host}]") is not None:
@@ -220,16 +217,30 @@ class DestinationResolver:
         except DnsError as problem:
             raise _failure(problem) from problem
 
-    def _candidate(self, host: str, addresses: Sequence[str], port: int, preference: int) -> Candidate:
-        six = [address for address in addresses if ":" in address]
-        four = [address for address in addresses if ":" not in address]
-        ordered = {
-            "prefer_v6": six + four,
-            "prefer_v4": four + six,
-            "require_v6": six,
-            "require_v4": four,
-        }[self._family]
-        return tuple(Target(host, address, port, preference) for address in ordered)
+
+def _candidate(host: str, addresses: Sequence[str], port: int, preference: int) -> Candidate:
+    return tuple(Target(host, address, port, preference) for address in addresses)
+
+
+def _of_family(resolution: Resolution, family: Family, domain: str) -> Resolution:
+    """Put the addresses of each host in the order of the family, without those that are not allowed."""
+    groups = [
+        tuple(kept for candidate in group if (kept := _ordered(candidate, family))) for group in resolution.groups
+    ]
+    left = tuple(group for group in groups if group)
+    if groups and not left:
+        raise NoDestination(f"{domain} has no address of the family that is allowed")
+    return replace(resolution, groups=left)
+
+
+def _ordered(candidate: Candidate, family: Family) -> Candidate:
+    ordered: list[Target] = []
+    for _, targets in groupby(candidate, key=lambda target: target.host):
+        of_host = list(targets)
+        six = [target for target in of_host if ":" in target.address]
+        four = [target for target in of_host if ":" not in target.address]
+        ordered += {"prefer-v6": six + four, "prefer-v4": four + six, "require-v6": six, "require-v4": four}[family]
+    return tuple(ordered)
 
 
 def _failure(problem: DnsError) -> BadDestination | NoDestination:

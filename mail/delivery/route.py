@@ -10,9 +10,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum, auto
 from ipaddress import ip_address
+from typing import Literal
 
 LIMIT = 40_000
 """Most entries of a table, ALL included."""
+Family = Literal["prefer-v6", "prefer-v4", "require-v6", "require-v4"]
+"""Which addresses of a destination's hosts are called, and in which order."""
 
 _LABEL = r"[A-Za-z0-9_][A-Za-z0-9_-]{0,62}"
 _HOST = re.compile(rf"(?=.{{1,253}}$){_LABEL}(?:\.{_LABEL})*\.?")
@@ -98,15 +101,25 @@ class SmtpRoutes:
         return self._all if found is None else found
 
 
+_SPECIAL = {"usedns": BY_DNS, "/dev/null": Routing(Way.DROP)}
+
+
+def check_host(text: str) -> str:
+    """Give one host of an entry as it is, if it can be read. Raises `ValueError`."""
+    word = text.strip()
+    if word.lower() not in _SPECIAL:
+        _host(word)
+    return text
+
+
 def parse_hosts(route: Route) -> Routing:
     """Read the hosts of one entry. Raises `ValueError`."""
-    special = {"usedns": BY_DNS, "/dev/null": Routing(Way.DROP)}
     words = [host.strip() for host in route.hosts]
     for word in words:
-        if word.lower() in special:
+        if word.lower() in _SPECIAL:
             if len(words) > 1:
                 raise ValueError(f"route {route.domain!r}: {word} must stand alone")
-            return special[word.lower()]
+            return _SPECIAL[word.lower()]
     if not words:
         raise ValueError(f"route {route.domain!r}: no host")
     try:

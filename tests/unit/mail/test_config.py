@@ -4,7 +4,7 @@ import pytest
 
 from core.config import load_document
 from core.errors import ConfigError
-from mail.config import ListenerSection, MailSections, PolicySection, check_route_host
+from mail.config import ListenerSection, MailSections, PolicySection, RouteSection
 
 
 def problems(tmp_path: Path, text: str) -> list[tuple[str, str]]:
@@ -102,17 +102,27 @@ def test_a_destination_may_only_name_a_known_bounce_profile(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    "text",
-    ["h.example", "h.example:2525", "[::1]:25", "10.0.0.1", "10.0.0.1:25/pri=3", "/dev/null", "USEDNS", "::1"],
+    "hosts", [("h.example", "10.0.0.1:25/pri=3"), ("/dev/null",), ("USEDNS",), ("[::1]:25", "::1")]
 )
-def test_route_hosts_that_are_right(text: str) -> None:
-    assert check_route_host(text) == text
+def test_the_hosts_of_a_route_are_those_that_delivery_can_read(hosts: tuple[str, ...]) -> None:
+    assert RouteSection(domain="ALL", hosts=hosts).hosts == hosts
 
 
-@pytest.mark.parametrize("text", ["", "h:0", "h/pri=70000", "[nowhere]", "a_b c", "h:25:26:x", "-x-"])
-def test_route_hosts_that_are_wrong(text: str) -> None:
-    with pytest.raises(ValueError, match=r"is|write|needed"):
-        check_route_host(text)
+@pytest.mark.parametrize(
+    ("hosts", "key"),
+    [
+        ("[]", "route[1]"),
+        ('["USEDNS", "h.example"]', "route[1]"),
+        ('["h:0"]', "route[1].hosts[1]"),
+        ('["h.example", "h/pri=70000"]', "route[1].hosts[2]"),
+        ('["a_b c"]', "route[1].hosts[1]"),
+        ('["[nowhere"]', "route[1].hosts[1]"),
+        ('["h:25:26:x"]', "route[1].hosts[1]"),
+    ],
+)
+def test_a_route_that_delivery_cannot_read_is_a_fault_of_the_document(tmp_path: Path, hosts: str, key: str) -> None:
+    found = problems(tmp_path, f'[[route]]\ndomain = "x.example"\nhosts = {hosts}\n')
+    assert [at for at, _ in found] == [key]
 
 
 def test_sinkholes_have_the_model_defaults() -> None:

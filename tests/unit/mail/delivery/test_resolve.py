@@ -5,8 +5,8 @@ import pytest
 
 from core.dns import Resolver
 from core.smtp.target import Target
-from mail.delivery.resolve import BadDestination, DestinationResolver, Family, NoDestination, Resolution
-from mail.delivery.route import Route, SmtpRoutes
+from mail.delivery.resolve import BadDestination, DestinationResolver, NoDestination, Resolution
+from mail.delivery.route import Family, Route, SmtpRoutes
 from tests.support.dns_server import DnsServer
 
 ZONE = (
@@ -32,7 +32,7 @@ async def resolve(
     domain: str,
     *routes: tuple[str, str],
     rules: dict[tuple[str, str], dns.rcode.Rcode | str] | None = None,
-    family: Family = "prefer_v6",
+    family: Family = "prefer-v6",
     own_names: tuple[str, ...] = (),
     own_addresses: tuple[str, ...] = (),
     secure: bool = False,
@@ -43,7 +43,7 @@ async def resolve(
             SmtpRoutes(Route(where, tuple(hosts.split())) for where, hosts in routes),
             own_names=own_names,
             own_addresses=own_addresses,
-            family=family,
+            family=lambda _domain: family,
             shuffle=lambda candidates: candidates.sort(key=str),
         )
         return await resolver.resolve(domain)
@@ -65,9 +65,9 @@ async def test_exchangers_come_by_preference_and_equal_ones_take_turns() -> None
 @pytest.mark.parametrize(
     ("family", "expected"),
     [
-        ("prefer_v4", ["192.0.2.1", "2001:db8::1", "192.0.2.2", "192.0.2.3"]),
-        ("require_v4", ["192.0.2.1", "192.0.2.2", "192.0.2.3"]),
-        ("require_v6", ["2001:db8::1"]),
+        ("prefer-v4", ["192.0.2.1", "2001:db8::1", "192.0.2.2", "192.0.2.3"]),
+        ("require-v4", ["192.0.2.1", "192.0.2.2", "192.0.2.3"]),
+        ("require-v6", ["2001:db8::1"]),
     ],
 )
 async def test_the_family_can_be_chosen(family: Family, expected: list[str]) -> None:
@@ -76,7 +76,7 @@ async def test_the_family_can_be_chosen(family: Family, expected: list[str]) -> 
 
 async def test_no_address_of_the_family_is_temporary() -> None:
     with pytest.raises(NoDestination):
-        await resolve("plain.test", family="require_v6")
+        await resolve("plain.test", family="require-v6")
 
 
 async def test_without_exchangers_the_domain_itself_is_called() -> None:
