@@ -1,6 +1,9 @@
 import time
 
 import pytest
+import re2
+from hypothesis import given
+from hypothesis import strategies as st
 
 from core.regex import RegexError, compile_pattern
 
@@ -38,3 +41,17 @@ def test_errors_are_not_printed(capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(RegexError):
         compile_pattern("(((")
     assert capfd.readouterr().err == ""
+
+
+@given(
+    pattern=st.text(alphabet=st.sampled_from(list("ab\\[].-é ")), min_size=1, max_size=6),
+    subject=st.binary(max_size=3) | st.text(alphabet=st.sampled_from(list("ab[].-é \\"))).map(str.encode),
+)
+def test_plain_text_finds_what_the_engine_finds(pattern: str, subject: bytes) -> None:
+    """Plain text is searched for without the engine, which must make no difference."""
+    try:
+        plain = compile_pattern(pattern)
+    except RegexError:
+        return
+    found = re2.search(pattern, subject)
+    assert plain.search(subject) == (None if found is None else found.group().decode("utf-8", "replace"))
