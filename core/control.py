@@ -10,6 +10,7 @@ Raises `GatepostError`: status 69 when the daemon is not there, its own status w
 import asyncio
 import contextlib
 import fcntl
+import functools
 import os
 import socket
 import struct
@@ -159,6 +160,11 @@ async def call(path: Path, do: str, /, timeout_s: float = 10.0, **args: Any) -> 
     return answer["ok"]
 
 
+@functools.lru_cache(maxsize=64)
+def _poke_line(topic: str) -> bytes:
+    return msgspec.json.encode({"v": VERSION, "do": "poke", "args": {"topic": topic}, "quiet": True}) + b"\n"
+
+
 class Poke:
     """Wake another daemon without waiting: a kept connection, at most one line per call, dropped if it is away."""
 
@@ -168,14 +174,13 @@ class Poke:
 
     def poke(self, topic: str) -> None:
         """Send `poke {topic}`; when the peer is away it finds the news by itself later."""
-        line = msgspec.json.encode({"v": VERSION, "do": "poke", "args": {"topic": topic}, "quiet": True}) + b"\n"
         try:
             if self._socket is None:
                 self._socket = socket.socket(
                     socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
                 )
                 self._socket.connect(str(self._path))
-            self._socket.send(line)
+            self._socket.send(_poke_line(topic))
         except BlockingIOError:
             return
         except OSError:

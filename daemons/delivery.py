@@ -59,6 +59,8 @@ class DestinationTable:
         self._default = self._rows.get("default", DestinationSection())
         known = {profile.name.lower(): _profile(profile) for profile in profiles}
         self._profiles = {"default": _profile(BounceProfileSection())} | known
+        self._limits = {name: self._granted(row) for name, row in self._rows.items()}
+        self._default_limits = self._granted(self._default)
 
     def _row(self, name: str) -> DestinationSection:
         return self._rows.get(name.lower(), self._default)
@@ -67,7 +69,9 @@ class DestinationTable:
         """Give the limits of a destination."""
         if name in (HOLD_HOST, RELEASE_HOST):
             return _CHANNEL
-        row = self._row(name)
+        return self._limits.get(name.lower(), self._default_limits)
+
+    def _granted(self, row: DestinationSection) -> Limits:
         profile = self._profiles[row.bounce_profile.lower()]
         return Limits(row.max_connections, row.max_messages_per_connection, profile=profile)
 

@@ -74,13 +74,19 @@ class MarkReader:
     def __init__(self, disk: Disk, directory: Path) -> None:
         """Map the file. Raises `OSError` while there is none."""
         self._map = disk.map(directory / NAME, MAP_BYTES)
+        self._seen = b""
+        self._position: Position | None = None
 
     def read(self) -> Position | None:
         """Give the newest valid mark, None if there is none."""
         for _ in range(ATTEMPTS):
-            slots = [_decode(self._map[at : at + _slot_bytes]) for at in (0, SLOT_BYTES)]
+            data = self._map[0 : SLOT_BYTES + _slot_bytes]
+            if self._position is not None and data == self._seen:
+                return self._position
+            slots = (_decode(data[:_slot_bytes]), _decode(data[SLOT_BYTES:]))
             best = max((slot for slot in slots if slot), default=None)
             if best is not None:
+                self._seen, self._position = data, best[1]
                 return best[1]
         return None
 

@@ -88,6 +88,7 @@ class Importer:
     async def run(self, scope: Scope) -> None:
         """Read until stopping."""
         self.discover()
+        scope.start(self._look_around(scope), name="look for journals")
         while not scope.stopping.is_set():
             self._woken.clear()
             if not self._book.room or self._enough():
@@ -95,14 +96,14 @@ class Importer:
             elif self.read():
                 await asyncio.sleep(0)
             else:
-                await self._rest()
-
-    async def _rest(self) -> None:
-        try:
-            async with asyncio.timeout(POLL_S):
                 await self._woken.wait()
-        except TimeoutError:
+
+    async def _look_around(self, scope: Scope) -> None:
+        """Now and then look for journals that are new and for news whose poke was lost; at the stop wake `run`."""
+        while await scope.pause(POLL_S):
             self.discover()
+            self._woken.set()
+        self._woken.set()
 
     def discover(self) -> None:
         """Open journals that are new."""

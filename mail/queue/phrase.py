@@ -74,4 +74,4 @@ def reply_text(result: Result) -> str:
 
 def rid_list(rids: list[int]) -> str:
     """Give `[0, 1]`."""
-    return f"[{', '.join(map(str, rids))}]"
+    return f"[{rids[0]}]" if len(rids) == 1 else f"[{', '.join(map(str, rids))}]"
