@@ -3,7 +3,6 @@
 import asyncio
 import fcntl
 import os
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 
 from core.disk import Disk
 from core.journal import Journal, JournalSettings, Tail, read_content
+from tests.support.need import needs
 
 EXT4_IOC_SHUTDOWN = 0x8004587D
 NO_LOG_FLUSH = (2).to_bytes(4, "little")
@@ -22,15 +22,13 @@ def run(*command: str) -> None:
     subprocess.run(command, check=True, capture_output=True)
 
 
+on_a_volume = needs("mkfs.ext4", "mount", "umount")
+
+
 @pytest.fixture
 def volume(tmp_path: Path) -> Iterator["Volume"]:
     if os.geteuid() != 0:
         pytest.skip("mounting a loop device needs root")
-    missing = [tool for tool in ("mkfs.ext4", "mount", "umount") if shutil.which(tool) is None]
-    if missing and os.environ.get("CI") == "true":
-        pytest.fail(f"missing: {missing}")
-    if missing:
-        pytest.skip(f"missing: {missing}")
     volume = Volume(tmp_path / "image", tmp_path / "volume")
     try:
         volume.mount()
@@ -101,6 +99,7 @@ async def accept(journal: Journal, mids: range) -> list[int]:
 
 
 @pytest.mark.slow
+@on_a_volume
 async def test_a_power_cut_loses_nothing_acknowledged(volume: Volume) -> None:
     directory = volume.place / "gateway-0"
     accepted: list[int] = []
@@ -126,6 +125,7 @@ async def test_a_power_cut_loses_nothing_acknowledged(volume: Volume) -> None:
 
 
 @pytest.mark.slow
+@on_a_volume
 async def test_a_disk_that_stops_in_mid_flight_loses_nothing_acknowledged(volume: Volume) -> None:
     directory = volume.place / "gateway-0"
     journal = Journal.open(directory, SETTINGS)
@@ -147,6 +147,7 @@ async def test_a_disk_that_stops_in_mid_flight_loses_nothing_acknowledged(volume
 
 
 @pytest.mark.slow
+@on_a_volume
 async def test_a_full_disk_refuses_and_recovers_by_itself(volume: Volume) -> None:
     settings = JournalSettings(segment_bytes=256 * 1024, backlog_bytes=1 << 30, reserve_fraction=0.3, keep_s=0.01)
     directory = volume.place / "gateway-0"
@@ -162,6 +163,7 @@ async def test_a_full_disk_refuses_and_recovers_by_itself(volume: Volume) -> Non
 
 
 @pytest.mark.slow
+@on_a_volume
 async def test_a_disk_without_space_refuses_and_the_journal_recovers_by_itself(volume: Volume) -> None:
     settings = JournalSettings(
         segment_bytes=1024 * 1024, backlog_bytes=1 << 30, reserve_bytes=0, keep_s=60, retry_s=0.05

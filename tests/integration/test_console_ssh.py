@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import json
-import shutil
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +17,10 @@ from ops.cli.commands import registry
 from ops.cli.execute import Executor
 from ops.cli.server import ConsoleServer, ConsoleSettings, Sessions
 from tests.support.appliance import Audit, Daemons, machine
+from tests.support.need import needs
 from tests.support.service import running
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(shutil.which("ssh") is None, reason="needs the OpenSSH client"),
-]
+pytestmark = [pytest.mark.slow, needs("ssh")]
 DISABLED = {"mode": "disabled", "tunnel": "disabled", "port": None, "sessions": []}
 
 

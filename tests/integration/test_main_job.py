@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -12,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.lab import GATEPOST, Lab, alive, eventually, gatepost, ran, refused, running_lab, short_folder
+from tests.support.need import needs
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(shutil.which("ssh") is None, reason="needs the OpenSSH client")]
+pytestmark = [pytest.mark.slow, needs("ssh")]
 DEMO_NET, NET = "127.21", "127.22"
 
 

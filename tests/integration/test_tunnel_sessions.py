@@ -10,6 +10,7 @@ import asyncssh
 import pytest
 
 from core import ssh
+from tests.support.need import needs
 from tests.support.remote import NAME, SERIAL, Engineer, connected, eventually
 from tunnel import activation
 from tunnel.audit import verify
@@ -31,6 +32,7 @@ async def test_exec_is_relayed_with_status_and_errors_and_the_appliance_knows_wh
         assert await eventually(lambda: sum(e["event"] == "session-end" for e in support.audit()) == 2)
 
 
+@needs("ssh")
 async def test_stock_ssh_exec_stdin_and_exit_status(tmp_path: Path) -> None:
     async with connected(tmp_path) as (support, _, _client):
         engineer = Engineer(support, tmp_path / "ana")
@@ -74,6 +76,7 @@ async def test_much_output_arrives_whole(tmp_path: Path) -> None:
         assert len(result.stdout) == 5_000_000
 
 
+@needs("ssh")
 async def test_straight_through_needs_the_permission_and_ends_at_the_appliance_itself(tmp_path: Path) -> None:
     async with connected(tmp_path) as (support, appliance, _client):
         plain = Engineer(support, tmp_path / "ana")
@@ -202,6 +205,7 @@ async def test_a_changed_host_key_of_the_appliance_is_refused(tmp_path: Path) ->
         assert b"host key is not the pinned one" in result.stderr
 
 
+@needs("ssh")
 async def test_an_appliance_without_tunnel_is_said_to_have_none(tmp_path: Path) -> None:
     async with connected(tmp_path) as (support, _, client):
         await client.disable({})
@@ -251,6 +255,7 @@ async def test_a_connection_ends_when_the_certificate_and_its_grace_have_run_out
 
 
 @pytest.mark.parametrize(("policy", "allowed"), [("strict", False), ("best-effort", True)])
+@needs("ssh")
 async def test_what_cannot_be_recorded_is_refused_where_the_policy_is_strict(
     tmp_path: Path, policy: str, allowed: bool
 ) -> None:
