@@ -102,8 +102,9 @@ class Disk(FileAccess):
         """Map the first `size` octets of a file, shared with all processes; `write` creates and extends it."""
         fd = os.open(path, (os.O_RDWR | os.O_CREAT if write else os.O_RDONLY) | os.O_CLOEXEC, 0o640)
         try:
-            if write and os.fstat(fd).st_size < size:
-                os.ftruncate(fd, size)
+            if write and (length := os.fstat(fd).st_size) < size:
+                # Not ftruncate: on a full disk the first store into a hole would end the process with SIGBUS.
+                os.pwrite(fd, bytes(size - length), length)
             return mmap.mmap(fd, size, access=mmap.ACCESS_WRITE if write else mmap.ACCESS_READ)
         except ValueError as short:
             raise OSError(f"{path}: {short}") from short

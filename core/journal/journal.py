@@ -94,8 +94,10 @@ class Journal:
             disk, directory, settings.segment_bytes, self._mark, spares, self._ledger, numbers.next, found.previous
         )
         self._log = SegmentLog(parts)
-        self._log.roll()
-        recovery.recycle_empty()
+        try:
+            self._log.roll()
+        except OSError as error:
+            self._log.failure = error  # the writer tries again
         self.recovered: list[Recovered] = list(found.pending.values())
         """Accepted messages without an outcome, oldest first; each must get `append_outcome`."""
         self.damaged = found.damaged
@@ -103,7 +105,9 @@ class Journal:
         self._content = ContentStore(directory / CONTENT_DIRECTORY, settings.content, disk)
         self._writer = Writer(self._log, settings.retry_s)
         reserve = Reserve(settings.reserve_fraction, settings.reserve_bytes)
-        self._keeper = Keeper(parts, reserve, settings.keep_s, lambda: self._log.position.generation)
+        self._keeper = Keeper(
+            parts, reserve, settings.keep_s, lambda: self._log.position.generation, recovery.recycle_empty
+        )
         self._settling = 0
 
     @classmethod
@@ -116,7 +120,9 @@ class Journal:
     ) -> "Journal":
         """Open or create the journal of a directory and start its threads; blocking.
 
-        `show` is given every durable record as `scan` does, before the first segment can be recycled.
+        `show` is given every durable record as `scan` does, before the first segment can be recycled. Where a new
+        segment cannot be opened (a full disk) the journal opens unhealthy: what is in it can be read, acknowledged
+        and reclaimed, and that is what makes room again.
         """
         disk = disk or Disk()
         disk.make_directory(directory / CONTENT_DIRECTORY)

@@ -28,7 +28,15 @@ class Reserve:
 class Keeper:
     """Owns the keeper thread."""
 
-    def __init__(self, parts: LogParts, reserve: Reserve, interval_s: float, current: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        parts: LogParts,
+        reserve: Reserve,
+        interval_s: float,
+        current: Callable[[], int],
+        recycle_empty: Callable[[], None],
+    ) -> None:
+        """`current` gives the open generation, 0 if none is; `recycle_empty` is called once after one is open."""
         self.refusal: JournalFull | None = None
         """Set while the space reserve is reached."""
         self.problem: OSError | None = None
@@ -37,6 +45,7 @@ class Keeper:
         self._reserve = reserve
         self._interval_s = interval_s
         self._current = current
+        self._recycle_empty: Callable[[], None] | None = recycle_empty
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="journal keeper", daemon=True)
 
@@ -56,6 +65,9 @@ class Keeper:
         problem: OSError | None = None
         try:
             self._watch_space()
+            if self._recycle_empty is not None and self._current():
+                self._recycle_empty()
+                self._recycle_empty = None
             reclaim(parts.disk, parts.directory, parts.ledger, parts.spares, self._current())
             if parts.ledger.octets(self._current()) > parts.segment_bytes // 2:
                 parts.spares.prepare()

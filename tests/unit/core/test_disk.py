@@ -60,3 +60,11 @@ def test_directories_are_made_with_their_parents(tmp_path: Path) -> None:
     Disk().make_directory(tmp_path / "a" / "b")
     Disk().make_directory(tmp_path / "a" / "b")
     assert (tmp_path / "a" / "b").is_dir()
+
+
+def test_a_mapping_has_its_blocks_so_that_a_full_disk_ends_no_process(tmp_path: Path) -> None:
+    """A store into a hole is a SIGBUS when the disk is full."""
+    Disk().map(tmp_path / "mark", 4096, write=True)
+    facts = (tmp_path / "mark").stat()
+    assert facts.st_size == 4096
+    assert facts.st_blocks * 512 >= 4096

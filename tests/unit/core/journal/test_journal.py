@@ -304,6 +304,38 @@ async def test_restarts_in_a_row_do_not_fill_the_disk(tmp_path: Path) -> None:
     assert len([name for name in (tmp_path / "gateway-0").iterdir() if name.suffix in (".segment", ".spare")]) <= 3
 
 
+class FullDisk(Disk):
+    """No room for another segment."""
+
+    def open(self, path: Path, *, create: bool = False, write: bool = False) -> int:
+        if path.suffix == ".filling":
+            raise OSError(errno.ENOSPC, "injected", str(path))
+        return super().open(path, create=create, write=write)
+
+
+async def test_a_full_disk_keeps_no_journal_from_opening(tmp_path: Path) -> None:
+    """It did: then nothing was read, acknowledged and reclaimed, so the disk stayed full for ever."""
+    journal = Journal.open(tmp_path / "gateway-0", SETTINGS)
+    for mid in range(1, 16):
+        assert await accept(journal, mid, b"x" * 9000) is None
+    assert await accept(journal, 16, b"no outcome", None) is None
+    journal.close()
+    for spare in journal.directory.glob("*.spare"):
+        spare.unlink()
+    journal = Journal.open(journal.directory, SETTINGS, FullDisk())
+    assert isinstance(journal.refusal, JournalUnavailable)
+    assert isinstance(await accept(journal, 17, b"x"), JournalUnavailable)
+    assert [one.mid for one in journal.recovered] == [16]
+    tail = Tail(journal.directory)
+    assert [entry.mid for entry in tail.read(10**9)] == list(range(1, 16))
+    acknowledge(journal.directory, generations(Disk(), journal.directory)[0])
+    await until(lambda: journal.refusal is None)
+    assert await accept(journal, 17, b"x") is None
+    assert await finish(journal, 16) is None
+    assert [entry.mid for entry in tail.read(10**9)] == [17, 16]
+    journal.close()
+
+
 async def test_orphans_are_adopted_and_the_first_free_directory_is_taken(tmp_path: Path) -> None:
     zero = open_free(tmp_path, "gateway", SETTINGS)
     one = open_free(tmp_path, "gateway", SETTINGS)
