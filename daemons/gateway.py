@@ -15,9 +15,10 @@ from core.journal.adopt import open_free, open_orphans
 from core.lifecycle import Service
 from core.runtime import Daemon
 from core.smtp.listener import SmtpListener
+from core.smtp.session import SessionFactory
 from daemons.config import Esa
 from daemons.machine import Machine
-from daemons.wiring import filters_of, journal_settings, pipeline_of
+from daemons.wiring import filters_of, journal_settings, pipeline_of, with_handler
 from mail.access import build_access, listener_settings
 from mail.intake import Intake, IntakeSettings
 from mail.listeners import Listeners
@@ -50,8 +51,9 @@ def build(config: Path, instance: int = 0) -> Daemon:
     sections = {section.name: section for section in document.listener}
 
     def listener(name: str, suspended: bool) -> SmtpListener:
-        session = partial(GatewaySession, shared, build_access(sections[name]))
         bound = listener_settings(sections[name], machine.hostname, tls=True, reuse_port=True)
+        session: SessionFactory = partial(GatewaySession, shared, build_access(sections[name]))
+        bound, session = with_handler(machine, sections[name], bound, session)
         return SmtpListener(bound, session, tls=certificate.context, log=log, suspended=suspended)
 
     listeners = Listeners(list(sections), listener, state=machine.state / f"{name}.suspended.json", log=log)

@@ -1,12 +1,17 @@
 """Configuration sections translated into the settings of what several roots build."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+from core import plugin
 from core.content import ContentSettings
 from core.journal.journal import JournalSettings
+from core.smtp.session import SessionFactory
+from core.smtp.settings import ListenerSettings
 from daemons.config import Esa
 from daemons.machine import Machine
-from mail.config import SpoolSection
+from mail.config import ListenerSection, SpoolSection
 from mail.filter.load import Filters, FilterSource
 from mail.filter.view import ScanSettings
 from mail.pipeline import Pipeline
@@ -35,3 +40,24 @@ def pipeline_of(document: Esa, filters: Filters) -> Pipeline:
     section = document.filters
     scan = ScanSettings(section.unscannable_matches, section.max_scan_size)
     return Pipeline(lambda: filters.program, scan=scan)
+
+
+def handler_of(machine: Machine, section: ListenerSection) -> Any:
+    """Load the aiosmtpd handler that a listener names, None if it names none. Raises `ConfigError`."""
+    if not section.handler:
+        return None
+    key = f"listener.{section.name}.handler"
+    return plugin.load(section.handler, machine.dir / "handlers", file=str(machine.config), key=key)
+
+
+def with_handler(
+    machine: Machine, section: ListenerSection, settings: ListenerSettings, sessions: SessionFactory
+) -> tuple[ListenerSettings, SessionFactory]:
+    """Put the aiosmtpd handler that a listener names in front of its sessions. Raises `ConfigError`."""
+    handler = handler_of(machine, section)
+    if handler is None:
+        return settings, sessions
+    from core.aiosmtpd_handler import CONSULTED, handler_sessions  # aiosmtpd only where a handler is used
+
+    server = replace(settings.server, consulted_verbs=CONSULTED)
+    return replace(settings, server=server), handler_sessions(handler, machine.hostname, inner=sessions)

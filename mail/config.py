@@ -157,6 +157,9 @@ class ListenerSection(Section):
     reject_local_characters: str = Field(
         default="%!@", description="characters in a user name that mark a forbidden detour, unless the peer may relay"
     )
+    handler: str = Field(
+        default="", description="aiosmtpd handler that decides first, as module:attribute; modules lie in handlers/"
+    )
     eight_bit_headers: Literal["pass", "reject"] = Field(
         default="pass", description="header fields with 8-bit octets: pass unchanged, or reject the message"
     )
