@@ -14,7 +14,11 @@ from pathlib import Path
 
 from core.lifecycle import Scope
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
+_CONTROL = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff"
+    r"\U000e0000-\U000e007f]"
+)
+"""Controls, line ends, direction marks, and what takes no room on a screen: soft hyphens, joiners, tags."""
 _FLUSH_BYTES = 64 * 1024
 _FLUSH_S = 0.2
 CRITICAL, WARNING, INFO, DEBUG, TRACE = 1, 2, 3, 4, 5
@@ -22,7 +26,7 @@ CRITICAL, WARNING, INFO, DEBUG, TRACE = 1, 2, 3, 4, 5
 
 def _escape(match: re.Match[str]) -> str:
     code = ord(match[0])
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def clean(text: str, limit: int = 998) -> str:
@@ -107,12 +111,14 @@ class MailLog:
         if named is None or named.st_ino != ours.st_ino:
             self._close()
         elif ours.st_size >= self._max_bytes:
-            fcntl.flock(self._file, fcntl.LOCK_EX)
-            if self._path.stat().st_ino == ours.st_ino:
-                stamp = time.strftime("%Y%m%dT%H%M%S") + f"{time.time_ns() % 10**9:09d}"
-                self._path.rename(self._path.with_name(f"{self._path.stem}.@{stamp}.s"))
-                self._prune()
-            self._close()
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX)
+                if self._path.stat().st_ino == ours.st_ino:
+                    stamp = time.strftime("%Y%m%dT%H%M%S") + f"{time.time_ns() % 10**9:09d}"
+                    self._path.rename(self._path.with_name(f"{self._path.stem}.@{stamp}.s"))
+                    self._prune()
+            finally:
+                self._close()  # gives the lock back, also when another process was faster and the name is gone
 
     def _prune(self) -> None:
         saved = sorted(self._path.parent.glob(f"{self._path.stem}.@*.s"))

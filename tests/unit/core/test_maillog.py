@@ -1,8 +1,10 @@
 """The mail log: its line, its buffering, its roll-over, and that no peer can write a line of its own."""
 
+import fcntl
 import re
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -51,3 +53,26 @@ def test_a_log_that_cannot_be_written_does_not_stop_the_mail(tmp_path: Path) -> 
     (tmp_path / "log").write_text("a file where a folder should be")
     log = MailLog(tmp_path / "log" / "mail.current")
     log.warning("still alive")
+
+
+def test_a_writer_that_comes_late_to_a_roll_over_keeps_no_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It kept it until its next line, and every other process that came to roll over stood still as long."""
+    log = MailLog(tmp_path / "mail.current", max_bytes=10)
+    lock = fcntl.flock
+
+    def overtaken(file: int, operation: int) -> None:
+        lock(file, operation)
+        (tmp_path / "mail.current").rename(tmp_path / "mail.@1.s")
+
+    monkeypatch.setattr(fcntl, "flock", overtaken)
+    log.warning("longer than ten octets")
+    with (tmp_path / "mail.@1.s").open() as rolled:
+        lock(rolled, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    monkeypatch.undo()
+    log.warning("the next line")
+    assert "the next line" in (tmp_path / "mail.current").read_text()
+
+
+@pytest.mark.parametrize("character", ["\u061c", "\xad", "\ufff9", "\u180e", "\u206a", "\U000e0041"])
+def test_what_turns_text_round_or_is_not_seen_is_shown_escaped(character: str) -> None:
+    assert clean(f"a{character}b") == f"a{ascii(character)[1:-1]}b"
