@@ -70,7 +70,7 @@ def test_a_writer_that_comes_late_to_a_roll_over_keeps_no_lock(tmp_path: Path, m
         lock(rolled, fcntl.LOCK_EX | fcntl.LOCK_NB)
     monkeypatch.undo()
     log.warning("the next line")
-    assert "the next line" in (tmp_path / "mail.current").read_text()
+    assert any("the next line" in file.read_text() for file in tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("character", ["\u061c", "\xad", "\ufff9", "\u180e", "\u206a", "\U000e0041"])
