@@ -1,8 +1,8 @@
 """Everything that the durable parts of Gatepost ask of a file system, in one replaceable object.
 
-The journal, received content and id blocks go through a `Disk`, so that a fault test can record each call, fail
-it, or stand in a simulated disk that forgets what was not synced. The methods raise `OSError` and nothing else.
-No method may be called on the event loop except where its caller says why that is short.
+The journal, received content, id blocks and small files go through a `Disk`, so that a fault test can record each
+call, fail it, or stand in a simulated disk that forgets what was not synced. The methods raise `OSError` and nothing
+else. No method may be called on the event loop except where its caller says why that is short.
 """
 
 import fcntl
@@ -28,10 +28,10 @@ class Buffer(Protocol):
 class FileAccess:
     """Calls on open files. Descriptors are integers that only this object understands."""
 
-    def open(self, path: Path, *, create: bool = False, write: bool = False) -> int:
-        """Open a file; `create` demands that it does not exist yet."""
+    def open(self, path: Path, *, create: bool = False, write: bool = False, mode: int = 0o640) -> int:
+        """Open a file; `create` demands that it does not exist yet, and gives it `mode`."""
         flags = os.O_CLOEXEC | (os.O_RDWR if write else os.O_RDONLY)
-        return os.open(path, flags | (os.O_CREAT | os.O_EXCL if create else 0), 0o640)
+        return os.open(path, flags | (os.O_CREAT | os.O_EXCL if create else 0), mode)
 
     def close(self, fd: int) -> None:
         """Close; the descriptor is gone even if this raises."""
@@ -139,11 +139,14 @@ def read_file(disk: Disk, path: Path) -> bytes:
         disk.close(fd)
 
 
-def replace_file(disk: Disk, path: Path, data: bytes) -> None:
-    """Put `data` in the place of a file, durably: a crash leaves the old or the new content, whole."""
+def replace_file(disk: Disk, path: Path, data: bytes, *, mode: int = 0o640) -> None:
+    """Put `data` in the place of a file, durably: a crash leaves the old or the new content, whole.
+
+    For one writer at a time; where there may be several they need a lock. Raises `OSError`.
+    """
     draft = path.with_name(path.name + ".new")
     disk.unlink(draft)
-    fd = disk.open(draft, create=True, write=True)
+    fd = disk.open(draft, create=True, write=True, mode=mode)
     try:
         disk.write(fd, (data,), 0)
         disk.fdatasync(fd)

@@ -17,6 +17,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 import apsw
 
+from core.disk import Disk
 from core.errors import EX_CONFIG, EX_TEMPFAIL, GatepostError
 
 Value = None | int | float | bytes | str
@@ -143,7 +144,7 @@ def open_database(path: Path, schema: Schema, *, busy_timeout_s: float = 5.0) ->
     except BaseException:
         database.close()
         raise
-    _sync_directory(path.parent)
+    Disk().fsync_directory(path.parent)  # SQLite does it for its logs only
     return database
 
 
@@ -187,15 +188,6 @@ def _stamp(database: Database, schema: Schema) -> None:
     )
 
 
-def _sync_directory(path: Path) -> None:
-    """Make the directory entry of a new file durable; SQLite does it for its logs only."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 class DatabaseThread:
     """A database with a thread of its own, so that the loop never waits for a disk.
 
@@ -207,24 +199,18 @@ class DatabaseThread:
         self._database = open_database(path, schema, busy_timeout_s=busy_timeout_s)
         self._pool = ThreadPoolExecutor(1, thread_name_prefix=f"sqlite-{path.stem}")
 
-    def submit(
-        self, work: Callable[Concatenate[Database, P], T], /, *args: P.args, **kwargs: P.kwargs
-    ) -> Future[T]:
+    def submit(self, work: Callable[Concatenate[Database, P], T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Queue `work(database, …)` and give its future at once."""
         return self._pool.submit(work, self._database, *args, **kwargs)
 
-    async def run(
-        self, work: Callable[Concatenate[Database, P], T], /, *args: P.args, **kwargs: P.kwargs
-    ) -> T:
+    async def run(self, work: Callable[Concatenate[Database, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `work(database, …)` in the thread and wait for it.
 
         Work that has begun is finished even if the waiter is cancelled.
         """
         return await asyncio.wrap_future(self.submit(work, *args, **kwargs))
 
-    async def change(
-        self, work: Callable[Concatenate[Database, P], T], /, *args: P.args, **kwargs: P.kwargs
-    ) -> T:
+    async def change(self, work: Callable[Concatenate[Database, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Like `run`, with `work` inside one transaction: durable when this returns."""
         return await self.run(_in_transaction, work, *args, **kwargs)
 

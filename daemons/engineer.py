@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from core.disk import Disk, replace_file
 from core.errors import EX_DATAERR, EX_NOINPUT, EX_OK, GatepostError
 
 
@@ -43,7 +44,7 @@ def _request(args: argparse.Namespace) -> int:
     facts = {"serial": machine.serial}
     for name in ("tunnel", "host"):
         facts[f"{name}_key"] = ssh_key.public_text(ssh_key.read_key(machine.keys / f"{name}_ed25519"))
-    ssh_key.write_atomic(args.out, msgspec.json.format(msgspec.json.encode(facts)) + b"\n", mode=0o644)
+    replace_file(Disk(), args.out, msgspec.json.format(msgspec.json.encode(facts)) + b"\n", mode=0o644)
     print(f"{args.out}: take it to the bastion: gatepost bastion enroll {machine.serial} --request FILE --config …")
     return EX_OK
 
@@ -102,6 +103,6 @@ def _sign(args: argparse.Namespace) -> int:
         forwarding=args.forwarding,
     )
     out = args.out or args.key.with_name(args.key.name.removesuffix(".pub") + "-cert.pub")
-    ssh_key.write_atomic(out, ssh_key.certificate_text(certificate).encode() + b"\n", mode=0o644)
+    replace_file(Disk(), out, ssh_key.certificate_text(certificate).encode() + b"\n", mode=0o644)
     print(f"{out}: valid for {minutes:g} minutes, case {args.case}")
     return EX_OK

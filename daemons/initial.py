@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from core import pki
+from core.disk import Disk, replace_file
 from core.errors import EX_CANTCREAT, EX_DATAERR, EX_NOINPUT, EX_OK, GatepostError
 from core.ssh import key as ssh_key
 from daemons.config import DOCUMENTS
@@ -51,7 +52,7 @@ def make(role: str, folder: Path, *, hostname: str, serial: str | None = None, a
         for name in _FOLDERS:
             (folder / name).mkdir(parents=True, exist_ok=True, mode=0o750)
         _make_keys(role, folder / "keys", serial, hostname)
-        ssh_key.write_atomic(config, render(DOCUMENTS[role], values).encode(), mode=0o640)
+        replace_file(Disk(), config, render(DOCUMENTS[role], values).encode())
     except OSError as error:
         raise GatepostError(f"{folder}: {error.strerror}; choose a folder that can be written", EX_CANTCREAT) from error
     return serial
@@ -65,8 +66,8 @@ def _make_keys(role: str, keys: Path, serial: str, hostname: str) -> None:
     for name, (key, certificate) in pairs.items():
         if name == "cpq" and role == "bastion":
             continue
-        ssh_key.write_atomic(keys / f"{name}.key", key, mode=0o600)
-        ssh_key.write_atomic(keys / f"{name}.crt", certificate, mode=0o644)
+        replace_file(Disk(), keys / f"{name}.key", key, mode=0o600)
+        replace_file(Disk(), keys / f"{name}.crt", certificate, mode=0o644)
 
 
 def _public_line(file: Path) -> str:

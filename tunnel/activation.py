@@ -10,8 +10,8 @@ from pathlib import Path
 
 import msgspec
 
+from core.disk import Disk, replace_file
 from core.errors import EX_CONFIG, GatepostError
-from core.ssh import write_atomic
 
 FILE_NAME = "tunnel.json"
 """In the machine's state directory."""
@@ -74,4 +74,4 @@ def load(path: Path) -> Activation:
 
 def save(path: Path, activation: Activation) -> None:
     """Replace the file; returns when it is on disk."""
-    write_atomic(path, msgspec.json.format(msgspec.json.encode(activation)) + b"\n", mode=0o600)
+    replace_file(Disk(), path, msgspec.json.format(msgspec.json.encode(activation)) + b"\n", mode=0o600)

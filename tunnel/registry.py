@@ -9,8 +9,9 @@ from pathlib import Path
 import msgspec
 
 from core import clock
+from core.disk import Disk, replace_file
 from core.errors import EX_CONFIG, EX_DATAERR, EX_USAGE, GatepostError
-from core.ssh import fingerprint, parse_public, public_text, same_key, write_atomic
+from core.ssh import fingerprint, parse_public, public_text, same_key
 from tunnel.identity import is_name
 
 
@@ -75,7 +76,8 @@ class Registry:
             enrolled_at=clock.now(),
         )
         self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        write_atomic(self._path(name), msgspec.json.format(msgspec.json.encode(enrolled)) + b"\n", mode=0o600)
+        document = msgspec.json.format(msgspec.json.encode(enrolled)) + b"\n"
+        replace_file(Disk(), self._path(name), document, mode=0o600)
         return enrolled
 
     def _path(self, name: str) -> Path:

@@ -32,7 +32,6 @@ from core.ssh.key import (
     read_key,
     same_key,
     user_certificate,
-    write_atomic,
     write_key,
 )
 from core.ssh.option import client_options, server_options
@@ -81,6 +80,5 @@ __all__ = [
     "translate",
     "translated",
     "user_certificate",
-    "write_atomic",
     "write_key",
 ]

@@ -4,9 +4,6 @@ Called by `gatepost init`, pairing, the tunnel and the bastion. Keys are Ed25519
 and replaced atomically. Raises `GatepostError` (status 78) for a file that is not what it should be.
 """
 
-import contextlib
-import os
-import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +20,7 @@ from asyncssh import (
     import_public_key,
 )
 
+from core.disk import Disk, replace_file
 from core.errors import EX_CONFIG, GatepostError
 
 CLOCK_SKEW_S = 60
@@ -57,8 +55,9 @@ def read_key(path: Path) -> SSHKey:
 
 def write_key(path: Path, key: SSHKey) -> None:
     """Write a private key to path (0600) and its public half to path.pub, each atomically and synced."""
-    write_atomic(path, key.export_private_key(), mode=0o600)
-    write_atomic(path.with_name(path.name + ".pub"), (public_text(key) + "\n").encode(), mode=0o644)
+    disk = Disk()
+    replace_file(disk, path, key.export_private_key(), mode=0o600)
+    replace_file(disk, path.with_name(path.name + ".pub"), (public_text(key) + "\n").encode(), mode=0o644)
 
 
 def ensure_key(path: Path, comment: str = "") -> SSHKey:
@@ -66,27 +65,6 @@ def ensure_key(path: Path, comment: str = "") -> SSHKey:
     if not path.exists():
         write_key(path, make_key(comment))
     return read_key(path)
-
-
-def write_atomic(path: Path, content: bytes, *, mode: int) -> None:
-    """Replace a file so that after a crash either the old or the new content is there, on disk."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def public_text(key: SSHKey) -> str:

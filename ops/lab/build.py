@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from core.control import call
+from core.disk import Disk, replace_file
 from core.errors import EX_NOINPUT, EX_SOFTWARE, EX_TEMPFAIL, EX_UNAVAILABLE, EX_USAGE, GatepostError
 from core.ssh import key as ssh_key
-from core.ssh.key import write_atomic
 from ops.lab import process
 from ops.lab.document import zone
 from ops.lab.layout import BASTION_PORTS, CONSOLE, DNS, SMTP, Layout
@@ -184,7 +184,7 @@ class Lab:
             await self._run("bastion", "enroll", serial, "--request", request, "--config", bastion)
         public = Path(engineer["key"] + ".pub")
         line = ssh_key.public_text(ssh_key.ensure_key(Path(engineer["key"]), "lab engineer"))
-        write_atomic(public, line.encode() + b"\n", mode=0o644)
+        replace_file(Disk(), public, line.encode() + b"\n", mode=0o644)
         await self._run(
             *("bastion", "ca", "sign", "--config", bastion, "--key", str(public), "--engineer", "eng-lab"),
             *(
@@ -214,7 +214,7 @@ class Lab:
 
     def save(self) -> None:
         """Write lab.json."""
-        write_atomic(self._file, json.dumps(self.facts, indent=1).encode() + b"\n", mode=0o644)
+        replace_file(Disk(), self._file, json.dumps(self.facts, indent=1).encode() + b"\n", mode=0o644)
 
     async def kill(self, name: str) -> None:
         """Send SIGKILL to what `name` stands for."""

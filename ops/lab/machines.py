@@ -8,9 +8,9 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+from core.disk import Disk, replace_file
 from core.errors import GatepostError
 from core.ssh import key as ssh_key
-from core.ssh.key import write_atomic
 from ops.lab import process
 from ops.lab.document import FILTERS, document
 from ops.lab.layout import BASTION_PORTS, CONSOLE, CPQ, DNS, OUTBOUND, SMTP, WEB, Layout
@@ -37,7 +37,7 @@ def make_machines(layout: Layout) -> dict[str, Any]:
     for role in ROLES:
         config = layout.config(role)
         text = document(role, config.read_text(), layout, admin=ssh_key.public_text(admin), **public)
-        write_atomic(config, text.encode(), mode=0o640)
+        replace_file(Disk(), config, text.encode())
     (layout.dir / "esa" / "filters.txt").write_text(FILTERS)
     facts = _facts(layout)
     _write_known_hosts(layout, facts)
@@ -88,4 +88,4 @@ def _write_known_hosts(layout: Layout, facts: dict[str, Any]) -> None:
     through += [ssh_key.known_hosts_line(facts[role]["serial"].lower(), keys[role]) for role in ("esa", "sma")]
     for path, lines in ((facts["known_hosts"], consoles), (facts["engineer"]["known_hosts"], through)):
         Path(path).parent.mkdir(exist_ok=True)
-        write_atomic(Path(path), "".join(f"{line}\n" for line in lines).encode(), mode=0o644)
+        replace_file(Disk(), Path(path), "".join(f"{line}\n" for line in lines).encode(), mode=0o644)

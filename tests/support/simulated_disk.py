@@ -76,7 +76,7 @@ class SimulatedDisk(Disk):
 
     # What the journal calls.
 
-    def open(self, path: Path, *, create: bool = False, write: bool = False) -> int:
+    def open(self, path: Path, *, create: bool = False, write: bool = False, mode: int = 0o640) -> int:
         self._call("open", path)
         if create:
             if path in self._names:

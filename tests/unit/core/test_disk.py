@@ -28,7 +28,8 @@ def test_replace_leaves_one_file_with_the_new_content(tmp_path: Path) -> None:
     disk = Disk()
     (tmp_path / "f.new").write_bytes(b"draft of a process that died")
     replace_file(disk, tmp_path / "f", b"one")
-    replace_file(disk, tmp_path / "f", b"two")
+    replace_file(disk, tmp_path / "f", b"two", mode=0o600)
+    assert (tmp_path / "f").stat().st_mode & 0o777 == 0o600
     assert read_file(disk, tmp_path / "f") == b"two"
     assert os.listdir(tmp_path) == ["f"]
     assert read_file(disk, tmp_path / "none") == b""

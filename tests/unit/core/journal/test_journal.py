@@ -307,7 +307,7 @@ async def test_restarts_in_a_row_do_not_fill_the_disk(tmp_path: Path) -> None:
 class FullDisk(Disk):
     """No room for another segment."""
 
-    def open(self, path: Path, *, create: bool = False, write: bool = False) -> int:
+    def open(self, path: Path, *, create: bool = False, write: bool = False, mode: int = 0o640) -> int:
         if path.suffix == ".filling":
             raise OSError(errno.ENOSPC, "injected", str(path))
         return super().open(path, create=create, write=write)
