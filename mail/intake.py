@@ -13,12 +13,13 @@ from functools import partial
 from typing import Any, Final, Protocol
 
 from core.content import Content
+from core.diagnostic import incident
 from core.maillog import MailLog, clean
 from core.metrics import Counters
 from core.record import Accepted, Outcome, encode
 from core.runtime import spawn
 from mail.mime import Headers
-from mail.pipeline import Notes, Pipeline, Readable
+from mail.pipeline import Notes, Pipeline, Readable, held
 from protocol.reply import Reply
 
 NOT_STORED: Final = Reply(451, "4.3.0", "The message cannot be stored now, try again later")
@@ -169,12 +170,24 @@ class Intake:
         """Run an accepted message through the pipeline and write its outcome, however long that takes."""
         self.working += 1
         try:
-            notes = Notes()
-            outcome = await self._pipeline.run_in_thread(accepted, content, notes=notes)
+            notes, outcome = await self._decide_late(accepted, content)
             await self._write_outcome(outcome)
             self._through(notes, outcome)
         finally:
             self.working -= 1
+
+    async def _decide_late(self, accepted: Accepted, content: Readable) -> tuple[Notes, Outcome]:
+        """Come to an outcome whatever happens: the message is accepted, and without one its segment never goes."""
+        while True:
+            notes = Notes()
+            try:
+                return notes, await self._pipeline.run_in_thread(accepted, content, notes=notes)
+            except OSError as error:
+                self.log.critical(f"MID {accepted.mid} cannot be read now: {clean(str(error))}")
+                await asyncio.sleep(RETRY_S)
+            except Exception as error:  # one message must not end the daemon, at every start again
+                number = incident(f"MID {accepted.mid} in the work queue", error)
+                return notes, held(accepted, notes, f"internal error, incident {number}")
 
     async def _write_outcome(self, outcome: Outcome) -> None:
         """Try until the journal takes it; a process that ends before is helped by recovery."""

@@ -83,6 +83,13 @@ class _Run:
         self.say(f"MID {self.accepted.mid} held in {HELD}: {reason}", level)
 
 
+def held(accepted: Accepted, notes: Notes, reason: str) -> Outcome:
+    """Give the outcome of a message that cannot be decided about: kept on this machine, with an alert."""
+    run = _Run(accepted, Readable.of(b""), notes, 0)
+    run.hold(reason, "critical")
+    return Outcome(mid=accepted.mid, verdict=run.verdict, destination=run.destination, reason=run.reason)
+
+
 class Pipeline:
     """The stages of one machine. `program` gives the filters that run now, so that they can be replaced."""
 

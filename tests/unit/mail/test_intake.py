@@ -1,4 +1,5 @@
 import asyncio
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -47,3 +48,29 @@ async def test_a_fault_of_the_pipeline_gives_the_content_back(tmp_path: Path) ->
         with pytest.raises(RuntimeError):
             await client.deliver(b"Subject: x\r\n\r\n")
         assert under_test.journal.status()["content_bytes_in_memory"] == 0
+
+
+async def test_content_that_cannot_be_read_now_is_read_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its message had no outcome then, until the next start."""
+    monkeypatch.setattr(module, "RETRY_S", 0.0)
+    with gateway(tmp_path, "f: if body-contains('secret') { drop(); }") as under_test:
+        content = b"Subject: x\r\n\r\nsecret\r\n"
+        reads: Iterator[bytes | OSError] = iter([OSError(24, "Too many open files"), content])
+
+        def read() -> bytes:
+            step = next(reads)
+            if isinstance(step, OSError):
+                raise step
+            return step
+
+        outcomes: list[bytes] = []
+
+        def append_outcome(mid: int, outcome: bytes, done: module.Done) -> None:
+            outcomes.append(outcome)
+            asyncio.get_running_loop().call_soon(done, None)
+
+        under_test.intake.store.append_outcome = append_outcome  # type: ignore[method-assign]
+        accepted = Accepted(7, 1, 0.0, "a@b", [Recipient(0, "c@d")], len(content))
+        await under_test.intake.work(accepted, Readable(Headers(content), read))
+        assert [decode_outcome(one).verdict for one in outcomes] == ["drop"]
+        assert under_test.lines()[0] == "Critical: MID 7 cannot be read now: [Errno 24] Too many open files"
