@@ -1,10 +1,11 @@
-"""Diagnostics for whoever runs the daemon: single lines on stderr, which the service manager keeps.
+"""Diagnostics for whoever runs the daemon, on stderr, which the service manager keeps.
 
 What happens to mail goes to `core/maillog.py` instead.
 """
 
 import os
 import sys
+import traceback
 import uuid
 
 CRITICAL, ERROR, WARNING, INFO = 2, 3, 4, 6
@@ -17,7 +18,7 @@ def say(level: int, text: str) -> None:
 
 
 def incident(where: str, error: BaseException) -> str:
-    """Log an unforeseen error and give the id that may be shown to a peer instead of its text."""
+    """Log an unforeseen error with its traceback; give the id that may be shown to a peer instead of its text."""
     number = uuid.uuid4().hex[:12]
-    say(ERROR, f"{where}: incident {number}: {type(error).__name__}: {error}")
+    say(ERROR, f"{where}: incident {number}: {''.join(traceback.format_exception(error))}")
     return number

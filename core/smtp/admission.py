@@ -4,14 +4,12 @@ Made by the listener, used by `core/smtp/connection.py`. Logs incidents of sessi
 """
 
 import asyncio
-import secrets
 import ssl
-import traceback
 from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from core.diagnostic import ERROR, say
+from core import diagnostic
 from core.maillog import MailLog, clean
 from core.smtp.session import SessionFactory
 from core.smtp.settings import ListenerSettings
@@ -82,9 +80,8 @@ class Admission:
         """Give the reply for an error of a session; what was not foreseen gets an id that the log explains."""
         if isinstance(error, MailError):
             return error.reply
-        number = secrets.token_hex(4)
         name = self.settings.name
-        say(ERROR, f"listener {name}: incident {number}: {''.join(traceback.format_exception(error))}")
+        number = diagnostic.incident(f"listener {name}", error)
         if self._log is not None:
             self._log.warning(f"SMTP incident {number} on {name}: {clean(repr(error))}")
         return Reply(451, "4.3.0", f"Internal error, incident {number}")
@@ -93,3 +90,8 @@ class Admission:
         """Log a conversation that was ended from this side, where an operator may want to know."""
         if fault == INJECTION and self._log is not None:
             self._log.warning(f"SMTP {self.settings.name}: {host} dropped: {fault}, which is an injection attempt")
+
+    def note_handshake(self, host: str, fault: str) -> None:
+        """Log a handshake of implicit TLS that failed: no session has begun that could."""
+        if self._log is not None:
+            self._log.info(f"SMTP {self.settings.name}: {host} TLS failed: {clean(fault)}")
