@@ -13,9 +13,9 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from core import clock
-from core.errors import EX_UNAVAILABLE, GatepostError
 from core.lifecycle import Scope
 from core.maillog import MailLog
+from core.port import listen
 from core.runtime import spawn
 from core.smtp.admission import Admission
 from core.smtp.connection import Connection
@@ -87,7 +87,8 @@ class SmtpListener:
         """Open the port, if it is closed. Raises `GatepostError` when it is taken."""
         self._cut_at = None
         if self._port is None:
-            sock = _bind(self.settings, self.port)
+            settings = self.settings
+            sock = listen(self.name, settings.host, self.port, backlog=settings.backlog, reuse_port=settings.reuse_port)
             self.port = sock.getsockname()[1]
             self._port = await _open_port(self._admission, sock)
 
@@ -152,7 +153,7 @@ class TlsPort:
 
     def _accept(self) -> None:
         try:
-            sock, _ = self._sock.accept()
+            sock, address = self._sock.accept()
         except OSError:
             return  # gone again, or no descriptor left: the next event tries again
         sock.setblocking(False)
@@ -160,9 +161,9 @@ class TlsPort:
         if self._admission.full:
             sock.close()
         else:
-            spawn(self._handshake(sock), "TLS handshake")
+            spawn(self._handshake(sock, str(address[0])), "TLS handshake")
 
-    async def _handshake(self, sock: socket.socket) -> None:
+    async def _handshake(self, sock: socket.socket, host: str) -> None:
         admission = self._admission
         try:
             await admission.loop.connect_accepted_socket(
@@ -173,25 +174,3 @@ class TlsPort:
             )
         except OSError:
             sock.close()
-
-
-def _bind(settings: ListenerSettings, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if settings.reuse_port:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        if family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        sock.setblocking(False)
-        sock.bind((settings.host, port))
-        sock.listen(settings.backlog)
-    except OSError as error:
-        sock.close()
-        where = f"{settings.host}:{port}"
-        raise GatepostError(
-            f"listener {settings.name}: cannot listen on {where}: {error.strerror}; is another process using it?",
-            EX_UNAVAILABLE,
-        ) from error
-    return sock

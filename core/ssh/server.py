@@ -19,8 +19,10 @@ from asyncssh import SSHKey, SSHServerConnectionOptions
 
 from core.diagnostic import incident
 from core.lifecycle import Scope
+from core.port import listen
 from core.ssh.key import CertificateFacts, certificate_facts
 
+BACKLOG = 512
 MOST_FAILURES = 6
 """Keys and passwords that one connection may try in vain."""
 
@@ -141,20 +143,19 @@ async def handshake(sock: socket.socket, options: SSHServerConnectionOptions) ->
     return connection
 
 
-def bind(endpoint: Endpoint, backlog: int = 512) -> socket.socket:
-    """Open a listening socket; a unix socket file of the same name is replaced, and is for its owner only."""
-    if isinstance(endpoint, Path):
-        with suppress(FileNotFoundError):
-            endpoint.unlink()
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        sock.bind(str(endpoint))
-        endpoint.chmod(0o600)
-    else:
-        family = socket.AF_INET6 if ":" in endpoint[0] else socket.AF_INET
-        sock = socket.socket(family, socket.SOCK_STREAM)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind(endpoint)
-    sock.listen(backlog)
+def bind(name: str, endpoint: Endpoint) -> socket.socket:
+    """Open a listening socket; a unix socket file of the same name is replaced, and is for its owner only.
+
+    Raises `GatepostError` (69) for a port that cannot be had.
+    """
+    if not isinstance(endpoint, Path):
+        return listen(name, *endpoint, backlog=BACKLOG)
+    with suppress(FileNotFoundError):
+        endpoint.unlink()
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock.bind(str(endpoint))
+    endpoint.chmod(0o600)
+    sock.listen(BACKLOG)
     sock.setblocking(False)
     return sock
 
@@ -189,8 +190,9 @@ class SshListener:
 
     async def run(self, scope: Scope) -> None:
         """Accept until stopping, then drain and close."""
-        sockets = [bind(endpoint) for endpoint in self._endpoints]
+        sockets: list[socket.socket] = []
         try:
+            sockets += (bind(self.name, endpoint) for endpoint in self._endpoints)
             for sock, endpoint in zip(sockets, self._endpoints, strict=True):
                 self.addresses.append(endpoint if isinstance(endpoint, Path) else sock.getsockname()[:2])
             acceptors = [scope.start(self._accept(scope, sock), name="accept") for sock in sockets]

@@ -1,0 +1,29 @@
+"""Opening a port to listen on, over IPv4 or IPv6, with an error that an operator can act on.
+
+Used by the SMTP listeners and by the SSH listeners. Raises `GatepostError` (69) naming who wanted which address.
+"""
+
+import socket
+
+from core.errors import EX_UNAVAILABLE, GatepostError
+
+
+def listen(name: str, host: str, port: int, *, backlog: int, reuse_port: bool = False) -> socket.socket:
+    """Give a bound, listening, non-blocking socket; `reuse_port`: several processes may share the port."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if reuse_port:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.setblocking(False)
+        sock.bind((host, port))
+        sock.listen(backlog)
+    except OSError as error:
+        sock.close()
+        where = f"{host}:{port}"
+        text = f"{name}: cannot listen on {where}: {error.strerror or error}; is another process using it?"
+        raise GatepostError(text, EX_UNAVAILABLE) from error
+    return sock

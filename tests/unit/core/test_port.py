@@ -1,0 +1,31 @@
+"""Ports to listen on."""
+
+import pytest
+
+from core.errors import EX_UNAVAILABLE, GatepostError
+from core.port import listen
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_a_port_takes_connections_without_blocking(host: str) -> None:
+    with listen("a test", host, 0, backlog=5) as sock:
+        assert sock.getsockname()[0] == host
+        with pytest.raises(BlockingIOError):
+            sock.accept()
+
+
+def test_a_port_that_is_taken_is_named_with_who_wanted_it() -> None:
+    """An SSH listener ended its daemon with a traceback and status 70 instead."""
+    with listen("first", "127.0.0.1", 0, backlog=5) as sock:
+        port = sock.getsockname()[1]
+        with pytest.raises(GatepostError, match=f"console: cannot listen on 127.0.0.1:{port}: .*in use") as caught:
+            listen("console", "127.0.0.1", port, backlog=5)
+    assert caught.value.status == EX_UNAVAILABLE
+
+
+def test_a_port_can_be_shared_on_purpose() -> None:
+    with (
+        listen("one", "127.0.0.1", 0, backlog=5, reuse_port=True) as first,
+        listen("two", "127.0.0.1", first.getsockname()[1], backlog=5, reuse_port=True) as second,
+    ):
+        assert first.getsockname() == second.getsockname()
