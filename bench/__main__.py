@@ -12,7 +12,10 @@ import shutil
 import statistics
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from bench.case import Case, chosen
 from bench.load import Measure, latency_p99_ms, measure
@@ -33,24 +36,33 @@ def _median(measures: list[Measure]) -> dict[str, float]:
     }
 
 
-def _turn(case: Case, system: type[Gatepost] | type[Postfix], folder: Path) -> Measure:
+Kind = type[Gatepost] | type[Postfix]
+
+
+@contextmanager
+def _made(system: Kind, folder: Path) -> Iterator[System]:
+    """Make a system with a folder of its own, which goes with it."""
     folder.mkdir(parents=True)
-    instance: System = system(folder)
-    result = measure(case, instance)
-    shutil.rmtree(folder, ignore_errors=True)
-    return result
+    try:
+        yield system(folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
-def _run_case(case: Case, peers: list[type[Postfix]], rounds: int, folder: Path) -> dict[str, object]:
+def _run_case(case: Case, peers: list[type[Postfix]], rounds: int, folder: Path) -> dict[str, Any]:
+    systems: list[Kind] = [Gatepost, *peers]
     turns: dict[str, list[Measure]] = {}
     for number in range(rounds):
-        for system in (Gatepost, *peers):
+        for system in systems:
             print(f"  {case.name} round {number + 1}/{rounds}: {system.name:10}", end="", flush=True)
-            result = _turn(case, system, folder / f"{case.name}-{number}-{system.name}")
+            with _made(system, folder / f"{case.name}-{number}-{system.name}") as instance:
+                result = measure(case, instance)
             turns.setdefault(system.name, []).append(result)
             print(f"{result.delivered_per_s:9.0f} delivered/s {result.cpu_ms_per_message:7.3f} ms CPU", flush=True)
-    ours = _median(turns["gatepost"]) | {"p99_ms": latency_p99_ms(case, folder / f"{case.name}-latency")}
-    theirs = {peer.name: _median(turns[peer.name]) for peer in peers}
+    rows = {name: _median(measures) for name, measures in turns.items()}
+    for system in systems:
+        with _made(system, folder / f"{case.name}-latency-{system.name}") as instance:
+            rows[system.name]["p99_ms"] = latency_p99_ms(case, instance)
 
     def ratio(what: str) -> dict[str, float]:
         return {
@@ -66,22 +78,24 @@ def _run_case(case: Case, peers: list[type[Postfix]], rounds: int, folder: Path)
 
     return {
         "name": case.name,
-        "ours": ours,
-        "peers": theirs,
+        "ours": rows.pop("gatepost"),
+        "peers": rows,
         "ratio_delivered": ratio("delivered_per_s"),
         "ratio_accepted": ratio("accepted_per_s"),
     }
 
 
-def _table(cases: list[dict[str, object]]) -> None:
-    print(f"\n{'case':16} {'system':10} {'accepted/s':>11} {'delivered/s':>12} {'CPU ms':>8} {'MiB':>6} {'ratio':>7}")
+def _table(cases: list[dict[str, Any]]) -> None:
+    head = f"{'accepted/s':>11} {'delivered/s':>12} {'CPU ms':>8} {'MiB':>6} {'p99 ms':>7} {'ratio':>7}"
+    print(f"\n{'case':16} {'system':10} {head}")
     for case in cases:
-        rows = {"gatepost": case["ours"], **case["peers"]}  # type: ignore[dict-item]
+        rows = {"gatepost": case["ours"], **case["peers"]}
         for name, row in rows.items():
-            ratio = case["ratio_delivered"].get(name, "")  # type: ignore[attr-defined]
+            ratio = case["ratio_delivered"].get(name, "")
             print(
                 f"{case['name']:16} {name:10} {row['accepted_per_s']:11.0f} {row['delivered_per_s']:12.0f} "
-                f"{row['cpu_ms_per_message']:8.3f} {row['peak_mib']:6.0f} {ratio and f'{ratio}x':>7}"
+                f"{row['cpu_ms_per_message']:8.3f} {row['peak_mib']:6.0f} {row['p99_ms']:7.1f} "
+                f"{ratio and f'{ratio}x':>7}"
             )
 
 
@@ -93,9 +107,14 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--folder", type=Path, help="where the spools go (default: a temporary folder)")
     args = parser.parse_args()
-    peers = [Postfix] if "postfix" in args.peers.split(",") else []
+    wanted = set(args.peers.split(",")) - {"none"}
+    if unknown := wanted - {Postfix.name}:
+        parser.error(f"no peer is called {', '.join(sorted(unknown))}; there are: postfix, none")
+    peers = [Postfix] if wanted else []
     with tempfile.TemporaryDirectory(prefix="gatepost-bench-", dir=args.folder) as name:
+        Path(name).chmod(0o755)  # Postfix's own user looks into it
         cases = [_run_case(case, peers, args.rounds, Path(name)) for case in chosen(args.cases)]
+    RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps({"cases": cases}, indent=1) + "\n")
     _table(cases)
     print(f"\nwritten to {RESULTS}")

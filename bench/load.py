@@ -7,19 +7,22 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import BinaryIO, cast
 
 from bench.case import Case
-from bench.system import HOST, Gatepost, System, free_port, wait_for_banner
+from bench.system import HOST, System, free_port
 
 _SINK, _SOURCE = "/usr/sbin/smtp-sink", "/usr/sbin/smtp-source"
 _LIMIT_S = 180
+_LOOK_S = 0.25
+"""Between looks at memory: each walks through all processes."""
+_PROBES = 1000
+_PAUSE_S = 0.05
 
 
 @dataclass(frozen=True)
 class Measure:
-    """What one turn of one system came to."""
+    """What one turn of one system came to. Memory is resident and private, of all its processes together."""
 
     accepted_per_s: float
     delivered_per_s: float
@@ -40,23 +43,18 @@ def _sink(port: int, stop_after: int) -> subprocess.Popen[bytes]:
 
 def measure(case: Case, system: System) -> Measure:
     """Run one case against one system that is started and stopped for it."""
-    sink_port = free_port()
-    sink = _sink(sink_port, case.count)
-    port = system.start(sink_port)
-    try:
-        return _measure(case, system, sink, port)
-    finally:
-        system.stop()
-        if sink.poll() is None:
-            sink.kill()
-        sink.wait()
+    with _running(system, case.count) as (port, sink):
+        source = _source(case, port)
+        try:
+            return _measure(case, system, source, sink)
+        finally:
+            _end(source)
 
 
-def _measure(case: Case, system: System, sink: subprocess.Popen[bytes], port: int) -> Measure:
+def _measure(case: Case, system: System, source: subprocess.Popen[bytes], sink: subprocess.Popen[bytes]) -> Measure:
     before = system.usage()
-    peak = 0
+    peak, look_at = before.rss, _LOOK_S
     began = time.monotonic()
-    source = _source(case, port)
     accepted_s = delivered_s = 0.0
     while not (accepted_s and delivered_s):
         now = time.monotonic() - began
@@ -65,10 +63,12 @@ def _measure(case: Case, system: System, sink: subprocess.Popen[bytes], port: in
         if not accepted_s and source.poll() is not None:
             accepted_s = now
             if source.returncode:
-                raise SystemExit(f"bench: smtp-source failed against {system.name}: {source.stderr.read().decode()}")
+                said = source.stderr.read().decode() if source.stderr else ""
+                raise SystemExit(f"bench: smtp-source failed against {system.name}: {said}")
         if not delivered_s and sink.poll() is not None:
             delivered_s = now
-        peak = max(peak, system.usage().rss) if int(now * 100) % 25 == 0 else peak
+        if now >= look_at:
+            peak, look_at = max(peak, system.usage().rss), now + _LOOK_S
         time.sleep(0.004)
     after = system.usage()
     cpu = (after.cpu_s - before.cpu_s) / case.count * 1000
@@ -76,33 +76,42 @@ def _measure(case: Case, system: System, sink: subprocess.Popen[bytes], port: in
 
 
 @contextmanager
-def _running(system: System, count: int) -> Iterator[int]:
+def _running(system: System, count: int) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
+    """Have a system and its sink run; whatever happens, nothing of them is left."""
     sink_port = free_port()
     sink = _sink(sink_port, count)
     try:
-        yield system.start(sink_port)
+        yield system.start(sink_port), sink
     finally:
-        system.stop()
-        sink.kill()
-        sink.wait()
+        try:
+            system.stop()
+        finally:
+            _end(sink)
 
 
-def latency_p99_ms(case: Case, folder: Path, count: int = 400) -> float:
+def _end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.kill()
+    process.wait()
+
+
+def latency_p99_ms(case: Case, system: System) -> float:
     """Time from the final dot to the 250, 99th percentile, at the case's number of sessions, unhurried."""
-    folder.mkdir(parents=True)
     times: list[float] = []
-    content = b"Subject: probe\r\n\r\n" + b"x" * 76 + b"\r\n"
-    content *= max(1, case.size // len(content))
-    with _running(Gatepost(folder), count) as port:
-        wait_for_banner(port)
+    line = b"x" * 76 + b"\r\n"
+    content = b"Subject: probe\r\n\r\n" + line * (case.size // len(line))
+    each = _PROBES // case.sessions
+    with _running(system, _PROBES) as (port, _):
         threads = [
-            threading.Thread(target=_probe, args=(port, content, count // case.sessions, times))
+            threading.Thread(target=_probe, args=(port, content, each, times), daemon=True)
             for _ in range(case.sessions)
         ]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
+    if len(times) < each * case.sessions:
+        raise SystemExit(f"bench: {system.name} did not take all probes of {case.name}")
     times.sort()
     return round(times[int(len(times) * 0.99) - 1] * 1000, 2)
 
@@ -120,7 +129,7 @@ def _probe(port: int, content: bytes, count: int, times: list[float]) -> None:
             began = time.monotonic()
             _say(stream, b".")
             times.append(time.monotonic() - began)
-            time.sleep(0.02)
+            time.sleep(_PAUSE_S)
         _say(stream, b"QUIT")
 
 

@@ -100,13 +100,15 @@ class Postfix:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder / "postfix"
+        self._conf = self._folder / "conf"
+        self._master = 0
 
     def start(self, sink_port: int) -> int:
         """Write a configuration, start the master, give the port."""
         if os.geteuid() != 0:
             raise SystemExit("bench: Postfix starts as root only; run as root or with PEERS=none")
         port = free_port()
-        conf, queue, data = (self._folder / name for name in ("conf", "queue", "data"))
+        conf, queue, data = self._conf, self._folder / "queue", self._folder / "data"
         for folder in (conf, queue, data):
             folder.mkdir(parents=True)
         shutil.chown(data, "postfix")
@@ -114,15 +116,23 @@ class Postfix:
             parent.chmod(0o755)
         (conf / "main.cf").write_text(_MAIN_CF.format(queue=queue, data=data, sink=sink_port, log=self._folder / "log"))
         (conf / "master.cf").write_text(_MASTER_CF.format(port=port))
-        self._conf = conf
-        subprocess.run(["/usr/sbin/postfix", "-c", str(conf), "start"], check=True, capture_output=True)
+        started = subprocess.run(["/usr/sbin/postfix", "-c", str(conf), "start"], check=False, capture_output=True)
+        if started.returncode:
+            raise SystemExit(f"bench: Postfix does not start: {self._said(started.stderr)}")
         self._master = int((queue / "pid" / "master.pid").read_text())
         wait_for_banner(port)
         return port
 
     def stop(self) -> None:
-        """Stop the master and what it started."""
+        """Stop the master, which takes along what it started."""
         subprocess.run(["/usr/sbin/postfix", "-c", str(self._conf), "stop"], check=False, capture_output=True)
+        if self._master:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._master, signal.SIGKILL)
+
+    def _said(self, stderr: bytes) -> str:
+        log = self._folder / "log"
+        return stderr.decode() or (log.read_text() if log.exists() else "it does not say why")
 
     def usage(self) -> Usage:
         """Sum up the master and its children."""
@@ -197,19 +207,23 @@ class Gatepost:
         config = self._folder / "gatepost.toml"
         config.write_text(_machine_facts(config) + _GATEPOST_TOML.format(port=port, sink=sink_port))
         (self._folder / "filters.txt").write_text(_FILTERS)
-        log = (self._folder / "daemons.log").open("ab")
-        for daemon in ("delivery-queue", "gateway"):
-            argv = [*run, "run", daemon, "--config", str(config)]
-            self._processes.append(subprocess.Popen(argv, stdout=log, stderr=log))
+        with (self._folder / "daemons.log").open("ab") as log:
+            for daemon in ("delivery-queue", "gateway"):
+                argv = [*run, "run", daemon, "--config", str(config)]
+                self._processes.append(subprocess.Popen(argv, stdout=log, stderr=log))
         wait_for_banner(port)
         return port
 
     def stop(self) -> None:
-        """Let both finish what they have in hand."""
+        """Let both finish what they have in hand, but not for ever."""
         for process in self._processes:
-            process.send_signal(signal.SIGTERM)
+            process.terminate()
         for process in self._processes:
-            process.wait(30)
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
 
     def usage(self) -> Usage:
         """Sum up both daemons."""
