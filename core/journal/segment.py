@@ -123,6 +123,7 @@ class SegmentReader:
                 if base != at or len(buffer) < wanted:
                     base, buffer = at, self._disk.read(self._fd, wanted, at)
                     if len(buffer) < wanted:
+                        self.damaged += 1  # the file is shorter than it was
                         end = at + len(buffer)
                     continue
             record = decode(buffer, at - base, tag, self.generation, at)

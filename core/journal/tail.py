@@ -66,6 +66,11 @@ class Tail:
         oldest = min((content.generation for _, content in self._pending.values()), default=self.position.generation)
         return max(0, min(oldest, self.position.generation) - 1)
 
+    @property
+    def gaps(self) -> int:
+        """Places below the mark without a valid record, so far, in the open segment too."""
+        return self.damaged + (self._reader.damaged if self._reader is not None else 0)
+
     def close(self) -> None:
         """Give back what is open; the next `read` opens it again."""
         self._leave()
@@ -84,7 +89,7 @@ class Tail:
         if self._mark is None:
             try:
                 self._mark = MarkReader(self._disk, self._directory)
-            except OSError:
+            except FileNotFoundError:
                 return Position()  # no owner has opened this journal yet
         return self._mark.read() or Position()
 

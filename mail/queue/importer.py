@@ -5,10 +5,12 @@ then anyway. Where reading has come to (`positions`) goes into the index with th
 A message whose recipients the done log knows as finished is not taken again. Blocking reads are short: what was just
 written is in the system's memory.
 
-Logs damage as critical and goes on with the other journals; the damaged one is left as it is, never acknowledged.
+Logs damage as critical and goes on with the other journals; the damaged one is left as it is, never acknowledged. One
+that cannot be opened or read at the moment (no descriptors, an I/O error) is tried again.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
@@ -63,6 +65,9 @@ class Importer:
         self.caught_up = False
         """Everything that was in the journals at the start has been read: `done` is of no more use."""
         self.damaged: dict[str, str] = {}
+        """Why a journal is not read on, by name."""
+        self.unreadable: dict[str, str] = {}
+        """Why a journal could not be read the last time; it is tried again."""
         self._journals = journals
         self._book = book
         self._admit = admit
@@ -83,7 +88,10 @@ class Importer:
 
     def acknowledgeable(self) -> dict[str, int]:
         """Give, by journal, the newest generation that was read whole."""
-        return {name: tail.acknowledgeable() for name, tail in self._tails.items() if name not in self.damaged}
+        return {name: tail.acknowledgeable() for name, tail in self._tails.items() if self._whole(name)}
+
+    def _whole(self, name: str) -> bool:
+        return name not in self.damaged and name not in self.unreadable
 
     async def run(self, scope: Scope) -> None:
         """Read until stopping."""
@@ -101,7 +109,8 @@ class Importer:
     async def _look_around(self, scope: Scope) -> None:
         """Now and then look for journals that are new and for news whose poke was lost; at the stop wake `run`."""
         while await scope.pause(POLL_S):
-            self.discover()
+            with contextlib.suppress(OSError):  # no descriptor left, for one: the next look finds it
+                self.discover()
             self._woken.set()
         self._woken.set()
 
@@ -122,19 +131,37 @@ class Importer:
             if name in self.damaged:
                 continue
             before = tail.position
-            try:
-                entries = tail.read(READ_BYTES)
-            except (JournalDamaged, OSError) as error:
-                self.damaged[name] = str(error)
-                self._log.critical(f"Journal {name} cannot be read on: {error}")
-                continue
-            for entry in entries:
+            for entry in self._entries(name, tail):
                 self._take(name, entry)
             found = found or tail.position != before
-        if not found:
+        if not found and not self.unreadable:
             self.caught_up = True
             self._done.clear()
         return found
+
+    def _entries(self, name: str, tail: Tail) -> list[Entry]:
+        """Read on in a journal; a fault of the moment is tried again, damage is not."""
+        gaps = tail.gaps
+        try:
+            entries = tail.read(READ_BYTES)
+        except JournalDamaged as error:
+            self.damaged[name] = str(error)
+            self._log.critical(f"Journal {name} cannot be read on: {error}")
+            return []
+        except OSError as error:
+            if name not in self.unreadable:
+                self._log.critical(f"Journal {name} cannot be read now: {error}")
+            self.unreadable[name] = str(error)
+            return []
+        if self.unreadable.pop(name, ""):
+            self._log.warning(f"Journal {name} can be read again")
+        if tail.gaps > gaps:
+            where = f"before octet {tail.position.offset} of segment {tail.position.generation}"
+            self._log.critical(
+                f"Journal {name} holds {tail.gaps - gaps} places {where} that are no messages: unless a power cut tore"
+                " them before their 250, messages are lost"
+            )
+        return entries
 
     def _take(self, name: str, entry: Entry) -> None:
         if entry.mid in self._book.messages:

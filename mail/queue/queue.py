@@ -212,7 +212,8 @@ class DeliveryQueue:
 
     def _health(self) -> list[str]:
         """Name what is wrong."""
-        troubles = [self._checkpointer.failure, self._done.broken, *self.importer.damaged.values()]
+        reading = [*self.importer.damaged.values(), *self.importer.unreadable.values()]
+        troubles = [self._checkpointer.failure, self._done.broken, *reading]
         return [trouble for trouble in troubles if trouble]
 
     async def run(self, scope: Scope) -> None:

@@ -1,0 +1,58 @@
+"""Reading the journals while something is wrong with them."""
+
+import errno
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.disk import Disk
+from core.journal.segment import generations, segment_path
+from tests.support.queue_machine import Machine
+
+
+@pytest.fixture
+async def machine(tmp_path: Path) -> AsyncIterator[Machine]:
+    one = Machine(tmp_path)
+    yield one
+    await one.close()
+
+
+async def test_a_journal_that_cannot_be_read_at_the_moment_is_read_later(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One moment without descriptors stopped the mail of a journal until the next restart."""
+    out_of_descriptors = [True]
+    opened = Disk.open
+
+    def without(disk: Disk, path: Path, **how: Any) -> int:
+        if out_of_descriptors and path.suffix == ".segment" and path.parent.name == "gateway-0":
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), str(path))
+        return opened(disk, path, **how)
+
+    mid = await machine.accept("b@there.test")
+    monkeypatch.setattr(Disk, "open", without)
+    queue = await machine.start()
+    await machine.until(lambda: machine.log.having("cannot be read now"))
+    assert not queue.importer.caught_up, "else recipients that are done would be delivered to again"
+    assert any("Too many open files" in trouble for trouble in queue._health())
+    out_of_descriptors.clear()
+    queue.importer.poke()
+    await machine.until(lambda: machine.courier.mids() == [mid])
+    assert machine.log.having("can be read again")
+    assert len(machine.log.having("cannot be read now")) == 1
+    assert not queue._health()
+
+
+async def test_messages_that_are_gone_from_a_journal_are_missed_aloud(machine: Machine) -> None:
+    """A segment that had become shorter was read as if nothing had stood in the rest."""
+    mids = [await machine.accept("b@there.test", content=b"x" * 9000) for _ in range(4)]
+    folder = machine.journal.directory
+    (newest,) = generations(Disk(), folder)[-1:]
+    os.truncate(segment_path(folder, newest), 4096 + 2 * 12_288)
+    await machine.start()
+    await machine.until(lambda: machine.log.having("messages are lost"))
+    assert machine.courier.mids() == mids[: len(machine.courier.mids())]
+    assert len(machine.courier.mids()) < 4
