@@ -6,12 +6,14 @@ import socket
 import ssl
 import struct
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from core import clock
 from core.errors import EX_UNAVAILABLE, GatepostError
+from core.maillog import MailLog
 from core.smtp.listener import SmtpListener
 from core.smtp.settings import ListenerSettings, Timeouts
 from protocol.reply import Reply
@@ -335,3 +337,14 @@ async def test_the_last_reply_reaches_a_client_that_still_sends():
         client = await inbound.connect()
         client.writer.write(b"EHLO c\r\n" * 10_000)
         assert await client.reader.read() == b"554 5.7.1 No\r\n"
+
+
+async def test_a_failed_handshake_of_implicit_tls_is_logged(tmp_path: Path) -> None:
+    log = MailLog(tmp_path / "mail.log")
+    async with door(implicit_tls=True, log=log) as inbound:
+        reader, writer = await asyncio.open_connection("127.0.0.1", inbound.listener.port)
+        writer.write(b"EHLO no handshake\r\n")
+        await reader.read()
+        writer.close()
+        log.flush()
+    assert "SMTP Inbound: 127.0.0.1 TLS failed: " in (tmp_path / "mail.log").read_text()
