@@ -275,6 +275,9 @@ class CpqSession(_Channel):
     def closed(self, reason: str) -> None:
         """Note the end of the connection."""
         self._forget(Event.CLOSED)
+        if reason.startswith("TLS"):
+            where = f"centralized policy quarantine on port {self._port}"
+            self._log.warning(f"CPQ ICID {self._icid} TLS failed: {clean(reason)}, {where}")
         self._log.info(f"CPQ ICID {self._icid} close")
 
 

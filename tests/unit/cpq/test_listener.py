@@ -1,5 +1,7 @@
 import asyncio
+import contextlib
 import socket
+import ssl
 from pathlib import Path
 
 import pytest
@@ -86,3 +88,33 @@ async def test_files_that_a_crash_left_are_removed_at_start(tmp_path: Path) -> N
         assert len([path for path in (sma.dir / "spool/content").rglob("*") if path.is_file()]) == 1
     assert "removed 1 content files of no message" in sma.logged()
     assert not (sma.dir / "spool/incoming/left.content").exists()
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+async def test_a_stranger_that_is_refused_in_the_handshake_leaves_a_line(
+    tmp_path: Path, version: ssl.TLSVersion
+) -> None:
+    _, sma = machines(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.minimum_version = context.maximum_version = version
+    async with quarantine(sma) as held:
+        reader, writer = await asyncio.open_connection("127.0.0.1", held.listener.port)
+        writer.write(b"EHLO stranger.test\r\n")
+        await reader.readuntil(b"250 ")
+        await reader.readline()
+        writer.write(b"STARTTLS\r\n")
+        assert (await reader.readline()).startswith(b"220")
+        # TLS 1.3 lets the client's half of the handshake succeed.
+        with contextlib.suppress(ssl.SSLError, ConnectionError):
+            await writer.start_tls(context)
+            writer.write(b"EHLO stranger.test\r\n")
+            assert await reader.read() == b""
+        writer.transport.abort()
+        async with asyncio.timeout(5):
+            while "close" not in sma.logged():
+                await asyncio.sleep(0)
+    (line,) = [line for line in sma.logged().splitlines() if "TLS failed" in line]
+    assert "Warning: CPQ ICID " in line
+    assert "centralized policy quarantine on port " in line
