@@ -33,14 +33,16 @@ class Release:
         locator: Locator,
         log: MailLog,
         *,
+        quarantines: Sequence[str] = (),
         clock: Clock = now,
         decided: Callable[[], None] = lambda: None,
     ) -> None:
-        """`decided` wakes the hand-over."""
+        """`quarantines` are the names an operator may use; `decided` wakes the hand-over."""
         self._store = store
         self._folder = folder
         self._locator = locator
         self._log = log
+        self._quarantines = quarantines
         self._clock = clock
         self._decided = decided
 
@@ -61,6 +63,8 @@ class Release:
             raise GatepostError(f"quarantine list: the limit is a number from 1 to {MAX_LIMIT}", EX_USAGE)
         texts = {name: str(args.get(name) or "") for name in ("quarantine", "sender", "recipient", "subject", "after")}
         found = await self._store.catalogue.find(Search(**texts, limit=limit + 1))
+        if not found:
+            await self._check_name(texts["quarantine"])
         return list_document(found[:limit], more=len(found) > limit)
 
     async def show(self, args: dict[str, Any]) -> dict[str, Any]:
@@ -92,11 +96,20 @@ class Release:
         location = await self._locator.locate(str(args.get("serial") or ""))
         return {"serial": location.serial, "address": location.address, "port": location.port}
 
+    async def _check_name(self, quarantine: str) -> None:
+        """Raise status 66 for a name that is no quarantine; one that was configured before may still hold mail."""
+        if not quarantine or quarantine in self._quarantines:
+            return
+        if not await self._store.catalogue.find(Search(quarantine=quarantine, limit=1)):
+            there = ", ".join(self._quarantines)
+            raise GatepostError(f"no quarantine is called {clean(quarantine)!r}; there are: {there}", EX_NOINPUT)
+
     async def _decide(self, args: dict[str, Any], event: Event) -> dict[str, Any]:
         ids = [str(one) for one in args.get("ids") or []]
         if not ids:
             raise GatepostError(f"quarantine {event.value}: give the id of at least one message", EX_USAGE)
         quarantine = str(args.get("quarantine") or "")
+        await self._check_name(quarantine)
         orders = [Order(one, event, Cause.MANUAL, quarantine) for one in dict.fromkeys(ids)]
         try:
             departures = await self._store.decisions.apply(orders, self._clock())

@@ -38,9 +38,10 @@ def build(config: Path) -> Daemon:
     journal = Journal.open(machine.journal("release-host"), journal_settings(document.spool), show=seen.see)
     queue = Poke(machine.socket("delivery-queue"))
     handover = HandOver(store.outbox, files, journal, queue, log, seen=seen)
-    sweep = Sweep(store, policy_of(document.quarantine), handover, log, quota_octets=document.cpq.quota_mib << 20)
+    policy = policy_of(document.quarantine)
+    sweep = Sweep(store, policy, handover, log, quota_octets=document.cpq.quota_mib << 20)
     ask = command_client(machine.keys / "command_client_ed25519", COMMAND_USER, LISTENER_COMMAND)
     locator = Locator(machine.pairings(), ask, log, alternate=document.cpq.alternate_release_appliance)
-    release = Release(store, files, locator, log, decided=handover.wake)
+    release = Release(store, files, locator, log, quarantines=policy.names, decided=handover.wake)
     services: list[Service] = [log, journal, handover, sweep]
     return Daemon("release-host", services, machine.socket("release-host"), release.verbs(), document.runtime.grace_s)

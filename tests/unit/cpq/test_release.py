@@ -104,7 +104,8 @@ async def host(tmp_path: Path) -> AsyncIterator[Host]:
 
     handover = HandOver(store.outbox, folder, journal, pokes, sma.log, seen=SeenTransfers(), clock=clock)
     locator = Locator(sma.pairings, nobody, sma.log)  # type: ignore[arg-type]
-    release = Release(store, folder, locator, sma.log, clock=clock, decided=handover.wake)
+    names = ("Policy", "Virus")
+    release = Release(store, folder, locator, sma.log, quarantines=names, clock=clock, decided=handover.wake)
     yield Host(sma, store, folder, journal, handover, release, clock, pokes)
     store.close()
     journal.close()
@@ -295,3 +296,13 @@ async def test_a_message_that_left_is_forgotten_after_a_month(host: Host) -> Non
     await sweep.turn()
     with pytest.raises(GatepostError):
         await host.release.delete({"ids": [id]})
+
+
+async def test_an_unknown_quarantine_is_named_instead_of_giving_an_empty_list(host: Host) -> None:
+    id = await host.hold(7, "Policy")
+    for verb, args in (("list", {}), ("release", {"ids": [id]}), ("delete", {"ids": [id]})):
+        with pytest.raises(GatepostError, match="no quarantine is called 'Nowhere'; there are: Policy, Virus") as info:
+            await getattr(host.release, verb)({"quarantine": "Nowhere", **args})
+        assert info.value.status == 66
+    assert (await host.release.list({"quarantine": "Virus"}))["messages"] == []
+    assert [one["id"] for one in (await host.release.list({"quarantine": "Policy"}))["messages"]] == [id]
