@@ -10,13 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
-from core.disk import Disk, read_file, replace_file
 from core.lifecycle import Scope
 from core.maillog import MailLog
 from core.smtp.listener import SmtpListener
 from core.smtp.settings import ListenerSettings
+from core.suspension import Suspended
 from cpq.hold import Numbers
 from cpq.pairing import Pairings
 from cpq.receive import CpqSession, Intake, Names
@@ -60,10 +58,6 @@ def listener_settings(binding: Binding) -> ListenerSettings:
     )
 
 
-class _Suspension(msgspec.Struct):
-    suspended: bool = False
-
-
 class CpqListener:
     """The service."""
 
@@ -78,13 +72,12 @@ class CpqListener:
         self._pairings = pairings
         self._icids = icids
         self._log = log
-        self._state = state
+        self._suspended = Suspended(state)
         self._names = Names(LISTENER, binding.hostname)
         self._smtp = SmtpListener(listener_settings(binding), self._session, tls=pairings.server_context, log=log)
         self._open = False
         self._resumed = asyncio.Event()
-        self._suspended = self._remembered()
-        if not self._suspended:
+        if LISTENER not in self._suspended:
             self._resumed.set()
 
     @property
@@ -96,7 +89,7 @@ class CpqListener:
         """Open the intake, listen unless suspended, and close the intake when the last connection is gone."""
         self._pairings.server_context()  # a key that cannot be used ends the daemon now, not the first connection
         await self._intake.open(scope)
-        if self._suspended:
+        if LISTENER in self._suspended:
             scope.ready()
             waiting = scope.start(self._wake_at_stop(scope), name="stop")
             await self._resumed.wait()
@@ -116,7 +109,7 @@ class CpqListener:
     async def suspend(self, args: dict[str, Any]) -> dict[str, Any]:
         """Control verb: close the port, let connections finish for `delay_s`; lasts over a restart."""
         delay_s = float(args.get("delay_s", DELAY_S))
-        self._remember(True)
+        self._suspended.suspend([LISTENER])
         if self._open:
             self._smtp.suspend(delay_s)
         self._log.info(f"Receiving suspended for {LISTENER}, centralized policy quarantine, port {self.port}")
@@ -126,7 +119,7 @@ class CpqListener:
         """Control verb: open the port again. Raises `GatepostError` (69) if it is taken."""
         if self._open:
             await self._smtp.resume()
-        self._remember(False)
+        self._suspended.resume([LISTENER])
         self._resumed.set()
         self._log.info(f"Receiving resumed for {LISTENER}, centralized policy quarantine, port {self.port}")
         return {"listeners": [LISTENER], "state": "listening"}
@@ -134,15 +127,16 @@ class CpqListener:
     async def status(self, args: dict[str, Any]) -> dict[str, Any]:
         """Control verb: tell whether mail is taken, from whom, and why not."""
         ready = self._intake.readiness()
+        suspended = LISTENER in self._suspended
         return {
-            "state": "suspended" if self._suspended else "listening",
+            "state": "suspended" if suspended else "listening",
             "listener": LISTENER,
             "serial": ready.serial,
             "address": self._binding.address,
             "port": self.port,
             "takes": ready.direction,
-            "accepting": ready.accepting and not self._suspended,
-            "reason": "suspended by the operator" if self._suspended else ready.reason,
+            "accepting": ready.accepting and not suspended,
+            "reason": "suspended by the operator" if suspended else ready.reason,
             "quarantines": list(ready.quarantines),
             "peers": [
                 {"serial": one.serial, "role": one.role, "address": one.address, "port": one.port}
@@ -151,11 +145,3 @@ class CpqListener:
             "pairing_faults": list(self._pairings.faults),
             "connections": self._smtp.connections,
         }
-
-    def _remembered(self) -> bool:
-        data = read_file(Disk(), self._state)
-        return msgspec.json.decode(data, type=_Suspension).suspended if data else False
-
-    def _remember(self, suspended: bool) -> None:
-        replace_file(Disk(), self._state, msgspec.json.encode(_Suspension(suspended)))
-        self._suspended = suspended

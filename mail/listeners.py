@@ -1,19 +1,17 @@
 """The listeners of one gateway process: their control verbs, and a memory of which are suspended.
 
-Built by the gateway root. What an operator suspends stays suspended over a restart: the names lie in a small state
-file. Raises `GatepostError` (66) for a name that is no listener, (69) when a port to be opened again is taken.
+Built by the gateway root. What an operator suspends stays suspended over a restart (core/suspension.py). Raises
+`GatepostError` (66) for a name that is no listener, (69) when a port to be opened again is taken.
 """
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
-from core.disk import Disk, read_file, replace_file
 from core.errors import EX_NOINPUT, GatepostError
 from core.maillog import MailLog
 from core.smtp.listener import SmtpListener
+from core.suspension import Suspended
 
 DELAY_S = 30.0
 Make = Callable[[str, bool], SmtpListener]
@@ -24,21 +22,9 @@ class Listeners:
     """See the module."""
 
     def __init__(self, names: Sequence[str], make: Make, *, state: Path, log: MailLog) -> None:
-        self._state = state
         self._log = log
-        remembered = self._read()
-        self.services = {name: make(name, name in remembered) for name in names}
-
-    def _read(self) -> set[str]:
-        data = read_file(Disk(), self._state)
-        try:
-            return msgspec.json.decode(data, type=set[str]) if data else set()
-        except msgspec.DecodeError:
-            return set()
-
-    def _remember(self) -> None:
-        names = sorted(name for name, one in self.services.items() if one.suspended)
-        replace_file(Disk(), self._state, msgspec.json.encode(names))
+        self._suspended = Suspended(state)
+        self.services = {name: make(name, name in self._suspended) for name in names}
 
     def _chosen(self, args: dict[str, Any]) -> list[str]:
         names = args.get("listeners")
@@ -53,10 +39,10 @@ class Listeners:
     async def suspend(self, args: dict[str, Any]) -> dict[str, Any]:
         """Control verb: close the ports of `listeners` (all if left out); connections get `delay_s` to finish."""
         names = self._chosen(args)
+        self._suspended.suspend(names)
         for name in names:
             self.services[name].suspend(float(args.get("delay_s", DELAY_S)))
             self._log.info(f"Receiving suspended for {name}.")
-        self._remember()
         return {"listeners": names, "state": "suspended"}
 
     async def resume(self, args: dict[str, Any]) -> dict[str, Any]:
@@ -64,8 +50,8 @@ class Listeners:
         names = self._chosen(args)
         for name in names:
             await self.services[name].resume()
+            self._suspended.resume([name])
             self._log.info(f"Receiving resumed for {name}.")
-        self._remember()
         return {"listeners": names, "state": "listening"}
 
     async def show(self, _: dict[str, Any]) -> dict[str, Any]:

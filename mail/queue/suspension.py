@@ -1,15 +1,16 @@
 """Why deliveries are stopped as a whole: an operator's `suspenddel`, kept over restarts, or a done log that cannot
 be written.
 
-Used by the control verbs and by the settlement. Raises `OSError` when the order cannot be written down.
+Used by the control verbs and by the settlement. Raises `GatepostError` as core/suspension.py does.
 """
 
 from pathlib import Path
 
-from core.disk import Disk, read_file, replace_file
+from core.suspension import Suspended
 from mail.queue.rule import halt
 from mail.queue.schedule import Scheduler
 
+DELIVERY = "delivery"
 SUSPENDED = "delivery is suspended: resume with resumedel"
 
 
@@ -17,21 +18,22 @@ class Suspension:
     """The two reasons, and the scheduler told of them."""
 
     def __init__(self, path: Path, scheduler: Scheduler) -> None:
-        self.suspended = False
-        self._path = path
+        self._orders = Suspended(path)
         self._scheduler = scheduler
         self._broken = ""
 
+    @property
+    def suspended(self) -> bool:
+        """Whether an operator has suspended delivery."""
+        return DELIVERY in self._orders
+
     def restore(self) -> None:
         """Take up the order that was in force when the daemon ended."""
-        self.suspended = read_file(Disk(), self._path).strip() == b"1"
         self._tell()
 
     def order(self, suspended: bool) -> None:
         """Suspend or resume, durably; blocking for a moment."""
-        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
-        replace_file(Disk(), self._path, b"1\n" if suspended else b"0\n")
-        self.suspended = suspended
+        (self._orders.suspend if suspended else self._orders.resume)([DELIVERY])
         self._tell()
 
     def broken(self, why: str) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from core.control import Handler
-from core.errors import EX_CANTCREAT, GatepostError
 from core.record import decode_accepted
 from core.sqlite import DatabaseThread
 from mail.queue.importer import Importer
@@ -84,10 +83,7 @@ class Verbs:
         return self._order(False)
 
     def _order(self, suspended: bool) -> dict[str, Any]:
-        try:
-            self._suspension.order(suspended)
-        except OSError as error:
-            raise GatepostError(f"the order cannot be written down: {error}", EX_CANTCREAT) from error
+        self._suspension.order(suspended)
         return {"state": "Delivery suspended" if suspended else "Online"}
 
     async def _poke(self, args: dict[str, Any]) -> dict[str, Any]:
