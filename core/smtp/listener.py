@@ -172,5 +172,6 @@ class TlsPort:
                 ssl=admission.tls_context(),
                 ssl_handshake_timeout=admission.settings.timeouts.handshake_s,
             )
-        except OSError:
+        except OSError as error:
+            admission.note_handshake(host, getattr(error, "reason", None) or str(error))
             sock.close()

@@ -346,5 +346,7 @@ async def test_a_failed_handshake_of_implicit_tls_is_logged(tmp_path: Path) -> N
         writer.write(b"EHLO no handshake\r\n")
         await reader.read()
         writer.close()
-        log.flush()
+        while not (tmp_path / "mail.log").exists():
+            await asyncio.sleep(0)
+            log.flush()
     assert "SMTP Inbound: 127.0.0.1 TLS failed: " in (tmp_path / "mail.log").read_text()
