@@ -7,9 +7,6 @@ goes to are here. The moments of the kills come from a seed that is printed; ROA
 import asyncio
 import os
 import random
-import signal
-import socket
-import sys
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,34 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from core.control import call
-from core.errors import GatepostError
-from daemons.initial import make
+from tests.support.road import DaemonProcess, make_gateway
 
-ROOT = Path(__file__).parents[2]
 KILLS = 15
 """Of each of the two daemons."""
 SESSIONS = 8
-CONFIG = """
-[dns]
-servers = ["127.0.0.1:9"]
-
-[[route]]
-domain = "ALL"
-hosts = ["127.0.0.1:{sink}"]
-
-[[listener]]
-name = "InboundMail"
-kind = "public"
-address = "127.0.0.1"
-port = {port}
-rat = ["example.test"]
-
-[listener.policy]
-max_connections_per_address = 0
-max_messages_per_session = 0
-max_invalid_recipients_per_hour = 0
-"""
 
 
 def content_of(mark: str) -> bytes:
@@ -145,68 +119,19 @@ class Client:
         assert reply.startswith(want), f"{line[:40]!r} was answered {reply!r}"
 
 
-class Killed:
-    """One daemon as a process that is started again each time."""
-
-    def __init__(self, machine: Path, name: str, instance: str) -> None:
-        self._command = [
-            sys.executable,
-            "-m",
-            "daemons.gatepost",
-            "run",
-            name,
-            "--config",
-            str(machine / "gatepost.toml"),
-        ]
-        self._socket = machine / "run" / f"{instance}.sock"
-        self._log = machine / "daemons.log"
-        self._process: asyncio.subprocess.Process | None = None
-
-    async def start(self) -> None:
-        with self._log.open("ab") as log:
-            self._process = await asyncio.create_subprocess_exec(*self._command, cwd=ROOT, stderr=log)
-
-    async def until_ready(self) -> None:
-        assert self._process is not None
-        async with asyncio.timeout(20):
-            while True:
-                assert self._process.returncode is None, f"ended by itself: {self._log.read_text()[-3000:]}"
-                try:
-                    health = await call(self._socket, "health", timeout_s=5)
-                    if health["pid"] == self._process.pid and health["state"] == "ready":
-                        return
-                except GatepostError:
-                    pass
-                await asyncio.sleep(0.02)
-
-    async def kill(self) -> None:
-        assert self._process is not None
-        self._process.send_signal(signal.SIGKILL)
-        assert await self._process.wait() == -signal.SIGKILL, self._log.read_text()[-3000:]
-
-
 class Road:
     """One machine with its two daemons, eight clients in front of it and a sink behind it."""
 
     def __init__(self, folder: Path, sink_port: int, chance: random.Random) -> None:
-        make("esa", folder, hostname="esa.example.test")
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        config = folder / "gatepost.toml"
-        facts = [line for line in config.read_text().splitlines() if line.startswith(("serial =", "hostname ="))]
-        config.write_text(
-            "\n".join(["[appliance]", 'role = "esa"', *facts]) + CONFIG.format(port=self.port, sink=sink_port)
-        )
-        self.gateway = Killed(folder, "gateway", "gateway-0")
-        self.queue = Killed(folder, "delivery-queue", "delivery-queue")
+        self.port = make_gateway(folder, sink_port)
+        self.gateway = DaemonProcess(folder, "gateway", "gateway-0")
+        self.queue = DaemonProcess(folder, "delivery-queue", "delivery-queue")
         self.accepted: set[str] = set()
         self.in_flight = 0
         """Connections to the sink at the moments when the queue was killed: each can repeat one message."""
         self._chance = chance
-        self._log = folder / "log" / "mail_logs" / "mail.current"
 
-    async def torture(self, daemon: Killed, sink: Sink) -> None:
+    async def torture(self, daemon: DaemonProcess, sink: Sink) -> None:
         """Kill a daemon at random moments, now and then before it has come up, and start it again."""
         for _ in range(KILLS):
             if self._chance.random() < 0.8:

@@ -1,0 +1,92 @@
+"""A gateway and its delivery queue as real processes of one machine, pointed at a host of the test's own."""
+
+import asyncio
+import signal
+import socket
+import sys
+from pathlib import Path
+
+from core.control import call
+from core.errors import GatepostError
+from daemons.initial import make
+
+ROOT = Path(__file__).parents[2]
+CONFIG = """
+[dns]
+servers = ["127.0.0.1:9"]
+
+[[route]]
+domain = "ALL"
+hosts = ["127.0.0.1:{sink}"]
+
+[[listener]]
+name = "InboundMail"
+kind = "public"
+address = "127.0.0.1"
+port = {port}
+rat = ["example.test"]
+
+[listener.policy]
+max_connections_per_address = 0
+max_messages_per_session = 0
+max_invalid_recipients_per_hour = 0
+max_message_size = "100M"
+"""
+
+
+def make_gateway(folder: Path, sink_port: int) -> int:
+    """Make a machine that relays everything to a port of loopback; give the port that its listener will take."""
+    make("esa", folder, hostname="esa.example.test")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    config = folder / "gatepost.toml"
+    facts = [line for line in config.read_text().splitlines() if line.startswith(("serial =", "hostname ="))]
+    config.write_text("\n".join(["[appliance]", 'role = "esa"', *facts]) + CONFIG.format(port=port, sink=sink_port))
+    return port
+
+
+class DaemonProcess:
+    """One daemon as a process, which may be killed and started again."""
+
+    def __init__(self, machine: Path, name: str, instance: str) -> None:
+        self._command = [
+            sys.executable,
+            "-m",
+            "daemons.gatepost",
+            "run",
+            name,
+            "--config",
+            str(machine / "gatepost.toml"),
+        ]
+        self._socket = machine / "run" / f"{instance}.sock"
+        self._log = machine / "daemons.log"
+        self._process: asyncio.subprocess.Process | None = None
+
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        assert self._process is not None
+        return self._process.pid
+
+    async def start(self) -> None:
+        with self._log.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(*self._command, cwd=ROOT, stderr=log)
+
+    async def until_ready(self) -> None:
+        assert self._process is not None
+        async with asyncio.timeout(20):
+            while True:
+                assert self._process.returncode is None, f"ended by itself: {self._log.read_text()[-3000:]}"
+                try:
+                    health = await call(self._socket, "health", timeout_s=5)
+                    if health["pid"] == self._process.pid and health["state"] == "ready":
+                        return
+                except GatepostError:
+                    pass
+                await asyncio.sleep(0.02)
+
+    async def kill(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGKILL)
+        assert await self._process.wait() == -signal.SIGKILL, self._log.read_text()[-3000:]
