@@ -5,7 +5,18 @@ only ever added at the end, with a default, so that an older or newer release re
 This module knows no file, no socket and no policy.
 """
 
+from typing import Final
+
 import msgspec
+
+CPQ_HOST: Final = "the.cpq.host"
+"""Destination of mail that goes into the central quarantine."""
+RELEASE_HOST: Final = "the.cpq.release.host"
+"""Destination of released mail on its way back to the appliance that received it."""
+HOLD_QUEUE: Final = "the.hold.queue"
+"""Destination of mail that is kept on this machine and never attempted."""
+MAX_HOLDS: Final = 5
+"""A message that is quarantined more often than this stays held: something in the pipeline holds it for ever."""
 
 
 class Recipient(msgspec.Struct, frozen=True, array_like=True, gc=False):

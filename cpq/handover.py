@@ -18,12 +18,11 @@ from core.journal import Journal, JournalError
 from core.killpoint import killpoint
 from core.lifecycle import Scope
 from core.maillog import MailLog, clean
-from core.record import encode
+from core.record import RELEASE_HOST, encode
 from cpq.content import ContentFolder
 from cpq.exchange.seen import SeenTransfers
 from cpq.held import Leaving, Outbox
 from cpq.metadata import accepted_of, outcome_of
-from cpq.transfer import RELEASE_HOST
 from protocol.quarantine.frame import decode_frame
 
 BATCH = 50

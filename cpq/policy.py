@@ -7,12 +7,11 @@ Built from configuration by cpq/config.py, asked by the intake (which quarantine
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from core.record import MAX_HOLDS
 from cpq.state import Event
 
 DAY_S = 86_400.0
 UNCLASSIFIED = "Unclassified"
-MAX_HOLDS_OF_A_MESSAGE = 5
-"""A message that comes back more often than this stays held: something in the pipeline holds it for ever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,4 +61,4 @@ class Policy:
 
 def stays_held(hold_count: int) -> bool:
     """Tell whether a message has been held too often to be released again."""
-    return hold_count > MAX_HOLDS_OF_A_MESSAGE
+    return hold_count > MAX_HOLDS

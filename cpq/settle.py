@@ -14,9 +14,10 @@ from core.clock import Clock, monotonic
 from core.errors import GatepostError
 from core.lifecycle import Scope
 from core.maillog import MailLog, clean
+from core.record import CPQ_HOST, RELEASE_HOST
 from cpq.exchange.store import OwedIds
 from cpq.pairing import Pairings
-from cpq.transfer import HOLD_HOST, RELEASE_HOST, QuarantineCourier
+from cpq.transfer import QuarantineCourier
 from protocol.errors import TemporaryFailure
 from protocol.quarantine.grammar import MAX_SETTLED
 from protocol.reply import Reply
@@ -99,7 +100,7 @@ class Settlements:
         if pairing is None:
             return
         try:
-            line = await self._courier.open(HOLD_HOST if pairing.role == "sma" else RELEASE_HOST, peer)
+            line = await self._courier.open(CPQ_HOST if pairing.role == "sma" else RELEASE_HOST, peer)
         except TemporaryFailure:
             return  # the courier has logged it
         try:

@@ -16,7 +16,7 @@ from typing import Literal, Protocol
 from core.errors import GatepostError
 from core.killpoint import killpoint
 from core.maillog import MailLog, clean
-from core.record import Accepted, Outcome, Recipient
+from core.record import CPQ_HOST, RELEASE_HOST, Accepted, Outcome, Recipient
 from core.smtp.client import ClientConnection, connect
 from core.smtp.client_settings import ConnectionSettings, Timeouts, TlsSettings
 from core.smtp.target import Target
@@ -43,9 +43,7 @@ from protocol.reply import Reply
 from protocol.smtp.client_settings import ClientSettings, TlsUse
 from protocol.smtp.failure import ClientFailure, PeerClosed, Stage, TlsError
 
-HOLD_HOST = "the.cpq.host"
-RELEASE_HOST = "the.cpq.release.host"
-DIRECTIONS = {HOLD_HOST: "hold", RELEASE_HOST: "release"}
+DIRECTIONS = {CPQ_HOST: "hold", RELEASE_HOST: "release"}
 CHUNK = 256 * 1024
 _QUIT_S = 5.0
 _TIMEOUTS = Timeouts(connect_s=10, tls_s=30, greeting_s=60, hello_s=60, command_s=300)

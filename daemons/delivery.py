@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from functools import cache
 
 from core.dns import Resolver
+from core.record import CPQ_HOST, RELEASE_HOST
 from core.smtp.client_settings import NO_TLS, ConnectionSettings, Timeouts, TlsSettings
-from cpq.transfer import HOLD_HOST, RELEASE_HOST
 from daemons.config import Esa, Sma
 from daemons.machine import Machine
 from mail.config import BounceProfileSection, DestinationSection, ListenerSection
@@ -67,7 +67,7 @@ class DestinationTable:
 
     def limits(self, name: str) -> Limits:
         """Give the limits of a destination."""
-        if name in (HOLD_HOST, RELEASE_HOST):
+        if name in (CPQ_HOST, RELEASE_HOST):
             return _CHANNEL
         return self._limits.get(name.lower(), self._default_limits)
 
@@ -90,7 +90,7 @@ def queue_settings(machine: Machine, document: Esa | Sma, limits: Callable[[str]
     return QueueSettings(
         hostname=machine.hostname,
         limits=limits,
-        always=(HOLD_HOST if machine.role == "esa" else RELEASE_HOST,),
+        always=(CPQ_HOST if machine.role == "esa" else RELEASE_HOST,),
         ready_limit=document.queue.ready_per_destination,
         connections=document.delivery.max_connections,
         idle_close_s=document.delivery.idle_close_s,

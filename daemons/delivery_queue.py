@@ -12,11 +12,12 @@ from core import clock
 from core.control import call
 from core.journal import Journal
 from core.lifecycle import Service
+from core.record import CPQ_HOST, RELEASE_HOST
 from core.runtime import Daemon
 from cpq.exchange.store import OwedIds
 from cpq.locate import Location
 from cpq.settle import Settlements
-from cpq.transfer import HOLD_HOST, RELEASE_HOST, QuarantineCourier, Sender
+from cpq.transfer import QuarantineCourier, Sender
 from daemons.config import Esa, Sma
 from daemons.delivery import DestinationTable, connection_settings, destination_resolver, queue_settings
 from daemons.machine import Machine
@@ -51,7 +52,7 @@ def build(config: Path) -> Daemon:
         machine.serial, machine.hostname, pairings, owed, dcids, log, implicit_tls=document.cpq.implicit_tls
     )
     channel = QuarantineCourier(sender, locate if isinstance(document, Sma) else None)
-    couriers: dict[str, Courier] = {"": smtp, HOLD_HOST: channel, RELEASE_HOST: channel}
+    couriers: dict[str, Courier] = {"": smtp, CPQ_HOST: channel, RELEASE_HOST: channel}
 
     own = Journal.open(machine.journal("delivery-queue"), journal_settings(document.spool, reserve=False))
     queue = DeliveryQueue(

@@ -16,7 +16,7 @@ from typing import Final
 
 from core import clock
 from core.maillog import MailLog
-from core.record import Accepted, Decision, Edit, Hold, Outcome
+from core.record import CPQ_HOST, HOLD_QUEUE, MAX_HOLDS, Accepted, Decision, Edit, Hold, Outcome
 from mail.filter.compiler import STAGE as MESSAGE_FILTERS
 from mail.filter.compiler import Program
 from mail.filter.view import ScanSettings, View
@@ -24,9 +24,6 @@ from mail.mime import Headers
 
 QUARANTINE: Final = "quarantine"
 STAGES: Final = (MESSAGE_FILTERS, QUARANTINE)
-CENTRAL: Final = "the.cpq.host"
-HELD: Final = "the.hold.queue"
-MAX_HOLDS: Final = 5
 
 
 @dataclass(slots=True)
@@ -79,8 +76,8 @@ class _Run:
 
     def hold(self, reason: str, level: str) -> None:
         """Keep the message on this machine."""
-        self.verdict, self.destination, self.reason = "hold", HELD, reason
-        self.say(f"MID {self.accepted.mid} held in {HELD}: {reason}", level)
+        self.verdict, self.destination, self.reason = "hold", HOLD_QUEUE, reason
+        self.say(f"MID {self.accepted.mid} held in {HOLD_QUEUE}: {reason}", level)
 
 
 def held(accepted: Accepted, notes: Notes, reason: str) -> Outcome:
@@ -205,7 +202,7 @@ class Pipeline:
         started = perf_counter_ns()
         mid = run.accepted.mid
         run.hold_count += 1
-        run.verdict, run.destination = "quarantine", CENTRAL
+        run.verdict, run.destination = "quarantine", CPQ_HOST
         run.transfer_id = secrets.token_bytes(16)
         if run.hold_count > MAX_HOLDS:
             run.say(f"MID {mid} is held for the {run.hold_count}th time: it stays held until it is deleted", "critical")

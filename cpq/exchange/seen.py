@@ -6,10 +6,8 @@ delivery queue has finished with is gone soon afterwards. Pure.
 
 from core.clock import Clock, now
 from core.journal import Scanned
-from core.record import Accepted, decode_accepted, decode_outcome
+from core.record import RELEASE_HOST, Accepted, decode_accepted, decode_outcome
 from cpq.exchange.store import TakenId
-
-RELEASE_DESTINATION = "the.cpq.release.host"
 
 
 class SeenTransfers:
@@ -30,7 +28,7 @@ class SeenTransfers:
                 self.taken.append(taken_id(accepted, self._clock()))
         if scanned.outcome:
             outcome = decode_outcome(scanned.outcome)
-            if outcome.destination == RELEASE_DESTINATION:
+            if outcome.destination == RELEASE_HOST:
                 self.handed_over.add(outcome.transfer_id)
 
 

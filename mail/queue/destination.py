@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from mail.queue.message import HOLD_QUEUE, NEVER, Parcel
+from core.record import HOLD_QUEUE
+from mail.queue.message import NEVER, Parcel
 from mail.queue.retry import BounceProfile
 
 WINDOW = 20

@@ -9,10 +9,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from core.journal.entry import ContentRef, open_content
-from core.record import Accepted, Outcome, Recipient
+from core.record import HOLD_QUEUE, Accepted, Outcome, Recipient
 from mail.queue.state import Reason, State, after
 
-HOLD_QUEUE = "the.hold.queue"
 NEVER = float("inf")
 
 Segment = tuple[str, int]

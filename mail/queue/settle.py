@@ -11,7 +11,7 @@ from typing import Protocol
 
 from core.clock import Clock
 from core.maillog import clean
-from core.record import Recipient
+from core.record import CPQ_HOST, RELEASE_HOST, Recipient
 from mail.delivery.courier import Carried, Line, Result
 from mail.queue.book import Book
 from mail.queue.destination import Destination
@@ -22,7 +22,7 @@ from mail.queue.phrase import EXPIRED, FILTERED, detail, phrase, reply_text, rid
 from mail.queue.schedule import Scheduler
 from mail.queue.state import Reason
 
-CPQ_PORT_HOSTS = frozenset({"the.cpq.host", "the.cpq.release.host"})
+CHANNEL = frozenset({CPQ_HOST, RELEASE_HOST})
 UNREPORTED_S = 60.0
 """Wait when a bounce could not be recorded."""
 
@@ -64,7 +64,7 @@ class Settlement:
 
     def started(self, parcel: Parcel, line: Line) -> None:
         """Log that a connection begins with a parcel."""
-        words = " to Centralized Policy Quarantine" if parcel.destination[0] in CPQ_PORT_HOSTS else ""
+        words = " to Centralized Policy Quarantine" if parcel.destination[0] in CHANNEL else ""
         self._log.info(f"Delivery start DCID {line.dcid} MID {parcel.mid} to RID {_rids(parcel.recipients)}{words}")
 
     def results(self, parcel: Parcel, line: Line, results: Sequence[Result]) -> None:
@@ -131,7 +131,7 @@ class Settlement:
     def _delivered(self, parcel: Parcel, dcid: int, results: Sequence[Result], destination: Destination) -> None:
         rids = rid_list([result.rid for result in results])
         info = self._log.info
-        words = " (centralized policy quarantine)" if parcel.destination[0] in CPQ_PORT_HOSTS else ""
+        words = " (centralized policy quarantine)" if parcel.destination[0] in CHANNEL else ""
         info(f"Message done DCID {dcid} MID {parcel.mid} to RID {rids}{words}")
         info(f"MID {parcel.mid} RID {rids} Response '{clean(results[0].text)}'")
         n = len(results)

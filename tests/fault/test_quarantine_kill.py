@@ -16,12 +16,11 @@ from pathlib import Path
 import pytest
 
 from core.journal import Journal, Tail
-from core.record import decode_accepted, decode_outcome
+from core.record import CPQ_HOST, RELEASE_HOST, decode_accepted, decode_outcome
 from cpq.exchange.store import OwedIds
 from cpq.held import Search
 from cpq.locate import Location
 from cpq.store import SqliteStore
-from cpq.transfer import HOLD_HOST, RELEASE_HOST
 from protocol.errors import TemporaryFailure
 from tests.support.quarantine import CONTENT, Job, Machine, courier, gateway, job, machines, quarantine
 from tests.support.quarantine_child import MESSAGES
@@ -94,12 +93,12 @@ async def test_the_management_host_dies_while_it_stores(tmp_path: Path, point: s
     esa, sma = machines(tmp_path)
     with child("hold", tmp_path, f"{point}:{count}") as (port, process):
         esa.paired_with(sma, port)
-        kinds = await post_all(esa, port, HOLD_HOST)
+        kinds = await post_all(esa, port, CPQ_HOST)
         assert process.wait(10) == -signal.SIGKILL
     assert "soft" in kinds
     with child("hold", tmp_path) as (port, _):
         esa.paired_with(sma, port)
-        assert await post_all(esa, port, HOLD_HOST) == ["delivered"] * 3
+        assert await post_all(esa, port, CPQ_HOST) == ["delivered"] * 3
     async with quarantine(sma) as held:
         found = {one.origin_mid: one for one in await held.store.catalogue.find(Search())}
         assert sorted(found) == [1, 2, 3]
@@ -128,7 +127,7 @@ async def test_the_gateway_dies_while_it_takes_mail_back(tmp_path: Path, point: 
 async def three_held(esa: Machine, sma: Machine) -> AsyncIterator[None]:
     async with quarantine(sma) as held:
         esa.paired_with(sma, held.listener.port)
-        assert await post_all(esa, held.listener.port, HOLD_HOST) == ["delivered"] * 3
+        assert await post_all(esa, held.listener.port, CPQ_HOST) == ["delivered"] * 3
     yield
 
 

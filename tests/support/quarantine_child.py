@@ -11,13 +11,13 @@ from pathlib import Path
 
 from core import runtime
 from core.journal import Journal
+from core.record import CPQ_HOST
 from cpq.content import ContentFolder
 from cpq.exchange.seen import SeenTransfers
 from cpq.handover import HandOver
 from cpq.held import Order, Search
 from cpq.state import Cause, Event
 from cpq.store import SqliteStore
-from cpq.transfer import HOLD_HOST
 from tests.support.quarantine import Gateway, Machine, Pokes, Quarantine, courier, gateway, job, machines, quarantine
 
 MESSAGES = (1, 2, 3)
@@ -44,7 +44,7 @@ async def release(sma: Machine) -> None:
 async def send(esa: Machine, sma: Machine, port: int) -> None:
     esa.paired_with(sma, port)
     async with courier(esa) as post:
-        line = await post.open(HOLD_HOST, "")
+        line = await post.open(CPQ_HOST, "")
         for mid in MESSAGES:
             results = await line.send(job(mid))
             assert results[0].kind == "delivered", results

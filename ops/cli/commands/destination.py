@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from core.errors import EX_DATAERR, GatepostError
+from core.record import CPQ_HOST, HOLD_QUEUE, RELEASE_HOST
 from ops.cli.argument import Help
 from ops.cli.dialogue import Dialogue
 from ops.cli.display import age, brief, moment, number
 from ops.cli.registry import MAIL_MACHINES, Call, Document, command
 from ops.cli.table import Column, table
 
-PSEUDO_HOSTS = frozenset({"the.cpq.host", "the.cpq.release.host", "the.hold.queue"})
+PSEUDO_HOSTS = frozenset({CPQ_HOST, RELEASE_HOST, HOLD_QUEUE})
 _TOP = 20
 _SORT_KEYS = {
     "active_rcpts": ("Active Recipients", "active_recipients"),

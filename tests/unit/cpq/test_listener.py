@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cpq.transfer import HOLD_HOST
+from core.record import CPQ_HOST
 from protocol.errors import TemporaryFailure
 from tests.support.quarantine import courier, job, machines, quarantine
 
@@ -48,7 +48,7 @@ async def test_a_suspension_closes_the_port_and_outlives_a_restart(tmp_path: Pat
             await asyncio.sleep(0)
         esa.paired_with(sma, held.listener.port)
         async with courier(esa) as post:
-            line = await post.open(HOLD_HOST, "")
+            line = await post.open(CPQ_HOST, "")
             assert (await line.send(job()))[0].kind == "delivered"
             await line.close()
         status = await held.listener.status({})
@@ -63,7 +63,7 @@ async def test_a_full_quarantine_takes_no_more(tmp_path: Path) -> None:
     async with quarantine(sma) as held:
         esa.paired_with(sma, held.listener.port)
         async with courier(esa) as post:
-            line = await post.open(HOLD_HOST, "")
+            line = await post.open(CPQ_HOST, "")
             await line.send(job())
             await line.close()
     async with quarantine(sma, quota_octets=10) as held:
@@ -71,7 +71,7 @@ async def test_a_full_quarantine_takes_no_more(tmp_path: Path) -> None:
         esa.paired_with(sma, held.listener.port)
         async with courier(esa) as post:
             with pytest.raises(TemporaryFailure, match="the quarantine is full"):
-                await post.open(HOLD_HOST, "")
+                await post.open(CPQ_HOST, "")
 
 
 async def test_files_that_a_crash_left_are_removed_at_start(tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ async def test_files_that_a_crash_left_are_removed_at_start(tmp_path: Path) -> N
     async with quarantine(sma) as held:
         esa.paired_with(sma, held.listener.port)
         async with courier(esa) as post:
-            line = await post.open(HOLD_HOST, "")
+            line = await post.open(CPQ_HOST, "")
             await line.send(job())
             await line.close()
         held.folder.write("orphan00", [b"x"])

@@ -8,11 +8,11 @@ import pytest
 from core.content import Content
 from core.errors import GatepostError
 from core.journal import Tail, read_content
-from core.record import Accepted, Outcome
+from core.record import RELEASE_HOST, Accepted, Outcome
 from cpq.exchange.store import TakenIds
 from cpq.held import Known
 from cpq.locate import Location
-from cpq.transfer import RELEASE_HOST, QuarantineCourier, QuarantineLine
+from cpq.transfer import QuarantineCourier, QuarantineLine
 from tests.support.quarantine import CONTENT, Job, Machine, courier, deliver, gateway, job, machines
 
 

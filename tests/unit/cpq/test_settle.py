@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
+from core.record import CPQ_HOST
 from cpq.exchange.store import OwedIds
 from cpq.settle import SYNCED_AFTER_S, Settlements
-from cpq.transfer import HOLD_HOST
 from tests.support.quarantine import courier, job, machines, quarantine
 
 
@@ -25,7 +25,7 @@ async def test_an_id_is_settled_once_the_queue_is_through_with_it_and_had_time_t
 
     async with quarantine(sma) as held, courier(esa) as post:
         esa.paired_with(sma, held.listener.port)
-        line = await post.open(HOLD_HOST, "")
+        line = await post.open(CPQ_HOST, "")
         one, two = job(1), job(2)
         for message in (one, two):
             await line.send(message)

@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 
 from core.disk import Disk
-from core.record import Hold
+from core.record import CPQ_HOST, Hold
 from cpq.held import Search
 from cpq.state import State
-from cpq.transfer import HOLD_HOST
 from protocol.errors import TemporaryFailure
 from tests.support.quarantine import CONTENT, Machine, Quarantine, courier, job, machines, quarantine
 
@@ -31,7 +30,7 @@ async def held(pair: tuple[Machine, Machine]) -> AsyncIterator[Quarantine]:
 async def test_a_message_arrives_whole_and_byte_for_byte(pair: tuple[Machine, Machine], held: Quarantine) -> None:
     esa, sma = pair
     async with courier(esa) as post:
-        line = await post.open(HOLD_HOST, sma.serial)
+        line = await post.open(CPQ_HOST, sma.serial)
         results = await line.send(job(recipients=["b@example.test", "ü@example.test", "c@Example.test"]))
         await line.close()
     assert [(one.rid, one.kind, one.code) for one in results] == [(rid, "delivered", 250) for rid in (0, 1, 2)]
@@ -53,7 +52,7 @@ async def test_many_messages_on_one_line_and_large_ones_too(pair: tuple[Machine,
     esa, sma = pair
     large = b"X: y\r\n\r\n" + b"0123456789abcdef\r\n" * 60_000
     async with courier(esa) as post:
-        line = await post.open(HOLD_HOST, "")
+        line = await post.open(CPQ_HOST, "")
         for mid, content in ((1, b""), (2, large), (3, b"."), (4, b"\r\n.\r\n.\r\n")):
             (result,) = await line.send(job(mid, content))
             assert (result.kind, result.text) == ("delivered", f"Ok: Message {mid} accepted")
@@ -68,7 +67,7 @@ async def test_many_messages_on_one_line_and_large_ones_too(pair: tuple[Machine,
 async def test_sessions_at_the_same_time_share_a_commit(pair: tuple[Machine, Machine], held: Quarantine) -> None:
     esa, _ = pair
     async with courier(esa) as post:
-        lines = [await post.open(HOLD_HOST, "") for _ in range(8)]
+        lines = [await post.open(CPQ_HOST, "") for _ in range(8)]
         results = await asyncio.gather(*(line.send(job(mid)) for mid, line in enumerate(lines, 1)))
         for line in lines:
             await line.close()
@@ -82,7 +81,7 @@ async def test_a_repeated_transfer_is_acknowledged_and_stored_once(
     esa, sma = pair
     async with courier(esa) as post:
         for _ in range(3):
-            line = await post.open(HOLD_HOST, "")
+            line = await post.open(CPQ_HOST, "")
             (result,) = await line.send(job())
             await line.close()
             assert (result.kind, result.text) == ("delivered", "Ok: Message 1 accepted")
@@ -96,7 +95,7 @@ async def test_a_transfer_id_used_for_another_content_is_refused_with_an_alert_a
 ) -> None:
     esa, sma = pair
     async with courier(esa) as post:
-        line = await post.open(HOLD_HOST, "")
+        line = await post.open(CPQ_HOST, "")
         await line.send(job())
         (result,) = await line.send(job(content=b"another\r\n"))
         assert (result.kind, result.code) == ("soft", 554)
@@ -112,7 +111,7 @@ async def test_a_message_that_cannot_be_described_stays_with_an_alert(
 ) -> None:
     esa, _ = pair
     async with courier(esa) as post:
-        line = await post.open(HOLD_HOST, "")
+        line = await post.open(CPQ_HOST, "")
         (result,) = await line.send(job(holds=[Hold("q" * 200, "r")]))
         assert (result.kind, result.code) == ("soft", 451)
         await line.close()
@@ -127,7 +126,7 @@ async def test_content_that_changed_since_it_was_hashed_is_not_taken(
     reads = iter((CONTENT, CONTENT[::-1]))
     changing.chunks = lambda: [next(reads)]  # type: ignore[method-assign]
     async with courier(esa) as post:
-        line = await post.open(HOLD_HOST, "")
+        line = await post.open(CPQ_HOST, "")
         (result,) = await line.send(changing)
         assert result.kind == "soft"
         await line.close()
@@ -142,7 +141,7 @@ async def test_a_stranger_learns_that_its_certificate_was_refused(
     stranger.paired_with(sma, held.listener.port)
     async with courier(stranger) as post:
         with pytest.raises(TemporaryFailure, match="the peer refused our certificate"):
-            await post.open(HOLD_HOST, "")
+            await post.open(CPQ_HOST, "")
     assert "ACCEPT" not in sma.logged()
 
 
@@ -154,7 +153,7 @@ async def test_a_pairing_made_while_the_listener_runs_counts_at_once(
     late.paired_with(sma, held.listener.port)
     sma.paired_with(late)
     async with courier(late) as post:
-        line = await post.open(HOLD_HOST, "")
+        line = await post.open(CPQ_HOST, "")
         assert (await line.send(job()))[0].kind == "delivered"
         await line.close()
 
@@ -168,16 +167,16 @@ async def test_a_peer_with_the_wrong_certificate_is_not_given_mail(
     esa.paired_with(other, held.listener.port)
     async with courier(esa) as post:
         with pytest.raises(TemporaryFailure, match="certificate"):
-            await post.open(HOLD_HOST, "SMA-2")
+            await post.open(CPQ_HOST, "SMA-2")
 
 
 async def test_a_peer_that_is_down_or_not_paired_is_a_temporary_failure(pair: tuple[Machine, Machine]) -> None:
     esa, _ = pair
     async with courier(esa) as post:
         with pytest.raises(TemporaryFailure, match="refused"):
-            await post.open(HOLD_HOST, "SMA-1")
+            await post.open(CPQ_HOST, "SMA-1")
         with pytest.raises(TemporaryFailure, match="no pairing with SMA-7"):
-            await post.open(HOLD_HOST, "SMA-7")
+            await post.open(CPQ_HOST, "SMA-7")
 
 
 async def test_a_peer_that_does_not_accept_says_why(pair: tuple[Machine, Machine]) -> None:
@@ -186,7 +185,7 @@ async def test_a_peer_that_does_not_accept_says_why(pair: tuple[Machine, Machine
         esa.paired_with(sma, held.listener.port)
         async with courier(esa) as post:
             with pytest.raises(TemporaryFailure, match="not accepting: maintenance until noon"):
-                await post.open(HOLD_HOST, "")
+                await post.open(CPQ_HOST, "")
 
 
 async def test_a_store_that_cannot_write_answers_451_and_the_next_try_succeeds(
@@ -202,7 +201,7 @@ async def test_a_store_that_cannot_write_answers_451_and_the_next_try_succeeds(
         synced(self, fd)
 
     async with courier(esa) as post:
-        line = await post.open(HOLD_HOST, "")
+        line = await post.open(CPQ_HOST, "")
         assert (await line.send(job(1)))[0].kind == "delivered"
         monkeypatch.setattr(Disk, "fdatasync", fails)
         (result,) = await line.send(job())

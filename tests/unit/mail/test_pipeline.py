@@ -3,9 +3,9 @@ from pathlib import Path
 import pytest
 
 from core.maillog import MailLog
-from core.record import Accepted, Outcome, Recipient, decode_outcome, encode
+from core.record import CPQ_HOST, HOLD_QUEUE, Accepted, Outcome, Recipient, decode_outcome, encode
 from mail.filter.compiler import compile_filters
-from mail.pipeline import CENTRAL, HELD, Notes, Pipeline, Readable
+from mail.pipeline import Notes, Pipeline, Readable
 
 FILTERS = r"""
 hold: if (subject == '\\[hold\\]') { quarantine('Policy'); }
@@ -78,7 +78,7 @@ def test_a_quarantine_flag_has_no_effect_on_dropped_mail() -> None:
 
 def test_held_mail_waits_for_whichever_management_host_is_paired() -> None:
     outcome, _ = run("[hold]")
-    assert (outcome.verdict, outcome.destination, outcome.target) == ("quarantine", CENTRAL, "")
+    assert (outcome.verdict, outcome.destination, outcome.target) == ("quarantine", CPQ_HOST, "")
 
 
 def test_released_mail_goes_on_behind_the_stages_it_has_finished() -> None:
@@ -91,7 +91,7 @@ def test_released_mail_goes_on_behind_the_stages_it_has_finished() -> None:
 
 def test_a_stage_that_is_not_known_holds_the_message_with_an_alert() -> None:
     outcome, lines = run("hello", finished=("message-filters", "antivirus"))
-    assert (outcome.verdict, outcome.destination) == ("hold", HELD)
+    assert (outcome.verdict, outcome.destination) == ("hold", HOLD_QUEUE)
     assert "antivirus" in outcome.reason
     assert lines[0][0] == "critical"
 

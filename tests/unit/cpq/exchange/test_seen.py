@@ -2,10 +2,9 @@ import asyncio
 from pathlib import Path
 
 from core.journal import Journal, Tail, acknowledge
-from core.record import encode
+from core.record import RELEASE_HOST, encode
 from cpq.exchange.seen import SeenTransfers
 from cpq.metadata import accepted_of, frame_of, outcome_of
-from cpq.transfer import RELEASE_HOST
 from tests.support.quarantine import CONTENT, job
 
 

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from core.journal import ContentRef
-from core.record import Accepted, Outcome, Recipient
+from core.record import HOLD_QUEUE, Accepted, Outcome, Recipient
 from mail.queue.connection import Connections
 from mail.queue.destination import HostState, Limits
-from mail.queue.message import HOLD_QUEUE, NEVER, Message, Parcel, divide
+from mail.queue.message import NEVER, Message, Parcel, divide
 from mail.queue.retry import BounceProfile
 from mail.queue.rule import deliver_now, halt, limiting_rule, moving
 from mail.queue.schedule import Scheduler
