@@ -1,8 +1,10 @@
 """Numbers that never come twice: MID, ICID, DCID and journal generations, shared by the processes of a machine.
 
-A counter file holds the first number that nobody has. A process takes a block by writing the number after it,
-durably and under a lock, before it uses the first: what it does not use before it ends is lost, not reused.
-No order between processes is promised. `next` is cheap; the next block is reserved by a thread ahead of need.
+A counter file holds the first number that nobody has, and its lock file a copy. A process takes a block by writing
+the number after it, durably and under a lock, before it uses the first: what it does not use before it ends is lost,
+not reused. A counter that began again from 1 would give a message the number of another that still waits, and one of
+them would be lost. No order between processes is promised. `next` is cheap; the next block is reserved by a thread
+ahead of need.
 """
 
 import threading
@@ -62,17 +64,25 @@ class IdBlocks:
     def _reserve(self) -> int:
         lock = self._disk.lock(self._path.with_name(self._path.name + ".lock"), wait=True)
         try:
-            first = max(self._stored(), self._floor)
-            replace_file(self._disk, self._path, b"%d\n" % (first + self._block))
+            first = max(self._stored(lock), self._floor)
+            following = b"%d\n" % (first + self._block)
+            replace_file(self._disk, self._path, following)
+            self._disk.write(lock, (following,), 0)
             killpoint("ids.reserved")
             return first
         finally:
             self._disk.close(lock)
 
-    def _stored(self) -> int:
+    def _stored(self, lock: int) -> int:
+        """Read the counter; the lock file holds a second copy, for a counter that somebody emptied or removed."""
+        copy = _number(self._disk.read(lock, 32, 0))
         text = read_file(self._disk, self._path)
-        if not text:
-            return 1
-        if not text.strip().isdigit():
+        if stored := _number(text):
+            return max(stored, copy)
+        if not copy and (text or self._path.name in self._disk.names(self._path.parent)):
             raise GatepostError(f"{self._path}: not a counter; write the next unused number into it")
-        return int(text)
+        return copy or 1
+
+
+def _number(text: bytes) -> int:
+    return int(text) if text.strip().isdigit() else 0

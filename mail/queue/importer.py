@@ -164,9 +164,11 @@ class Importer:
         return entries
 
     def _take(self, name: str, entry: Entry) -> None:
-        if entry.mid in self._book.messages:
-            return
         segment = (name, entry.content.generation)
+        if entry.mid in self._book.messages:
+            self._book.segments[segment] += 1
+            self._log.critical(f"MID {entry.mid} in journal {name} has the number of another message: left there")
+            return
         try:
             accepted, outcome = decode_accepted(entry.accepted), decode_outcome(entry.outcome)
         except msgspec.MsgspecError as error:

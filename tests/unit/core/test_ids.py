@@ -39,6 +39,20 @@ def test_the_floor_is_kept_when_the_counter_is_lost(tmp_path: Path) -> None:
     assert IdBlocks(tmp_path / "generation", block=16, floor=77).next() == 77
 
 
+@pytest.mark.parametrize("harm", ["emptied", "removed"])
+def test_a_counter_that_somebody_emptied_or_removed_does_not_begin_again(tmp_path: Path, harm: str) -> None:
+    """It began again from 1: new mail got the numbers of waiting mail, and the done log took the old away."""
+    assert IdBlocks(tmp_path / "mid").next() == 1
+    (tmp_path / "mid").write_text("") if harm == "emptied" else (tmp_path / "mid").unlink()
+    assert IdBlocks(tmp_path / "mid").next() == 1001
+
+
+def test_an_empty_counter_without_a_copy_is_no_counter(tmp_path: Path) -> None:
+    (tmp_path / "mid").write_text("")
+    with pytest.raises(GatepostError, match="not a counter"):
+        IdBlocks(tmp_path / "mid").next()
+
+
 def test_a_foreign_file_is_not_taken_for_a_counter(tmp_path: Path) -> None:
     (tmp_path / "mid").write_text("twelve")
     with pytest.raises(GatepostError, match="not a counter"):

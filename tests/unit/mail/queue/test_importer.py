@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 
 from core.disk import Disk
+from core.ids import IdBlocks
 from core.journal.segment import generations, segment_path
+from protocol.errors import TemporaryFailure
+from protocol.reply import Reply
 from tests.support.queue_machine import Machine
 
 
@@ -56,3 +59,14 @@ async def test_messages_that_are_gone_from_a_journal_are_missed_aloud(machine: M
     await machine.until(lambda: machine.log.having("messages are lost"))
     assert machine.courier.mids() == mids[: len(machine.courier.mids())]
     assert len(machine.courier.mids()) < 4
+
+
+async def test_a_message_with_the_number_of_another_is_not_dropped_in_silence(machine: Machine) -> None:
+    machine.courier.refuse = TemporaryFailure(Reply(451, "4.4.1", "away"))
+    await machine.start()
+    mid = await machine.accept("b@there.test")
+    machine.mids = IdBlocks(machine.root / "spool" / "other", floor=mid)
+    assert await machine.accept("c@there.test") == mid
+    await machine.until(lambda: machine.log.having("number of another message"))
+    assert machine.queue is not None
+    assert machine.queue._book.segments["gateway-0", 1] >= 1, "its segment stays"
