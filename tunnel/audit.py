@@ -26,20 +26,23 @@ class AuditLog:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._now = now
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
-        self._last, torn = _tail(path)
+        self._last, self._torn = _tail(path)
+        """The hash that the next line carries, and whether the last one was cut off and needs its end first."""
         self._unsynced = False
-        if torn:
-            os.write(self._descriptor, b"\n")
 
     def write(self, event: str, **facts: Any) -> None:
         """Append one event. Raises OSError if it cannot be written: what is not logged must not happen."""
         document = {"at": self._now(), "event": event, **facts, "previous": self._last}
         line = msgspec.json.encode(document) + b"\n"
+        if self._torn:
+            os.write(self._descriptor, b"\n")
+            self._torn = False
         written = os.write(self._descriptor, line)
-        if written != len(line):
-            raise OSError(f"only {written} of {len(line)} octets of an audit line were written")
-        self._last = _hash(line)
         self._unsynced = True
+        self._torn = written < len(line)
+        self._last = _hash(line[:written] + b"\n" if self._torn else line)
+        if self._torn:
+            raise OSError(f"only {written} of {len(line)} octets of an audit line were written")
 
     def note(self, event: str, **facts: Any) -> None:
         """Append an event that has happened anyway; a failure goes to the diagnostics and stops nothing."""
@@ -49,10 +52,14 @@ class AuditLog:
             say(CRITICAL, f"the audit log cannot be written: {error}: {event} {facts}")
 
     def sync(self) -> None:
-        """Bring what was written to disk; blocks."""
+        """Bring what was written to disk; blocks. Raises `OSError`; the next call tries again."""
         if self._unsynced:
             self._unsynced = False
-            os.fsync(self._descriptor)
+            try:
+                os.fsync(self._descriptor)
+            except OSError:
+                self._unsynced = True
+                raise
 
     def close(self) -> None:
         """Sync and close."""

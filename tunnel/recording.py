@@ -20,6 +20,7 @@ from typing import Any
 import msgspec
 
 from core import clock
+from core.diagnostic import CRITICAL, say
 from core.lifecycle import Scope
 from tunnel.audit import AuditLog
 
@@ -124,7 +125,7 @@ class Recorder:
         await self.flush()
 
     async def flush(self) -> None:
-        """Bring everything to disk and close what is finished."""
+        """Bring everything to disk and close what is finished. A full disk ends sessions, not the bastion."""
         for recording in tuple(self._open):
             closing = recording.closing
             try:
@@ -133,7 +134,9 @@ class Recorder:
                 recording.fail(f"{recording.path}: {error.strerror}")
             if closing:
                 self._open.discard(recording)
-                self._audit.write(
-                    "recording", path=str(recording.path), octets=recording.octets, sha256=recording.close()
-                )
-        await asyncio.to_thread(self._audit.sync)
+                sha256 = recording.close()
+                self._audit.note("recording", path=str(recording.path), octets=recording.octets, sha256=sha256)
+        try:
+            await asyncio.to_thread(self._audit.sync)
+        except OSError as error:
+            say(CRITICAL, f"the audit log cannot be synced: {error}")

@@ -2,8 +2,11 @@
 
 import base64
 import json
+import os
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from tests.support.service import running
 from tunnel.audit import AuditLog, verify
@@ -59,6 +62,27 @@ async def test_a_session_that_is_still_open_is_on_disk_too(tmp_path: Path) -> No
     async with running(recorder):
         pass
     assert json.loads(_events(recording.path)[-1][2])["kind"] == "close"
+    audit.close()
+
+
+async def test_an_audit_log_that_cannot_be_synced_does_not_end_the_bastion(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The recorder failed, and with it the daemon and every tunnel."""
+
+    def refuse(_fd: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    recorder, audit = _recorder(tmp_path)
+    audit.write("one")
+    with monkeypatch.context() as full:
+        full.setattr(os, "fsync", refuse)
+        await recorder.flush()
+    assert "cannot be synced" in capfd.readouterr().err
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", synced.append)
+    await recorder.flush()
+    assert synced, "the next round tries again"
     audit.close()
 
 
