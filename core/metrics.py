@@ -5,6 +5,7 @@ system. The lifetime and reset readings are kept in a small state file, written 
 a crash loses at most that much counting, never mail.
 """
 
+import contextlib
 import os
 from collections import deque
 from pathlib import Path
@@ -84,7 +85,8 @@ class Counters:
             temporary.write_bytes(msgspec.json.encode(kept))
             temporary.replace(self._path)
         except OSError:
-            temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                temporary.unlink()
 
     async def run(self, scope: Scope) -> None:
         """Save now and then, and keep the readings that rates are computed from."""

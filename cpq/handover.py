@@ -23,6 +23,7 @@ from cpq.content import ContentFolder
 from cpq.exchange.seen import SeenTransfers
 from cpq.held import Leaving, Outbox
 from cpq.metadata import accepted_of, outcome_of
+from protocol.quarantine.bounded import FrameError
 from protocol.quarantine.frame import decode_frame
 
 BATCH = 50
@@ -95,7 +96,7 @@ class HandOver:
                 await asyncio.to_thread(self._folder.remove, names)
                 killpoint("quarantine.content.removed")
                 await self._outbox.removed(names)
-        except (GatepostError, JournalError, OSError) as error:
+        except (GatepostError, JournalError, FrameError, OSError) as error:
             self._log.critical(f"centralized policy quarantine: released mail not handed over: {clean(str(error))}")
 
     async def _hand_over(self, row: Leaving) -> None:

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from core.clock import Clock, now
 from core.content import Content, ContentStore
+from core.errors import GatepostError
 from core.killpoint import killpoint
 from core.lifecycle import Scope
 from core.maillog import MailLog, clean
@@ -100,7 +101,13 @@ class HoldIntake:
                 delivery.content.discard()
                 answer(incident_reply(failure, self._place.log, "content not stored"))
                 return
-            self._waiting.append(_Waiting(delivery, self._arrival(delivery), answer))
+            try:
+                arrival = self._arrival(delivery)
+            except (OSError, GatepostError) as error:  # no number can be had: out of space, say
+                delivery.content.discard()
+                answer(incident_reply(error, self._place.log, "message not numbered"))
+                return
+            self._waiting.append(_Waiting(delivery, arrival, answer))
 
         delivery.content.settle(settled)
 
@@ -143,7 +150,10 @@ class HoldIntake:
 
     async def _watch_space(self, scope: Scope) -> None:
         while await scope.pause(_LOOK_AT_SPACE_S):
-            self._held = await self._place.store.catalogue.held_octets()
+            try:
+                self._held = await self._place.store.catalogue.held_octets()
+            except GatepostError as error:  # busy, say: the figure of a moment ago will do
+                self._place.log.warning(f"centralized policy quarantine: how full it is is not known: {error.text}")
 
     async def _settle_all(self) -> None:
         settlements, self._settlements = self._settlements, []

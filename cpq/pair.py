@@ -129,7 +129,7 @@ def _checked(other: Introduction, *, expected_role: str) -> Introduction:
     try:
         name = pki.certificate_serial(other.certificate.encode())
     except ValueError as error:
-        raise GatepostError(f"pairing: the certificate of {other.serial} cannot be read: {error}", 65) from None
+        raise GatepostError(f"pairing: the certificate of {other.serial} cannot be read: {error}", EX_DATAERR) from None
     if name != other.serial:
         raise GatepostError(f"pairing: {other.serial} shows the certificate of {name}", EX_DATAERR)
     return other

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from core.content import Content
+from core.diagnostic import incident
 from core.errors import GatepostError
+from core.journal import JournalError
 from core.lifecycle import Scope
 from core.maillog import MailLog, clean
 from cpq.digest import HashedContent
@@ -282,7 +284,9 @@ class CpqSession(_Channel):
 
 
 def incident_reply(error: Exception, log: MailLog, what: str) -> Reply:
-    """Give the 451 for a message that could not be stored now, and log why."""
+    """Give the 451 for a message that could not be stored now, and log why; of what nobody foresaw, also where."""
     text = error.text if isinstance(error, GatepostError) else f"{type(error).__name__}: {error}"
+    if not isinstance(error, GatepostError | JournalError | OSError):
+        text += f", incident {incident('centralized policy quarantine', error)}"
     log.critical(f"centralized policy quarantine: {what}: {clean(text)}")
     return Reply(451, "4.3.0", "cannot be stored now, try again later")
