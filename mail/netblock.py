@@ -9,6 +9,7 @@ Raises `ValueError` with a reason for a person.
 import ipaddress
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 _V4 = re.compile(r"(\d{1,3}(?:\.\d{1,3}){0,3})(?:-(\d{1,3}))?\.?(?:/(\d{1,2}))?", re.ASCII)
 
@@ -34,6 +35,7 @@ class Address:
     number: int
 
 
+@lru_cache(maxsize=4096)
 def parse_address(text: str) -> Address:
     """Read one address; an IPv4 address mapped into IPv6 counts as IPv4."""
     parsed = ipaddress.ip_address(text.partition("%")[0])

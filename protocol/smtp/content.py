@@ -40,7 +40,7 @@ class Encoder:
         rest = chunk.replace(b"\r\n", b"")
         if b"\n" in rest or b"\r" in rest:
             chunk = self._normalised(chunk)
-        if b"\n." in chunk:
+        if b"." in chunk and b"\n." in chunk:  # base64 holds no dot, and to look for one octet is fast
             chunk = chunk.replace(b"\n.", b"\n..")
         if self._at_line_start and chunk[0] == _DOT:
             chunk = b"." + chunk

@@ -27,6 +27,7 @@ from protocol.smtp.extension import TOO_LARGE
 
 _END: Final = b"\r\n.\r\n"
 _CRLF: Final = b"\r\n"
+_DOT: Final = b"."
 BARE: Final = Reply(550, "5.6.11", "Message refused: bare CR or LF in its content")
 LONG_LINE: Final = Reply(550, "5.6.0", "Message refused: a line of its content is too long")
 
@@ -112,7 +113,8 @@ class DottedContent:
     def feed(self, data: bytes) -> bytes | None:
         """Take octets; give those after the end of the content, or None when it has not come yet."""
         window = self._held + data
-        end = window.find(_END)
+        dotted = _DOT in window  # base64 holds none, and to look for one octet is ten times as fast
+        end = window.find(_END) if dotted else -1
         if end >= 0:
             stop = end + 2
             rest = window[end + 5 :]
@@ -121,7 +123,9 @@ class DottedContent:
             self._held = window[stop:]
             rest = None
         if stop:
-            body = window[:stop].replace(b"\r\n.", _CRLF)
+            body = window[:stop]
+            if dotted:
+                body = body.replace(b"\r\n.", _CRLF)
             if self._first:
                 body = body[2:]
                 self._first = False
