@@ -12,9 +12,7 @@ import pytest
 from core import pki
 
 
-def _context(
-    purpose: ssl.Purpose, own: tuple[bytes, bytes], trusted: list[bytes], folder: Path
-) -> ssl.SSLContext:
+def _context(purpose: ssl.Purpose, own: tuple[bytes, bytes], trusted: list[bytes], folder: Path) -> ssl.SSLContext:
     key, certificate = own
     name = hashlib.sha256(certificate).hexdigest()[:8]
     (folder / f"{name}.key").write_bytes(key)
@@ -66,9 +64,7 @@ async def test_server_certificate_verifies_for_its_host_name_only(tmp_path: Path
     listener = await asyncio.start_server(handle, "127.0.0.1", 0, ssl=context)
     port = listener.sockets[0].getsockname()[1]
     client = ssl.create_default_context(cadata=own[1].decode())
-    _, writer = await asyncio.open_connection(
-        "127.0.0.1", port, ssl=client, server_hostname="esa.example.test"
-    )
+    _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=client, server_hostname="esa.example.test")
     writer.close()
     with pytest.raises(ssl.SSLCertVerificationError):
         await asyncio.open_connection("127.0.0.1", port, ssl=client, server_hostname="other.example.test")
@@ -104,8 +100,6 @@ def test_user_name_is_lower_case_and_still_a_serial(serial: str) -> None:
     assert pki.is_serial(pki.user_name(serial))
 
 
-@pytest.mark.parametrize(
-    "text", ["", "*", "SN-1", "564D00AABBCCDDEEFF00", "564D00AABBCCDDEEFF00-0123456789AB\n"]
-)
+@pytest.mark.parametrize("text", ["", "*", "SN-1", "564D00AABBCCDDEEFF00", "564D00AABBCCDDEEFF00-0123456789AB\n"])
 def test_other_texts_are_not_serials(text: str) -> None:
     assert not pki.is_serial(text)
