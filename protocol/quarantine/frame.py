@@ -8,6 +8,7 @@ decisions) and refuses what it may not shorten; `decode_frame` refuses all that 
 
 import base64
 import json
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,10 +27,13 @@ MAX_TEXT = 1_000
 MAX_VALUE = 16_384
 MAX_TRACE = 65_536
 MAX_ID = (1 << 63) - 1
+MAX_RID = (1 << 32) - 1
+"""What a done-record holds."""
 TRANSFER_ID = 16
 DIRECTIONS = ("hold", "release")
 RECIPIENT_STATES = ("held", "released")
 
+_TRACE = re.compile(rb"(?:[!-9;-~]+:[^\r\n\0]*\r\n(?:[ \t][^\r\n\0]*\r\n)*)*")
 _FRAME_FIELDS = (
     ("sender_serial", 64),
     ("origin_serial", 64),
@@ -183,7 +187,7 @@ def decode_frame(data: bytes) -> Frame:
         size=reader.number("size", MAX_ID),
         sha256=reader.octets("sha256", 32, exactly=32),
         smtputf8=reader.flag("smtputf8"),
-        trace=reader.octets("trace", MAX_TRACE),
+        trace=_trace(reader),
         bounce_of=reader.number("bounce_of", MAX_ID),
         finished=tuple(reader.texts("finished", MAX_STAGES, MAX_NAME)),
         edits=tuple(_edit(row) for row in reader.rows("edits", MAX_EDITS)),
@@ -196,11 +200,19 @@ def decode_frame(data: bytes) -> Frame:
     return frame
 
 
+def _trace(reader: Reader) -> bytes:
+    """Read header lines that will stand in front of the content, on the wire to others: no bare CR or LF there."""
+    trace = reader.octets("trace", MAX_TRACE)
+    if not _TRACE.fullmatch(trace):
+        raise FrameError("trace is not header lines that end in CRLF")
+    return trace
+
+
 def _recipients(reader: Reader) -> tuple[FrameRecipient, ...]:
     rows = reader.rows("recipients", MAX_RECIPIENTS, lowest=1)
     found = tuple(
         FrameRecipient(
-            row.number("rid", MAX_ID),
+            row.number("rid", MAX_RID),
             row.text("address", MAX_ADDRESS),
             row.text("original", MAX_ADDRESS),
             row.choice("state", RECIPIENT_STATES),

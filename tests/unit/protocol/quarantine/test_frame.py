@@ -1,3 +1,4 @@
+import base64
 import dataclasses
 import json
 
@@ -153,3 +154,20 @@ def test_what_only_explains_is_shortened_by_the_sender() -> None:
 def test_what_may_not_be_shortened_is_refused_before_a_connection_is_spent_on_it(fields: dict[str, object]) -> None:
     with pytest.raises(FrameError):
         encode_frame(dataclasses.replace(FRAME, **fields))
+
+
+@pytest.mark.parametrize(
+    "trace", [b"X: y\n.\n", b"X: y\r.\r\n", b"X: y", b"\r\n", b" folded\r\n", b".\r\n", b"X: \0\r\n"]
+)
+def test_trace_of_a_hostile_peer_brings_no_line_end_of_its_own_outward(trace: bytes) -> None:
+    """It stands in front of the content when that is delivered, and nothing looks at it again."""
+    with pytest.raises(FrameError, match="trace"):
+        decode_frame(changed(trace=base64.b64encode(trace).decode()))
+
+
+def test_a_rid_that_no_done_record_holds_is_refused() -> None:
+    """It ended the delivery queue of whoever released the message, at every start again."""
+    recipient = {"rid": 1 << 32, "address": "b@example.test", "original": "", "state": "held"}
+    with pytest.raises(FrameError, match="rid"):
+        decode_frame(changed(recipients=[recipient]))
+    assert decode_frame(changed(recipients=[recipient | {"rid": (1 << 32) - 1}])).recipients[0].rid == (1 << 32) - 1
