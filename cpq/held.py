@@ -189,8 +189,8 @@ class Catalogue(Protocol):
     async def message(self, id: str) -> Message | None:
         """Give one message whatever its state, with its frame."""
 
-    async def held_octets(self) -> int:
-        """Give the size of all messages that are held; each counts once."""
+    async def held(self) -> tuple[int, int]:
+        """Give number and octets of all messages that are held; each counts once."""
 
 
 class Decisions(Protocol):

@@ -146,12 +146,12 @@ class HoldIntake:
         await asyncio.to_thread(_empty, self._place.contents)
         if removed:
             self._place.log.info(f"centralized policy quarantine: removed {removed} content files of no message")
-        self._held = await self._place.store.catalogue.held_octets()
+        self._held = (await self._place.store.catalogue.held())[1]
 
     async def _watch_space(self, scope: Scope) -> None:
         while await scope.pause(_LOOK_AT_SPACE_S):
             try:
-                self._held = await self._place.store.catalogue.held_octets()
+                self._held = (await self._place.store.catalogue.held())[1]
             except GatepostError as error:  # busy, say: the figure of a moment ago will do
                 self._place.log.warning(f"centralized policy quarantine: how full it is is not known: {error.text}")
 

@@ -54,7 +54,14 @@ class Release:
             "quarantine_release": self.release,
             "quarantine_delete": self.delete,
             "locate": self.locate,
+            "status": self.status,
         }
+
+    async def status(self, _: dict[str, Any]) -> dict[str, Any]:
+        """Give the gauges of the quarantine, by the names of the status page."""
+        messages, octets = await self._store.catalogue.held()
+        gauges = {"msgs_in_quarantine": messages, "kbytes_in_quarantine": -(-octets // 1024)}
+        return {"state": "Online", "gauges": gauges}
 
     async def list(self, args: dict[str, Any]) -> dict[str, Any]:
         """Give held messages, newest first."""

@@ -111,9 +111,9 @@ class SqliteCatalogue(_Part):
         """Show one message."""
         return await self._thread.run(_one, id)
 
-    async def held_octets(self) -> int:
-        """Add up what is held."""
-        return await self._thread.run(_held_octets)
+    async def held(self) -> tuple[int, int]:
+        """Count and add up what is held."""
+        return await self._thread.run(_held)
 
 
 class SqliteDecisions(_Part):
@@ -344,9 +344,9 @@ def _dues(db: Database, condition: str, values: Sequence[Value]) -> list[Due]:
     return [Due(*row) for row in rows]
 
 
-def _held_octets(db: Database) -> int:
-    row = db.first("SELECT coalesce(sum(size), 0) FROM message WHERE state = 'held'")
-    return _int(row[0]) if row else 0
+def _held(db: Database) -> tuple[int, int]:
+    row = db.first("SELECT count(*), coalesce(sum(size), 0) FROM message WHERE state = 'held'")
+    return (_int(row[0]), _int(row[1])) if row else (0, 0)
 
 
 def _leaving(db: Database, limit: int) -> list[Leaving]:

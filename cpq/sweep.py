@@ -75,12 +75,12 @@ class Sweep:
         if not self._quota:
             return
         names = [name for name in self._policy.names if self._policy.named(name).makes_room]
-        over = await self._store.catalogue.held_octets() - self._quota
+        over = (await self._store.catalogue.held())[1] - self._quota
         while over > 0:
             chosen = _enough(await self._store.decisions.soonest(names, BATCH), over)
             if not chosen or not await self._apply(chosen, Cause.OVERFLOW):
                 break
-            over = await self._store.catalogue.held_octets() - self._quota
+            over = (await self._store.catalogue.held())[1] - self._quota
         self._alarm(over)
 
     async def _apply(self, due: Sequence[Due], cause: Cause) -> int:

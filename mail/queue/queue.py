@@ -29,6 +29,7 @@ from mail.queue.checkpoint import Checkpointer
 from mail.queue.destination import Limits
 from mail.queue.importer import Importer, Log
 from mail.queue.load import Loader
+from mail.queue.memory import forget_idle
 from mail.queue.message import Message, Parcel, destination_of, divide
 from mail.queue.places import Places
 from mail.queue.reclaim import Reclaimer
@@ -41,6 +42,7 @@ from mail.queue.verb import Figures, Verbs
 from mail.queue.view import Facts, Views
 
 TICK_S = 0.25
+FORGET_TURNS = 240
 AHEAD = 300
 """Messages ready for destinations that move; with more, importing only fills the index."""
 
@@ -202,6 +204,7 @@ class DeliveryQueue:
             self._counters,
             database=self._database,
             health=self._health,
+            storage=self._places.queue,
         ).all()
 
     async def is_queued(self, mid: int) -> bool:
@@ -244,6 +247,8 @@ class DeliveryQueue:
                 self._dispatcher.sweep()
                 if self._done.broken and self._done.retry():
                     self._suspension.broken("")
+            if turns % FORGET_TURNS == 0:
+                forget_idle(self._scheduler)
 
     def _end(self) -> None:
         """Write down what is left and close; blocking, at the end of the process."""

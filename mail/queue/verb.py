@@ -3,7 +3,9 @@
 The documents are those of `--json`. Raises `GatepostError` for arguments that make no sense.
 """
 
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Protocol
 
 from core.control import Handler
@@ -35,13 +37,16 @@ class Verbs:
         *,
         database: DatabaseThread,
         health: Callable[[], list[str]],
+        storage: Path,
     ) -> None:
+        """`storage` is a folder on the file system that the queue fills."""
         self._views = views
         self._suspension = suspension
         self._importer = importer
         self._counters = counters
         self._database = database
         self._health = health
+        self._storage = storage
 
     def all(self) -> dict[str, Handler]:
         """Give every handler."""
@@ -62,10 +67,14 @@ class Verbs:
             "state": "Delivery suspended" if self._suspension.suspended else "Online",
             "counters": counters.snapshot(),
             "rates": counters.rates(),
-            "gauges": self._views.gauges(),
+            "gauges": self._views.gauges() | self._space(),
             "oldest_message_at": decode_accepted(document).received_at if document else None,
             "troubles": self._health(),
         }
+
+    def _space(self) -> dict[str, int]:
+        disk = shutil.disk_usage(self._storage)
+        return {"kbytes_used": disk.used // 1024, "kbytes_free": disk.free // 1024}
 
     async def _tophosts(self, args: dict[str, Any]) -> dict[str, Any]:
         return self._views.tophosts(str(args.get("sort") or SORTS[0]), int(args.get("limit") or 0))

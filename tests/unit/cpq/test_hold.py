@@ -45,7 +45,7 @@ async def test_a_database_that_is_busy_does_not_end_the_listener(
         raise GatepostError("busy", EX_TEMPFAIL)
 
     async with quarantine(sma) as held:
-        monkeypatch.setattr(held.store.catalogue, "held_octets", busy)
+        monkeypatch.setattr(held.store.catalogue, "held", busy)
         async with asyncio.timeout(10):
             await looked.wait()
         looked.clear()

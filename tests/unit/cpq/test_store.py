@@ -194,11 +194,11 @@ async def test_what_is_due_comes_soonest_first_and_what_never_expires_never(stor
 
 async def test_a_message_counts_once_for_space_until_it_has_left(store: QuarantineStore) -> None:
     await store.arrivals.take([arrival(1, hold("A"), hold("B")), arrival(2)])
-    assert await store.catalogue.held_octets() == 200
+    assert await store.catalogue.held() == (2, 200)
     await store.decisions.apply([order(1, Event.DELETE, "A")], 20.0)
-    assert await store.catalogue.held_octets() == 200
+    assert await store.catalogue.held() == (2, 200)
     await store.decisions.apply([order(1, Event.DELETE)], 20.0)
-    assert await store.catalogue.held_octets() == 100
+    assert (await store.catalogue.held())[1] == 100
 
 
 async def test_content_is_named_until_its_file_is_reported_gone(store: QuarantineStore) -> None:
