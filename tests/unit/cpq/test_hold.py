@@ -40,7 +40,7 @@ async def test_a_database_that_is_busy_does_not_end_the_listener(
     monkeypatch.setattr(hold, "_LOOK_AT_SPACE_S", 0.001)
     looked = asyncio.Event()
 
-    async def busy() -> int:
+    async def busy() -> tuple[int, int]:
         looked.set()
         raise GatepostError("busy", EX_TEMPFAIL)
 
