@@ -40,7 +40,7 @@ def build(config: Path) -> Daemon:
         tls=table.tls,
         next_dcid=dcids.next,
         log=log,
-        now=clock.now,
+        now=clock.monotonic,
     )
 
     async def locate(serial: str) -> Location:

@@ -25,6 +25,8 @@ from protocol.smtp.transaction import Transaction, TransactionResult
 MOST_TARGETS = 5
 """Addresses tried for one connection."""
 AVOID_S = 60.0
+MOST_KNOWN = 20_000
+"""Domains, and addresses to avoid, that are remembered; the oldest go."""
 
 
 @dataclass(slots=True)
@@ -50,7 +52,7 @@ class SmtpCourier:
         log: Log,
         now: Clock,
     ) -> None:
-        """`tls` says by domain how TLS is used towards it."""
+        """`tls` says by domain how TLS is used towards it; `now` only measures."""
         self._resolver = resolver
         self._settings = settings
         self._tls = tls
@@ -100,6 +102,9 @@ class SmtpCourier:
         if known is None or known.until <= self._now():
             resolution = await self._resolver.resolve(destination)
             known = Known(resolution, self._now() + resolution.ttl_s, known.turn if known else 0)
+            self._known.pop(destination, None)
+            if len(self._known) >= MOST_KNOWN:
+                del self._known[next(iter(self._known))]
             self._known[destination] = known
         return known
 
@@ -110,7 +115,11 @@ class SmtpCourier:
         return [*(one for one in targets if one not in late), *late][:MOST_TARGETS]
 
     def _failed(self, known: Known, dcid: int, address: Target, problem: ClientFailure) -> None:
-        self._avoided[address.address] = self._now() + AVOID_S
+        now = self._now()
+        self._avoided.pop(address.address, None)
+        self._avoided[address.address] = now + AVOID_S
+        while len(self._avoided) > MOST_KNOWN or next(iter(self._avoided.values())) <= now:
+            del self._avoided[next(iter(self._avoided))]
         if isinstance(problem, TlsError):
             known.last_tls_error = clean(problem.text)
             self._log.info(f"DCID {dcid} TLS failed: {clean(problem.text)}")

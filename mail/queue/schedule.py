@@ -176,7 +176,9 @@ class Scheduler:
         for parcel in self.waiting.due(now):
             self.ready(parcel, Reason.DUE)
         while self._alarms and self._alarms[0][0] <= now:
-            destination = self.destinations[heapq.heappop(self._alarms)[1]]
+            destination = self.destinations.get(heapq.heappop(self._alarms)[1])
+            if destination is None:
+                continue  # it had nothing to do, and was forgotten
             if destination.reviewing:
                 destination.review()
             self.stir(destination)

@@ -1,0 +1,26 @@
+"""How many destinations the queue remembers that it has nothing for.
+
+Each domain that mail was ever queued for has counts, a host state and a window, which operators look at and the next
+message profits from. Spam and bounces name domains without end, so what has been idle longest is let go. Called now
+and then by the queue; does no I/O.
+"""
+
+from mail.queue.destination import Destination
+from mail.queue.schedule import Scheduler
+
+MOST_IDLE = 10_000
+
+
+def forget_idle(scheduler: Scheduler, most: int = MOST_IDLE) -> int:
+    """Let go of destinations without mail and connections, beyond `most` the longest idle; give how many went."""
+    idle = [one for one in scheduler.destinations.values() if _is_idle(one)]
+    if len(idle) <= most:
+        return 0
+    idle.sort(key=lambda one: one.last_activity_at, reverse=True)
+    for one in idle[most:]:
+        del scheduler.destinations[one.key]
+    return len(idle) - most
+
+
+def _is_idle(one: Destination) -> bool:
+    return not (one.active or one.stored or one.ready or one.lines or one.opening or one.reviewing)

@@ -1,0 +1,44 @@
+"""What the queue remembers of destinations that it has nothing for."""
+
+from mail.queue.connection import Connections
+from mail.queue.destination import Limits
+from mail.queue.memory import forget_idle
+from mail.queue.schedule import Scheduler
+
+
+def scheduler(count: int) -> Scheduler:
+    one = Scheduler(lambda _name: Limits())
+    for number in range(count):
+        one.destination((f"d{number}.test", "")).last_activity_at = float(number)
+    return one
+
+
+def test_the_longest_idle_go_and_only_those_that_are_too_many() -> None:
+    one = scheduler(10)
+    assert forget_idle(one, most=10) == 0
+    assert forget_idle(one, most=3) == 7
+    assert [name for name, _ in one.destinations] == ["d7.test", "d8.test", "d9.test"]
+
+
+def test_what_has_mail_or_connections_stays() -> None:
+    one = scheduler(6)
+    kept = [one.destination((f"d{number}.test", "")) for number in range(5)]
+    kept[0].active = 1
+    kept[1].stored = 1
+    kept[2].opening = 1
+    kept[3].opening = 1
+    Connections(one).opened(kept[3])
+    kept[4].reviewing = True
+    assert forget_idle(one, most=0) == 1
+    assert list(one.destinations.values()) == kept
+
+
+def test_an_alarm_of_a_destination_that_is_gone_does_nothing() -> None:
+    one = scheduler(1)
+    destination = one.destination(("d0.test", ""))
+    destination.reviewing = True
+    one._alarms.append((1.0, destination.key))
+    destination.reviewing = False
+    forget_idle(one, most=0)
+    one.tick(2.0)
+    assert not one.destinations
