@@ -9,7 +9,6 @@ running.
 
 import asyncio
 from collections.abc import Iterator
-from typing import Protocol
 
 from core.clock import Clock, now
 from core.content import Content
@@ -23,18 +22,12 @@ from cpq.content import ContentFolder
 from cpq.exchange.seen import SeenTransfers
 from cpq.held import Leaving, Outbox
 from cpq.metadata import accepted_of, outcome_of
+from cpq.supply import Poke
 from protocol.quarantine.bounded import FrameError
 from protocol.quarantine.frame import decode_frame
 
 BATCH = 50
 INTERVAL_S = 2.0
-
-
-class Poke(Protocol):
-    """Wakes the delivery queue."""
-
-    def poke(self, topic: str) -> None:
-        """Say that there is news."""
 
 
 class HandOver:

@@ -10,7 +10,6 @@ import asyncio
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 from core.clock import Clock, now
 from core.content import Content, ContentStore
@@ -22,6 +21,7 @@ from cpq.content import ContentFolder
 from cpq.held import Arrival, NewHold, QuarantineStore, Taken, Verdict
 from cpq.policy import Policy, stays_held
 from cpq.receive import Delivery, incident_reply
+from cpq.supply import Numbers
 from protocol.quarantine.frame import Frame
 from protocol.quarantine.grammar import Readiness
 from protocol.reply import Reply
@@ -30,13 +30,6 @@ from protocol.smtp.conversation import Answer
 BATCH = 64
 _LOOK_AT_SPACE_S = 5.0
 CONFLICT = Reply(554, "5.6.0", "this transfer id was used for another message")
-
-
-class Numbers(Protocol):
-    """Gives MIDs; `core.ids.IdBlocks` does."""
-
-    def next(self) -> int:
-        """Give a number that was never given before."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,9 @@ from core.maillog import MailLog
 from core.smtp.listener import SmtpListener
 from core.smtp.settings import ListenerSettings
 from core.suspension import Suspended
-from cpq.hold import Numbers
 from cpq.pairing import Pairings
 from cpq.receive import CpqSession, Intake, Names
+from cpq.supply import Numbers
 from protocol.quarantine.frame import MAX_FRAME, MAX_RECIPIENTS
 from protocol.quarantine.grammar import KEYWORD_LINE, VERBS
 from protocol.smtp.settings import ServerSettings

@@ -11,7 +11,6 @@ Logs the MID lines. Raises nothing to the sessions.
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Protocol
 
 import msgspec
 
@@ -25,9 +24,10 @@ from core.record import Accepted, Outcome, encode
 from cpq.exchange.seen import SeenTransfers, taken_id
 from cpq.exchange.store import TakenId, TakenIds
 from cpq.held import Known
-from cpq.hold import CONFLICT, Numbers
+from cpq.hold import CONFLICT
 from cpq.metadata import accepted_of, outcome_of
 from cpq.receive import Delivery, incident_reply
+from cpq.supply import Numbers, Poke
 from protocol.quarantine.grammar import Readiness
 from protocol.reply import Reply
 from protocol.smtp.conversation import Answer
@@ -36,13 +36,6 @@ Resume = Callable[[Accepted, Outcome, Content], Outcome | Awaitable[Outcome]]
 """The rest of the pipeline: gives what the stages still to come decided. Earlier edits and decisions are in the second
 argument, to look at; they are put in front of the new ones here."""
 IN_PROGRESS = Reply(451, "4.3.0", "this transfer is under way on another connection")
-
-
-class Poke(Protocol):
-    """Wakes the delivery queue; `core.control.Poke` does."""
-
-    def poke(self, topic: str) -> None:
-        """Say that there is news."""
 
 
 class ResumeIntake:

@@ -21,10 +21,10 @@ from core.smtp.client import ClientConnection, connect
 from core.smtp.client_settings import ConnectionSettings, Timeouts, TlsSettings
 from core.smtp.target import Target
 from cpq.exchange.store import OwedIds
-from cpq.hold import Numbers
 from cpq.locate import Location
 from cpq.metadata import frame_of
 from cpq.pairing import Pairings
+from cpq.supply import Numbers
 from protocol.errors import TemporaryFailure
 from protocol.quarantine.bounded import FrameError
 from protocol.quarantine.frame import Frame, encode_frame
