@@ -1,10 +1,21 @@
 """The operator commands, one module per subject; `registry()` collects them."""
 
-from ops.cli.commands import configuration, cpq, destination, quarantine, recipient, shell, status, support, suspension
+from ops.cli.commands import (
+    bastion,
+    configuration,
+    cpq,
+    destination,
+    quarantine,
+    recipient,
+    shell,
+    status,
+    support,
+    suspension,
+)
 from ops.cli.registry import Registry
 
 
 def registry() -> Registry:
     """Give the registry of all commands."""
-    modules = (configuration, cpq, destination, quarantine, recipient, shell, status, suspension, support)
+    modules = (bastion, configuration, cpq, destination, quarantine, recipient, shell, status, suspension, support)
     return Registry(item for module in modules for item in module.COMMANDS)
