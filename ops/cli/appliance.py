@@ -97,5 +97,5 @@ class Appliance:
                 raise
             unit = path.stem.rsplit("-", 1)[0] if path.stem.startswith("gateway-") else path.stem
             raise GatepostError(
-                f"{path.stem} is not running; start it with `gatepost run {unit}`", EX_UNAVAILABLE
+                f"{path.stem} is not running; start it with `gatepost run {unit} --config FILE`", EX_UNAVAILABLE
             ) from None

@@ -193,7 +193,7 @@ class Channel(asyncssh.SSHServerSession[bytes]):
         except GatepostError as error:
             return Result(error.status, error=line_of(error))
         call = Call(self._executor.appliance, self._caller, self._executor.registry, self._read_all)
-        return await self._executor.batch(call, words, self._pty[1] if self._pty else 0)
+        return await self._executor.alone(call, words, self._pty[1] if self._pty else 0)
 
     def _deliver(self, result: Result) -> int:
         end = "\r\n" if self._pty else "\n"

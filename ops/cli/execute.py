@@ -110,6 +110,13 @@ class Executor:
             return Result(error.status, error=line_of(error))
         return Result(output=as_json(document) if len(rest) != len(words) else self.render(item, document, width))
 
+    async def alone(self, call: Call, words: Sequence[str], width: int = 0) -> Result:
+        """Run one command line that belongs to no session; to leave is then to do nothing."""
+        try:
+            return await self.batch(call, words, width)
+        except Leave:
+            return Result(output="{}" if "--json" in words else "")
+
     def render(self, item: Command, document: Document, width: int) -> str:
         """Give the text form of a command's document, clean of whatever mail or peers put into it."""
         return item.render(scrub(document, multiline=item.multiline), width).rstrip("\n")

@@ -48,7 +48,7 @@ async def run_local(
 
     if not argv:
         return await Session(executor, LOCAL, LineScreen(read_line, write), idle_s=_DAY_S).run()
-    result = await executor.batch(Call(appliance, LOCAL, executor.registry, read_all), argv, width)
+    result = await executor.alone(Call(appliance, LOCAL, executor.registry, read_all), argv, width)
     if result.output:
         write(result.output + "\n")
     if result.error:

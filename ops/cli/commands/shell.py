@@ -72,7 +72,9 @@ async def help_(call: Call, words: Annotated[list[str] | None, Help("a command",
     topic = " ".join(words).lower()
     found = [item for item in visible if item.name == topic or item.name.startswith(topic + " ")]
     if not found:
-        raise GatepostError(f"no command {topic!r} for you here; `help` lists them", EX_USAGE)
+        item, _ = call.registry.find(words)
+        call.registry.admit(item, call.appliance.role, call.caller)
+        raise GatepostError(f"unknown command {topic!r}; `help` lists the commands", EX_USAGE)
     return {"topic": topic, "commands": [_entry(item) for item in found]}
 
 

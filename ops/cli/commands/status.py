@@ -165,7 +165,9 @@ async def status(
     ]
     if answers and all(answer.error for answer in answers):
         names = ", ".join(answer.daemon for answer in answers)
-        raise GatepostError(f"no daemon answers ({names}); start them with `gatepost run`", EX_UNAVAILABLE)
+        raise GatepostError(
+            f"no daemon answers ({names}); start them with `gatepost run DAEMON --config FILE`", EX_UNAVAILABLE
+        )
     document = merge(answers, call.appliance.now())
     return {**document, "detail": True} if extent == "detail" else document
 

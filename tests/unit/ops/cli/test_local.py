@@ -15,7 +15,15 @@ async def test_json_goes_to_standard_output_and_errors_to_standard_error(tmp_pat
     assert json.loads(out.getvalue())["serial"] == "42AB-CD"
     assert out.getvalue().count("\n") == 1
     assert await run_local(appliance, ["tophosts", "--json"], stdout=out, stderr=err) == 69
-    assert err.getvalue() == "gatepost: delivery-queue is not running; start it with `gatepost run delivery-queue`\n"
+    remedy = "start it with `gatepost run delivery-queue --config FILE`"
+    assert err.getvalue() == f"gatepost: delivery-queue is not running; {remedy}\n"
+
+
+async def test_exit_as_a_single_command_is_done_and_no_internal_error(tmp_path: Path) -> None:
+    out, err = io.StringIO(), io.StringIO()
+    assert await run_local(machine(tmp_path), ["exit"], stdout=out, stderr=err) == 0
+    assert await run_local(machine(tmp_path), ["quit", "--json"], stdout=out, stderr=err) == 0
+    assert (out.getvalue(), err.getvalue()) == ("{}\n", "")
 
 
 async def test_usage_errors_are_status_64_and_show_the_usage(tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ async def test_an_error_is_one_line_and_the_session_goes_on(make: Make) -> None:
     assert await session.run() == 0
     assert "unknown command 'bogus'; `help` lists the commands\n" in script.shown
     assert "cannot read that line: no closing quotation\n" in script.shown
-    assert "delivery-queue is not running; start it with `gatepost run delivery-queue`\n" in script.shown
+    assert "delivery-queue is not running; start it with `gatepost run delivery-queue --config FILE`\n" in script.shown
     assert "42AB-CD" in script.shown
 
 

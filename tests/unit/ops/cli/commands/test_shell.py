@@ -33,6 +33,14 @@ async def test_help_of_a_command_looks_as_it_did(run: Any) -> None:
     assert (await run("help nothing")).status == 64
 
 
+async def test_help_of_a_command_of_another_machine_says_where_it_runs(run: Any) -> None:
+    result = await run("help quarantine list", role="esa")
+    assert (result.status, result.error) == (
+        77,
+        "quarantine list: not a command of this machine (esa); it runs on: sma",
+    )
+
+
 async def test_who_shows_sessions(run: Any) -> None:
     session = {
         "user": "service",

@@ -55,7 +55,10 @@ async def test_a_daemon_that_is_down_is_named_and_the_rest_is_shown(daemons: Dae
         result: Result = await run("status")
     assert result.status == 0
     assert "Daemon - delivery-queue:" in result.output
-    assert "down: delivery-queue is not running; start it with `gatepost run delivery-queue`" in result.output
+    assert (
+        "down: delivery-queue is not running; start it with `gatepost run delivery-queue --config FILE`"
+        in result.output
+    )
     assert "System status:                 Delivery suspended" in result.output
 
 
