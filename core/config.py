@@ -18,6 +18,8 @@ _REASONS = {
     "extra_forbidden": "unknown key; remove it, or see the commented example for the right name",
     "missing": "this key is required",
 }
+_SHOWN = 80
+"""Characters of a wrong value that an error shows."""
 
 
 class Section(BaseModel):
@@ -26,8 +28,13 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
 
 
+def is_host(value: str) -> bool:
+    """Tell whether a text can be an address or a host name."""
+    return bool(value) and all(ord(c) > 32 for c in value)
+
+
 def _host(value: str) -> str:
-    if not value or any(ord(c) <= 32 for c in value):
+    if not is_host(value):
         raise ValueError("an address or host name without blanks is needed")
     return value
 
@@ -82,13 +89,18 @@ def _key(location: Iterable[int | str]) -> str:
     return text
 
 
+def _shortened(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+
+
 def problems_of(error: ValidationError, file: str) -> list[Problem]:
     """Translate what pydantic found into problems that an operator can act on."""
     found = []
     for item in error.errors():
         reason = _REASONS.get(item["type"]) or item["msg"].removeprefix("Value error, ")
         if item["type"] not in _REASONS and not isinstance(item["input"], dict | list):
-            reason += f" (found {item['input']!r})"
+            reason += f" (found {_shortened(item['input'])})"
         found.append(Problem(file, _key(item["loc"]), reason))
     return found
 

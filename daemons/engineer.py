@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from core.disk import Disk, replace_file
-from core.errors import EX_DATAERR, EX_NOINPUT, EX_OK, GatepostError
+from core.errors import EX_CANTCREAT, EX_DATAERR, EX_NOINPUT, EX_OK, GatepostError
 
 
 def add_arguments(bastion: argparse.ArgumentParser) -> None:
@@ -34,17 +34,25 @@ def add_arguments(bastion: argparse.ArgumentParser) -> None:
         sub.add_argument("--config", type=Path, required=True, metavar="FILE", help="the machine's gatepost.toml")
 
 
+def _write(file: Path, content: bytes) -> None:
+    try:
+        replace_file(Disk(), file, content, mode=0o644)
+    except OSError as error:
+        text = f"{file}: cannot be written: {error.strerror}; choose another place with --out"
+        raise GatepostError(text, EX_CANTCREAT) from error
+
+
 def _request(args: argparse.Namespace) -> int:
     import msgspec
 
     from core.ssh import key as ssh_key
-    from daemons.machine import Machine
+    from daemons.machine import machine_for
 
-    machine = Machine.open(args.config)
+    machine = machine_for("gatepost bastion request", args.config, ("esa", "sma"))
     facts = {"serial": machine.serial}
     for name in ("tunnel", "host"):
         facts[f"{name}_key"] = ssh_key.public_text(ssh_key.read_key(machine.keys / f"{name}_ed25519"))
-    replace_file(Disk(), args.out, msgspec.json.format(msgspec.json.encode(facts)) + b"\n", mode=0o644)
+    _write(args.out, msgspec.json.format(msgspec.json.encode(facts)) + b"\n")
     print(f"{args.out}: take it to the bastion: gatepost bastion enroll {machine.serial} --request FILE --config …")
     return EX_OK
 
@@ -52,10 +60,10 @@ def _request(args: argparse.Namespace) -> int:
 def _enroll(args: argparse.Namespace) -> int:
     import msgspec
 
-    from daemons.machine import Machine
+    from daemons.machine import machine_for
     from tunnel.registry import Registry
 
-    machine = Machine.open(args.config)
+    machine = machine_for("gatepost bastion enroll", args.config, ("bastion",))
     try:
         facts = msgspec.json.decode(args.request.read_bytes(), type=dict[str, str])
         keys = facts["tunnel_key"], facts["host_key"]
@@ -80,18 +88,14 @@ def _sign(args: argparse.Namespace) -> int:
 
     from core.ssh import key as ssh_key
     from daemons.config import Bastion
-    from daemons.machine import Machine
+    from daemons.machine import machine_for
     from tunnel.identity import sign_engineer
 
-    machine = Machine.open(args.config)
-    minutes = args.minutes or cast(Bastion, machine.document).bastion.certificate_minutes
-    try:
-        public = args.key.read_text().strip()
-        key = ssh_key.parse_public(public)
-    except OSError as error:
-        raise GatepostError(f"{args.key}: {error.strerror}", EX_NOINPUT) from error
-    except ValueError as error:
-        raise GatepostError(f"{args.key}: not a public key: {error}", EX_DATAERR) from error
+    machine = machine_for("gatepost bastion ca sign", args.config, ("bastion",))
+    minutes = args.minutes
+    if minutes is None:
+        minutes = cast(Bastion, machine.document).bastion.certificate_minutes
+    key = ssh_key.parse_public(ssh_key.read_public(args.key))
     authority = ssh_key.read_key(machine.keys / "engineer_ca_ed25519")
     certificate = sign_engineer(
         authority,
@@ -103,6 +107,6 @@ def _sign(args: argparse.Namespace) -> int:
         forwarding=args.forwarding,
     )
     out = args.out or args.key.with_name(args.key.name.removesuffix(".pub") + "-cert.pub")
-    replace_file(Disk(), out, ssh_key.certificate_text(certificate).encode() + b"\n", mode=0o644)
+    _write(out, ssh_key.certificate_text(certificate).encode() + b"\n")
     print(f"{out}: valid for {minutes:g} minutes, case {args.case}")
     return EX_OK

@@ -5,26 +5,31 @@ imported by the command that needs it.
 """
 
 import argparse
+import getpass
 import importlib
 import importlib.metadata
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
-from core.errors import EX_OK, EX_USAGE, ConfigError, GatepostError
+from core.errors import EX_OK, EX_OSERR, EX_TEMPFAIL, EX_USAGE, ConfigError, GatepostError
 
-DAEMONS = (
-    "gateway",
-    "cpq-listener",
-    "delivery-queue",
-    "release-host",
-    "tunnel-client",
-    "bastion",
-    "keyd",
-    "console",
-    "web",
-)
+if TYPE_CHECKING:
+    from core.runtime import Daemon
+
+DAEMONS = {
+    "gateway": ("esa",),
+    "cpq-listener": ("esa", "sma"),
+    "delivery-queue": ("esa", "sma"),
+    "release-host": ("sma",),
+    "tunnel-client": ("esa", "sma"),
+    "bastion": ("bastion",),
+    "keyd": ("bastion",),
+    "console": ("esa", "sma", "bastion"),
+    "web": ("esa", "sma", "bastion"),
+}
+"""Every daemon and the roles of the machines that it belongs on."""
 
 MODULES = {
     "init": ("initial", "make a new machine: keys, certificates and a commented configuration"),
@@ -49,11 +54,28 @@ def _nothing(_: argparse.Namespace) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
-    root = importlib.import_module(f"daemons.{args.daemon.replace('-', '_')}")
     from core.runtime import run_daemon
+    from daemons.machine import machine_for
 
+    machine_for(args.daemon, args.config, DAEMONS[args.daemon])
+    return run_daemon(_build(args))
+
+
+def _build(args: argparse.Namespace) -> "Daemon":
+    """Wire a daemon; what it cannot open or may not read is one line that names the file."""
+    from core.journal.error import JournalBusy
+
+    root = importlib.import_module(f"daemons.{args.daemon.replace('-', '_')}")
     options = {"instance": args.instance} if args.daemon == "gateway" else {}
-    return run_daemon(root.build(args.config, **options))
+    try:
+        daemon: Daemon = root.build(args.config, **options)
+    except JournalBusy as busy:
+        raise GatepostError(f"{args.daemon}: {busy}; does it run already?", EX_TEMPFAIL) from None
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        remedy = f"; it runs as {getpass.getuser()}, who needs this file" if isinstance(error, PermissionError) else ""
+        raise GatepostError(f"{args.daemon}: {place}{error.strerror or error}{remedy}", EX_OSERR) from error
+    return daemon
 
 
 def _check(args: argparse.Namespace) -> int:

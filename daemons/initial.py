@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from core import pki
+from core.config import is_host
 from core.disk import Disk, replace_file
-from core.errors import EX_CANTCREAT, EX_DATAERR, EX_NOINPUT, EX_OK, GatepostError
+from core.errors import EX_CANTCREAT, EX_DATAERR, EX_OK, GatepostError
 from core.ssh import key as ssh_key
 from daemons.config import DOCUMENTS
 from daemons.example import render
@@ -45,9 +46,11 @@ def make(role: str, folder: Path, *, hostname: str, serial: str | None = None, a
     serial = serial or pki.new_serial()
     if not pki.is_serial(serial):
         raise GatepostError(f"{serial!r} is no serial number; leave --serial out to get a new one", EX_DATAERR)
+    if not is_host(hostname):
+        raise GatepostError(f"--hostname {hostname!r}: give a full host name without blanks", EX_DATAERR)
     values: dict[str, Any] = {"appliance": {"role": role, "serial": serial, "hostname": hostname}}
     if admin_key is not None:
-        values["user"] = {"name": "admin", "role": "administrator", "keys": [_public_line(admin_key)]}
+        values["user"] = {"name": "admin", "role": "administrator", "keys": [ssh_key.read_public(admin_key)]}
     try:
         for name in _FOLDERS:
             (folder / name).mkdir(parents=True, exist_ok=True, mode=0o750)
@@ -68,13 +71,3 @@ def _make_keys(role: str, keys: Path, serial: str, hostname: str) -> None:
             continue
         replace_file(Disk(), keys / f"{name}.key", key, mode=0o600)
         replace_file(Disk(), keys / f"{name}.crt", certificate, mode=0o644)
-
-
-def _public_line(file: Path) -> str:
-    try:
-        text = file.read_text().strip()
-    except OSError as error:
-        raise GatepostError(f"{file}: {error.strerror}", EX_NOINPUT) from error
-    if "PRIVATE KEY" in text:
-        raise GatepostError(f"{file} is a private key; give the .pub file", EX_DATAERR)
-    return text

@@ -4,10 +4,12 @@ Every daemon root opens a `Machine` first; it reads and checks the configuration
 in docs/architecture.md.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 from core.config import load_document
+from core.errors import EX_USAGE, GatepostError
 from core.ids import IdBlocks
 from core.maillog import MailLog
 from core.metrics import Counters
@@ -104,3 +106,14 @@ class Machine:
     def counters(self, daemon: str) -> Counters:
         """Open the counters of a daemon."""
         return Counters(self.state / f"{daemon}.counters.json")
+
+
+def machine_for(what: str, config: Path, roles: Collection[str]) -> Machine:
+    """Open a machine for something that only some roles have. Raises `ConfigError`, or status 64 for another role."""
+    machine = Machine.open(config)
+    if machine.role not in roles:
+        there = " or ".join(roles)
+        raise GatepostError(
+            f"{what} belongs on a machine of role {there}; {config} is of role {machine.role}", EX_USAGE
+        )
+    return machine

@@ -14,7 +14,7 @@ from core.runtime import run
 from core.ssh import key as ssh_key
 from cpq.pair import Introduction, accept, pair
 from daemons.config import Esa, Sma
-from daemons.machine import Machine
+from daemons.machine import Machine, machine_for
 
 
 def add_arguments(sub: argparse.ArgumentParser) -> None:
@@ -56,11 +56,7 @@ def pairing_verb(machine: Machine) -> Callable[[dict[str, Any]], Awaitable[dict[
 
 
 def _pair(args: argparse.Namespace) -> int:
-    machine = Machine.open(args.config)
-    if machine.role != "sma":
-        raise GatepostError(
-            f"gatepost pair runs on the management host; {args.config} is of role {machine.role}", EX_USAGE
-        )
+    machine = machine_for("gatepost pair", args.config, ("sma",))
     host, _, port = args.appliance.rpartition(":")
     if not host or not port.isdigit():
         raise GatepostError(f"--appliance {args.appliance}: write HOST:PORT", EX_USAGE)

@@ -85,7 +85,7 @@ def sign_engineer(
     if not names or not all(is_name(name) for name in names):
         raise GatepostError("name at least one appliance by its serial number", EX_USAGE)
     if not 0 < life_s <= MAX_CERTIFICATE_S:
-        raise GatepostError("a certificate lives at most 24 hours", EX_USAGE)
+        raise GatepostError("a certificate lives more than 0 minutes and at most 1440, which is 24 hours", EX_USAGE)
     return user_certificate(
         ca,
         public_key,

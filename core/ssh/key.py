@@ -21,7 +21,7 @@ from asyncssh import (
 )
 
 from core.disk import Disk, replace_file
-from core.errors import EX_CONFIG, GatepostError
+from core.errors import EX_CONFIG, EX_DATAERR, EX_NOINPUT, GatepostError
 
 CLOCK_SKEW_S = 60
 """Certificates begin this long before they are made."""
@@ -81,6 +81,20 @@ def parse_public(text: str) -> SSHKey:
         return import_public_key(text.strip())
     except KeyImportError as error:
         raise ValueError(f"not an SSH public key: {error}") from error
+
+
+def read_public(path: Path) -> str:
+    """Read the public key line of a .pub file that a person named. Raises status 66 or 65, with the remedy."""
+    try:
+        text = path.read_text().strip()
+        if "PRIVATE KEY" in text:
+            raise GatepostError(f"{path} is a private key, which stays with its owner; give the .pub file", EX_DATAERR)
+        parse_public(text)
+    except OSError as error:
+        raise GatepostError(f"{path}: the public key cannot be read: {error.strerror}", EX_NOINPUT) from error
+    except ValueError:
+        raise GatepostError(f"{path}: not a public key line; give the .pub file of an SSH key", EX_DATAERR) from None
+    return text
 
 
 def same_key(one: str | SSHKey, other: str | SSHKey) -> bool:

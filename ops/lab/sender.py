@@ -38,8 +38,10 @@ async def send_all(
         async with asyncio.TaskGroup() as group:
             for _ in range(connections):
                 group.create_task(work())
-    except* (aiosmtplib.SMTPException, OSError) as errors:
+    except ExceptionGroup as errors:  # `except*` would wrap what it raises into a group again
         first = errors.exceptions[0]
+        if not isinstance(first, aiosmtplib.SMTPException | OSError):
+            raise
         raise GatepostError(f"the gateway at {host}:{port} did not take a message: {first}", EX_TEMPFAIL) from None
 
 

@@ -46,3 +46,13 @@ def test_what_is_not_toml_names_the_line(tmp_path: Path) -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"absent\.toml: cannot be read"):
         load_document(tmp_path / "absent.toml", Document)
+
+
+def test_a_long_wrong_value_is_shown_by_its_beginning(tmp_path: Path) -> None:
+    """A whole file that had been pasted into a key used to be shown whole."""
+    file = tmp_path / "gatepost.toml"
+    file.write_text(f'[appliance]\nrole = "esa"\nserial = "A-1"\nhostname = "a {"b" * 5000}"\n')
+    with pytest.raises(ConfigError) as caught:
+        load_document(file, Document)
+    assert len(caught.value.text) < 300 + len(str(file))
+    assert "…" in caught.value.text

@@ -1,12 +1,19 @@
 """The executable: wrong usage is 64, configurations are judged whole, a machine is never overwritten."""
 
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from core.errors import GatepostError
+from core.journal import Journal
+from core.runtime import run
+from core.ssh import key as ssh_key
 from daemons.gatepost import DAEMONS, MODULES, main, parser
+from ops.lab.build import DAEMONS as LAB_DAEMONS
+from ops.lab.sender import Letter, send_all
 
 
 @pytest.mark.parametrize("words", [[], ["fly"], ["run", "fly"], ["init", "--role", "moon", "--dir", "x"], ["lab"]])
@@ -73,3 +80,99 @@ def test_the_executable_starts_without_the_heavy_libraries() -> None:
     code = "import sys; from daemons.gatepost import parser; parser('run'); print([m for m in sys.modules])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert not {"'asyncssh'", "'pydantic'", "'uvloop'"} & set(out.strip("[]\n").split(", "))
+
+
+@pytest.fixture
+def machines(tmp_path: Path) -> dict[str, str]:
+    """A machine of each role; gives the names of their configurations."""
+    for role in ("esa", "sma", "bastion"):
+        assert main(["init", "--role", role, "--dir", str(tmp_path / role), "--hostname", f"{role}.example.org"]) == 0
+    config = tmp_path / "bastion" / "gatepost.toml"
+    text = config.read_text().replace("#engineer_address = (needed)", 'engineer_address = "127.0.0.2"')
+    config.write_text(text)
+    return {role: str(tmp_path / role / "gatepost.toml") for role in ("esa", "sma", "bastion")}
+
+
+def test_a_daemon_of_another_role_is_one_line_and_no_traceback(
+    machines: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    for daemon, roles in DAEMONS.items():
+        for role in machines.keys() - set(roles):
+            assert main(["run", daemon, "--config", machines[role]]) == 64
+            error = capsys.readouterr().err
+            assert error.count("\n") == 1
+            assert f"of role {role}" in error
+
+
+def test_the_lab_runs_no_daemon_on_a_machine_of_another_role() -> None:
+    assert all(role in DAEMONS[daemon] for role, daemons in LAB_DAEMONS.items() for daemon in daemons)
+
+
+def test_a_daemon_that_runs_already_is_one_line_and_no_traceback(
+    machines: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    journal = Journal.open(Path(machines["esa"]).parent / "spool" / "journal" / "delivery-queue")
+    try:
+        capsys.readouterr()
+        assert main(["run", "delivery-queue", "--config", machines["esa"]]) == 75
+        assert "does it run already?" in capsys.readouterr().err
+    finally:
+        journal.close()
+
+
+def test_a_folder_that_cannot_be_used_is_named_without_a_traceback(
+    machines: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    spool = Path(machines["esa"]).parent / "spool"
+    spool.rmdir()
+    spool.write_text("a file in the way")
+    capsys.readouterr()
+    assert main(["run", "gateway", "--config", machines["esa"]]) == 71
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert str(spool) in error
+
+
+def test_the_bastions_commands_refuse_the_wrong_machine_and_the_wrong_file(
+    machines: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    private = tmp_path / "bob"
+    ssh_key.write_key(private, ssh_key.make_key())
+    request = ["bastion", "request", "--out", str(tmp_path / "none" / "r"), "--config"]
+    sign = ["bastion", "ca", "sign", "--engineer", "bob", "--case", "1", "--serials", "A-1", "--key"]
+    tries = [
+        ([*request, machines["bastion"]], 64, "of role bastion"),
+        ([*request, machines["esa"]], 73, "choose another place with --out"),
+        (["bastion", "enroll", "A-1", "--request", "r", "--config", machines["esa"]], 64, "of role esa"),
+        ([*sign, f"{private}.pub", "--config", machines["sma"]], 64, "of role sma"),
+        ([*sign, str(private), "--config", machines["bastion"]], 65, "give the .pub file"),
+        ([*sign, machines["esa"], "--config", machines["bastion"]], 65, "not a public key line"),
+        ([*sign, f"{private}.pub", "--minutes", "0", "--config", machines["bastion"]], 64, "at most 1440"),
+    ]
+    for words, status, text in tries:
+        capsys.readouterr()
+        assert main(words) == status
+        error = capsys.readouterr().err
+        assert text in error
+        assert error.count("\n") == 1
+
+
+def test_an_administrator_key_that_is_none_makes_no_machine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "README").write_text("# not a key\n")
+    folder = tmp_path / "m"
+    words = ["init", "--role", "esa", "--dir", str(folder), "--hostname", "m.example.org"]
+    assert main([*words, "--admin-key", str(tmp_path / "README")]) == 65
+    assert main([*words, "--admin-key", str(tmp_path / "nothing")]) == 66
+    assert main([*words[:-1], "two words"]) == 65
+    assert capsys.readouterr().err.count("\n") == 3
+    assert not folder.exists()
+
+
+def test_a_message_that_the_lab_refuses_is_one_line(tmp_path: Path) -> None:
+    """`except*` wraps what it raises: the line used to come as a group with tracebacks."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with pytest.raises(GatepostError, match="did not take a message"):
+        run(send_all("127.0.0.1", port, [Letter("a@b.test", ["c@d.test"], b"x\r\n")], lambda: None))
