@@ -3,9 +3,17 @@
 Used by the SMTP listeners and by the SSH listeners. Raises `GatepostError` (69) naming who wanted which address.
 """
 
+import errno
 import socket
 
 from core.errors import EX_UNAVAILABLE, GatepostError
+
+REMEDIES = {
+    errno.EADDRINUSE: "; stop the process that uses it, or choose another port",
+    errno.EADDRNOTAVAIL: "; this machine does not have that address",
+    errno.EACCES: "; a port below 1024 needs the capability CAP_NET_BIND_SERVICE, or "
+    "sysctl net.ipv4.ip_unprivileged_port_start",
+}
 
 
 def listen(name: str, host: str, port: int, *, backlog: int, reuse_port: bool = False) -> socket.socket:
@@ -24,6 +32,6 @@ def listen(name: str, host: str, port: int, *, backlog: int, reuse_port: bool = 
     except OSError as error:
         sock.close()
         where = f"{host}:{port}"
-        text = f"{name}: cannot listen on {where}: {error.strerror or error}; is another process using it?"
+        text = f"{name}: cannot listen on {where}: {error.strerror or error}{REMEDIES.get(error.errno or 0, '')}"
         raise GatepostError(text, EX_UNAVAILABLE) from error
     return sock

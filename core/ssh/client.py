@@ -169,7 +169,7 @@ def translate(error: Exception, where: str, username: str) -> SshError:
     if isinstance(error, SshError):
         return error
     if isinstance(error, TimeoutError):
-        return SshTimeout(f"{where}: no answer in time")
+        return SshTimeout(f"{where}: no answer in time; is it the port of an SSH server?")
     if isinstance(error, asyncssh.HostKeyNotVerifiable):
         return SshHostKeyChanged(f"{where}: the host key is not the pinned one: {error.reason}; compare and pair again")
     if isinstance(error, asyncssh.PermissionDenied):

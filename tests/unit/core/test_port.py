@@ -1,9 +1,11 @@
 """Ports to listen on."""
 
+import errno
+
 import pytest
 
 from core.errors import EX_UNAVAILABLE, GatepostError
-from core.port import listen
+from core.port import REMEDIES, listen
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
@@ -29,3 +31,10 @@ def test_a_port_can_be_shared_on_purpose() -> None:
         listen("two", "127.0.0.1", first.getsockname()[1], backlog=5, reuse_port=True) as second,
     ):
         assert first.getsockname() == second.getsockname()
+
+
+def test_each_reason_has_its_own_remedy() -> None:
+    """A refused low port and a foreign address were both asked "is another process using it?"."""
+    with pytest.raises(GatepostError, match="this machine does not have that address"):
+        listen("console", "192.0.2.1", 0, backlog=5)
+    assert "CAP_NET_BIND_SERVICE" in REMEDIES[errno.EACCES]
