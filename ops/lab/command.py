@@ -4,7 +4,9 @@ import asyncio
 import sys
 import tempfile
 import time
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import Any
 
 from core.errors import EX_OK, EX_SOFTWARE
 from core.runtime import run
@@ -13,6 +15,9 @@ from ops.lab.corpus import LINE_END
 from ops.lab.layout import Layout
 from ops.lab.progress import say
 from ops.lab.sender import Letter, send_all
+
+_INTERRUPTED = 130
+"""What a shell reports for a command that Ctrl-C ended."""
 
 
 def demo(directory: Path | None, net: str, count: int) -> int:
@@ -34,9 +39,9 @@ def demo(directory: Path | None, net: str, count: int) -> int:
         return EX_OK if good else EX_SOFTWARE
 
     if directory is not None:
-        return run(main(directory))
+        return _interruptible(main(directory))
     with tempfile.TemporaryDirectory(prefix="gatepost-lab-") as name:
-        return run(main(Path(name)))
+        return _interruptible(main(Path(name)))
 
 
 def up(directory: Path, net: str) -> int:
@@ -48,7 +53,16 @@ def up(directory: Path, net: str) -> int:
         say(f"up; its facts are in {lab.layout.dir / 'lab.json'}; stop it with: gatepost lab down --dir {directory}")
         return EX_OK
 
-    return run(main())
+    return _interruptible(main())
+
+
+def _interruptible(work: Coroutine[Any, Any, int]) -> int:
+    """Run what takes down by itself what it started; after Ctrl-C, say that it did."""
+    try:
+        return run(work)
+    except KeyboardInterrupt:
+        print("\n  interrupted; everything is taken down")
+        return _INTERRUPTED
 
 
 def down(directory: Path) -> int:

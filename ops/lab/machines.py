@@ -3,6 +3,7 @@
 Also the facts that lab.json holds, and the known_hosts files of the administrator and the engineer.
 """
 
+import signal
 import subprocess
 import tomllib
 from pathlib import Path
@@ -22,6 +23,8 @@ COMMAND_S = 60.0
 def gatepost(*args: str) -> str:
     """Run the executable and give what it printed. Raises with its one line if it failed."""
     done = subprocess.run(process.gatepost_argv(*args), capture_output=True, text=True, timeout=COMMAND_S, check=False)
+    if done.returncode in (-signal.SIGINT, 128 + signal.SIGINT):
+        raise KeyboardInterrupt  # Ctrl-C goes to every process of the terminal; this one was in the child
     if done.returncode:
         raise GatepostError(f"gatepost {args[0]}: {done.stderr.strip().removeprefix('gatepost: ')}", done.returncode)
     return done.stdout
