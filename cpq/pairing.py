@@ -18,6 +18,7 @@ import msgspec
 
 from core.disk import Disk, replace_file
 from core.errors import EX_CONFIG, GatepostError
+from core.tls import own_context
 
 _SERIAL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _LOOK_AGAIN_S = 1.0
@@ -130,19 +131,16 @@ class Pairings:
         self._looked_at = 0.0
 
     def _context(self, protocol: int) -> ssl.SSLContext:
-        context = ssl.SSLContext(protocol)
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_REQUIRED
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.set_ciphers("ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL:!eNULL")
         try:
-            context.load_cert_chain(self._certificate, self._key)
+            context = own_context(protocol, self._certificate, self._key)
         except (OSError, ssl.SSLError) as error:
             raise GatepostError(
                 f"{self._certificate}: this machine's quarantine certificate cannot be used ({error});"
                 " run `gatepost init` again",
                 EX_CONFIG,
             ) from error
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_REQUIRED
         return context
 
     def _refresh(self) -> None:
@@ -152,7 +150,7 @@ class Pairings:
             return
         self._looked_at = now
         files = sorted(self._directory.glob("*.json")) if self._directory.is_dir() else []
-        signature = tuple((path.name, path.stat().st_mtime_ns, path.stat().st_ino) for path in files)
+        signature = tuple(_stamp(path) for path in files)
         if signature == self._signature:
             return
         self._signature = signature
@@ -173,3 +171,12 @@ class Pairings:
             self.faults.append(f"{path}: {error}; pair the appliance again")
             return None
         return pairing
+
+
+def _stamp(path: Path) -> tuple[str, int, int]:
+    """Tell one content of a file from another; a file that was removed since it was listed has none."""
+    try:
+        facts = path.stat()
+    except FileNotFoundError:
+        return path.name, 0, 0
+    return path.name, facts.st_mtime_ns, facts.st_ino

@@ -1,0 +1,41 @@
+"""The certificate that listeners show."""
+
+import ssl
+from pathlib import Path
+
+import pytest
+
+from core.errors import EX_CONFIG, ConfigError
+from core.pki import make_server_certificate
+from core.tls import ServerCertificate, own_context
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[Path, Path]:
+    key, certificate = make_server_certificate("mx.example.test")
+    (tmp_path / "tls.key").write_bytes(key)
+    (tmp_path / "tls.crt").write_bytes(certificate)
+    return tmp_path / "tls.crt", tmp_path / "tls.key"
+
+
+@pytest.mark.parametrize("purpose", [ssl.PROTOCOL_TLS_SERVER, ssl.PROTOCOL_TLS_CLIENT])
+def test_old_versions_and_ciphers_without_certificate_or_forward_secrecy_are_off(
+    files: tuple[Path, Path], purpose: int
+) -> None:
+    context = own_context(purpose, *files)
+    assert context.minimum_version is ssl.TLSVersion.TLSv1_2
+    ciphers = [cipher["description"] for cipher in context.get_ciphers()]
+    assert ciphers
+    assert all(("Kx=ECDH" in one or "TLSv1.3" in one) and "Au=None" not in one for one in ciphers)
+
+
+def test_every_handshake_has_the_context(files: tuple[Path, Path]) -> None:
+    certificate = ServerCertificate(*files)
+    assert certificate.context() is certificate.context()
+
+
+def test_a_key_that_is_not_the_certificates_is_a_fault_of_the_configuration(files: tuple[Path, Path]) -> None:
+    files[1].write_bytes(make_server_certificate("mx.example.test")[0])
+    with pytest.raises(ConfigError, match=r"tls\.crt.*not usable with tls\.key.*gatepost init") as caught:
+        ServerCertificate(*files)
+    assert caught.value.status == EX_CONFIG
