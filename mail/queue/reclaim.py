@@ -105,6 +105,11 @@ class Reclaimer:
             self._acknowledged[journal] = free
             for generation in [one for name, one in self._book.segments if name == journal and one <= free]:
                 del self._book.segments[(journal, generation)]
+            self._waiting_since = {
+                segment: since
+                for segment, since in self._waiting_since.items()
+                if segment[0] != journal or segment[1] > free
+            }
         if needed:
             await self._press((journal, min(needed)), waiting=upto - free)
 
@@ -116,7 +121,7 @@ class Reclaimer:
         while await self._move_some(segment) == BATCH:
             if not await self._checkpointer.make():
                 return
-        del self._waiting_since[segment]
+        self._waiting_since.pop(segment, None)
 
     async def _move_some(self, segment: Segment) -> int:
         """Copy a batch of content; give how many messages were moved."""
