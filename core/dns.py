@@ -1,8 +1,8 @@
 """Name lookups through the configured resolvers, with a cache.
 
-Called by delivery (MX, addresses), receiving policy (PTR) and the tunnel client (SRV). Only this module knows
-dnspython. Names are absolute; there is no search list. It knows nothing of mail rules: that `MX 0 .` means "no mail"
-is decided by its caller.
+Called by delivery (MX, addresses) and the tunnel client (addresses). Only this module knows dnspython. Names are
+absolute; there is no search list. It knows nothing of mail rules: that `MX 0 .` means "no mail" is decided by its
+caller.
 
 Raises `DnsNotFound` when the name or the record surely does not exist and `DnsTemporary` when nobody could tell.
 Logs nothing; `Resolver.statistics` counts.

@@ -46,8 +46,6 @@ class Sweep:
         self._quota = quota_octets
         self._clock = clock
         self._full = False
-        self.last_at = 0.0
-        """When the last sweep ended."""
 
     async def run(self, scope: Scope) -> None:
         """Sweep every few seconds until stopping."""
@@ -62,7 +60,6 @@ class Sweep:
             await self._expire()
             await self._make_room()
             await self._store.decisions.purge(self._clock() - KEEP_TOMBSTONES_S)
-            self.last_at = self._clock()
         except GatepostError as error:
             self._log.critical(f"centralized policy quarantine: sweep failed: {clean(error.text)}")
 

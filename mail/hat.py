@@ -1,8 +1,8 @@
 """The host access table: which sender group a connecting host falls into, and what that group may do.
 
 `receive` asks it once per connection; `config` uses `parse_entry` to check what the operator wrote.
-Groups are walked top to bottom, the first match acts at once; a group with CONTINUE names the host but leaves
-the decision to the groups below it (behaviour 2.14). Names match only if the caller hands in a name that was
+Groups are walked top to bottom, the first match acts at once; a group with CONTINUE is passed over, so that the
+groups below it decide (behaviour 2.14). Names match only if the caller hands in a name that was
 verified by a double lookup; this module asks no DNS. Reputation entries are refused: there is no source for them.
 """
 

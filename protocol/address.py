@@ -143,11 +143,6 @@ def _check_domain(domain: bytes, smtputf8: bool) -> None:
         raise AddressError("bad domain")
 
 
-def is_domain(name: bytes) -> bool:
-    """Say whether `name` is a domain as EHLO and a path may give it, at most 255 octets."""
-    return len(name) <= DOMAIN_LIMIT and _HOST.fullmatch(name) is not None
-
-
 def is_literal(name: bytes) -> bool:
     """Say whether `name` is an address literal, `[192.0.2.1]` or `[IPv6:2001:db8::1]` (RFC 5321 4.1.3)."""
     if _BRACKETED.fullmatch(name) is None:

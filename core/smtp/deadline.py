@@ -37,7 +37,6 @@ class Deadline:
         progress = machine.received // max(1, limits.data_block_octets) if content else machine.records
         if phase is not self._phase or progress != self._progress or (content and held_up):
             self._phase, self._progress, self._since = phase, progress, now
-            self._since = now
         allowed = _allowed(phase, limits, first=not machine.records)
         if 0 < allowed <= now - self._since:
             return TIMED_OUT

@@ -13,7 +13,6 @@ from pathlib import Path
 from core.errors import EX_NOINPUT, GatepostError
 
 LINE_END = re.compile(rb"\r\n|\r|\n")
-TAGS = ("", "[hold]", "[virus]", "[drop]", "[bounce]")
 
 
 @dataclass(frozen=True)
