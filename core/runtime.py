@@ -34,6 +34,10 @@ _COLLECT_EVERY = 50_000
 """Objects made and not yet freed that start a young collection. A message makes a few hundred and hardly a cycle."""
 
 
+Reload = Callable[[], Awaitable[None]]
+"""What SIGHUP does. Raises `GatepostError` if what runs stays as it is."""
+
+
 @dataclass(frozen=True)
 class Daemon:
     """All that the skeleton needs to know of one daemon."""
@@ -43,7 +47,7 @@ class Daemon:
     control: Path
     verbs: Mapping[str, Handler] = field(default_factory=dict)
     grace_s: float = 10.0
-    reload: Callable[[], Awaitable[None]] | None = None
+    reload: Reload | None = None
 
 
 def spawn(coro: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:

@@ -14,7 +14,7 @@ from core.control import Poke
 from core.journal import Journal
 from core.lifecycle import Service
 from core.record import Accepted, Outcome
-from core.runtime import Daemon
+from core.runtime import Daemon, Reload
 from cpq.config import policy_of
 from cpq.content import ContentFolder
 from cpq.exchange.seen import SeenTransfers
@@ -26,7 +26,7 @@ from cpq.resume import ResumeIntake
 from cpq.store import SqliteStore
 from daemons.config import Esa, Sma
 from daemons.machine import Machine
-from daemons.wiring import filters_of, journal_settings, pipeline_of
+from daemons.wiring import filter_reload, filters_of, journal_settings, pipeline_of
 from mail.pipeline import Notes, Readable
 
 
@@ -37,6 +37,7 @@ def build(config: Path) -> Daemon:
     log, pairings = machine.mail_log(), machine.pairings()
     services: list[Service] = [log]
     intake: Intake
+    reload: Reload | None = None
     if isinstance(document, Sma):
         folder = machine.spool / "quarantine"
         contents = ContentStore(folder / "arriving", journal_settings(document.spool).content)
@@ -44,7 +45,9 @@ def build(config: Path) -> Daemon:
         place = Place(store, files, contents, policy_of(document.quarantine), machine.numbers("mid"), log)
         intake = HoldIntake(place, machine.serial, quota_octets=document.cpq.quota_mib << 20)
     else:
-        pipeline = pipeline_of(document, filters_of(machine, document))
+        filters = filters_of(machine, document)
+        reload = filter_reload(filters, log)
+        pipeline = pipeline_of(document, filters)
 
         async def resume(accepted: Accepted, before: Outcome, content: Content) -> Outcome:
             notes, done = Notes(), before.finished
@@ -73,4 +76,4 @@ def build(config: Path) -> Daemon:
     listener = CpqListener(binding, intake, pairings, icids=machine.numbers("icid"), log=log, state=state)
     verbs = {"status": listener.status, "suspend": listener.suspend, "resume": listener.resume}
     name = "cpq-listener"
-    return Daemon(name, [*services, listener], machine.socket(name), verbs, document.runtime.grace_s)
+    return Daemon(name, [*services, listener], machine.socket(name), verbs, document.runtime.grace_s, reload)

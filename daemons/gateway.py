@@ -2,7 +2,7 @@
 
 Listens on the configured listeners (SO_REUSEPORT, so that several processes share them) and on
 run/gateway-N.sock: `status`, `listeners`, `suspend`, `resume`, `reload_filters`. Owns a journal
-spool/journal/gateway-N and adopts those whose owner is gone. Pokes delivery-queue.
+spool/journal/gateway-N and adopts those whose owner is gone. Pokes delivery-queue. SIGHUP reloads the filters.
 """
 
 from functools import partial
@@ -10,16 +10,17 @@ from pathlib import Path
 from typing import Any, cast
 
 from core.control import Poke
-from core.errors import ConfigError
-from core.journal.adopt import open_free, open_orphans
+from core.journal.adopt import open_free, open_orphans, without_owner
+from core.journal.journal import Journal
 from core.lifecycle import Service
 from core.runtime import Daemon
 from core.smtp.listener import SmtpListener
 from core.smtp.session import SessionFactory
 from daemons.config import Esa
 from daemons.machine import Machine
-from daemons.wiring import filters_of, journal_settings, pipeline_of, with_handler
+from daemons.wiring import filter_reload, filters_of, journal_settings, pipeline_of, with_handler
 from mail.access import build_access, listener_settings
+from mail.adopt import Adoption
 from mail.intake import Intake, IntakeSettings
 from mail.listeners import Listeners
 from mail.receive import Gateway, GatewaySession
@@ -41,10 +42,16 @@ def build(config: Path, instance: int = 0) -> Daemon:
     orphans = open_orphans(machine.spool / "journal", "gateway", settings)
     poke = partial(Poke(machine.socket("delivery-queue")).poke, name)
     choices = IntakeSettings(machine.hostname, document.filters.thread_above)
-    intakes = [Intake(choices, one, pipeline, log=log, counters=counters, poke=poke) for one in (journal, *orphans)]
+
+    def intake_of(journal: Journal) -> Intake:
+        return Intake(choices, journal, pipeline, log=log, counters=counters, poke=poke)
+
+    intakes = [intake_of(one) for one in (journal, *orphans)]
     recoveries = [
         Recovery(one.recovered, intake, log) for one, intake in zip((journal, *orphans), intakes, strict=True)
     ]
+    left = partial(without_owner, machine.spool / "journal", "gateway")
+    adoption = Adoption(left, partial(Journal.open, settings=settings), intake_of, log)
 
     mids, icids = machine.numbers("mid"), machine.numbers("icid")
     shared = Gateway(machine.hostname, intakes[0], log, mids, icids)
@@ -58,14 +65,14 @@ def build(config: Path, instance: int = 0) -> Daemon:
 
     listeners = Listeners(list(sections), listener, state=machine.state / f"{name}.suspended.json", log=log)
 
+    reload = filter_reload(filters, log)
+
     async def reload_filters(_: dict[str, Any]) -> dict[str, Any]:
-        if problems := filters.reload():
-            raise ConfigError(problems)
+        await reload()
         return {"filters": len(filters.program.filters)}
 
     status = GatewayStatus(listeners, intakes[0], counters, mids, icids).status
     verbs = {"suspend": listeners.suspend, "resume": listeners.resume, "listeners": listeners.show, "status": status}
-    services: list[Service] = [log, counters, journal, *orphans, *recoveries, *listeners.services.values()]
-    return Daemon(
-        name, services, machine.socket(name), {**verbs, "reload_filters": reload_filters}, document.runtime.grace_s
-    )
+    services: list[Service] = [log, counters, journal, *orphans, *recoveries, adoption, *listeners.services.values()]
+    verbs["reload_filters"] = reload_filters
+    return Daemon(name, services, machine.socket(name), verbs, document.runtime.grace_s, reload)

@@ -6,7 +6,10 @@ from typing import Any
 
 from core import plugin
 from core.content import ContentSettings
+from core.errors import ConfigError
 from core.journal.journal import JournalSettings
+from core.maillog import MailLog, clean
+from core.runtime import Reload
 from core.smtp.session import SessionFactory
 from core.smtp.settings import ListenerSettings
 from daemons.config import Esa
@@ -33,6 +36,22 @@ def filters_of(machine: Machine, document: Esa) -> Filters:
     section = document.filters
     file: Path | None = machine.dir / section.file if section.file else None
     return Filters(FilterSource(file, section.text, machine.hostname))
+
+
+def filter_reload(filters: Filters, log: MailLog) -> Reload:
+    """Give what SIGHUP does: filters are read again; where that fails the running ones stay, and the log says why.
+
+    Raises `ConfigError` with every fault.
+    """
+
+    async def reload() -> None:
+        if problems := filters.reload():
+            for problem in problems:
+                log.warning(f"Message filters not reloaded: {clean(str(problem))}")
+            raise ConfigError(problems)
+        log.info(f"Message filters reloaded: {len(filters.program.filters)} in force")
+
+    return reload
 
 
 def pipeline_of(document: Esa, filters: Filters) -> Pipeline:
