@@ -31,12 +31,27 @@ def open_orphans(
     """Open every `prefix-N` that nobody owns and that still has segments."""
     disk = disk or Disk()
     adopted: list[Journal] = []
-    for name in sorted(disk.names(parent)):
-        directory = parent / name
-        if name.rpartition("-")[0] != prefix or not generations(disk, directory):
-            continue
+    for directory in _with_segments(parent, prefix, disk):
         try:
             adopted.append(Journal.open(directory, settings, disk))
         except JournalBusy:
             continue
     return adopted
+
+
+def without_owner(parent: Path, prefix: str, disk: Disk | None = None) -> set[Path]:
+    """Name every `prefix-N` with segments that nobody owns at this moment. Raises `OSError`."""
+    disk = disk or Disk()
+    found: set[Path] = set()
+    for directory in _with_segments(parent, prefix, disk):
+        try:
+            disk.close(disk.lock(directory / "lock"))
+        except BlockingIOError:
+            continue
+        found.add(directory)
+    return found
+
+
+def _with_segments(parent: Path, prefix: str, disk: Disk) -> list[Path]:
+    directories = [parent / name for name in sorted(disk.names(parent)) if name.rpartition("-")[0] == prefix]
+    return [directory for directory in directories if generations(disk, directory)]

@@ -1,0 +1,59 @@
+import asyncio
+from functools import partial
+from pathlib import Path
+
+from core.journal.adopt import open_free, without_owner
+from core.journal.journal import Journal, JournalSettings
+from core.journal.tail import Tail
+from core.lifecycle import Activities, Signals, run_service
+from core.record import Accepted, Recipient, decode_outcome, encode
+from mail.adopt import Adoption
+from mail.intake import Intake, IntakeSettings
+from tests.support.gateway import gateway
+
+SETTINGS = JournalSettings(segment_bytes=1 << 20, backlog_bytes=1 << 26, reserve_bytes=0)
+
+
+async def accept(journal: Journal, mid: int) -> None:
+    sink = journal.content()
+    sink.write(b"Subject: x\r\n\r\n")
+    told: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
+    accepted = Accepted(mid, 1, 0.0, "a@b", [Recipient(0, "c@d")], 14)
+    journal.append(mid, encode(accepted), sink, None, told.set_result)
+    assert await told is None
+
+
+async def test_a_gateway_that_remains_finishes_what_a_dead_sibling_accepted(tmp_path: Path) -> None:
+    """It waited for the next start of a gateway, and its journal was never reclaimed."""
+    own, sibling, busy = (open_free(tmp_path, "gateway", SETTINGS) for _ in range(3))
+    await accept(sibling, 7)
+    await accept(busy, 8)
+    sibling.close()
+    assert without_owner(tmp_path, "gateway") == {sibling.directory}
+    with gateway(tmp_path / "gateway") as under_test:
+        log = under_test.log
+        adoption = Adoption(
+            partial(without_owner, tmp_path, "gateway"),
+            partial(Journal.open, settings=SETTINGS),
+            lambda journal: Intake(
+                IntakeSettings("esa.example.test"), journal, under_test.pipeline, log=log, counters=under_test.counters
+            ),
+            log,
+            look_s=0.02,
+        )
+        signals = Signals([adoption.name])
+        running = asyncio.get_running_loop().create_task(run_service(adoption, signals, Activities()))
+        tail = Tail(sibling.directory)
+        async with asyncio.timeout(10):
+            while not (entries := tail.read()):
+                await asyncio.sleep(0.01)
+        assert [(entry.mid, decode_outcome(entry.outcome).verdict) for entry in entries] == [(7, "deliver")]
+        assert without_owner(tmp_path, "gateway") == set(), "it is kept, so that its segments are reclaimed"
+        assert [line for line in under_test.lines() if "adopted" in line] == [
+            "Warning: Journal gateway-1 is adopted: its gateway is gone"
+        ]
+        signals.stopping.set()
+        await running
+    assert Tail(busy.directory).read() == []
+    busy.close()
+    own.close()
