@@ -125,10 +125,11 @@ class Database:
             self._connection.close()
 
 
-def open_database(path: Path, schema: Schema, *, busy_timeout_s: float = 5.0) -> Database:
+def open_database(path: Path, schema: Schema, *, busy_timeout_s: float = 5.0, content: Path | None = None) -> Database:
     """Open `path`, make or upgrade its tables, and give the connection.
 
-    Raises `SchemaRefused` when the file is another store's or too new for this release.
+    `content` is a folder whose files only this database knows. Raises `SchemaRefused` when the file is another
+    store's, too new for this release, or new while there are such files: they would be taken for litter and removed.
     """
     with _translated(path):
         connection = apsw.Connection(os.fspath(path))
@@ -140,7 +141,7 @@ def open_database(path: Path, schema: Schema, *, busy_timeout_s: float = 5.0) ->
     database = Database(connection, path)
     try:
         with database.transaction():
-            _prepare(database, schema)
+            _prepare(database, schema, content)
     except BaseException:
         database.close()
         raise
@@ -148,9 +149,15 @@ def open_database(path: Path, schema: Schema, *, busy_timeout_s: float = 5.0) ->
     return database
 
 
-def _prepare(database: Database, schema: Schema) -> None:
+def _prepare(database: Database, schema: Schema, content: Path | None) -> None:
     """Bring the tables to the layout of this release, or refuse."""
     if not database.query("SELECT 1 FROM sqlite_schema LIMIT 1"):
+        if content is not None and any(file.is_file() for file in content.rglob("*")):
+            raise SchemaRefused(
+                f"{database.path}: empty, but {content} holds mail that it has to know;"
+                " restore the database, or move that folder away to begin anew",
+                EX_CONFIG,
+            )
         database.query(_VERSION_TABLE)
         database.query(schema.create)
         _stamp(database, schema)
@@ -194,9 +201,9 @@ class DatabaseThread:
     Work runs in the order in which it was handed in, one piece at a time.
     """
 
-    def __init__(self, path: Path, schema: Schema, *, busy_timeout_s: float = 5.0) -> None:
+    def __init__(self, path: Path, schema: Schema, *, busy_timeout_s: float = 5.0, content: Path | None = None) -> None:
         """Open the database (in the calling thread: a refusal is raised here) and start the thread."""
-        self._database = open_database(path, schema, busy_timeout_s=busy_timeout_s)
+        self._database = open_database(path, schema, busy_timeout_s=busy_timeout_s, content=content)
         self._pool = ThreadPoolExecutor(1, thread_name_prefix=f"sqlite-{path.stem}")
 
     def submit(self, work: Callable[Concatenate[Database, P], T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:

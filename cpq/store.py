@@ -64,7 +64,7 @@ class SqliteStore:
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
-        self._thread = DatabaseThread(path, SCHEMA)
+        self._thread = DatabaseThread(path, SCHEMA, content=path.with_name("content"))
         self.arrivals = SqliteArrivals(self._thread)
         self.catalogue = SqliteCatalogue(self._thread)
         self.decisions = SqliteDecisions(self._thread)

@@ -99,7 +99,7 @@ class DeliveryQueue:
         self._now = now
         self._places = Places(spool)
         self._places.content.mkdir(parents=True, exist_ok=True, mode=0o750)
-        self._database = DatabaseThread(self._places.queue / "queue.db", store.SCHEMA)
+        self._database = DatabaseThread(self._places.queue / "queue.db", store.SCHEMA, content=self._places.content)
         try:
             self._restore()
         except BaseException:

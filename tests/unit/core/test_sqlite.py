@@ -46,6 +46,23 @@ def test_another_stores_file_is_refused(tmp_path: Path) -> None:
         open_database(tmp_path / "a.db", Schema("queue", 1, "CREATE TABLE q (id)"))
 
 
+@pytest.mark.parametrize("harm", ["emptied", "removed"])
+def test_a_database_that_somebody_emptied_or_removed_does_not_begin_anew_over_its_mail(
+    tmp_path: Path, harm: str
+) -> None:
+    """It did, and the next step of the start removed all content that no row named: the whole quarantine."""
+    content, path = tmp_path / "content", tmp_path / "a.db"
+    content.mkdir()
+    open_database(path, THINGS, content=content).close()
+    (content / "ab").mkdir()
+    (content / "ab" / "mail").write_bytes(b"Subject: held")
+    open_database(path, THINGS, content=content).close()
+    path.write_bytes(b"") if harm == "emptied" else path.unlink()
+    for _ in range(2):
+        with pytest.raises(SchemaRefused, match="holds mail"):
+            open_database(path, THINGS, content=content)
+
+
 def test_an_older_release_may_share_a_compatible_file_but_not_an_incompatible_one(tmp_path: Path) -> None:
     newer = Schema("things", 3, "CREATE TABLE thing (id, name, colour)", compatible=2)
     open_database(tmp_path / "a.db", newer).close()
