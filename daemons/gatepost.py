@@ -81,7 +81,8 @@ def _build(args: argparse.Namespace) -> "Daemon":
 def _check(args: argparse.Namespace) -> int:
     from daemons.check import check
 
-    check(args.config)
+    for note in check(args.config):
+        print(f"{args.config}: note: {note}")
     print(f"{args.config}: ok")
     return EX_OK
 

@@ -176,3 +176,29 @@ def test_a_message_that_the_lab_refuses_is_one_line(tmp_path: Path) -> None:
         port = free.getsockname()[1]
     with pytest.raises(GatepostError, match="did not take a message"):
         run(send_all("127.0.0.1", port, [Letter("a@b.test", ["c@d.test"], b"x\r\n")], lambda: None))
+
+
+def test_check_opens_the_keys_and_does_not_only_look_whether_they_are_there(
+    machines: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A certificate of junk was "ok", and the gateway did not start."""
+    keys = Path(machines["esa"]).parent / "keys"
+    for name in ("tls.crt", "cpq.key", "host_ed25519"):
+        (keys / name).write_text("junk")
+    (keys / "tunnel_ed25519").unlink()
+    capsys.readouterr()
+    assert main(["check", "--config", machines["esa"]]) == 78
+    errors = capsys.readouterr().err.splitlines()
+    assert len(errors) == 4
+    assert [name for name in ("tls.crt", "cpq.crt", "host_ed25519", "tunnel_ed25519") if name not in str(errors)] == []
+
+
+def test_check_says_that_a_new_gateway_takes_no_mail_yet(
+    machines: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    assert main(["check", "--config", machines["esa"]]) == 0
+    shown = capsys.readouterr().out
+    assert "note: there is no [[listener]]" in shown
+    assert "note: there is no [[user]]" in shown
+    assert shown.endswith("gatepost.toml: ok\n")
