@@ -59,18 +59,28 @@ class ControlServer:
                 f"{self._path}: longer than the 107 bytes of a socket's name; use a shorter folder",
                 EX_CANTCREAT,
             )
-        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
-        self._lock = os.open(self._path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
+            self._lock = os.open(self._path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise self._unusable(error) from error
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise GatepostError(f"already running (it holds {self._path.with_suffix('.lock')})", EX_TEMPFAIL) from None
 
+    def _unusable(self, error: OSError) -> GatepostError:
+        reason = f"{error.strerror or error}; the daemon's user must be able to write there"
+        return GatepostError(f"control socket {self._path}: {reason}", EX_CANTCREAT)
+
     async def run(self, scope: Scope) -> None:
         """Listen until stopping; the last to go, so that `health` answers while others wind down."""
-        self._path.unlink(missing_ok=True)
-        server = await asyncio.start_unix_server(self._serve, self._path, limit=LINE_LIMIT)
-        self._path.chmod(0o600)
+        try:
+            self._path.unlink(missing_ok=True)
+            server = await asyncio.start_unix_server(self._serve, self._path, limit=LINE_LIMIT)
+            self._path.chmod(0o600)
+        except OSError as error:
+            raise self._unusable(error) from error
         scope.ready()
         await scope.stopping.wait()
         server.close()

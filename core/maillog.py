@@ -12,6 +12,7 @@ import re
 import time
 from pathlib import Path
 
+from core import diagnostic
 from core.lifecycle import Scope
 
 _CONTROL = re.compile(
@@ -53,6 +54,7 @@ class MailLog:
         self._second = 0
         self._stamp = ""
         self._file: int | None = None
+        self._lost = 0
 
     def info(self, text: str) -> None:
         """Log what happens in the ordinary run of things."""
@@ -90,14 +92,25 @@ class MailLog:
         """Write what is buffered; a log that cannot be written never stops the mail."""
         if not self._lines:
             return
-        data = "".join(self._lines).encode("utf-8", "replace")
+        count, data = len(self._lines), "".join(self._lines).encode("utf-8", "replace")
         self._lines.clear()
         self._size = 0
-        with contextlib.suppress(OSError):
+        try:
             if self._file is None:
                 self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
                 self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
             os.write(self._file, data)
+        except OSError as error:
+            if not self._lost:
+                text = f"{self._path}: cannot be written: {error.strerror}; log lines are lost until it can"
+                diagnostic.say(diagnostic.ERROR, text)
+            self._lost += count
+            return
+        if self._lost:
+            text = f"{self._path}: can be written again; {self._lost} log lines were lost"
+            diagnostic.say(diagnostic.WARNING, text)
+            self._lost = 0
+        with contextlib.suppress(OSError):
             self._roll()
 
     def _roll(self) -> None:

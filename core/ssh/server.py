@@ -18,6 +18,7 @@ import asyncssh
 from asyncssh import SSHKey, SSHServerConnectionOptions
 
 from core.diagnostic import incident
+from core.errors import EX_CANTCREAT, GatepostError
 from core.lifecycle import Scope
 from core.port import listen
 from core.ssh.key import CertificateFacts, certificate_facts
@@ -146,16 +147,20 @@ async def handshake(sock: socket.socket, options: SSHServerConnectionOptions) ->
 def bind(name: str, endpoint: Endpoint) -> socket.socket:
     """Open a listening socket; a unix socket file of the same name is replaced, and is for its owner only.
 
-    Raises `GatepostError` (69) for a port that cannot be had.
+    Raises `GatepostError`: 69 for a port that cannot be had, 73 for a socket file.
     """
     if not isinstance(endpoint, Path):
         return listen(name, *endpoint, backlog=BACKLOG)
-    with suppress(FileNotFoundError):
-        endpoint.unlink()
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    sock.bind(str(endpoint))
-    endpoint.chmod(0o600)
-    sock.listen(BACKLOG)
+    try:
+        endpoint.unlink(missing_ok=True)
+        sock.bind(str(endpoint))
+        endpoint.chmod(0o600)
+        sock.listen(BACKLOG)
+    except OSError as error:
+        sock.close()
+        reason = f"{error.strerror or error}; the daemon's user must be able to write there"
+        raise GatepostError(f"{name}: socket {endpoint}: {reason}", EX_CANTCREAT) from error
     sock.setblocking(False)
     return sock
 

@@ -92,3 +92,17 @@ async def test_a_poke_arrives_and_a_missing_peer_does_no_harm(path: Path) -> Non
     assert HEARD == ["gateway-0"]
     poke.close()
     Poke(path.with_name("absent.sock")).poke("gateway-0")
+
+
+async def test_a_socket_that_cannot_be_made_is_one_error_that_names_it(tmp_path: Path) -> None:
+    """A run/ folder of another user ended the daemon with a traceback and status 70."""
+    (tmp_path / "run").write_text("a file in the way")
+    with pytest.raises(GatepostError, match=r"control socket .*/run/one\.sock") as caught:
+        ControlServer(tmp_path / "run" / "one.sock", {}).claim()
+    assert caught.value.status == 73
+    blocked = tmp_path / "two.sock"
+    blocked.mkdir()
+    with pytest.RaisesGroup(
+        pytest.RaisesExc(GatepostError, match=r"control socket .*/two\.sock"), flatten_subgroups=True
+    ):
+        await run_service(ControlServer(blocked, {}), Signals(["control"]), Activities())

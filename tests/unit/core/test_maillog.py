@@ -76,3 +76,20 @@ def test_a_writer_that_comes_late_to_a_roll_over_keeps_no_lock(tmp_path: Path, m
 @pytest.mark.parametrize("character", ["\u061c", "\xad", "\ufff9", "\u180e", "\u206a", "\U000e0041"])
 def test_what_turns_text_round_or_is_not_seen_is_shown_escaped(character: str) -> None:
     assert clean(f"a{character}b") == f"a{ascii(character)[1:-1]}b"
+
+
+def test_lines_that_are_lost_are_told_on_standard_error_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A log in a folder of another user was empty, and nothing said why."""
+    (tmp_path / "logs").write_text("a file in the way")
+    log = MailLog(tmp_path / "logs" / "mail.current")
+    log.warning("one")
+    log.warning("two")
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert f"{tmp_path}/logs/mail.current: cannot be written" in error
+    (tmp_path / "logs").unlink()
+    log.warning("three")
+    assert "2 log lines were lost" in capsys.readouterr().err
+    assert "three" in (tmp_path / "logs" / "mail.current").read_text()

@@ -12,7 +12,7 @@ import pytest
 from core import ssh
 from core.errors import GatepostError
 from core.ssh.option import CIPHERS, KEX, MACS
-from core.ssh.server import AcceptGate, network_of
+from core.ssh.server import AcceptGate, bind, network_of
 from tests.support.service import running
 
 USER = "ana"
@@ -280,3 +280,10 @@ def test_a_broken_key_file_names_the_file(tmp_path: Path) -> None:
     with pytest.raises(GatepostError, match="not an SSH private key") as caught:
         ssh.read_key(tmp_path / "k")
     assert caught.value.status == 78
+
+
+def test_a_socket_file_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "console-service.sock").mkdir()
+    with pytest.raises(GatepostError, match=r"console: socket .*/console-service\.sock") as caught:
+        bind("console", tmp_path / "console-service.sock")
+    assert caught.value.status == 73
