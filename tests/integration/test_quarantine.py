@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import ssl
@@ -17,8 +16,9 @@ import pytest
 
 from core.pki import make_cpq_certificate
 from tests.support.lab import Lab, alive, eventually, ran, refused, running_lab
+from tests.support.need import needs
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(shutil.which("ssh") is None, reason="needs the OpenSSH client")]
+pytestmark = [pytest.mark.slow, needs("ssh")]
 HOLD, RELEASE = "the.cpq.host", "the.cpq.release.host"
 
 
