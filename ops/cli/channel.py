@@ -79,6 +79,10 @@ class Channel(asyncssh.SSHServerSession[bytes]):
         """Start the task that is this session."""
         # Past its limit the reader stops the channel, so a client cannot make us hold more.
         self._input.set_transport(self._chan)  # type: ignore[arg-type]
+        if self._pty is not None and (self._command is None or self._has_dialogue()):
+            # Now, not in the task: keys may come before the task gets its turn.
+            kind, columns, rows = self._pty
+            self._terminal = Terminal(self._write, columns, rows, kind, self._complete)
         self._task = spawn(self._main(), f"console session of {self._caller}")
 
     def data_received(self, data: bytes, datatype: asyncssh.DataType) -> None:
@@ -135,8 +139,9 @@ class Channel(asyncssh.SSHServerSession[bytes]):
                 self._chan.exit(status)
 
     async def _work(self) -> int:
-        if self._pty is not None and (self._command is None or self._has_dialogue()):
-            return await self._on_terminal()
+        if self._terminal is not None:
+            with self._terminal.opened():
+                return await self._interactive(self._terminal)
         if self._command is not None:
             return self._deliver(await self._batch())
         return await self._interactive(LineScreen(self._read_line, self._write))
@@ -147,13 +152,6 @@ class Channel(asyncssh.SSHServerSession[bytes]):
         except GatepostError:
             return False
         return item.dialogue is not None and not left
-
-    async def _on_terminal(self) -> int:
-        kind, columns, rows = self._pty or ("vt100", 80, 24)
-        terminal = Terminal(self._write, columns, rows, kind, self._complete)
-        with terminal.opened():
-            self._terminal = terminal
-            return await self._interactive(terminal)
 
     def _complete(self, text: str) -> list[str]:
         return self._session.complete(text) if self._session is not None else []

@@ -16,6 +16,7 @@ from prompt_toolkit.data_structures import Size
 from prompt_toolkit.document import Document
 from prompt_toolkit.history import DummyHistory, InMemoryHistory
 from prompt_toolkit.input import Input
+from prompt_toolkit.input.typeahead import clear_typeahead, get_typeahead, store_typeahead
 from prompt_toolkit.input.vt100_parser import Vt100Parser
 from prompt_toolkit.key_binding import KeyPress
 from prompt_toolkit.output import ColorDepth
@@ -37,9 +38,7 @@ class _Keys(Input):
         self._parser = Vt100Parser(self._pressed.append)
         self.ready: Callable[[], None] | None = None
         self._closed = False
-        # The library keeps type-ahead by this name for ever; reused names keep that table small.
-        self._slot = next(n for n in range(len(_slots) + 1) if n not in _slots)
-        _slots.add(self._slot)
+        self._slot = -1
 
     def feed(self, text: str) -> None:
         if len(self._pressed) < _WAITING_KEYS:
@@ -48,8 +47,28 @@ class _Keys(Input):
 
     def close(self) -> None:
         self._closed = True
-        _slots.discard(self._slot)
         self._wake()
+
+    @contextmanager
+    def named(self) -> Iterator[None]:
+        """Have a name. The library keeps type-ahead by it for ever; reused names keep that table small.
+
+        A name is given back only when nothing is left under it: the next who has it is another user.
+        """
+        self._slot = next(n for n in range(len(_slots) + 1) if n not in _slots)
+        _slots.add(self._slot)
+        try:
+            yield
+        finally:
+            clear_typeahead(self)
+            _slots.discard(self._slot)
+
+    @property
+    def spent(self) -> bool:
+        """True when the input has ended and all that was typed before has been used."""
+        ahead = get_typeahead(self)
+        store_typeahead(self, ahead)
+        return self._closed and not self._pressed and not ahead
 
     def _wake(self) -> None:
         if self.ready is not None:
@@ -147,7 +166,7 @@ class Terminal:
     def opened(self) -> Iterator[None]:
         """Be the terminal of the current task and of the tasks it starts, until the block ends."""
         try:
-            with create_app_session(self._keys, self._output):
+            with self._keys.named(), create_app_session(self._keys, self._output):
                 self._lines = PromptSession(
                     history=InMemoryHistory(),
                     completer=self._completer,
@@ -198,7 +217,7 @@ class Terminal:
         return await self._ask(self._lines, prompt, self._completer)
 
     async def _ask(self, session: PromptSession[str], prompt: str, completer: Completer | None) -> str:
-        if self._keys.closed:
+        if self._keys.spent:
             raise EOFError
         session.completer = completer
         self._resized = session.app._on_resize

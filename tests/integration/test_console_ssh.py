@@ -118,7 +118,7 @@ async def test_exec_gives_json_and_status_zero(console: Console) -> None:
 async def test_exec_gives_the_sysexits_status_and_one_line_on_standard_error(console: Console) -> None:
     status, out, err = await console.ssh("admin", "tophosts --json")
     assert (status, out) == (69, "")
-    assert err == "delivery-queue is not running; start it with `gatepost run delivery-queue`\n"
+    assert err == "delivery-queue is not running; start it with `gatepost run delivery-queue --config FILE`\n"
     assert (await console.ssh("admin", "bogus"))[0] == 64
     assert (await console.ssh("admin", "status 'open"))[0] == 64
     assert (await console.ssh("gast", "suspend"))[0] == 77
@@ -140,6 +140,14 @@ async def test_piped_lines_run_one_after_the_other(console: Console) -> None:
     assert out.count("42AB-CD") == 3
     assert "unknown command 'bogus'" in out
     assert "- TUNNEL - " in out
+
+
+async def test_keys_that_come_with_the_login_and_the_end_of_input_are_all_used(console: Console) -> None:
+    for _ in range(8):
+        status, shown, err = await console.ssh("admin", flags=("-tt",), stdin=b"version\rhelp quit\rquit\r")
+        assert (status, err) == (0, ""), err
+        assert shown.count("Serial #: ") == 1, shown
+        assert "End the session" in shown
 
 
 async def test_a_dialogue_on_a_terminal(console: Console) -> None:

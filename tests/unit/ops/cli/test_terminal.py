@@ -66,3 +66,33 @@ def test_lines_end_as_a_raw_terminal_needs_them() -> None:
         return drawn
 
     assert asyncio.run(draw()) == ["a\r\nb\r\n"]
+
+
+async def test_what_was_typed_before_the_end_of_input_is_still_used_line_by_line() -> None:
+    screen, _ = terminal()
+    with screen.opened():
+        asyncio.get_running_loop().call_later(0.01, screen.feed, b"one\rtwo\rthree\rrest")
+        asyncio.get_running_loop().call_later(0.02, screen.end)
+        async with asyncio.timeout(5):
+            assert [await screen.command("> ") for _ in range(3)] == ["one", "two", "three"]
+            with pytest.raises(EOFError):
+                await screen.command("> ")
+
+
+async def test_keys_left_over_in_a_session_are_not_typed_into_the_next_users() -> None:
+    first, _ = terminal()
+    with first.opened():
+        first.feed(b"mine\rquarantine delete 1\r")
+        async with asyncio.timeout(5):
+            assert await first.command("> ") == "mine"
+        first.end()
+        second, _ = terminal()
+        with second.opened():
+            second.feed(b"status\r")
+            async with asyncio.timeout(5):
+                assert await second.command("> ") == "status"
+    third, _ = terminal()
+    with third.opened():
+        third.feed(b"version\r")
+        async with asyncio.timeout(5):
+            assert await third.command("> ") == "version"
