@@ -127,8 +127,11 @@ class ControlServer:
             return None if request.get("quiet") else {"v": VERSION, "ok": result}
         except GatepostError as error:
             return _error(error.status, error.text)
-        except (msgspec.DecodeError, AttributeError, KeyError, TypeError) as error:
+        except msgspec.DecodeError as error:
             return _error(EX_DATAERR, f"malformed control request: {error}")
+        except (AttributeError, KeyError, TypeError) as error:  # an argument that lacks, or a fault of the verb's own
+            number = incident("control", error)
+            return _error(EX_DATAERR, f"malformed control request, incident {number}; see the daemon's log")
         except Exception as error:  # one request never takes the daemon down
             number = incident("control", error)
             return _error(EX_SOFTWARE, f"internal error, incident {number}; see the daemon's log")
