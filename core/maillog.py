@@ -8,35 +8,41 @@ peer passes it through `clean` first. Never a password, never message text.
 import contextlib
 import fcntl
 import os
-import re
 import time
+import unicodedata
 from pathlib import Path
 
 from core import diagnostic
 from core.lifecycle import Scope
 
-_CONTROL = re.compile(
-    r"[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff"
-    r"\U000e0000-\U000e007f]"
-)
-"""Controls, line ends, direction marks, and what takes no room on a screen: soft hyphens, joiners, tags."""
 _FLUSH_BYTES = 64 * 1024
 _FLUSH_S = 0.2
 CRITICAL, WARNING, INFO, DEBUG, TRACE = 1, 2, 3, 4, 5
 
 
-def _escape(match: re.Match[str]) -> str:
-    code = ord(match[0])
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+def clean(text: str, limit: int | None = 998, *, lines: bool = False) -> str:
+    """Make text of a peer safe for a log or terminal: controls, line ends and what is unseen are shown escaped.
 
-
-def clean(text: str, limit: int = 998) -> str:
-    """Make text of a peer safe for a log or terminal: controls, line ends and direction marks are shown escaped."""
-    if len(text) > limit:
+    Of text longer than `limit` the beginning is shown. With `lines`, line ends stay and tabs become blanks.
+    """
+    if limit is not None and len(text) > limit:
         text = text[:limit] + "…"
-    if text.isascii() and text.isprintable():
+    if text.isprintable():
         return text
-    return _CONTROL.sub(_escape, text)
+    if lines:
+        text = text.replace("\r\n", "\n").replace("\t", "        ")
+    return "".join(char if _is_seen(char) or (lines and char == "\n") else _escape(char) for char in text)
+
+
+def _is_seen(char: str) -> bool:
+    return char.isprintable() or unicodedata.category(char) == "Zs"  # the wide blank of Japanese text, for one
+
+
+def _escape(char: str) -> str:
+    code = ord(char)
+    if code < 0x100:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 class MailLog:

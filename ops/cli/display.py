@@ -10,25 +10,14 @@ import unicodedata
 from collections.abc import Collection
 from typing import Any
 
+from core import maillog
+
 _TEXT_LIMIT = 20_000
 
 
 def clean(text: str, *, lines: bool = False) -> str:
-    """Show everything unprintable as an escape; with `lines`, line ends stay and tabs become blanks."""
-    if len(text) > _TEXT_LIMIT and not lines:
-        text = text[:_TEXT_LIMIT] + "…"
-    if text.isprintable():
-        return text
-    if lines:
-        text = text.replace("\r\n", "\n").replace("\t", "        ")
-    return "".join(c if c.isprintable() or (lines and c == "\n") else _escape(c) for c in text)
-
-
-def _escape(char: str) -> str:
-    code = ord(char)
-    if code < 0x100:
-        return f"\\x{code:02x}"
-    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+    """Show what a terminal must not get as escapes; with `lines`, line ends stay and the text may be long."""
+    return maillog.clean(text, None if lines else _TEXT_LIMIT, lines=lines)
 
 
 def scrub(value: Any, *, multiline: Collection[str] = (), key: str = "") -> Any:

@@ -42,6 +42,11 @@ def test_two_writers_share_a_file_that_rolls_over_and_is_pruned(tmp_path: Path) 
     assert sorted(seen) == list(range(200 - len(seen), 200))
 
 
+def test_blanks_of_any_width_stay_and_line_ends_where_they_are_wanted() -> None:
+    assert clean("日本\u3000語\u00a0\n") == "日本\u3000語\u00a0\\x0a"
+    assert clean("a\r\n\tb\x1b", None, lines=True) == "a\n        b\\x1b"
+
+
 @given(st.text())
 def test_cleaned_text_cannot_make_a_line_or_move_a_terminal(text: str) -> None:
     cleaned = clean(text)
