@@ -20,8 +20,8 @@ from core.maillog import MailLog, clean
 from cpq.pairing import Pairing, Pairings
 
 FRESH_S = 60.0
-FIRST_BACKOFF_S = 5.0
-LONGEST_BACKOFF_S = 300.0
+FIRST_BACKOFF_S = 2.0
+LONGEST_BACKOFF_S = 60.0
 _ANYWHERE = frozenset({"", "0.0.0.0", "::"})
 
 
