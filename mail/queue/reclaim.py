@@ -31,6 +31,8 @@ from mail.queue.store import MessageRow, in_segment
 BATCH = 500
 PATIENCE_S = 30.0
 """A segment that was read whole is given this long to become free by itself …"""
+KEPT_FREE = 0.025
+"""Part of the file system that moving content leaves free, half of what the journals leave."""
 PRESSING = 4
 """… unless this many segments of its journal wait."""
 
@@ -61,6 +63,7 @@ class Reclaimer:
         self._acknowledged: dict[str, int] = {}
         self._waiting_since: dict[Segment, float] = {}
         self._failing = ""
+        self._short = False
         self._pack = 0
 
     def sweep(self) -> None:
@@ -127,6 +130,7 @@ class Reclaimer:
         """Copy a batch of content; give how many messages were moved."""
         rows = await self._database.run(in_segment, segment, BATCH)
         rows = [row for row in rows if row.mid not in self._book.moving and self._movable(row.mid)]
+        rows = self._fitting(rows)
         if not rows:
             return 0
         self._book.finished_meanwhile = set()
@@ -136,6 +140,21 @@ class Reclaimer:
         finally:
             self._book.finished_meanwhile = None
         return sum(self._register(row, copy) for row, copy in zip(rows, copies, strict=True) if row.mid not in finished)
+
+    def _fitting(self, rows: list[MessageRow]) -> list[MessageRow]:
+        """Leave out what there is no room for: the last of the disk is for the index, without which nothing moves."""
+        free, total = Disk().space(self._places.content)
+        room = free - int(total * KEPT_FREE)
+        fitting: list[MessageRow] = []
+        for row in rows:
+            room -= 0 if row.kind == "file" else row.length
+            if room < 0:
+                break
+            fitting.append(row)
+        if len(fitting) < len(rows) and not self._short:
+            self._log.warning("Deferred mail stays in its journals: the disk is too full to move it out of them")
+        self._short = len(fitting) < len(rows)
+        return fitting
 
     def _movable(self, mid: int) -> bool:
         if mid in self._book.gone:
@@ -156,11 +175,21 @@ class Reclaimer:
         return True
 
     def _copy(self, rows: Sequence[MessageRow]) -> list[ContentRef]:
-        """Write content to new packs, synced; in a thread."""
+        """Write content to new packs, synced; in a thread. What failed leaves no pack."""
+        made: list[Path] = []
+        try:
+            return self._fill(rows, made)
+        except BaseException:
+            for path in made:  # no row names them, and a disk that is full has to get them back
+                path.unlink(missing_ok=True)
+            raise
+
+    def _fill(self, rows: Sequence[MessageRow], made: list[Path]) -> list[ContentRef]:
         disk = Disk()
         copies: list[ContentRef] = []
         pack, path = self._next_pack()
         fd = disk.open(path, create=True, write=True)
+        made.append(path)
         try:
             offset = 0
             for row in rows:
@@ -168,6 +197,7 @@ class Reclaimer:
                 if content.kind == "file":
                     number, link = self._next_pack()
                     os.link(content.path, link)
+                    made.append(link)
                     copies.append(moved(content, link, 0, number))
                     continue
                 copies.append(moved(content, path, offset, pack))
