@@ -87,8 +87,8 @@ class SimulatedDisk(Disk):
         return self._descriptor(path)
 
     def close(self, fd: int) -> None:
-        if self._locks.pop(fd, None) is None:
-            del self._open[fd]
+        self._locks.pop(fd, None)
+        del self._open[fd]
 
     def read(self, fd: int, length: int, offset: int) -> bytes:
         return bytes(self._open[fd][1].current[offset : offset + length])
@@ -160,9 +160,11 @@ class SimulatedDisk(Disk):
     def lock(self, path: Path, *, wait: bool = False) -> int:
         if path in self._locks.values():
             raise BlockingIOError(errno.EWOULDBLOCK, "locked", str(path))
-        self._next += 1
-        self._locks[self._next] = path
-        return self._next
+        if path not in self._names:
+            self._link(path, Inode())
+        fd = self._descriptor(path)
+        self._locks[fd] = path
+        return fd
 
     def space(self, directory: Path) -> tuple[int, int]:
         return self.free, 10**12
