@@ -7,7 +7,7 @@ as the exceptions of `core/ssh/error.py`.
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,8 +79,9 @@ async def run_command(  # noqa: PLR0917 - the seven things that say where, who a
 async def _run(connection: asyncssh.SSHClientConnection, command: str, stdin: bytes) -> CommandResult:
     process: asyncssh.SSHClientProcess[bytes] = await connection.create_process(command, encoding=None)
     async with process:
-        process.stdin.write(stdin)
-        process.stdin.write_eof()
+        with suppress(BrokenPipeError):  # a quick command has ended before; its answer is there to be read
+            process.stdin.write(stdin)
+            process.stdin.write_eof()
         async with asyncio.TaskGroup() as readers:
             stdout = readers.create_task(_read(process.stdout))
             stderr = readers.create_task(_read(process.stderr))

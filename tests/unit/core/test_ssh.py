@@ -32,6 +32,10 @@ class _Session(asyncssh.SSHServerSession[bytes]):
         self._command = command
         return True
 
+    def session_started(self) -> None:
+        if self._command.startswith("at once"):
+            self.eof_received()
+
     def data_received(self, data: bytes, datatype: int | None) -> None:
         self._received += data
 
@@ -119,6 +123,14 @@ async def test_a_command_gives_status_and_raw_bytes(tmp_path: Path) -> None:
         result = await bench.run("exit 7", stdin=b"\x00\xff")
     assert result == ssh.CommandResult(7, b"exit 7|\x00\xff", b"bad byte \xff")
     assert bench.seen == [None]
+
+
+async def test_a_command_that_ends_before_its_input_was_sent_gives_its_answer_all_the_same(tmp_path: Path) -> None:
+    bench = _Bench(tmp_path)
+    async with running(bench.listener):
+        for stdin in (b"", b"unread" * 10_000):
+            result = await bench.run("at once 3", stdin=stdin)
+            assert (result.status, result.stdout) == (3, b"at once 3|")
 
 
 async def test_failures_are_told_apart(tmp_path: Path) -> None:
