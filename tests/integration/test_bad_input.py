@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.lab import GATEPOST, Lab, ask_socket, eventually, free_port, gatepost, ran, running_lab, short_folder
+from tests.support.lab import GATEPOST, Lab, ask_socket, eventually, free_port, gatepost, ran, short_folder
 
 pytestmark = pytest.mark.slow
 DAEMONS = (
@@ -147,10 +147,9 @@ def test_a_filter_with_a_fault_is_said_with_line_column_and_what_was_expected(fo
     assert tree(folder) == before
 
 
-@pytest.fixture(scope="module")
-def lab() -> Iterator[Lab]:
-    with running_lab("127.25") as lab:
-        yield lab
+@pytest.fixture
+def lab(standing_lab: Lab) -> Lab:
+    return standing_lab
 
 
 def delivered(lab: Lab, subject: str) -> bool:

@@ -167,7 +167,7 @@ def test_an_idle_connection_does_not_keep_a_gateway_from_ending(machine: Callabl
             while chunk := idle.recv(100):
                 said += chunk
             assert said.startswith(b"421 ")
-            assert one.process.wait(10) == 0
+        assert one.process.wait(10) == 0
 
 
 def test_a_port_in_use_is_one_line_that_names_it(machine: Callable[[str], Machine]) -> None:

@@ -3,13 +3,13 @@
 import json
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.lab import Lab, Ran, eventually, gatepost, ran, refused, running_lab, ssh_argv
+from tests.support.lab import Lab, Ran, eventually, gatepost, ran, refused, ssh_argv
 from tests.support.need import needs
 
 pytestmark = [pytest.mark.slow, needs("ssh", "ssh-keygen")]
@@ -25,13 +25,12 @@ HOST_FIELDS = {
 
 
 @pytest.fixture(scope="module")
-def lab() -> Iterator[Lab]:
-    with running_lab("127.24") as lab:
-        to = lab.address("first")
-        lab.send([to], b"Subject: first\r\n\r\nx\r\n")
-        lab.wait_delivered(to)
-        lab.hold(count=2)
-        yield lab
+def lab(standing_lab: Lab) -> Lab:
+    to = standing_lab.address("first")
+    standing_lab.send([to], b"Subject: first\r\n\r\nx\r\n")
+    standing_lab.wait_delivered(to)
+    standing_lab.hold(count=2)
+    return standing_lab
 
 
 def check_status(document: Any) -> None:

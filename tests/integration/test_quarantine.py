@@ -437,7 +437,7 @@ def test_a_gateway_whose_console_is_stopped_is_one_application_error_and_its_mai
     with lab.without("esa/console"):
         release(lab, *[row["id"] for row in rows])
         eventually(lambda: errors(lab, log_from), 10)
-        time.sleep(1)
+        time.sleep(0.5)
         (line,) = errors(lab, log_from)
         assert lab.serial("esa") in line
         assert "refused" in line.lower()
@@ -459,7 +459,7 @@ def test_a_gateway_with_another_host_key_is_one_application_error_and_its_mail_w
     try:
         release(lab, row["id"])
         eventually(lambda: errors(lab, log_from), 10)
-        time.sleep(1)
+        time.sleep(0.5)
         (line,) = errors(lab, log_from)
         assert lab.serial("esa") in line
         assert "host key" in line.lower()
