@@ -27,6 +27,8 @@ from protocol.smtp.states import State
 
 SWEEP_S: Final = 1.0
 DRAIN_S: Final = 0.05
+ACCEPT_AGAIN_S: Final = 0.1
+"""Pause after a connection could not be accepted."""
 SHUTDOWN: Final = Reply(421, "4.3.2", "This service is closing the connection; try again later")
 
 
@@ -144,10 +146,18 @@ class TlsPort:
     def __init__(self, admission: Admission, sock: socket.socket) -> None:
         self._admission = admission
         self._sock = sock
-        admission.loop.add_reader(sock, self._accept)
+        self._handshakes = 0
+        self._again: asyncio.TimerHandle | None = None
+        self._listen()
+
+    def _listen(self) -> None:
+        self._again = None
+        self._admission.loop.add_reader(self._sock, self._accept)
 
     def close(self) -> None:
         """Take no more connections."""
+        if self._again is not None:
+            self._again.cancel()
         self._admission.loop.remove_reader(self._sock)
         self._sock.close()
 
@@ -155,12 +165,17 @@ class TlsPort:
         try:
             sock, address = self._sock.accept()
         except OSError:
-            return  # gone again, or no descriptor left: the next event tries again
+            # Gone again, or no descriptor left: asking again at once would turn the loop for nothing.
+            self._admission.loop.remove_reader(self._sock)
+            self._again = self._admission.loop.call_later(ACCEPT_AGAIN_S, self._listen)
+            return
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if self._admission.full:
+        limit = self._admission.settings.max_connections
+        if 0 < limit <= len(self._admission.connections) + self._handshakes:
             sock.close()
         else:
+            self._handshakes += 1
             spawn(self._handshake(sock, str(address[0])), "TLS handshake")
 
     async def _handshake(self, sock: socket.socket, host: str) -> None:
@@ -175,3 +190,5 @@ class TlsPort:
         except OSError as error:
             admission.note_handshake(host, getattr(error, "reason", None) or str(error))
             sock.close()
+        finally:
+            self._handshakes -= 1

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import socket
 import ssl
 import struct
@@ -14,7 +15,7 @@ import pytest
 from core import clock
 from core.errors import EX_UNAVAILABLE, GatepostError
 from core.maillog import MailLog
-from core.smtp.listener import SmtpListener
+from core.smtp.listener import SmtpListener, TlsPort
 from core.smtp.settings import ListenerSettings, Timeouts
 from protocol.reply import Reply
 from protocol.smtp.settings import ServerSettings
@@ -350,3 +351,35 @@ async def test_a_failed_handshake_of_implicit_tls_is_logged(tmp_path: Path) -> N
             await asyncio.sleep(0)
             log.flush()
     assert "SMTP Inbound: 127.0.0.1 TLS failed: " in (tmp_path / "mail.log").read_text()
+
+
+async def test_an_implicit_tls_port_without_descriptors_does_not_turn_the_loop() -> None:
+    """The port stayed readable while accepting failed, and was asked again at once, for ever."""
+
+    class NoDescriptors:
+        tries = 0
+
+        def __init__(self, sock: socket.socket) -> None:
+            self._sock = sock
+
+        def fileno(self) -> int:
+            return self._sock.fileno()
+
+        def accept(self) -> None:
+            self.tries += 1
+            raise OSError(errno.EMFILE, "Too many open files")
+
+        def close(self) -> None:
+            self._sock.close()
+
+    class Waiting:
+        loop = asyncio.get_running_loop()
+
+    near, far = socket.socketpair()
+    port = NoDescriptors(near)
+    listening = TlsPort(Waiting(), port)  # type: ignore[arg-type]
+    far.send(b"somebody knocks")
+    await asyncio.sleep(0.25)
+    listening.close()
+    far.close()
+    assert 1 <= port.tries <= 4
