@@ -88,11 +88,16 @@ class TimedOut(ClientFailure):
     enhanced = "4.4.2"
 
 
+_SAID = 300
+"""Characters of a peer's answer that are told; who logs or shows them cleans them."""
+
+
 class Refused(ClientFailure):
     """The peer answered the connection itself, not a message, with an error: greeting, EHLO, or 421 later on."""
 
     def __init__(self, reply: Reply, stage: Stage) -> None:
-        super().__init__(f"answered {reply.code}", stage)
+        said = " ".join(part for part in (str(reply.code), reply.enhanced, " ".join(reply.lines)) if part)
+        super().__init__(f"answered {said[:_SAID]}", stage)
         self.peer_reply = reply
 
 
