@@ -71,7 +71,11 @@ class Scope:
 
     def start(self, coro: Coroutine[Any, Any, Any], *, name: str) -> asyncio.Task[Any]:
         """Start a task that belongs to this service; if it fails, the service fails."""
-        task = self._tasks.create_task(coro, name=f"{self.name}: {name}")
+        try:
+            task = self._tasks.create_task(coro, name=f"{self.name}: {name}")
+        except RuntimeError:  # the service is ending; what was to be started is let go in order
+            coro.close()
+            raise
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         return task
