@@ -36,6 +36,7 @@ from protocol.reply import Reply
 from protocol.smtp.conversation import Answer, Collect, ExtensionAnswer, Peer, TlsInfo
 
 STRANGER = Reply(554, "5.7.1", "this certificate is not paired with this appliance")
+UNPAIRED = Reply(421, "4.7.0", "this certificate is not paired with this appliance any more")
 NEED_FRAME = Reply(503, "5.5.1", "send XCPQMETA first")
 OUT_OF_ORDER = Reply(503, "5.5.1", "not now")
 SENDER_DIFFERS = Reply(553, "5.5.4", "the sender is not that of the metadata")
@@ -151,6 +152,10 @@ class _Channel:
         self._intake.settle(self._peer.serial, ids, answer)
 
     def _framed(self, payload: bytes) -> Reply:
+        if not self._still_paired():
+            self._forget(Event.FRAME_REFUSED)
+            self._log.warning(f"CPQ ICID {self._icid} REJECT certificate is not paired any more")
+            return UNPAIRED
         ready = self._intake.readiness()
         try:
             frame = decode_frame(payload)
@@ -168,6 +173,11 @@ class _Channel:
         self._frame_octets = payload
         self._missing = Counter(envelope_address(one.address, one.rid) for one in frame.recipients)
         return FRAME_OK
+
+    def _still_paired(self) -> bool:
+        """Whether the pairing that this connection was let in by is still there."""
+        now = self._pairings.named(self._peer.serial) if self._peer is not None else None
+        return now is not None and self._peer is not None and now.certificate == self._peer.certificate
 
     def _check(self, frame: Frame, ready: Readiness) -> None:
         if self._peer is None or frame.sender_serial != self._peer.serial:

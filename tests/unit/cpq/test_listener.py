@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from core.record import CPQ_HOST
+from cpq.held import Search
 from protocol.errors import TemporaryFailure
 from tests.support.quarantine import courier, job, machines, quarantine
 
@@ -118,3 +119,20 @@ async def test_a_stranger_that_is_refused_in_the_handshake_leaves_a_line(
     (line,) = [line for line in sma.logged().splitlines() if "TLS failed" in line]
     assert "Warning: CPQ ICID " in line
     assert "centralized policy quarantine on port " in line
+
+
+async def test_a_connection_that_is_open_ends_with_its_next_message_once_the_pairing_is_removed(tmp_path: Path) -> None:
+    esa, sma = machines(tmp_path)
+    async with quarantine(sma) as held, courier(esa) as post:
+        esa.paired_with(sma, held.listener.port)
+        line = await post.open(CPQ_HOST, "")
+        assert (await line.send(job(1)))[0].kind == "delivered"
+        sma.pairings.remove("ESA-1")
+        result = (await line.send(job(2)))[0]
+        assert result.kind == "soft"
+        assert "not paired" in result.text
+        assert (await line.send(job(3)))[0].kind == "soft"
+        assert not line.usable
+        await line.close()
+        assert [one.origin_mid for one in await held.store.catalogue.find(Search())] == [1]
+    assert "REJECT certificate is not paired any more" in sma.logged()
