@@ -1,5 +1,6 @@
 """The central quarantine on real machines: hold, find, release, delete, and all ways in which a side is away."""
 
+import itertools
 import json
 import os
 import re
@@ -159,7 +160,8 @@ def test_search_and_paging_find_each_message_once(lab: Lab) -> None:
     whole = [row["id"] for row in lab.held(subject=mark)]
     assert [id for page in pages for id in page] == whole
     times = [row["held_at"] for row in lab.held(subject=mark)]
-    assert times == sorted(times, reverse=True)
+    # Newest first; what was committed together within a moment may stand either way round.
+    assert all(later <= earlier + 0.05 for earlier, later in itertools.pairwise(times))
 
 
 def test_a_quarantine_that_does_not_exist_is_said(lab: Lab) -> None:
