@@ -4,12 +4,13 @@ Every daemon root opens a `Machine` first; it reads and checks the configuration
 in docs/architecture.md.
 """
 
+import os
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 from core.config import load_document
-from core.errors import EX_USAGE, GatepostError
+from core.errors import EX_CANTCREAT, EX_USAGE, GatepostError
 from core.ids import IdBlocks
 from core.maillog import MailLog
 from core.metrics import Counters
@@ -87,6 +88,8 @@ class Machine:
         """Open the machine's counter of `mid`, `icid` or `dcid`."""
         folder = self.spool / "ids"
         folder.mkdir(parents=True, exist_ok=True, mode=0o750)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise GatepostError(f"{folder} cannot be written by this user; run as its owner, or chown it", EX_CANTCREAT)
         return IdBlocks(folder / kind)
 
     def pairings(self) -> Pairings:

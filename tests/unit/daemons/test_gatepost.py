@@ -12,6 +12,7 @@ from core.journal import Journal
 from core.runtime import run
 from core.ssh import key as ssh_key
 from daemons.gatepost import DAEMONS, MODULES, main, parser
+from daemons.machine import Machine
 from ops.lab.build import DAEMONS as LAB_DAEMONS
 from ops.lab.sender import Letter, send_all
 
@@ -202,3 +203,15 @@ def test_check_says_that_a_new_gateway_takes_no_mail_yet(
     assert "note: there is no [[listener]]" in shown
     assert "note: there is no [[user]]" in shown
     assert shown.endswith("gatepost.toml: ok\n")
+
+
+def test_ids_that_cannot_be_written_stop_the_daemon_before_it_listens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The gateway said `ready` and answered every connection 451. (Root may write everywhere, hence the stand-in.)"""
+    main(["init", "--role", "esa", "--dir", str(tmp_path / "m"), "--hostname", "m.example.org"])
+    machine = Machine.open(tmp_path / "m" / "gatepost.toml")
+    refused = machine.spool / "ids"
+    monkeypatch.setattr("os.access", lambda path, mode: path != refused)
+    with pytest.raises(GatepostError, match="ids cannot be written by this user"):
+        machine.numbers("mid")
