@@ -132,7 +132,7 @@ def test_search_and_paging_find_each_message_once(lab: Lab) -> None:
         tag = "[virus]" if n == 4 else "[hold]"
         content = f"Subject: {tag} {mark} number {n}\r\n\r\nx\r\n".encode()
         lab.send([f"{mark}-{n}@example.test"], content, sender=f"{mark}-s{n % 2}@sender.test")
-    eventually(lambda: len(lab.held(subject=mark)) == 5)
+        lab.wait_held(f"{mark}-{n}@example.test")
 
     def found(*words: str) -> list[str]:
         document = lab.ssh("sma", "quarantine", "list", *words, "--json").document
