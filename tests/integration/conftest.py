@@ -10,5 +10,5 @@ from tests.support.lab import Lab, running_lab
 @pytest.fixture(scope="session")
 def standing_lab() -> Iterator[Lab]:
     """Bring the lab up when the first test asks for it, and down at the end."""
-    with running_lab("127.24") as lab:
+    with running_lab("127.24", "127.25") as lab:
         yield lab

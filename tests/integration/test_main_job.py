@@ -10,7 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.lab import GATEPOST, Lab, alive, eventually, gatepost, ran, refused, running_lab, short_folder
+from tests.support.lab import (
+    GATEPOST,
+    Lab,
+    alive,
+    eventually,
+    gatepost,
+    guarded,
+    ran,
+    refused,
+    running_lab,
+    short_folder,
+)
 from tests.support.need import needs
 
 pytestmark = [pytest.mark.slow, needs("ssh")]
@@ -19,7 +30,7 @@ DEMO_NET, NET = "127.21", "127.22"
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
-    with running_lab(NET) as lab:
+    with running_lab(NET, "127.25") as lab:
         yield lab
 
 
@@ -63,7 +74,7 @@ def test_the_main_job_holds_while_another_lab_is_up(lab: Lab) -> None:
 def test_lab_json_has_every_field(lab: Lab) -> None:
     facts = lab.facts
     for role, number in (("esa", 1), ("sma", 2)):
-        host = f"{NET}.{number}.1"
+        host = f"{lab.net}.{number}.1"
         one = facts[role]
         assert Path(one["config"]) == lab.dir / role / "gatepost.toml"
         assert Path(one["config"]).is_file()
@@ -73,14 +84,14 @@ def test_lab_json_has_every_field(lab: Lab) -> None:
             "ssh": f"{host}:2222",
             "web": f"{host}:8443",
         }
-    assert facts["esa"]["smtp"] == f"{NET}.1.1:2525"
+    assert facts["esa"]["smtp"] == f"{lab.net}.1.1:2525"
     assert facts["bastion"]["config"] == str(lab.config("bastion"))
     assert sorted(facts["bastion"]["ports"]) == sorted(
-        f"{NET}.3.1:{port}" for port in (2022, 2025, 2053, 2080, 2443, 4766)
+        f"{lab.net}.3.1:{port}" for port in (2022, 2025, 2053, 2080, 2443, 4766)
     )
-    assert facts["bastion"]["engineers"] == f"{NET}.3.2:2222"
-    assert facts["mailhost"] == {"smtp": f"{NET}.9.1:2525", "maildir": str(lab.dir / "mailhost" / "maildir")}
-    assert facts["dns"] == f"{NET}.8.1:5353"
+    assert facts["bastion"]["engineers"] == f"{lab.net}.3.2:2222"
+    assert facts["mailhost"] == {"smtp": f"{lab.net}.9.1:2525", "maildir": str(lab.dir / "mailhost" / "maildir")}
+    assert facts["dns"] == f"{lab.net}.8.1:5353"
     for file in (facts["admin_key"], facts["known_hosts"], *facts["engineer"].values()):
         assert Path(file).is_file(), file
     assert set(facts["engineer"]) == {"key", "certificate", "known_hosts"}
@@ -207,7 +218,9 @@ def test_a_lab_that_fails_halfway_takes_down_what_it_started() -> None:
 
 
 def test_a_lab_that_is_up_holds_nothing_of_its_caller_and_down_ends_it() -> None:
-    with short_folder() as folder:
+    with short_folder() as short, guarded(short):
+        folder = short / "lab"
+        folder.mkdir()
         ours, theirs = os.pipe()
         try:
             # In an empty folder that exists, with standard streams and one more descriptor that would keep a pipe open.

@@ -100,7 +100,7 @@ COMMANDS: list[tuple[str, str, Callable[[Any], None], str]] = [
     ("esa", "resumelistener All", switched(ALL, delivery=False), r"Receiving resumed for InboundMail"),
     ("esa", "suspend 0", switched(ALL, delivery=True), r"Mail delivery suspended"),
     ("esa", "resume", switched(ALL, delivery=True), r"Mail delivery resumed"),
-    ("esa", "listenerconfig list", check_listeners, r"1\. InboundMail \(on 127\.24\.1\.1\) SMTP Port 2525 Public"),
+    ("esa", "listenerconfig list", check_listeners, r"1\. InboundMail \(on 127\.2\d\.1\.1\) SMTP Port 2525 Public"),
     ("esa", "showconfig", lambda document: document["configuration"]["cpq"]["port"], r'name = "cpq_listener"'),
     ("esa", "techsupport status", check_support, r"Service Access currently ENABLED"),
     ("esa", "version", check_version, r"Role: +esa"),
@@ -166,11 +166,11 @@ def test_what_is_wrong_in_a_command_is_one_line_and_a_status(
 
 def test_an_unknown_appliance_is_said_by_pair_and_by_the_bastion(lab: Lab) -> None:
     # Pairing with an appliance that does not answer.
-    words = ["--config", str(lab.config("sma")), "--appliance", "127.24.7.7:2222", "--key", lab.facts["admin_key"]]
+    words = ["--config", str(lab.config("sma")), "--appliance", f"{lab.net}.7.7:2222", "--key", lab.facts["admin_key"]]
     paired = gatepost("pair", *words, "--fingerprint", "SHA256:x")
     assert paired.status in (69, 75)
     assert len(paired.err.splitlines()) == 1, paired
-    assert "127.24.7.7:2222" in paired.err
+    assert f"{lab.net}.7.7:2222" in paired.err
     # An engineer who asks for an appliance that nobody has enrolled.
     facts = lab.facts
     host, _, port = facts["bastion"]["engineers"].rpartition(":")
@@ -320,7 +320,7 @@ def test_disabling_support_access_cuts_the_engineer_and_the_tunnel(lab: Lab) -> 
 
 def test_no_port_of_the_appliance_is_open_on_the_bastion(lab: Lab) -> None:
     for port in (22, 2222, 22000, 25000):
-        assert refused(f"127.24.3.1:{port}")
+        assert refused(f"{lab.net}.3.1:{port}")
     tunnels = lab.control("bastion", "bastion", "tunnels")["tunnels"]
     assert [(row["serial"], row["online"]) for row in tunnels if row["online"]] == [(lab.serial("esa").lower(), True)]
     assert json.dumps(tunnels)

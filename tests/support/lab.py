@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 T = TypeVar("T")
+EX_UNAVAILABLE = 69
 GATEPOST = (sys.executable, "-m", "daemons.gatepost")
 
 
@@ -299,12 +300,39 @@ def short_folder() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+_GUARD = """
+import subprocess, sys, time
+sys.stdin.read()  # ends when the tests do, however they end
+folder, *gatepost = sys.argv[1:]
+for _ in range(60):
+    if subprocess.run([*gatepost, "lab", "down", "--dir", folder + "/lab"], capture_output=True).returncode != 66:
+        break
+    time.sleep(1)  # it was still coming up
+subprocess.run(["rm", "-rf", folder])
+"""
+
+
 @contextmanager
-def running_lab(net: str) -> Iterator[Lab]:
-    """Bring a lab up, and down again whatever happens."""
-    with short_folder() as folder:
-        lab = Lab(folder / "lab", net)
-        up = gatepost("lab", "up", "--dir", str(lab.dir), "--net", net)
+def guarded(folder: Path) -> Iterator[None]:
+    """Have a lab taken down by another process should this one be killed."""
+    argv = [sys.executable, "-c", _GUARD, str(folder), *GATEPOST]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, start_new_session=True, **quiet) as guard:
+        try:
+            yield
+        finally:
+            guard.kill()
+
+
+@contextmanager
+def running_lab(*nets: str) -> Iterator[Lab]:
+    """Bring a lab up on the first of the networks that is free, and down again whatever happens."""
+    with short_folder() as folder, guarded(folder):
+        for net in nets:
+            lab = Lab(folder / "lab", net)
+            up = gatepost("lab", "up", "--dir", str(lab.dir), "--net", net)
+            if up.status != EX_UNAVAILABLE:
+                break
         assert up.status == 0, up
         try:
             yield lab
