@@ -1,8 +1,8 @@
 """release-host: what becomes of quarantined mail: release, deletion, expiry, overflow, and the way back.
 
 Runs on an SMA. Listens on run/release-host.sock: `quarantine_list`, `quarantine_show`, `quarantine_release`,
-`quarantine_delete`, `locate`, `status`. Writes the quarantine store (spool/quarantine, shared with cpq-listener) and its
-journal spool/journal/release-host. Asks a gateway's console over SSH where to hand mail back.
+`quarantine_delete`, `locate`, `status`. Writes the quarantine store (spool/quarantine, shared with cpq-listener) and
+its journal spool/journal/release-host. Asks a gateway's console over SSH where to hand mail back.
 """
 
 from pathlib import Path
