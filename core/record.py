@@ -26,6 +26,10 @@ class Recipient(msgspec.Struct, frozen=True, array_like=True, gc=False):
     address: str
     original: str = ""
     """The address as the client gave it, where an alias or domain map changed it; else empty."""
+    notify: str = ""
+    """NOTIFY of RFC 3461 4.1 as given, in upper case: `NEVER` or a list of SUCCESS, FAILURE, DELAY; '' = not given."""
+    orcpt: str = ""
+    """ORCPT of RFC 3461 4.2 as given (`rfc822;` and xtext), '' = not given."""
 
 
 class Transfer(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -73,6 +77,16 @@ class Accepted(msgspec.Struct, frozen=True, array_like=True):
     origin_serial: str = ""
     """Serial of the appliance that first received it, '' = this one."""
     origin_mid: int = 0
+    ret: str = ""
+    """RET of RFC 3461 4.3: `FULL`, `HDRS` or '' (not given)."""
+    envid: str = ""
+    """ENVID of RFC 3461 4.4 as given, in xtext."""
+    authenticated: str = ""
+    """User that the client logged in as, '' for none."""
+    require_tls: str = ""
+    """`yes`: REQUIRETLS (RFC 8689 2); `no`: the header `TLS-Required: No` (RFC 8689 5)."""
+    bounce_profile: str = ""
+    """Of the listener, '' = the destination's."""
 
 
 class Edit(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -128,6 +142,10 @@ class Outcome(msgspec.Struct, frozen=True, array_like=True):
     hold_count: int = 0
     reason: str = ""
     """Why the message was dropped, bounced or kept, in plain words."""
+    gateway: str = ""
+    """Virtual gateway (interface or group) that it leaves by, '' = the default one; see docs/glossary.md."""
+    bounce_profile: str = ""
+    """Chosen by a filter, '' = the listener's, else the destination's."""
 
 
 _encode = msgspec.msgpack.Encoder().encode

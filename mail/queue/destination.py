@@ -33,6 +33,13 @@ class Limits:
     messages_per_connection: int = 50
     recipients_per_message: int = 1000
     profile: BounceProfile = field(default_factory=BounceProfile)
+    recipient_limit: int = 0
+    """Recipients in `recipient_minutes`, 0 = no limit."""
+    recipient_minutes: int = 60
+    per_address: bool = False
+    """Whether connections and recipients are limited for each address of its hosts, not for the whole domain."""
+    per_gateway: bool = False
+    """Whether each virtual gateway has these limits for itself, not all together."""
 
 
 @dataclass(slots=True)

@@ -146,12 +146,16 @@ class Parcel:
 
 
 def destination_of(outcome: Outcome, recipient: Recipient) -> tuple[str, str]:
-    """Name the queue that a recipient stands in: the outcome's pseudo host, or the recipient's own domain."""
+    """Name the queue that a recipient stands in: the outcome's pseudo host, or the recipient's own domain.
+
+    The second part tells queues of one name apart: the serial of the appliance that a pseudo host leads to, or the
+    virtual gateway that mail for a domain leaves by.
+    """
     if outcome.verdict == "hold":
         return (HOLD_QUEUE, "")
     if outcome.destination:
         return (outcome.destination, outcome.target)
-    return (recipient.address.rpartition("@")[2].lower(), "")
+    return (recipient.address.rpartition("@")[2].lower(), outcome.gateway)
 
 
 def divide(message: Message, recipients: Sequence[Recipient], most: int) -> list[Parcel]:
