@@ -1,21 +1,22 @@
 """Settings of delivery from the configuration: limits by destination, routes, TLS, connections."""
 
-import ssl
 from collections.abc import Callable, Sequence
-from functools import cache
 
 from core.dns import Resolver
 from core.record import CPQ_HOST, RELEASE_HOST
-from core.smtp.client_settings import NO_TLS, ConnectionSettings, Timeouts, TlsSettings
+from core.smtp.client_settings import ConnectionSettings, Timeouts
 from daemons.config import Esa, Sma
 from daemons.machine import Machine
-from mail.config import BounceProfileSection, DestinationSection, ListenerSection
+from mail.config import ListenerSection
+from mail.delivery.config import BounceProfileSection, DestinationSection
+from mail.delivery.gateway import AUTO, Source, VirtualGateways
 from mail.delivery.resolve import DestinationResolver
 from mail.delivery.route import Family, Route, SmtpRoutes
+from mail.delivery.security import Level
 from mail.queue.destination import Limits
 from mail.queue.queue import QueueSettings
 from mail.queue.retry import BounceProfile
-from protocol.smtp.client_settings import ClientSettings, TlsUse
+from protocol.smtp.client_settings import ClientSettings
 
 _FOREVER_S = 10 * 365 * 86_400.0
 _CHANNEL = Limits(
@@ -30,13 +31,6 @@ _CHANNEL = Limits(
     ),
 )
 """Mail on the quarantine channel waits as long as it takes, and is tried again soon."""
-_TLS = {"off": NO_TLS, "preferred": TlsSettings(TlsUse.OFFERED), "required": TlsSettings(TlsUse.REQUIRED)}
-
-
-@cache
-def _verified() -> TlsSettings:
-    """Give TLS with the system's authorities and the host's name checked."""
-    return TlsSettings(TlsUse.REQUIRED, ssl.create_default_context())
 
 
 def _profile(section: BounceProfileSection) -> BounceProfile:
@@ -75,10 +69,9 @@ class DestinationTable:
         profile = self._profiles[row.bounce_profile.lower()]
         return Limits(row.max_connections, row.max_messages_per_connection, profile=profile)
 
-    def tls(self, name: str) -> TlsSettings:
+    def tls(self, name: str) -> Level:
         """Say how TLS is used towards a destination."""
-        mode = self._row(name).tls
-        return _verified() if mode == "required-verify" else _TLS[mode]
+        return self._row(name).tls
 
     def family(self, name: str) -> Family:
         """Say which addresses of a destination are called."""
@@ -118,3 +111,12 @@ def connection_settings(machine: Machine, document: Esa | Sma) -> ConnectionSett
         final_s=section.final_timeout_s,
     )
     return ConnectionSettings(ClientSettings(machine.hostname), timeouts, section.source_address)
+
+
+def virtual_gateways(machine: Machine, document: Esa | Sma, warn: Callable[[str], None]) -> VirtualGateways:
+    """Build the virtual gateways; `warn` gets a line for each name that mail asks for and that is gone."""
+    section = document.delivery
+    auto = Source(AUTO, section.source_address, machine.hostname)
+    interfaces = [Source(row.name, row.address, row.hostname) for row in document.interface]
+    groups = {row.name: row.interfaces for row in document.interface_group}
+    return VirtualGateways(auto, interfaces, groups, default=section.default_interface, warn=warn)

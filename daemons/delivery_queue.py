@@ -23,6 +23,7 @@ from daemons.delivery import DestinationTable, connection_settings, destination_
 from daemons.machine import Machine
 from daemons.wiring import journal_settings
 from mail.delivery.courier import Courier
+from mail.delivery.security import LevelSecurity
 from mail.delivery.smtp_courier import SmtpCourier
 from mail.queue.queue import DeliveryQueue
 
@@ -37,7 +38,7 @@ def build(config: Path) -> Daemon:
     smtp = SmtpCourier(
         destination_resolver(machine, document, table),
         connection_settings(machine, document),
-        tls=table.tls,
+        security=LevelSecurity(table.tls),
         next_dcid=dcids.next,
         log=log,
         now=clock.monotonic,

@@ -5,12 +5,16 @@ Made by the couriers from their configuration, used by `core/smtp/client.py`. Fr
 
 import functools
 import ssl
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from protocol.smtp.client_settings import ClientSettings, TlsUse
 from protocol.smtp.failure import Stage
 
 FOREVER = float("inf")
+
+Judge = Callable[[Sequence[bytes]], None]
+"""Takes the peer's certificates in DER form as they were shown, its own first; raises `TlsError` to refuse."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +81,10 @@ class TlsSettings:
     """SHA-256 of the DER form of the certificates that are accepted."""
     implicit: bool = False
     """TLS from the first octet, no STARTTLS."""
+    identity: str = ""
+    """What tells connections apart that must not be shared although they lead to the same address: policy and names."""
+    judge: Judge | None = field(default=None, compare=False)
+    """The last word on the certificates that the peer showed, after the context's own checks."""
 
 
 NO_TLS = TlsSettings()

@@ -12,12 +12,14 @@ from typing import Any
 from core.clock import Clock
 from core.maillog import clean
 from core.smtp.client import ClientConnection, connect
-from core.smtp.client_settings import ConnectionSettings, TlsSettings
+from core.smtp.client_settings import ConnectionSettings
 from core.smtp.target import Target
 from mail.content import render, render_chunks
 from mail.delivery.courier import Carried, Job, Kind, Line, Result
 from mail.delivery.resolve import DestinationResolver, NoDestination, Resolution
+from mail.delivery.security import HostUnusable, Security
 from mail.queue.importer import Log
+from protocol.errors import TemporaryFailure
 from protocol.reply import Reply
 from protocol.smtp.failure import ClientFailure, PeerClosed, Stage, TlsError
 from protocol.smtp.transaction import Transaction, TransactionResult
@@ -47,15 +49,15 @@ class SmtpCourier:
         resolver: DestinationResolver,
         settings: ConnectionSettings,
         *,
-        tls: Callable[[str], TlsSettings],
+        security: Security,
         next_dcid: Callable[[], int],
         log: Log,
         now: Clock,
     ) -> None:
-        """`tls` says by domain how TLS is used towards it; `now` only measures."""
+        """`security` says how connections are protected; `now` only measures."""
         self._resolver = resolver
         self._settings = settings
-        self._tls = tls
+        self._security = security
         self._next_dcid = next_dcid
         self._log = log
         self._now = now
@@ -83,15 +85,25 @@ class SmtpCourier:
         if known.resolution.drop:
             return NullLine()
         known.turn += 1
-        failure: ClientFailure | None = None
+        plan = await self._security.plan(destination, known.resolution)
+        failure: TemporaryFailure | None = None
         for address in self._order(known.resolution.targets(known.turn)):
+            try:
+                tls = plan.settings(address)
+            except HostUnusable as problem:
+                failure = problem
+                known.last_tls_error = clean(problem.text)
+                plan.concluded(address, None, problem)
+                continue
             dcid = self._next_dcid()
             try:
-                connection = await connect(address, self._settings, self._tls(destination))
+                connection = await connect(address, self._settings, tls)
             except ClientFailure as problem:
                 failure = problem
+                plan.concluded(address, None, problem)
                 self._failed(known, dcid, address, problem)
                 continue
+            plan.concluded(address, connection, None)
             self._avoided.pop(address.address, None)
             self._opened(known, dcid, connection)
             return SmtpLine(connection, dcid, self._log)

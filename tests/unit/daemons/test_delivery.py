@@ -1,20 +1,12 @@
 """Delivery's settings: what a row of [[destination]] says is what its connections get."""
 
-import ssl
 from typing import get_args
 
 import pytest
 
 from daemons.delivery import DestinationTable
-from mail.config import BounceProfileSection, DestinationSection
-from protocol.smtp.client_settings import TlsUse
-
-USE = {
-    "off": TlsUse.NEVER,
-    "preferred": TlsUse.OFFERED,
-    "required": TlsUse.REQUIRED,
-    "required-verify": TlsUse.REQUIRED,
-}
+from mail.delivery.config import BounceProfileSection, DestinationSection
+from mail.delivery.security import level_settings
 
 
 def table(*rows: DestinationSection) -> DestinationTable:
@@ -22,15 +14,11 @@ def table(*rows: DestinationSection) -> DestinationTable:
 
 
 @pytest.mark.parametrize("mode", get_args(DestinationSection.model_fields["tls"].annotation))
-def test_every_way_of_tls_that_may_be_configured_is_known(mode: str) -> None:
-    found = table(DestinationSection.model_validate({"domain": "X.test", "tls": mode})).tls("x.test")
-    assert found.use is USE[mode]
-
-
-def test_verified_tls_checks_certificate_and_name() -> None:
-    context = table(DestinationSection(domain="x.test", tls="required-verify")).tls("x.test").context
-    assert context is not None
-    assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
+def test_a_row_gives_its_level_of_tls(mode: str) -> None:
+    found = table(DestinationSection.model_validate({"domain": "X.test", "tls": mode}))
+    assert found.tls("x.test") == mode
+    assert found.tls("other.test") == "preferred"
+    level_settings(found.tls("x.test"))
 
 
 def test_a_domain_in_no_row_has_what_default_says() -> None:

@@ -9,11 +9,12 @@ import pytest
 
 from core.dns import Resolver
 from core.record import Accepted, Edit, Outcome, Recipient
-from core.smtp.client_settings import NO_TLS, ConnectionSettings, Timeouts
+from core.smtp.client_settings import ConnectionSettings, Timeouts
 from core.smtp.target import Target
 from mail.delivery import smtp_courier
 from mail.delivery.resolve import DestinationResolver, Resolution
 from mail.delivery.route import Route, SmtpRoutes
+from mail.delivery.security import LevelSecurity
 from mail.delivery.smtp_courier import AVOID_S, Known, SmtpCourier
 from protocol.errors import TemporaryFailure
 from protocol.smtp.client_settings import ClientSettings
@@ -26,7 +27,14 @@ def courier(log: FakeLog, *hosts: str) -> SmtpCourier:
     numbers = iter(range(1, 100))
     resolver = DestinationResolver(Resolver(["127.0.0.1:1"]), SmtpRoutes([Route("ALL", hosts)]))
     settings = ConnectionSettings(ClientSettings("esa.test"), Timeouts(connect_s=2))
-    return SmtpCourier(resolver, settings, tls=lambda _: NO_TLS, next_dcid=numbers.__next__, log=log, now=lambda: 1.0)
+    return SmtpCourier(
+        resolver,
+        settings,
+        security=LevelSecurity(lambda _: "off"),
+        next_dcid=numbers.__next__,
+        log=log,
+        now=lambda: 1.0,
+    )
 
 
 def job(*recipients: str, content: bytes = b"A: b\r\n\r\nhi\r\n", edits: Sequence[Edit] = ()) -> Any:

@@ -1,0 +1,84 @@
+"""What protects a connection to a mail host: the shapes that the SMTP courier asks, and the level alone as an answer.
+
+The courier asks `Security.plan` once for each connection that it wants, then `SecurityPlan.settings` for each address
+it tries, and says with `concluded` what came of it. `LevelSecurity` knows only the configured level; DANE and MTA-STS
+are another implementation of the same shapes. Nothing is logged here.
+"""
+
+import ssl
+from collections.abc import Callable
+from functools import cache
+from typing import Literal, Protocol
+
+from core.smtp.client import ClientConnection
+from core.smtp.client_settings import NO_TLS, TlsSettings
+from core.smtp.target import Target
+from mail.delivery.resolve import Resolution
+from protocol.errors import MailError, TemporaryFailure
+from protocol.reply import Reply
+from protocol.smtp.client_settings import TlsUse
+
+Level = Literal["off", "preferred", "required", "required-verify"]
+
+
+class HostUnusable(TemporaryFailure):
+    """A policy forbids to send to this host now; `text` says which and why, free of unescaped foreign text."""
+
+    def __init__(self, text: str, enhanced: str = "4.7.0") -> None:
+        super().__init__(Reply(451, enhanced, text), text)
+        self.text = text
+
+
+class SecurityPlan(Protocol):
+    """What protects the connections to one domain at one moment."""
+
+    def settings(self, target: Target) -> TlsSettings:
+        """Say how to connect to an address. Raises `HostUnusable` where that must not be done."""
+        ...
+
+    def concluded(self, target: Target, connection: ClientConnection | None, failure: MailError | None) -> None:
+        """Take note of what came of an attempt: a connection, or why there is none."""
+        ...
+
+
+class Security(Protocol):
+    """Makes plans."""
+
+    async def plan(self, domain: str, resolution: Resolution) -> SecurityPlan:
+        """Find out what protects mail for a recipient domain. Raises `TemporaryFailure` if nobody can tell."""
+        ...
+
+
+class LevelSecurity:
+    """The configured level of each domain and nothing else."""
+
+    def __init__(self, level: Callable[[str], Level]) -> None:
+        self._level = level
+
+    async def plan(self, domain: str, resolution: Resolution) -> SecurityPlan:
+        """Give the plan of the domain's level."""
+        return LevelPlan(self._level(domain))
+
+
+class LevelPlan:
+    """One level for every host."""
+
+    def __init__(self, level: Level) -> None:
+        self._settings = level_settings(level)
+
+    def settings(self, target: Target) -> TlsSettings:
+        """Give the level's settings."""
+        return self._settings
+
+    def concluded(self, target: Target, connection: ClientConnection | None, failure: MailError | None) -> None:
+        """Do nothing."""
+
+
+@cache
+def level_settings(level: Level) -> TlsSettings:
+    """Give how TLS is used at a level; `required-verify` checks against the system's authorities."""
+    if level == "off":
+        return NO_TLS
+    if level == "required-verify":
+        return TlsSettings(TlsUse.REQUIRED, ssl.create_default_context(), identity=level)
+    return TlsSettings(TlsUse.OFFERED if level == "preferred" else TlsUse.REQUIRED, identity=level)
