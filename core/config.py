@@ -5,12 +5,14 @@ per role. A document is read whole and every problem is reported at once, each w
 (`ConfigError`, exit status 78), before any socket opens.
 """
 
+import re
 import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from core.errors import ConfigError, Problem
 
@@ -18,6 +20,7 @@ _REASONS = {
     "extra_forbidden": "unknown key; remove it, or see the commented example for the right name",
     "missing": "this key is required",
 }
+_KILO = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 _SHOWN = 80
 """Characters of a wrong value that an error shows."""
 
@@ -39,8 +42,50 @@ def _host(value: str) -> str:
     return value
 
 
+def _size(value: Any) -> Any:
+    if isinstance(value, str):
+        match = re.fullmatch(r"(\d{1,12})([KMG]?)", value.strip().upper(), re.ASCII)
+        if match is None:
+            raise ValueError("a size is a number of octets, or a number followed by K, M or G")
+        return int(match[1]) * _KILO[match[2]]
+    return value
+
+
+def _ip(value: str) -> str:
+    try:
+        ip_address(value.partition("%")[0])
+    except ValueError:
+        raise ValueError("an IP address is needed") from None
+    return value
+
+
+def checked(check: Callable[[str], object]) -> Callable[[str], str]:
+    """Make a validator that keeps a text as it is if `check` does not raise `ValueError`."""
+
+    def validate(value: str) -> str:
+        check(value)
+        return value
+
+    return validate
+
+
 Host = Annotated[str, AfterValidator(_host)]
 Port = Annotated[int, Field(ge=1, le=65535)]
+Size = Annotated[int, BeforeValidator(_size), Field(ge=0)]
+Count = Annotated[int, Field(ge=0)]
+Ip = Annotated[str, AfterValidator(_ip)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$")]
+
+
+def repeated(values: Iterable[str]) -> list[str]:
+    """Give the values that occur more than once, whatever their case, each once."""
+    seen: set[str] = set()
+    twice: dict[str, None] = {}
+    for value in values:
+        if value.lower() in seen:
+            twice[value] = None
+        seen.add(value.lower())
+    return list(twice)
 
 
 class ApplianceSection(Section):

@@ -6,57 +6,25 @@ faults at once.
 A value that a listener or sender group does not set is inherited: group, then listener, then kind of listener.
 """
 
-import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from core.config import Port, Section
+from core.config import Count, Ip, Name, Port, Section, Size, checked, repeated
+from mail.delivery.config import (
+    BounceProfileSection,
+    DeliverySection,
+    DestinationSection,
+    InterfaceGroupSection,
+    InterfaceSection,
+    RouteSection,
+)
 from mail.delivery.route import LIMIT as ROUTE_LIMIT
-from mail.delivery.route import Family, Route, check_host, parse_hosts
-from mail.hat import check_host_name, parse_entry
-from mail.netblock import parse_address
+from mail.hat import parse_entry
 from mail.rat import parse_recipient
 
-_KILO = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
-_NAME = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$"
-
-
-def _size(value: Any) -> Any:
-    if isinstance(value, str):
-        match = re.fullmatch(r"(\d{1,12})([KMG]?)", value.strip().upper(), re.ASCII)
-        if match is None:
-            raise ValueError("a size is a number of octets, or a number followed by K, M or G")
-        return int(match[1]) * _KILO[match[2]]
-    return value
-
-
-def _checked(check: Callable[[str], object]) -> Callable[[str], str]:
-    def validate(value: str) -> str:
-        check(value)
-        return value
-
-    return validate
-
-
-def _ip(value: str) -> str:
-    try:
-        parse_address(value)
-    except ValueError:
-        raise ValueError("an IP address is needed") from None
-    return value
-
-
-def _route_domain(value: str) -> str:
-    return "ALL" if value.upper() == "ALL" else check_host_name(value)
-
-
-Size = Annotated[int, BeforeValidator(_size), Field(ge=0)]
-Count = Annotated[int, Field(ge=0)]
-Ip = Annotated[str, AfterValidator(_ip)]
-Name = Annotated[str, Field(pattern=_NAME)]
-SenderEntry = Annotated[str, AfterValidator(_checked(parse_entry))]
+SenderEntry = Annotated[str, AfterValidator(checked(parse_entry))]
 TlsMode = Literal["off", "preferred", "required"]
 
 
@@ -118,7 +86,7 @@ class SenderGroupSection(Section):
 class RatSection(Section):
     """A row of the recipient access table; a bare string is a row that accepts."""
 
-    recipient: Annotated[str, AfterValidator(_checked(parse_recipient))] = Field(
+    recipient: Annotated[str, AfterValidator(checked(parse_recipient))] = Field(
         description="user@domain, user@, domain, .partial, user@[ip], [ip] or ALL"
     )
     rule: Literal["ACCEPT", "REJECT"] = Field(default="ACCEPT", description="ACCEPT or REJECT")
@@ -196,60 +164,6 @@ class FiltersSection(Section):
     max_scan_size: Size = Field(default=32 << 20, description="a larger message counts as unscannable for body rules")
 
 
-class RouteSection(Section):
-    """A row of the SMTP route table; the most specific domain wins."""
-
-    domain: Annotated[str, AfterValidator(_route_domain)] = Field(description="domain, .partial or ALL")
-    hosts: tuple[Annotated[str, AfterValidator(check_host)], ...] = Field(
-        description='"host", "host:port", "[address]:port", "/dev/null", "USEDNS"; "/pri=N" after it'
-    )
-
-    @model_validator(mode="after")
-    def _hosts_go_together(self) -> "RouteSection":
-        parse_hosts(Route(self.domain, self.hosts))
-        return self
-
-
-class DestinationSection(Section):
-    """Limits of a destination domain; each domain in no row has a copy of the row DEFAULT."""
-
-    domain: str = Field(default="DEFAULT", description="domain, or DEFAULT")
-    max_connections: int = Field(default=500, ge=1, le=10_000, description="open connections to it")
-    max_messages_per_connection: int = Field(default=50, ge=1, le=100_000, description="messages a connection")
-    tls: Literal["off", "preferred", "required", "required-verify"] = Field(
-        default="preferred",
-        description="TLS towards it: off, preferred, required, or required-verify (certificate and host name checked)",
-    )
-    ip_preference: Family = Field(
-        default="prefer-v4", description="which addresses are tried: prefer-v4, prefer-v6, require-v4 or require-v6"
-    )
-    bounce_profile: str = Field(default="Default", description="name of a bounce profile")
-
-
-class DeliverySection(Section):
-    """Delivery as a whole."""
-
-    max_connections: int = Field(default=10_000, ge=1, le=100_000, description="open outbound connections")
-    connect_timeout_s: float = Field(default=30.0, gt=0, le=600, description="wait for a connection")
-    greeting_timeout_s: float = Field(default=300.0, gt=0, le=3600, description="wait for the banner")
-    command_timeout_s: float = Field(default=300.0, gt=0, le=3600, description="wait for a reply to a command")
-    final_timeout_s: float = Field(default=600.0, gt=0, le=3600, description="wait for the reply to a whole message")
-    idle_close_s: float = Field(default=5.0, ge=0, le=300, description="an idle connection is kept this long")
-    source_address: str = Field(default="", description="local address to send from; empty = by the route")
-
-
-class BounceProfileSection(Section):
-    """When delivery is given up and what the sender is told."""
-
-    name: Name = Field(default="Default", description="name of the profile")
-    max_retries: int = Field(default=100, ge=0, le=10_000, description="attempts after the first")
-    max_in_queue_s: int = Field(default=259_200, ge=0, le=3_000_000, description="given up after this (72 hours)")
-    initial_retry_s: int = Field(default=60, ge=1, le=86_400, description="first wait; doubles afterwards")
-    max_retry_s: int = Field(default=3_600, ge=1, le=86_400, description="longest wait between attempts")
-    hard_bounce: bool = Field(default=True, description="report a failure to the sender")
-    max_bounce_copy: Size = Field(default=10 << 10, description="messages up to this are returned whole")
-
-
 class SpoolSection(Section):
     """The journals: what has been accepted and not yet been imported by the queue."""
 
@@ -269,17 +183,6 @@ class QueueSection(Section):
 
 
 _S = TypeVar("_S", bound=Section)
-
-
-def repeated(values: Iterable[str]) -> list[str]:
-    """Give the values that occur more than once, whatever their case, each once."""
-    seen: set[str] = set()
-    twice: dict[str, None] = {}
-    for value in values:
-        if value.lower() in seen:
-            twice[value] = None
-        seen.add(value.lower())
-    return list(twice)
 
 
 def _unique(*keys: str) -> Callable[[tuple[_S, ...]], tuple[_S, ...]]:
@@ -321,6 +224,12 @@ class DeliverySections(Section):
         default=(), max_length=ROUTE_LIMIT, description="SMTP routes"
     )
     delivery: DeliverySection = Field(default=DeliverySection(), description="delivery as a whole")
+    interface: Annotated[tuple[InterfaceSection, ...], AfterValidator(_unique("name"))] = Field(
+        default=(), description="addresses that mail can leave by"
+    )
+    interface_group: Annotated[tuple[InterfaceGroupSection, ...], AfterValidator(_unique("name"))] = Field(
+        default=(), description="interfaces taken in turn"
+    )
     destination: Annotated[tuple[DestinationSection, ...], AfterValidator(_unique("domain"))] = Field(
         default=(), description="limits of destinations"
     )

@@ -4,7 +4,8 @@ import pytest
 
 from core.config import load_document
 from core.errors import ConfigError
-from mail.config import ListenerSection, MailSections, PolicySection, RouteSection
+from mail.config import ListenerSection, MailSections, PolicySection
+from mail.delivery.config import RouteSection
 
 
 def problems(tmp_path: Path, text: str) -> list[tuple[str, str]]:
