@@ -1,6 +1,7 @@
 """Virtual gateways: the source of each connection."""
 
 import pytest
+
 from mail.delivery.gateway import AUTO, Source, VirtualGateways
 
 _AUTO = Source(AUTO, "", "esa.example.test")
