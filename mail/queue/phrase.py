@@ -45,6 +45,7 @@ _CLASSES = {
 }
 EXPIRED = ("5.4.7", "Delivery expired (message too old)")
 FILTERED = ("5.7.1", "bounced by a message filter")
+OPERATOR = ("5.7.1", "The message was returned by an administrator")
 
 
 def status(kind: str, result: Result) -> str:

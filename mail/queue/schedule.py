@@ -19,7 +19,7 @@ from typing import Any
 from mail.queue.destination import REVIEW_S, Destination, Limits
 from mail.queue.due import DueIndex
 from mail.queue.message import NEVER, Parcel
-from mail.queue.state import Reason
+from mail.queue.state import Reason, State
 from mail.queue.wheel import Wheel
 
 
@@ -117,6 +117,13 @@ class Scheduler:
         destination = self.destinations[parcel.destination]
         destination.ready.appendleft(parcel)
         self.stir(destination)
+
+    def withdraw(self, parcel: Parcel) -> None:
+        """Take a parcel that is on no connection out of its line or out of its wait; its state stays."""
+        if parcel.state is State.READY:
+            self.destinations[parcel.destination].ready.remove(parcel)
+        elif parcel.state is State.WAITING:
+            self.waiting.discard(parcel)
 
     def wait(self, parcel: Parcel, until: float) -> None:
         """Let a parcel (already moved to WAITING) come back at a time."""

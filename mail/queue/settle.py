@@ -18,11 +18,13 @@ from mail.queue.destination import Destination
 from mail.queue.donelog import DoneLog
 from mail.queue.importer import Log
 from mail.queue.message import Parcel
-from mail.queue.phrase import EXPIRED, FILTERED, detail, phrase, reply_text, rid_list, status
+from mail.queue.phrase import EXPIRED, FILTERED, OPERATOR, detail, phrase, reply_text, rid_list, status
 from mail.queue.schedule import Scheduler
-from mail.queue.state import Reason
+from mail.queue.state import Reason, State
 
 CHANNEL = frozenset({CPQ_HOST, RELEASE_HOST})
+REACHABLE = frozenset({State.NEW, State.READY, State.WAITING, State.PARKED})
+"""States in which an operator's verb takes hold of a parcel."""
 UNREPORTED_S = 60.0
 """Wait when a bounce could not be recorded."""
 
@@ -125,6 +127,31 @@ class Settlement:
         text = parcel.outcome.reason or FILTERED[1]
         results = [Carried(one.rid, "hard", 0, FILTERED[0], text) for one in parcel.recipients]
         self._fail(parcel, results, Reason.FILTER_BOUNCED, "filter_hard_bounced_recips", 0)
+
+    def bounced_by_operator(self, parcel: Parcel) -> bool:
+        """Return a parcel's recipients to the sender; false if it is on a connection or being reported already.
+
+        Only for a parcel in memory, or one made of index rows and counted in its destination.
+        """
+        if parcel.state not in REACHABLE:
+            return False
+        self._scheduler.withdraw(parcel)
+        results = [Carried(one.rid, "hard", 0, *OPERATOR) for one in parcel.recipients]
+        self._fail(parcel, results, Reason.OPERATOR_BOUNCED, "other_hard_bounced_recips", 0)
+        return True
+
+    def deleted(self, parcel: Parcel) -> bool:
+        """Remove a parcel's recipients without a word to the sender; false as `bounced_by_operator` says."""
+        if parcel.state not in REACHABLE:
+            return False
+        self._scheduler.withdraw(parcel)
+        rids = [one.rid for one in parcel.recipients]
+        self._log.info(f"Deleted: MID {parcel.mid} to {rid_list(rids)}")
+        self._scheduler.destinations[parcel.destination].counts.deleted_recips += len(rids)
+        for name in ("deleted_recips", "completed_recips"):
+            self._counters.add(name, len(rids))
+        self._finish(parcel, rids, Reason.DELETED)
+        return True
 
     # Inside
 

@@ -63,6 +63,7 @@ class Reason(StrEnum):
     REPORTED = "its failure is recorded"
     NOT_REPORTED = "its bounce could not be recorded"
     DELETED = "deleted by an operator"
+    OPERATOR_BOUNCED = "bounced by an operator"
     CHECKPOINTED = "written to the index"
 
 
@@ -92,6 +93,15 @@ _MOVES: dict[tuple[State, Reason], State] = {
     (State.PARKED, Reason.CHECKPOINTED): State.GONE,
     (State.FAILING, Reason.REPORTED): State.DONE,
     (State.FAILING, Reason.NOT_REPORTED): State.WAITING,
+    # An operator's verbs reach whatever is on no connection and not being reported.
+    (State.NEW, Reason.DELETED): State.DONE,
+    (State.READY, Reason.DELETED): State.DONE,
+    (State.WAITING, Reason.DELETED): State.DONE,
+    (State.PARKED, Reason.DELETED): State.DONE,
+    (State.NEW, Reason.OPERATOR_BOUNCED): State.FAILING,
+    (State.READY, Reason.OPERATOR_BOUNCED): State.FAILING,
+    (State.WAITING, Reason.OPERATOR_BOUNCED): State.FAILING,
+    (State.PARKED, Reason.OPERATOR_BOUNCED): State.FAILING,
 }
 
 

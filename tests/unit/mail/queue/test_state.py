@@ -21,3 +21,9 @@ def test_a_failure_is_done_only_when_it_is_reported() -> None:
 def test_a_move_that_there_is_not_raises_with_both_names() -> None:
     with pytest.raises(ValueError, match="a parcel that is done cannot move because: taken by a connection"):
         after(State.DONE, Reason.STARTED)
+
+
+def test_an_operator_reaches_what_is_on_no_connection_and_not_being_reported() -> None:
+    for verb in (Reason.DELETED, Reason.OPERATOR_BOUNCED):
+        reached = {state for state, reason, _ in MOVES if reason is verb}
+        assert reached == {State.NEW, State.READY, State.WAITING, State.PARKED}
