@@ -14,32 +14,30 @@ from core import clock
 from core.content import Content
 from core.ids import IdBlocks
 from core.maillog import MailLog, clean
-from core.record import Accepted, Recipient
+from core.record import Accepted
 from core.smtp.session import Answer, ExtensionAnswer, Peer, TlsInfo
 from mail.access import Access
+from mail.envelope import NO_ENVELOPE, envelope_of, tls_demand
 from mail.hat import Match, Policy, Rule
+from mail.inspect import TOO_LARGE, refuse_content
 from mail.intake import Intake, Taken
 from mail.limit import HourlyCount
 from mail.mime import Headers, decode_words
+from mail.recipient import judge
 from mail.sinkhole import Hole
-from mail.trace import Origin, protocol_keyword, received_line, runs_in_circles
+from mail.trace import Origin, protocol_keyword, received_line
 from protocol.address import Path
 from protocol.reply import Reply
 
 OK_SENDER: Final = Reply(250, "2.1.0", "sender ok")
 OK_RECIPIENT: Final = Reply(250, "2.1.5", "recipient ok")
 TLS_FIRST: Final = Reply(530, "5.7.0", "#5.7.0 Must issue a STARTTLS command first")
-TOO_LARGE: Final = Reply(552, "5.3.4", "#5.3.4 message size exceeds limit")
-HEADER_TOO_LARGE: Final = Reply(552, "5.3.4", "#5.3.4 message header size exceeds limit")
-EIGHT_BIT_HEADER: Final = Reply(550, "5.6.0", "#5.6.0 8-bit characters in the message header")
-LOOP: Final = Reply(554, "5.4.6", "#5.4.6 Too many hops, this message is looping")
 TOO_MANY_MESSAGES: Final = Reply(421, "4.7.0", "#4.7.0 Too many messages for this session")
 TOO_MANY_RECIPIENTS: Final = Reply(452, "4.5.3", "Too many recipients")
 TOO_MANY_THIS_HOUR: Final = Reply(452, "4.5.3", "Too many recipients received this hour")
 TOO_MANY_CONNECTIONS: Final = Reply(421, "4.4.5", "#4.4.5 Too many connections from your host.")
 HARVESTING: Final = Reply(550, "5.7.1", "Too many invalid recipients")
 NOT_IMPLEMENTED: Final = Reply(502, "5.5.1", "Command not implemented")
-DETOUR: Final = Reply(550, "5.7.1", "#5.7.1 Relaying by a forwarding address is refused.")
 
 
 @dataclass(slots=True)
@@ -79,8 +77,8 @@ class GatewaySession(_NoFurtherVerbs):
 
     __slots__ = (
         "_access",
-        "_body",
         "_counted",
+        "_envelope",
         "_extended",
         "_gateway",
         "_icid",
@@ -88,13 +86,8 @@ class GatewaySession(_NoFurtherVerbs):
         "_log",
         "_match",
         "_messages",
-        "_mid",
         "_origin",
-        "_recipients",
-        "_seen",
-        "_sender",
         "_tls",
-        "_utf8",
     )
 
     def __init__(self, gateway: Gateway, access: Access) -> None:
@@ -109,16 +102,7 @@ class GatewaySession(_NoFurtherVerbs):
         self._extended = False
         self._tls = ""
         self._messages = 0
-        self._mid = 0
-        self._clear()
-
-    def _clear(self) -> None:
-        self._mid = 0
-        self._sender = ""
-        self._body = "7BIT"
-        self._utf8 = False
-        self._recipients: list[Recipient] = []
-        self._seen: set[str] = set()
+        self._envelope = NO_ENVELOPE
 
     # The connection.
 
@@ -188,16 +172,11 @@ class GatewaySession(_NoFurtherVerbs):
         refusal = self._refuse_mail(parameters)
         if refusal is not None:
             return refusal
-        self._clear()
-        self._mid = self._gateway.mids.next()
-        self._sender = sender.text
-        if parameters:
-            self._body = (parameters.get("BODY") or "7BIT").upper()
-            self._utf8 = "SMTPUTF8" in parameters
-        if self._utf8 != self._origin.protocol.startswith("UTF8"):
-            self._set_origin(self._origin.helo, self._utf8)
-        self._log.info(f"Start MID {self._mid} ICID {self._icid}")
-        self._log.info(f"MID {self._mid} ICID {self._icid} From: <{clean(sender.text)}>")
+        envelope = self._envelope = envelope_of(self._gateway.mids.next(), sender.text, parameters)
+        if envelope.utf8 != self._origin.protocol.startswith("UTF8"):
+            self._set_origin(self._origin.helo, envelope.utf8)
+        self._log.info(f"Start MID {envelope.mid} ICID {self._icid}")
+        self._log.info(f"MID {envelope.mid} ICID {self._icid} From: <{clean(sender.text)}>")
         return OK_SENDER
 
     def _refuse_mail(self, parameters: Mapping[str, str | None]) -> Reply | None:
@@ -221,10 +200,11 @@ class GatewaySession(_NoFurtherVerbs):
 
     def rcpt(self, recipient: Path, parameters: Mapping[str, str | None]) -> Reply:
         """Judge one recipient: limits, then the recipient access table unless the peer may relay."""
-        policy = self._policy
-        if policy.max_recipients_per_message and len(self._recipients) >= policy.max_recipients_per_message:
+        policy, envelope = self._policy, self._envelope
+        if policy.max_recipients_per_message and len(envelope.recipients) >= policy.max_recipients_per_message:
             return TOO_MANY_RECIPIENTS
-        refusal, bypass = self._judge(recipient)
+        assert self._match is not None
+        refusal, bypass = judge(recipient, self._access, self._gateway.hostname, relay=self._match.rule is Rule.RELAY)
         if refusal is not None:
             return self._refuse_recipient(recipient, refusal)
         if policy.max_recipients_per_hour and not bypass:
@@ -233,34 +213,10 @@ class GatewaySession(_NoFurtherVerbs):
                 return TOO_MANY_THIS_HOUR
             self._gateway.received.add(self._ip)
         address = recipient.text if recipient.domain else f"{recipient.local}@{self._gateway.hostname}"
-        if address not in self._seen:
-            self._seen.add(address)
-            rid = len(self._recipients)
-            self._recipients.append(Recipient(rid, address))
-            self._log.info(f"MID {self._mid} ICID {self._icid} RID {rid} To: <{clean(address)}>")
+        rid = envelope.add(address, parameters)
+        if rid is not None:
+            self._log.info(f"MID {envelope.mid} ICID {self._icid} RID {rid} To: <{clean(address)}>")
         return OK_RECIPIENT
-
-    def _judge(self, recipient: Path) -> tuple[Reply | None, bool]:
-        """Give the refusal of a recipient, if any, and whether it is free of the hourly limit."""
-        access = self._access
-        assert self._match is not None
-        if self._match.rule is Rule.RELAY or not access.public:
-            return None, False
-        if self._is_postmaster(recipient):
-            return None, True
-        if not access.forbidden_characters.isdisjoint(recipient.mailbox):
-            return DETOUR, False
-        row = access.recipients.lookup(recipient.local, recipient.domain)
-        if not row.accept:
-            return Reply(row.code, f"{row.code // 100}.1.0", row.text), False
-        return None, row.bypass_limits
-
-    def _is_postmaster(self, recipient: Path) -> bool:
-        """RFC 5321 4.5.1: accepted whatever the recipient table says, for our own domains."""
-        if recipient.local.lower() != "postmaster":
-            return False
-        own = recipient.domain in ("", self._gateway.hostname.lower())
-        return own or self._access.recipients.serves(recipient.domain)
 
     def _refuse_recipient(self, recipient: Path, refusal: Reply) -> Reply:
         gateway = self._gateway
@@ -273,7 +229,7 @@ class GatewaySession(_NoFurtherVerbs):
 
     def _log_rejected(self, recipient: Path, by: str) -> None:
         self._gateway.intake.counters.add("rejected_recips")
-        self._log.info(f"MID {self._mid} ICID {self._icid} To: <{clean(recipient.text)}> Rejected by {by}")
+        self._log.info(f"MID {self._envelope.mid} ICID {self._icid} To: <{clean(recipient.text)}> Rejected by {by}")
 
     # The content.
 
@@ -284,7 +240,7 @@ class GatewaySession(_NoFurtherVerbs):
         store = self._gateway.intake.store
         refusal = store.refusal
         if refusal is not None:
-            self._log.warning(f"MID {self._mid} refused: {clean(str(refusal))}")
+            self._log.warning(f"MID {self._envelope.mid} refused: {clean(str(refusal))}")
             return None
         return store.content()
 
@@ -292,17 +248,24 @@ class GatewaySession(_NoFurtherVerbs):
         """Take the whole content: check it, make the record, hand it to the intake."""
         head = content.head
         headers = Headers(head)
-        refusal, reason = self._refuse_content(content, head, headers)
+        refusal, reason = refuse_content(
+            content.size,
+            head,
+            headers,
+            self._access,
+            self._policy,
+            hostname=self._gateway.hostname,
+            utf8=self._envelope.utf8,
+        )
         if refusal is not None:
             content.discard()
             self._failed(reason)
-            self._log.info(f"Message aborted MID {self._mid} Receiving aborted")
-            self._clear()
+            self.aborted()
             answer(refusal)
             return
         accepted = self._accepted(content.size, headers)
         self._messages += 1
-        self._clear()
+        self._envelope = NO_ENVELOPE
         if isinstance(content, Hole):
             self._gateway.intake.note_ready(accepted)
             self._log.info(f"Message finished MID {accepted.mid} aborted")
@@ -311,23 +274,10 @@ class GatewaySession(_NoFurtherVerbs):
         drop = "Dropped by sinkhole listener" if self._access.kind == "sinkhole-queuing" else ""
         self._gateway.intake.take(Taken(accepted, content, headers, answer, drop))
 
-    def _refuse_content(self, content: Content | Hole, head: bytes, headers: Headers) -> tuple[Reply | None, str]:
-        access = self._access
-        limit = self._policy.max_message_size
-        if limit and content.size > limit:
-            return TOO_LARGE, "Message size exceeds limit"
-        if runs_in_circles(headers, self._gateway.hostname.encode(), access.max_received):
-            return LOOP, "Message loop"
-        truncated = headers.end == len(head) < content.size
-        if headers.fault or truncated:
-            return HEADER_TOO_LARGE, f"Message header: {headers.fault or 'section too large'}"
-        if not access.eight_bit_headers and not head[: headers.end].isascii():
-            return EIGHT_BIT_HEADER, "8-bit header"
-        return None, ""
-
     def _accepted(self, size: int, headers: Headers) -> Accepted:
         """Make the record of the message and log what its header says."""
-        gateway, origin, mid = self._gateway, self._origin, self._mid
+        gateway, origin, envelope = self._gateway, self._origin, self._envelope
+        mid = envelope.mid
         assert self._match is not None
         subject = clean(decode_words(headers.first(b"subject")))
         message_id = headers.first(b"message-id")
@@ -339,8 +289,8 @@ class GatewaySession(_NoFurtherVerbs):
             mid=mid,
             icid=self._icid,
             received_at=received_at,
-            sender=self._sender,
-            recipients=self._recipients,
+            sender=envelope.sender,
+            recipients=envelope.recipients,
             size=size,
             listener=self._access.name,
             remote_ip=self._ip,
@@ -350,17 +300,21 @@ class GatewaySession(_NoFurtherVerbs):
             tls=self._tls,
             sender_group=self._match.group,
             policy=self._match.policy.name,
-            body=self._body,
-            smtputf8=self._utf8,
+            body=envelope.body,
+            smtputf8=envelope.utf8,
             trace=received_line(origin, gateway.hostname, mid, received_at),
             subject=subject,
+            ret=envelope.ret,
+            envid=envelope.envid,
+            require_tls=tls_demand(envelope, headers),
         )
 
     def aborted(self) -> None:
         """Forget the transaction."""
-        if self._mid:
-            self._log.info(f"Message aborted MID {self._mid} Receiving aborted")
-            self._clear()
+        mid = self._envelope.mid
+        if mid:
+            self._envelope = NO_ENVELOPE
+            self._log.info(f"Message aborted MID {mid} Receiving aborted")
 
     def _failed(self, reason: str) -> None:
         self._log.info(f"ICID {self._icid} Receiving Failed: {reason}")

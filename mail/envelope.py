@@ -1,0 +1,71 @@
+"""The envelope of one transaction as the session builds it: sender, recipients and what their parameters ask for.
+
+Made at MAIL by `mail/receive.py`, which turns it into the `Accepted` record when the content is there. The
+parameters come checked from the protocol. Judges nobody; raises nothing.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from core.record import Recipient
+from mail.mime import Headers
+
+Parameters = Mapping[str, str | None]
+
+
+@dataclass(slots=True)
+class Envelope:
+    """One transaction; MID 0 stands for none."""
+
+    mid: int
+    sender: str
+    body: str = "7BIT"
+    utf8: bool = False
+    ret: str = ""
+    envid: str = ""
+    require_tls: bool = False
+    recipients: list[Recipient] = field(default_factory=list)
+    _seen: set[str] = field(default_factory=set)
+
+    def add(self, address: str, parameters: Parameters) -> int | None:
+        """Add a recipient and give its RID; None if it is in already, whose first parameters stay."""
+        if address in self._seen:
+            return None
+        self._seen.add(address)
+        rid = len(self.recipients)
+        if parameters:
+            notify, orcpt = parameters.get("NOTIFY") or "", parameters.get("ORCPT") or ""
+            self.recipients.append(Recipient(rid, address, notify=notify.upper(), orcpt=orcpt))
+        else:
+            self.recipients.append(Recipient(rid, address))
+        return rid
+
+
+NO_ENVELOPE: Final = Envelope(0, "")
+
+
+def envelope_of(mid: int, sender: str, parameters: Parameters) -> Envelope:
+    """Start the envelope that MAIL asks for."""
+    if not parameters:
+        return Envelope(mid, sender)
+    return Envelope(
+        mid,
+        sender,
+        body=(parameters.get("BODY") or "7BIT").upper(),
+        utf8="SMTPUTF8" in parameters,
+        ret=(parameters.get("RET") or "").upper(),
+        envid=parameters.get("ENVID") or "",
+        require_tls="REQUIRETLS" in parameters,
+    )
+
+
+def tls_demand(envelope: Envelope, headers: Headers) -> str:
+    """Give what the message says of TLS on its way: `yes`, `no` or ''; the parameter outranks the header field.
+
+    RFC 8689 3 and 5: only `TLS-Required: No`, and only once, says no.
+    """
+    if envelope.require_tls:
+        return "yes"
+    asked = headers.values(b"tls-required")
+    return "no" if len(asked) == 1 and asked[0].lower() == b"no" else ""
