@@ -81,6 +81,8 @@ class Carried:
     code: int
     enhanced: str
     text: str
+    dsn: bool = True
+    """The other appliance reports what becomes of it: nothing is relayed to a stranger here."""
 
 
 Locate = Callable[[str], Awaitable[Location]]

@@ -17,6 +17,12 @@ from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple, Protocol
 
 from core.record import Accepted, Outcome, Recipient
+from protocol.errors import TemporaryFailure
+
+
+class Busy(TemporaryFailure):
+    """Limits for each address leave none free: the parcel goes back without blame, and waits for a connection."""
+
 
 Kind = Literal["delivered", "soft", "hard", "returned"]
 """`returned`: not attempted, because a kept connection was gone before the peer answered anything. No blame: the
@@ -51,6 +57,11 @@ class Result(Protocol):
         """The reply's text without the codes, or why there was no reply."""
         ...
 
+    @property
+    def dsn(self) -> bool:
+        """Whether the peer offers DSN and so took over to report what becomes of it (RFC 3461 5.2)."""
+        ...
+
 
 class Carried(NamedTuple):
     """A `Result` as the SMTP courier makes it."""
@@ -60,6 +71,7 @@ class Carried(NamedTuple):
     code: int
     enhanced: str
     text: str
+    dsn: bool = False
 
 
 class Job(Protocol):
