@@ -7,6 +7,7 @@ from core.record import CPQ_HOST, RELEASE_HOST
 from core.smtp.client_settings import ConnectionSettings, Timeouts
 from daemons.config import Esa, Sma
 from daemons.machine import Machine
+from mail.alternate import AlternateSource, AlternateSources
 from mail.config import ListenerSection
 from mail.delivery.config import BounceProfileSection, DestinationSection
 from mail.delivery.gateway import AUTO, Source, VirtualGateways
@@ -16,6 +17,7 @@ from mail.delivery.security import Level
 from mail.queue.destination import Limits
 from mail.queue.queue import QueueSettings
 from mail.queue.retry import BounceProfile
+from protocol.domain import canonical
 from protocol.smtp.client_settings import ClientSettings
 
 _FOREVER_S = 10 * 365 * 86_400.0
@@ -49,7 +51,7 @@ class DestinationTable:
     """What a destination name is granted; one that is not listed has a copy of DEFAULT."""
 
     def __init__(self, destinations: Sequence[DestinationSection], profiles: Sequence[BounceProfileSection]) -> None:
-        self._rows = {row.domain.lower(): row for row in destinations}
+        self._rows = {canonical(row.domain): row for row in destinations}
         self._default = self._rows.get("default", DestinationSection())
         known = {profile.name.lower(): _profile(profile) for profile in profiles}
         self._profiles = {"default": _profile(BounceProfileSection())} | known
@@ -57,17 +59,25 @@ class DestinationTable:
         self._default_limits = self._granted(self._default)
 
     def _row(self, name: str) -> DestinationSection:
-        return self._rows.get(name.lower(), self._default)
+        return self._rows.get(canonical(name), self._default)
 
     def limits(self, name: str) -> Limits:
         """Give the limits of a destination."""
         if name in (CPQ_HOST, RELEASE_HOST):
             return _CHANNEL
-        return self._limits.get(name.lower(), self._default_limits)
+        return self._limits.get(canonical(name), self._default_limits)
 
     def _granted(self, row: DestinationSection) -> Limits:
         profile = self._profiles[row.bounce_profile.lower()]
-        return Limits(row.max_connections, row.max_messages_per_connection, profile=profile)
+        return Limits(
+            row.max_connections,
+            row.max_messages_per_connection,
+            profile=profile,
+            recipient_limit=row.recipient_limit,
+            recipient_minutes=row.recipient_minutes or 60,
+            per_address=row.limit_type == "mxip",
+            per_gateway=row.limit_apply == "gateway",
+        )
 
     def tls(self, name: str) -> Level:
         """Say how TLS is used towards a destination."""
@@ -120,3 +130,14 @@ def virtual_gateways(machine: Machine, document: Esa | Sma, warn: Callable[[str]
     interfaces = [Source(row.name, row.address, row.hostname) for row in document.interface]
     groups = {row.name: row.interfaces for row in document.interface_group}
     return VirtualGateways(auto, interfaces, groups, default=section.default_interface, warn=warn)
+
+
+def alternate_sources(document: Esa) -> AlternateSources:
+    """Build the table of who leaves by which virtual gateway."""
+    names = {AUTO: AUTO}
+    names |= {row.name.lower(): row.name for row in document.interface}
+    names |= {row.name.lower(): row.name for row in document.interface_group}
+    # The default one has no queue beside the queue of mail that no row is about.
+    names[document.delivery.default_interface.lower()] = ""
+    rows = [AlternateSource(row.match, row.interface) for row in document.alt_source]
+    return AlternateSources(rows, names)

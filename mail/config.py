@@ -6,21 +6,13 @@ faults at once.
 A value that a listener or sender group does not set is inherited: group, then listener, then kind of listener.
 """
 
-from collections.abc import Callable
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from core.config import Count, Ip, Name, Port, Section, Size, checked, repeated
-from mail.delivery.config import (
-    BounceProfileSection,
-    DeliverySection,
-    DestinationSection,
-    InterfaceGroupSection,
-    InterfaceSection,
-    RouteSection,
-)
-from mail.delivery.route import LIMIT as ROUTE_LIMIT
+from mail.alternate import parse_match
+from mail.delivery.config import DeliveryTables
 from mail.hat import parse_entry
 from mail.rat import parse_recipient
 
@@ -182,19 +174,6 @@ class QueueSection(Section):
     ready_per_destination: int = Field(default=1_000, ge=1, le=100_000, description="messages of one domain in memory")
 
 
-_S = TypeVar("_S", bound=Section)
-
-
-def _unique(*keys: str) -> Callable[[tuple[_S, ...]], tuple[_S, ...]]:
-    def check(rows: tuple[_S, ...]) -> tuple[_S, ...]:
-        twice = repeated(":".join(str(getattr(row, key)) for key in keys) for row in rows)
-        if twice:
-            raise ValueError(f"the same {' and '.join(keys)} twice: {', '.join(twice)}")
-        return rows
-
-    return check
-
-
 def _listeners(rows: tuple[ListenerSection, ...]) -> tuple[ListenerSection, ...]:
     faults = [f"the name {name} twice" for name in repeated(row.name for row in rows)]
     faults += [f"{where} is used twice" for where in repeated(f"{row.address}:{row.port}" for row in rows)]
@@ -208,6 +187,15 @@ def _listeners(rows: tuple[ListenerSection, ...]) -> tuple[ListenerSection, ...]
     return rows
 
 
+class AlternateSourceSection(Section):
+    """A row of the alternate source table: mail of these senders leaves by an interface or group of its own."""
+
+    match: Annotated[str, AfterValidator(checked(parse_match))] = Field(
+        description="address or block of the sending host, user@domain, user@ or @domain of the envelope sender"
+    )
+    interface: Name = Field(description="name of an interface or group, or auto")
+
+
 class ReceivingSections(Section):
     """What a document of a machine has that takes mail from anybody."""
 
@@ -215,38 +203,16 @@ class ReceivingSections(Section):
         default=(), description="SMTP listeners"
     )
     filters: FiltersSection = Field(default=FiltersSection(), description="message filters")
+    alt_source: tuple[AlternateSourceSection, ...] = Field(
+        default=(), max_length=40_000, description="which interface mail leaves by, from who sent it"
+    )
 
 
-class DeliverySections(Section):
+class DeliverySections(DeliveryTables):
     """What a document of a machine has that queues and delivers."""
 
-    route: Annotated[tuple[RouteSection, ...], AfterValidator(_unique("domain"))] = Field(
-        default=(), max_length=ROUTE_LIMIT, description="SMTP routes"
-    )
-    delivery: DeliverySection = Field(default=DeliverySection(), description="delivery as a whole")
-    interface: Annotated[tuple[InterfaceSection, ...], AfterValidator(_unique("name"))] = Field(
-        default=(), description="addresses that mail can leave by"
-    )
-    interface_group: Annotated[tuple[InterfaceGroupSection, ...], AfterValidator(_unique("name"))] = Field(
-        default=(), description="interfaces taken in turn"
-    )
-    destination: Annotated[tuple[DestinationSection, ...], AfterValidator(_unique("domain"))] = Field(
-        default=(), description="limits of destinations"
-    )
-    bounce_profile: Annotated[tuple[BounceProfileSection, ...], AfterValidator(_unique("name"))] = Field(
-        default=(), description="bounce profiles; Default is always there"
-    )
     spool: SpoolSection = Field(default=SpoolSection(), description="journals")
     queue: QueueSection = Field(default=QueueSection(), description="delivery queue")
-
-    @model_validator(mode="after")
-    def _profiles_exist(self) -> "DeliverySections":
-        known = {"default"} | {row.name.lower() for row in self.bounce_profile}
-        missing = [f"{row.domain}: {row.bounce_profile}" for row in self.destination]
-        missing = [text for text in missing if text.rpartition(": ")[2].lower() not in known]
-        if missing:
-            raise ValueError(f"destination names a bounce profile that does not exist: {', '.join(missing)}")
-        return self
 
 
 class MailSections(DeliverySections, ReceivingSections):

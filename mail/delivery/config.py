@@ -1,26 +1,36 @@
 """The configuration of delivery: routes, destinations, bounce profiles, the interfaces that mail leaves by.
 
 `mail/config.py` puts the sections into the documents; `daemons/delivery.py` turns them into the objects that deliver.
-A section checks itself; what must fit together is checked by `mail/delivery/crosscheck.py`.
+A section checks itself; what must fit together is checked by `mail/delivery/crosscheck.py`, whose findings are told
+together with all other faults of a document.
 """
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, ModelWrapValidatorHandler, TypeAdapter, ValidationError, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from core.config import Host, Ip, Name, Section, Size
+from core.config import Count, Host, Ip, Name, Section, Size
+from mail.delivery.crosscheck import Fault, Rows, faults_of
+from mail.delivery.route import LIMIT as ROUTE_LIMIT
 from mail.delivery.route import Family, Route, check_host, parse_hosts
-from mail.hat import check_host_name
+from mail.delivery.route import check_domain as check_route_domain
+from protocol.domain import check_domain, literal_address
 
 
-def _route_domain(value: str) -> str:
-    return "ALL" if value.upper() == "ALL" else check_host_name(value)
+def _destination_domain(value: str) -> str:
+    if value.upper() == "DEFAULT":
+        return "DEFAULT"
+    return value.lower() if literal_address(value) is not None else check_domain(value)
 
 
 class RouteSection(Section):
     """A row of the SMTP route table; the most specific domain wins."""
 
-    domain: Annotated[str, AfterValidator(_route_domain)] = Field(description="domain, .partial or ALL")
+    domain: Annotated[str, AfterValidator(check_route_domain)] = Field(
+        description="domain, .partial (everything below it), [address] or ALL"
+    )
     hosts: tuple[Annotated[str, AfterValidator(check_host)], ...] = Field(
         description='"host", "host:port", "[address]:port", "/dev/null", "USEDNS"; "/pri=N" after it'
     )
@@ -34,9 +44,22 @@ class RouteSection(Section):
 class DestinationSection(Section):
     """Limits of a destination domain; each domain in no row has a copy of the row DEFAULT."""
 
-    domain: str = Field(default="DEFAULT", description="domain, or DEFAULT")
+    domain: Annotated[str, AfterValidator(_destination_domain)] = Field(
+        default="DEFAULT", description="domain, without those below it; or DEFAULT"
+    )
     max_connections: int = Field(default=500, ge=1, le=10_000, description="open connections to it")
     max_messages_per_connection: int = Field(default=50, ge=1, le=100_000, description="messages a connection")
+    recipient_limit: Count = Field(default=0, description="recipients in recipient_minutes; 0 = no limit")
+    recipient_minutes: int = Field(
+        default=0, ge=0, le=60, description="interval of recipient_limit, 1 to 60; needed where there is one"
+    )
+    limit_type: Literal["host", "mxip"] = Field(
+        default="host",
+        description="max_connections and recipient_limit are for the whole domain (host) or each address",
+    )
+    limit_apply: Literal["system", "gateway"] = Field(
+        default="system", description="limits are for all virtual gateways together (system), or for each (gateway)"
+    )
     tls: Literal["off", "preferred", "required", "required-verify"] = Field(
         default="preferred",
         description="TLS towards it: off, preferred, required, or required-verify (certificate and host name checked)",
@@ -45,6 +68,7 @@ class DestinationSection(Section):
         default="prefer-v4", description="which addresses are tried: prefer-v4, prefer-v6, require-v4 or require-v6"
     )
     bounce_profile: str = Field(default="Default", description="name of a bounce profile")
+    bounce_verification: bool = Field(default=False, description="tag the envelope sender of mail to it")
 
 
 class DeliverySection(Section):
@@ -59,6 +83,10 @@ class DeliverySection(Section):
     source_address: Ip | Literal[""] = Field(default="", description="local address to send from; empty = by the route")
     default_interface: Name = Field(
         default="auto", description="interface or group that mail leaves by, or auto: source_address and our host name"
+    )
+    possible_delivery: bool = Field(
+        default=False,
+        description="no reply to a whole message counts as delivered, instead of one more try (against RFC 5321)",
     )
 
 
@@ -87,3 +115,85 @@ class InterfaceGroupSection(Section):
 
     name: Name = Field(description="name of the group, different from all interfaces")
     interfaces: tuple[Name, ...] = Field(min_length=1, description="names of its interfaces")
+
+
+class DeliveryTables(Section):
+    """The tables of delivery and what must fit together in them."""
+
+    route: tuple[RouteSection, ...] = Field(default=(), max_length=ROUTE_LIMIT, description="SMTP routes")
+    delivery: DeliverySection = Field(default=DeliverySection(), description="delivery as a whole")
+    interface: tuple[InterfaceSection, ...] = Field(default=(), description="addresses that mail can leave by")
+    interface_group: tuple[InterfaceGroupSection, ...] = Field(default=(), description="interfaces taken in turn")
+    destination: tuple[DestinationSection, ...] = Field(default=(), description="limits of destinations")
+    bounce_profile: tuple[BounceProfileSection, ...] = Field(
+        default=(), description="bounce profiles; Default is always there"
+    )
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _fits_together(cls, data: Any, handler: ModelWrapValidatorHandler["DeliveryTables"]) -> "DeliveryTables":
+        """Add what does not fit together to what is wrong by itself, so that all is told at once."""
+        problems: list[InitErrorDetails] = []
+        document: DeliveryTables | None = None
+        try:
+            document = handler(data)
+        except ValidationError as error:
+            problems += map(_again, error.errors())
+        if isinstance(data, Mapping):
+            rows = _rows(cls, data) if document is None else _sound(document, data)
+            problems += map(_problem, faults_of(rows))
+        if document is None or problems:
+            raise ValidationError.from_exception_data(cls.__name__, problems)
+        return document
+
+
+def _again(found: Any) -> InitErrorDetails:
+    return InitErrorDetails(type=_worded(found["type"], found["msg"]), loc=found["loc"], input=found["input"])
+
+
+def _problem(fault: Fault) -> InitErrorDetails:
+    # A mapping as the input, so that no value is shown besides the reason.
+    return InitErrorDetails(type=_worded("contradiction", fault.reason), loc=fault.at, input={})
+
+
+def _worded(kind: Any, text: str) -> PydanticCustomError:
+    return PydanticCustomError(kind, "{text}", {"text": text})
+
+
+_TABLES = ("route", "destination", "bounce_profile", "interface", "interface_group", "alt_source", "listener")
+
+
+def _sound(document: DeliveryTables, data: Mapping[str, Any]) -> Rows:
+    """Give the rows of a document that has no fault in itself."""
+    tables = {name: tuple(enumerate(getattr(document, name, ()))) for name in _TABLES}
+    return Rows(_hostname(data), document.delivery, **tables)
+
+
+def _rows(model: type[DeliveryTables], data: Mapping[str, Any]) -> Rows:
+    """Give the rows that are sound by themselves."""
+    tables = {name: _sound_rows(model, name, data.get(name)) for name in _TABLES}
+    try:
+        delivery = DeliverySection.model_validate(data.get("delivery", {}))
+    except ValidationError:
+        delivery = None
+    return Rows(_hostname(data), delivery, **tables)
+
+
+def _sound_rows(model: type[DeliveryTables], name: str, rows: Any) -> tuple[tuple[int, Any], ...]:
+    """Give the rows of a table that can be read one by one."""
+    field = model.model_fields.get(name)
+    if field is None or not isinstance(rows, list | tuple):
+        return ()
+    row_type = TypeAdapter(get_args(field.annotation)[0])
+    sound = []
+    for number, row in enumerate(rows):
+        try:
+            sound.append((number, row_type.validate_python(row)))
+        except ValidationError:
+            continue  # told by the document's own validation
+    return tuple(sound)
+
+
+def _hostname(data: Mapping[str, Any]) -> str:
+    appliance = data.get("appliance")
+    return str(appliance.get("hostname", "")) if isinstance(appliance, Mapping) else ""

@@ -9,12 +9,12 @@ import asyncio
 import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from ipaddress import ip_address
 from itertools import groupby
 
 from core.dns import Answer, DnsError, DnsNotFound, Mx, Resolver
 from core.smtp.target import Target
 from mail.delivery.route import Family, RouteHost, SmtpRoutes, Way
+from protocol.domain import literal_address
 from protocol.errors import PermanentFailure, TemporaryFailure
 from protocol.reply import Reply
 
@@ -102,7 +102,7 @@ class DestinationResolver:
             return Resolution((), _ROUTE_TTL_S, drop=True, routed=True)
         if routing.way is Way.HOSTS:
             return await self._by_route(routing.hosts)
-        literal = _literal(domain)
+        literal = literal_address(domain)
         if literal is not None:
             return Resolution((((Target(literal, literal, self._port),),),), _LITERAL_TTL_S)
         return await self._by_dns(domain, self._port)
@@ -208,7 +208,7 @@ class DestinationResolver:
         return problems[0]
 
     async def _addresses(self, host: str) -> Answer[str]:
-        if _literal(f"[{host}]") is not None:
+        if literal_address(f"[{host}]") is not None:
             # An MX must name a host; some name an address (RFC 5321 5.1 does not allow it).
             detail = f"DNS Hard Error looking up {host} (A):  an address in place of a host name"
             raise BadDestination("5.1.2", "Bad destination host", "000", detail)
@@ -248,16 +248,3 @@ def _failure(problem: DnsError) -> BadDestination | NoDestination:
     if isinstance(problem, DnsNotFound):
         return BadDestination("5.1.2", "Bad destination host", "000", f"DNS Hard Error {where}")
     return NoDestination(f"DNS Soft Error {where}")
-
-
-def _literal(domain: str) -> str | None:
-    """Give the address of an address literal such as `[192.0.2.1]` or `[IPv6:2001:db8::1]` (RFC 5321 4.1.3)."""
-    if not (domain.startswith("[") and domain.endswith("]")):
-        return None
-    inner = domain[1:-1]
-    tagged = inner[:5].lower() == "ipv6:"
-    try:
-        address = ip_address(inner[5:] if tagged else inner)
-    except ValueError:
-        return None
-    return str(address) if tagged == (address.version == 6) else None

@@ -12,6 +12,9 @@ from enum import Enum, auto
 from ipaddress import ip_address
 from typing import Literal
 
+from protocol.domain import canonical, literal_address
+from protocol.domain import check_domain as _check_name
+
 LIMIT = 40_000
 """Most entries of a table, ALL included."""
 Family = Literal["prefer-v6", "prefer-v4", "require-v6", "require-v4"]
@@ -74,7 +77,7 @@ class SmtpRoutes:
         self._all = BY_DNS
         domains = set()
         for route in routes:
-            domain = route.domain.strip().rstrip(".").lower()
+            domain = canonical(route.domain.strip())
             if not domain or domain in domains:
                 raise ValueError(f"route {route.domain!r}: {'given twice' if domain else 'empty domain'}")
             domains.add(domain)
@@ -92,13 +95,22 @@ class SmtpRoutes:
 
     def lookup(self, domain: str) -> Routing:
         """Give what the most specific entry says about a recipient domain; without any: by DNS."""
-        domain = domain.rstrip(".").lower()
+        domain = canonical(domain)
         found = self._exact.get(domain)
         dot = domain.find(".")
         while found is None and dot >= 0:
             found = self._partial.get(domain[dot:])
             dot = domain.find(".", dot + 1)
         return self._all if found is None else found
+
+
+def check_domain(text: str) -> str:
+    """Give the domain of an entry in the form of the table. Raises `ValueError`."""
+    if text.upper() == "ALL":
+        return "ALL"
+    if literal_address(text) is not None:
+        return text.lower()
+    return f".{_check_name(text[1:])}" if text.startswith(".") else _check_name(text)
 
 
 _SPECIAL = {"usedns": BY_DNS, "/dev/null": Routing(Way.DROP)}

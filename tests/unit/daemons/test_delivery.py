@@ -32,3 +32,25 @@ def test_the_quarantine_channel_never_gives_up_and_never_bounces() -> None:
     profile = table(DestinationSection(max_connections=7)).limits("the.cpq.host").profile
     assert not profile.spent(10_000_000)
     assert not profile.hard_bounce
+
+
+def test_a_row_gives_its_limits_however_the_domain_is_written() -> None:
+    row = DestinationSection(
+        domain="Bücher.example",
+        max_connections=5,
+        max_messages_per_connection=2,
+        recipient_limit=10,
+        recipient_minutes=3,
+        limit_type="mxip",
+        limit_apply="gateway",
+        bounce_profile="short",
+    )
+    for name in ("xn--bcher-kva.example", "bücher.example", "XN--BCHER-KVA.EXAMPLE."):
+        limits = table(row).limits(name)
+        assert (limits.connections, limits.messages_per_connection) == (5, 2)
+        assert (limits.recipient_limit, limits.recipient_minutes) == (10, 3)
+        assert (limits.per_address, limits.per_gateway, limits.profile.name) == (True, True, "Short")
+
+
+def test_a_row_is_about_its_domain_and_not_about_those_below() -> None:
+    assert table(DestinationSection(domain="x.test", max_connections=5)).limits("a.x.test").connections == 500

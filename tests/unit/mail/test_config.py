@@ -94,12 +94,7 @@ def test_names_and_addresses_used_twice_are_all_named(tmp_path: Path) -> None:
     )
     reasons = {key: reason for key, reason in found}
     assert "the name in twice; 127.0.0.1:25 is used twice; in: only a public listener" in reasons["listener"]
-    assert "example.test" in reasons["route"]
-
-
-def test_a_destination_may_only_name_a_known_bounce_profile(tmp_path: Path) -> None:
-    found = problems(tmp_path, '[[destination]]\ndomain = "x.example"\nbounce_profile = "short"\n')
-    assert "x.example: short" in found[0][1]
+    assert reasons["route[2].domain"] == "route[1] is about example.test already"
 
 
 @pytest.mark.parametrize(
