@@ -26,7 +26,8 @@ from cpq.resume import ResumeIntake
 from cpq.store import SqliteStore
 from daemons.config import Esa, Sma
 from daemons.machine import Machine
-from daemons.wiring import filter_reload, filters_of, journal_settings, pipeline_of
+from daemons.policy import MailPolicy
+from daemons.wiring import journal_settings
 from mail.pipeline import Notes, Readable
 
 
@@ -45,14 +46,15 @@ def build(config: Path) -> Daemon:
         place = Place(store, files, contents, policy_of(document.quarantine), machine.numbers("mid"), log)
         intake = HoldIntake(place, machine.serial, quota_octets=document.cpq.quota_mib << 20)
     else:
-        filters = filters_of(machine, document)
-        reload = filter_reload(filters, log)
-        pipeline = pipeline_of(document, filters)
+        policy = MailPolicy(machine, document, log)
+        pipeline, reload = policy.pipeline, policy.reload
 
         async def resume(accepted: Accepted, before: Outcome, content: Content) -> Outcome:
             notes, done = Notes(), before.finished
             body = Readable.of(await asyncio.to_thread(b"".join, content.chunks()))
-            out = await pipeline.run_in_thread(accepted, body, finished=done, hold_count=before.hold_count, notes=notes)
+            out = await pipeline.run_in_thread(
+                accepted, body, finished=done, hold_count=before.hold_count, before=before.decisions, notes=notes
+            )
             notes.write(log)
             return out
 

@@ -7,7 +7,6 @@ from core.record import CPQ_HOST, RELEASE_HOST
 from core.smtp.client_settings import ConnectionSettings, Timeouts
 from daemons.config import Esa, Sma
 from daemons.machine import Machine
-from mail.alternate import AlternateSource, AlternateSources
 from mail.config import ListenerSection
 from mail.delivery.config import BounceProfileSection, DestinationSection
 from mail.delivery.gateway import AUTO, Source, VirtualGateways
@@ -130,14 +129,3 @@ def virtual_gateways(machine: Machine, document: Esa | Sma, warn: Callable[[str]
     interfaces = [Source(row.name, row.address, row.hostname) for row in document.interface]
     groups = {row.name: row.interfaces for row in document.interface_group}
     return VirtualGateways(auto, interfaces, groups, default=section.default_interface, warn=warn)
-
-
-def alternate_sources(document: Esa) -> AlternateSources:
-    """Build the table of who leaves by which virtual gateway."""
-    names = {AUTO: AUTO}
-    names |= {row.name.lower(): row.name for row in document.interface}
-    names |= {row.name.lower(): row.name for row in document.interface_group}
-    # The default one has no queue beside the queue of mail that no row is about.
-    names[document.delivery.default_interface.lower()] = ""
-    rows = [AlternateSource(row.match, row.interface) for row in document.alt_source]
-    return AlternateSources(rows, names)

@@ -2,7 +2,8 @@
 
 Listens on the configured listeners (SO_REUSEPORT, so that several processes share them) and on
 run/gateway-N.sock: `status`, `listeners`, `suspend`, `resume`, `reload_filters`. Owns a journal
-spool/journal/gateway-N and adopts those whose owner is gone. Pokes delivery-queue. SIGHUP reloads the filters.
+spool/journal/gateway-N and adopts those whose owner is gone. Pokes delivery-queue. SIGHUP reloads the filters and the
+alternate source table.
 """
 
 from functools import partial
@@ -18,7 +19,8 @@ from core.smtp.listener import SmtpListener
 from core.smtp.session import SessionFactory
 from daemons.config import Esa
 from daemons.machine import Machine
-from daemons.wiring import filter_reload, filters_of, journal_settings, pipeline_of, with_handler
+from daemons.policy import MailPolicy
+from daemons.wiring import journal_settings, with_handler
 from mail.access import build_access, listener_settings
 from mail.adopt import Adoption
 from mail.intake import Intake, IntakeSettings
@@ -34,8 +36,7 @@ def build(config: Path, instance: int = 0) -> Daemon:
     document = cast(Esa, machine.document)
     name = f"gateway-{instance}"
     log, counters, certificate = machine.mail_log(), machine.counters(name), machine.certificate()
-    filters = filters_of(machine, document)
-    pipeline = pipeline_of(document, filters)
+    policy = MailPolicy(machine, document, log)
 
     settings = journal_settings(document.spool)
     journal = open_free(machine.spool / "journal", "gateway", settings)
@@ -44,7 +45,7 @@ def build(config: Path, instance: int = 0) -> Daemon:
     choices = IntakeSettings(machine.hostname, document.filters.thread_above)
 
     def intake_of(journal: Journal) -> Intake:
-        return Intake(choices, journal, pipeline, log=log, counters=counters, poke=poke)
+        return Intake(choices, journal, policy.pipeline, log=log, counters=counters, poke=poke)
 
     intakes = [intake_of(one) for one in (journal, *orphans)]
     recoveries = [
@@ -65,14 +66,12 @@ def build(config: Path, instance: int = 0) -> Daemon:
 
     listeners = Listeners(list(sections), listener, state=machine.state / f"{name}.suspended.json", log=log)
 
-    reload = filter_reload(filters, log)
-
     async def reload_filters(_: dict[str, Any]) -> dict[str, Any]:
-        await reload()
-        return {"filters": len(filters.program.filters)}
+        await policy.reload()
+        return {"filters": len(policy.filters.program.filters)}
 
     status = GatewayStatus(listeners, intakes[0], counters, mids, icids).status
     verbs = {"suspend": listeners.suspend, "resume": listeners.resume, "listeners": listeners.show, "status": status}
     services: list[Service] = [log, counters, journal, *orphans, *recoveries, adoption, *listeners.services.values()]
     verbs["reload_filters"] = reload_filters
-    return Daemon(name, services, machine.socket(name), verbs, document.runtime.grace_s, reload)
+    return Daemon(name, services, machine.socket(name), verbs, document.runtime.grace_s, policy.reload)

@@ -6,18 +6,16 @@ from typing import Any
 
 from core import plugin
 from core.content import ContentSettings
-from core.errors import ConfigError
 from core.journal.journal import JournalSettings
-from core.maillog import MailLog, clean
-from core.runtime import Reload
 from core.smtp.session import SessionFactory
 from core.smtp.settings import ListenerSettings
 from daemons.config import Esa
 from daemons.machine import Machine
+from mail.alternate import AlternateSource, AlternateSources
 from mail.config import ListenerSection, SpoolSection
+from mail.delivery.gateway import AUTO
+from mail.filter.compiler import Around
 from mail.filter.load import Filters, FilterSource
-from mail.filter.view import ScanSettings
-from mail.pipeline import Pipeline
 
 
 def journal_settings(spool: SpoolSection, *, reserve: bool = True) -> JournalSettings:
@@ -33,32 +31,28 @@ def journal_settings(spool: SpoolSection, *, reserve: bool = True) -> JournalSet
 
 def filters_of(machine: Machine, document: Esa) -> Filters:
     """Read and compile a gateway's message filters. Raises `ConfigError` with every fault."""
+    return Filters(filter_source(machine, document))
+
+
+def filter_source(machine: Machine, document: Esa) -> FilterSource:
+    """Say where a gateway's message filters are, and what they may name."""
     section = document.filters
     file: Path | None = machine.dir / section.file if section.file else None
-    return Filters(FilterSource(file, section.text, machine.hostname))
+    interfaces = {AUTO, *(row.name.lower() for row in document.interface)}
+    interfaces |= {row.name.lower() for row in document.interface_group}
+    profiles = {"default", *(row.name.lower() for row in document.bounce_profile)}
+    return FilterSource(file, section.text, Around(machine.hostname, interfaces, profiles))
 
 
-def filter_reload(filters: Filters, log: MailLog) -> Reload:
-    """Give what SIGHUP does: filters are read again; where that fails the running ones stay, and the log says why.
-
-    Raises `ConfigError` with every fault.
-    """
-
-    async def reload() -> None:
-        if problems := filters.reload():
-            for problem in problems:
-                log.warning(f"Message filters not reloaded: {clean(str(problem))}")
-            raise ConfigError(problems)
-        log.info(f"Message filters reloaded: {len(filters.program.filters)} in force")
-
-    return reload
-
-
-def pipeline_of(document: Esa, filters: Filters) -> Pipeline:
-    """Build a gateway's pipeline."""
-    section = document.filters
-    scan = ScanSettings(section.unscannable_matches, section.max_scan_size)
-    return Pipeline(lambda: filters.program, scan=scan)
+def alternate_sources(document: Esa) -> AlternateSources:
+    """Build the table of who leaves by which virtual gateway."""
+    names = {AUTO: AUTO}
+    names |= {row.name.lower(): row.name for row in document.interface}
+    names |= {row.name.lower(): row.name for row in document.interface_group}
+    # The default one has no queue beside the queue of mail that no row is about.
+    names[document.delivery.default_interface.lower()] = ""
+    rows = [AlternateSource(row.match, row.interface) for row in document.alt_source]
+    return AlternateSources(rows, names)
 
 
 def handler_of(machine: Machine, section: ListenerSection) -> Any:

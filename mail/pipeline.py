@@ -17,12 +17,16 @@ from typing import Final
 from core import clock
 from core.maillog import MailLog
 from core.record import CPQ_HOST, HOLD_QUEUE, MAX_HOLDS, Accepted, Decision, Edit, Hold, Outcome
+from mail.alternate import AlternateSources
 from mail.filter.compiler import STAGE as MESSAGE_FILTERS
 from mail.filter.compiler import Program
 from mail.filter.view import ScanSettings, View
 from mail.mime import Headers
 
 QUARANTINE: Final = "quarantine"
+GATEWAY: Final = "virtual-gateway"
+"""Marks the record of which virtual gateway a message leaves by: no stage, it is settled before them."""
+BOUNCE_PROFILE: Final = "bounce-profile"
 STAGES: Final = (MESSAGE_FILTERS, QUARANTINE)
 
 
@@ -68,6 +72,8 @@ class _Run:
     reason: str = ""
     destination: str = ""
     transfer_id: bytes = b""
+    gateway: str = ""
+    bounce_profile: str = ""
     flags: list[Hold] = field(default_factory=list)
     edits: list[Edit] = field(default_factory=list)
 
@@ -95,8 +101,11 @@ class Pipeline:
         program: Callable[[], Program],
         *,
         scan: ScanSettings | None = None,
+        sources: Callable[[], AlternateSources] = AlternateSources,
     ) -> None:
+        """`sources` gives the table of who leaves by which virtual gateway."""
         self._program = program
+        self._sources = sources
         self._scan = scan or ScanSettings()
         self._stages: tuple[tuple[str, Callable[[_Run], None]], ...] = (
             (MESSAGE_FILTERS, self._filter),
@@ -110,9 +119,13 @@ class Pipeline:
         *,
         finished: Sequence[str] = (),
         hold_count: int = 0,
+        before: Sequence[Decision] = (),
         notes: Notes | None = None,
     ) -> Outcome:
-        """Decide about a message, from the first stage that is not in `finished`; fills `notes` as it goes."""
+        """Decide about a message, from the first stage that is not in `finished`; fills `notes` as it goes.
+
+        `before` are the decisions of the stages that are finished: what a filter chose then still holds.
+        """
         readable = Readable.of(content) if isinstance(content, bytes) else content
         run = _Run(accepted, readable, notes if notes is not None else Notes(), hold_count, list(finished))
         unknown = [name for name in finished if name not in STAGES]
@@ -120,6 +133,7 @@ class Pipeline:
             reason = f"it finished a stage that is not known here: {', '.join(unknown)}"
             run.hold(reason, "critical")
         else:
+            self._begin(run, before)
             self._walk(run)
         if run.verdict in ("deliver", "quarantine"):
             run.say(f"MID {accepted.mid} queued for delivery")
@@ -134,6 +148,8 @@ class Pipeline:
             transfer_id=run.transfer_id,
             hold_count=run.hold_count,
             reason=run.reason,
+            gateway=run.gateway,
+            bounce_profile=run.bounce_profile,
         )
 
     async def run_in_thread(
@@ -143,12 +159,27 @@ class Pipeline:
         *,
         finished: Sequence[str] = (),
         hold_count: int = 0,
+        before: Sequence[Decision] = (),
         notes: Notes | None = None,
     ) -> Outcome:
         """The same off the loop, for content that is large or on the disk."""
         return await asyncio.to_thread(
-            self.run, accepted, content, finished=finished, hold_count=hold_count, notes=notes
+            self.run, accepted, content, finished=finished, hold_count=hold_count, before=before, notes=notes
         )
+
+    def _begin(self, run: _Run, before: Sequence[Decision]) -> None:
+        """Settle which virtual gateway a message leaves by unless a filter says otherwise, or has said so already."""
+        table = self._sources()
+        if table:
+            choice = table.choose(run.accepted.remote_ip, run.accepted.sender)
+            if choice.match:
+                run.gateway = choice.gateway
+                run.notes.decisions.append(Decision(GATEWAY, "", choice.match, choice.gateway, 0, clock.now()))
+        for decision in before:
+            if decision.rule and decision.stage == GATEWAY:
+                run.gateway = table.named(decision.verdict)
+            elif decision.stage == BOUNCE_PROFILE:
+                run.bounce_profile = decision.verdict
 
     def _walk(self, run: _Run) -> None:
         for name, stage in self._stages:
@@ -176,6 +207,14 @@ class Pipeline:
             run.say(f"MID {mid} Custom Log Entry: {entry}")
         if view.final in ("drop", "bounce"):
             self._end(run, view)
+        if view.gateway is not None:
+            run.gateway = self._sources().named(view.gateway.name)
+            decisions.append(Decision(GATEWAY, view.gateway.filter, "", run.gateway, 0, clock.now()))
+        if view.bounce_profile is not None:
+            run.bounce_profile = view.bounce_profile.name
+            decisions.append(
+                Decision(BOUNCE_PROFILE, view.bounce_profile.filter, "", run.bounce_profile, 0, clock.now())
+            )
         decisions.append(
             Decision(
                 MESSAGE_FILTERS,
@@ -186,6 +225,17 @@ class Pipeline:
                 clock.now(),
             )
         )
+
+    def _choose(self, run: _Run, view: View) -> None:
+        """Note what filters chose; the records carry it through a quarantine."""
+        if view.gateway is not None:
+            run.gateway = self._sources().named(view.gateway.name)
+            chosen = Decision(GATEWAY, view.gateway.filter, "", run.gateway, 0, clock.now())
+            run.notes.decisions.append(chosen)
+        if view.bounce_profile is not None:
+            run.bounce_profile = view.bounce_profile.name
+            chosen = Decision(BOUNCE_PROFILE, view.bounce_profile.filter, "", run.bounce_profile, 0, clock.now())
+            run.notes.decisions.append(chosen)
 
     def _end(self, run: _Run, view: View) -> None:
         run.verdict = view.final

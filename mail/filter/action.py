@@ -5,17 +5,31 @@ pipeline carries out what the view says in the end. An action gives True when no
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from mail.filter.rule import Faults, check_arguments
 from mail.filter.syntax import Action, FilterFault, Value
 from mail.filter.variable import Template
-from mail.filter.view import Raised, View
+from mail.filter.view import Chosen, Raised, View
 
 Step: TypeAlias = Callable[[View], bool]
 _HEADER_NAME = re.compile(r"[!-9;-~]{1,100}")
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What actions may name or show of the machine."""
+
+    hostname: str = ""
+    interfaces: Collection[str] | None = None
+    """Lower case names of the interfaces and groups; None = any name will do."""
+    bounce_profiles: Collection[str] | None = None
+    """Lower case names; None = any name will do."""
+
+
+ANYWHERE = Around()
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +108,28 @@ def _no_op(_texts: tuple[str, ...], _hostname: str) -> Step:
     return step
 
 
+def _alt_src_host(texts: tuple[str, ...], _hostname: str) -> Step:
+    shown = f"alt-src-host {texts[0]}"
+
+    def step(view: View) -> bool:
+        view.actions.append(shown)
+        view.gateway = Chosen(texts[0], view.filter)
+        return False
+
+    return step
+
+
+def _bounce_profile(texts: tuple[str, ...], _hostname: str) -> Step:
+    shown = f"bounce-profile {texts[0]}"
+
+    def step(view: View) -> bool:
+        view.actions.append(shown)
+        view.bounce_profile = Chosen(texts[0], view.filter)
+        return False
+
+    return step
+
+
 _ACTIONS: dict[str, _Spec] = {
     "quarantine": _Spec(_quarantine, 1),
     "drop": _Spec(_final("drop")),
@@ -104,11 +140,13 @@ _ACTIONS: dict[str, _Spec] = {
     "strip-header": _Spec(_strip_header, 1, header=True),
     "log-entry": _Spec(_log_entry, 1),
     "no-op": _Spec(_no_op),
+    "alt-src-host": _Spec(_alt_src_host, 1),
+    "bounce-profile": _Spec(_bounce_profile, 1),
 }
 ACTION_NAMES = frozenset(_ACTIONS)
 
 
-def compile_action(action: Action, hostname: str, faults: Faults) -> Step | None:
+def compile_action(action: Action, around: Around, faults: Faults) -> Step | None:
     """Check one action and make it ready; None after a fault."""
     spec = _ACTIONS.get(action.name)
     if spec is None:
@@ -120,9 +158,10 @@ def compile_action(action: Action, hostname: str, faults: Faults) -> Step | None
     if len(faults) == before:
         for number, value in enumerate(action.arguments):
             _check_text(action, value, spec.header and number == 0, faults)
+            _check_name(action, value, around, faults)
     if len(faults) > before:
         return None
-    return spec.build(tuple(str(value.content) for value in action.arguments), hostname)
+    return spec.build(tuple(str(value.content) for value in action.arguments), around.hostname)
 
 
 def _check_text(action: Action, value: Value, is_header: bool, faults: Faults) -> None:
@@ -131,3 +170,13 @@ def _check_text(action: Action, value: Value, is_header: bool, faults: Faults) -
         faults.append(FilterFault(value.position, f"{value.raw[:40]} is not a header name"))
     elif action.name == "quarantine" and (not text.strip() or not text.isprintable() or len(text) > 64):
         faults.append(FilterFault(value.position, f"{value.raw[:40]} cannot be the name of a quarantine"))
+
+
+def _check_name(action: Action, value: Value, around: Around, faults: Faults) -> None:
+    text = str(value.content).lower()
+    what, known = {
+        "alt-src-host": ("interface or group", around.interfaces),
+        "bounce-profile": ("bounce profile", around.bounce_profiles),
+    }.get(action.name, ("", None))
+    if known is not None and text not in known:
+        faults.append(FilterFault(value.position, f"there is no {what} {value.raw[:40]}"))

@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from core.maillog import clean
 from core.record import Decision
-from mail.filter.action import ACTION_NAMES, Step, compile_action
+from mail.filter.action import ACTION_NAMES, ANYWHERE, Around, Step, compile_action
 from mail.filter.parser import RESERVED, parse
 from mail.filter.rule import RULE_NAMES, Compiled, Faults, Predicate, compile_test
 from mail.filter.syntax import Action, All, Branch, Condition, Filter, FilterError, FilterFault, Not, Rule, Statement
@@ -54,7 +54,7 @@ class Program:
                 return
 
 
-def compile_filters(text: str, *, hostname: str = "", taken: Iterable[str] = ()) -> Program:
+def compile_filters(text: str, *, around: Around = ANYWHERE, taken: Iterable[str] = ()) -> Program:
     """Compile a text; names in `taken` are in use elsewhere. Raises `FilterError` with all faults."""
     parsed = parse(text)
     faults = parsed.faults
@@ -63,7 +63,7 @@ def compile_filters(text: str, *, hostname: str = "", taken: Iterable[str] = ())
     for item in parsed.filters:
         _check_name(item, names, faults)
         names.add(item.name.lower())
-        step = _branch(item.branch, hostname, faults)
+        step = _branch(item.branch, around, faults)
         if step is not None:
             running.append(RunningFilter(item.name, item.active, step))
     if faults:
@@ -81,10 +81,10 @@ def _check_name(item: Filter, names: set[str], faults: Faults) -> None:
         faults.append(FilterFault(item.position, "a filter name has at most 100 characters"))
 
 
-def _branch(branch: Branch, hostname: str, faults: Faults) -> Step | None:
+def _branch(branch: Branch, around: Around, faults: Faults) -> Step | None:
     rule = _rule(branch.rule, faults)
-    then = _block(branch.then, hostname, faults)
-    otherwise = _block(branch.otherwise, hostname, faults)
+    then = _block(branch.then, around, faults)
+    otherwise = _block(branch.otherwise, around, faults)
     if rule is None or then is None or otherwise is None:
         return None
     test = rule.run
@@ -93,8 +93,8 @@ def _branch(branch: Branch, hostname: str, faults: Faults) -> Step | None:
     return lambda view: then(view) if test(view) else otherwise(view)
 
 
-def _block(statements: Sequence[Statement], hostname: str, faults: Faults) -> Step | None:
-    made = [_statement(statement, hostname, faults) for statement in statements]
+def _block(statements: Sequence[Statement], around: Around, faults: Faults) -> Step | None:
+    made = [_statement(statement, around, faults) for statement in statements]
     steps = tuple(step for step in made if step is not None)
     if len(steps) < len(made):
         return None
@@ -103,10 +103,10 @@ def _block(statements: Sequence[Statement], hostname: str, faults: Faults) -> St
     return lambda view: any(step(view) for step in steps)
 
 
-def _statement(statement: Statement, hostname: str, faults: Faults) -> Step | None:
+def _statement(statement: Statement, around: Around, faults: Faults) -> Step | None:
     if isinstance(statement, Action):
-        return compile_action(statement, hostname, faults)
-    return _branch(statement, hostname, faults)
+        return compile_action(statement, around, faults)
+    return _branch(statement, around, faults)
 
 
 def _rule(rule: Rule, faults: Faults) -> Compiled | None:
@@ -136,4 +136,4 @@ def _disjunction(tests: tuple[Predicate, ...]) -> Predicate:
     return lambda view: any(test(view) for test in tests)
 
 
-__all__ = ["STAGE", "FilterError", "Program", "RunningFilter", "compile_filters"]
+__all__ = ["ANYWHERE", "STAGE", "Around", "FilterError", "Program", "RunningFilter", "compile_filters"]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.errors import ConfigError, Problem
-from mail.filter.compiler import Program, RunningFilter, compile_filters
+from mail.filter.compiler import ANYWHERE, Around, Program, RunningFilter, compile_filters
 from mail.filter.parser import MAX_TEXT
 from mail.filter.syntax import FilterError
 
@@ -19,7 +19,7 @@ class FilterSource:
 
     file: Path | None = None
     text: str = ""
-    hostname: str = ""
+    around: Around = ANYWHERE
 
 
 class Filters:
@@ -32,11 +32,12 @@ class Filters:
         if problems:
             raise ConfigError(problems)
 
-    def reload(self) -> list[Problem]:
-        """Read again. On any fault the running filters stay, and the faults are given back."""
-        program, problems = _compiled(self._source)
+    def reload(self, source: FilterSource | None = None) -> list[Problem]:
+        """Read again, from another source if one is given. On any fault all stays, and the faults are given back."""
+        source = source or self._source
+        program, problems = _compiled(source)
         if not problems:
-            self.program = program
+            self._source, self.program = source, program
         return problems
 
 
@@ -46,7 +47,7 @@ def _compiled(source: FilterSource) -> tuple[Program, list[Problem]]:
     for name, text in _texts(source, problems):
         try:
             taken = [item.name for item in filters]
-            filters += compile_filters(text, hostname=source.hostname, taken=taken).filters
+            filters += compile_filters(text, around=source.around, taken=taken).filters
         except FilterError as error:
             problems += [
                 Problem(name, f"line {fault.position.line}, column {fault.position.column}", fault.reason)

@@ -30,6 +30,14 @@ class Raised:
     matched: str
 
 
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Something chosen by its name, and the filter that chose it."""
+
+    name: str
+    filter: str
+
+
 class View:
     """A message under evaluation. The pipeline hands in the headers it has indexed and a way to read the content."""
 
@@ -40,11 +48,13 @@ class View:
         "_subject",
         "accepted",
         "actions",
+        "bounce_profile",
         "edits",
         "entries",
         "filter",
         "final",
         "final_by",
+        "gateway",
         "headers",
         "holds",
         "matched",
@@ -73,6 +83,9 @@ class View:
         self.final = ""
         """`deliver`, `drop`, `bounce` or `skip-filters`."""
         self.final_by = ""
+        self.gateway: Chosen | None = None
+        """Interface or group to leave by."""
+        self.bounce_profile: Chosen | None = None
         self.unscannable = ""
 
     def begin(self, name: str) -> None:

@@ -13,7 +13,7 @@ from core.maillog import MailLog
 from core.metrics import Counters
 from mail.access import build_access, listener_settings
 from mail.config import ListenerSection
-from mail.filter.compiler import compile_filters
+from mail.filter.compiler import Around, compile_filters
 from mail.intake import Intake, IntakeSettings
 from mail.pipeline import Pipeline
 from mail.receive import Gateway, GatewaySession
@@ -37,7 +37,7 @@ class GatewayUnderTest:
         self.log = MailLog(directory / "mail.current", level=4)
         self.counters = Counters(directory / "counters")
         self.pokes = 0
-        program = compile_filters(filters, hostname=HOSTNAME)
+        program = compile_filters(filters, around=Around(HOSTNAME))
         self.pipeline = Pipeline(lambda: program)
         self.intake = Intake(
             IntakeSettings(HOSTNAME, **intake),

@@ -1,11 +1,13 @@
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from core.maillog import MailLog
-from core.record import CPQ_HOST, HOLD_QUEUE, Accepted, Outcome, Recipient, decode_outcome, encode
+from core.record import CPQ_HOST, HOLD_QUEUE, Accepted, Decision, Outcome, Recipient, decode_outcome, encode
+from mail.alternate import AlternateSource, AlternateSources
 from mail.filter.compiler import compile_filters
-from mail.pipeline import Notes, Pipeline, Readable
+from mail.pipeline import GATEWAY, Notes, Pipeline, Readable
 
 FILTERS = r"""
 hold: if (subject == '\\[hold\\]') { quarantine('Policy'); }
@@ -129,3 +131,46 @@ def test_lines_reach_the_mail_log_with_their_level(tmp_path: Path) -> None:
     log.close()
     text = (tmp_path / "mail.current").read_text()
     assert [line.split(" ", 5)[5] for line in text.splitlines()] == ["Info: one", "Warning: two", "Critical: three"]
+
+
+SOURCES = AlternateSources(
+    [AlternateSource("10.0.0.0/8", "Out1"), AlternateSource("@b", "Main")],
+    {"out1": "Out1", "out2": "Out2", "main": "", "auto": "auto"},
+)
+
+
+def leaves(
+    text: str, *, remote_ip: str = "10.1.1.1", before: Sequence[Decision] = (), finished: bool = False
+) -> Outcome:
+    program = compile_filters(text)
+    accepted = Accepted(7, 3, 0.0, "a@b", [Recipient(0, "c@d")], 4, remote_ip=remote_ip)
+    done = ["message-filters"] if finished else []
+    line = Pipeline(lambda: program, sources=lambda: SOURCES)
+    return line.run(accepted, b"\r\n", finished=done, before=before)
+
+
+def test_who_sent_a_message_decides_by_which_virtual_gateway_it_leaves() -> None:
+    outcome = leaves("")
+    assert outcome.gateway == "Out1"
+    assert [(one.rule, one.input, one.verdict) for one in outcome.decisions if one.stage == GATEWAY] == [
+        ("", "10.0.0.0/8", "Out1")
+    ]
+    assert leaves("", remote_ip="192.0.2.1").gateway == ""
+
+
+def test_a_filter_overrides_the_table() -> None:
+    assert leaves("a: if true { alt-src-host('OUT2'); }").gateway == "Out2"
+    assert leaves("a: if true { alt-src-host('Main'); }").gateway == ""
+    assert leaves("a: if true { alt-src-host('Out2'); } b: if true { alt-src-host('auto'); }").gateway == "auto"
+
+
+def test_what_a_filter_chose_holds_after_a_quarantine() -> None:
+    held = leaves("a: if true { alt-src-host('Out2'); bounce-profile('short'); quarantine('Policy'); }")
+    assert (held.verdict, held.bounce_profile) == ("quarantine", "short")
+    released = leaves("", before=held.decisions, finished=True)
+    assert (released.gateway, released.bounce_profile) == ("Out2", "short")
+
+
+def test_after_a_quarantine_the_table_of_that_time_decides_if_no_filter_did() -> None:
+    earlier = Decision(GATEWAY, "", "10.0.0.0/8", "Old")
+    assert leaves("", before=[earlier], finished=True).gateway == "Out1"

@@ -1,7 +1,7 @@
 import pytest
 
 from core.record import Accepted, Decision, Edit, Recipient
-from mail.filter.compiler import compile_filters
+from mail.filter.compiler import Around, compile_filters
 from mail.filter.syntax import FilterError
 from mail.filter.view import ScanSettings, View
 from mail.mime import Headers
@@ -31,7 +31,7 @@ def view(message: bytes = MESSAGE, *, scan: ScanSettings | None = None, **fields
 
 def run(text: str, target: View | None = None) -> View:
     target = target or view()
-    compile_filters(text, hostname="esa.example.test").run(target, lambda decision: None)
+    compile_filters(text, around=Around("esa.example.test")).run(target, lambda decision: None)
     return target
 
 
@@ -201,3 +201,14 @@ def test_all_faults_of_a_text_come_at_once_in_order() -> None:
     with pytest.raises(FilterError) as caught:
         compile_filters("a: if nope { drop(1); }\nb: if true { \nc: if subject == '(' {}")
     assert [fault.position.line for fault in caught.value.faults] == [1, 1, 3, 3]
+
+
+def test_actions_name_only_what_the_machine_has() -> None:
+    around = Around(interfaces={"out1"}, bounce_profiles={"default"})
+    compile_filters("a: if true { alt-src-host('Out1'); bounce-profile('DEFAULT'); }", around=around)
+    with pytest.raises(FilterError) as caught:
+        compile_filters("a: if true { alt-src-host('Out2'); bounce-profile('short'); }", around=around)
+    assert [fault.reason for fault in caught.value.faults] == [
+        "there is no interface or group 'Out2'",
+        "there is no bounce profile 'short'",
+    ]
