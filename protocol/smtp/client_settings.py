@@ -25,6 +25,8 @@ class ClientSettings:
     helo: str
     pipelining: bool = True
     """Use PIPELINING where it is offered."""
+    chunking: bool = True
+    """Use BDAT where CHUNKING is offered and the peer's replies can be told apart."""
     overlap: bool = True
     """Send the next envelope behind the final dot."""
     convert_bare_newlines: bool = True

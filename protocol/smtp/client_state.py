@@ -60,6 +60,9 @@ TRANSITIONS: dict[tuple[State, Event], State] = {
     (State.ENVELOPE, Event.LONE_DOT): State.FINAL,
     (State.ENVELOPE, Event.ABANDON): State.RESET,
     (State.CONTENT, Event.END): State.FINAL,
+    # A chunk was refused (RFC 3030 2): no more content, and RSET behind what is under way.
+    (State.CONTENT, Event.ABANDON): State.RESET,
+    (State.FINAL, Event.ABANDON): State.RESET,
     # The next envelope goes out behind the final dot (RFC 2920 3.1), before its reply has come.
     (State.FINAL, Event.BEGIN): State.ENVELOPE,
     (State.FINAL, Event.ANSWERED): State.READY,

@@ -1,4 +1,4 @@
-"""Content on its way out by DATA: dots doubled, line ends made sure of, the final dot (RFC 5321 4.5.2, 2.3.8).
+"""Content on its way out: line ends made sure of; by DATA dots doubled and the final dot (RFC 5321 4.5.2, 2.3.8).
 
 The client machine feeds chunks of any size through an `Encoder`. Whatever came in, what goes out holds no CR or LF
 outside CRLF: a peer that takes `LF . LF` for the end of the content can therefore not be made to see a second
@@ -16,12 +16,13 @@ class BareNewline(ValueError):
 
 
 class Encoder:
-    """Doubles dots chunk by chunk; every chunk is handled whole, never line by line."""
+    """Doubles dots chunk by chunk; every chunk is handled whole, never line by line. `dots` is off for BDAT."""
 
-    __slots__ = ("_at_line_start", "_convert", "_held_cr")
+    __slots__ = ("_at_line_start", "_convert", "_dots", "_held_cr")
 
-    def __init__(self, *, convert: bool) -> None:
+    def __init__(self, *, convert: bool, dots: bool = True) -> None:
         self._convert = convert
+        self._dots = dots
         self._at_line_start = True
         self._held_cr = False
 
@@ -40,19 +41,21 @@ class Encoder:
         rest = chunk.replace(b"\r\n", b"")
         if b"\n" in rest or b"\r" in rest:
             chunk = self._normalised(chunk)
-        if b"." in chunk and b"\n." in chunk:  # base64 holds no dot, and to look for one octet is fast
-            chunk = chunk.replace(b"\n.", b"\n..")
-        if self._at_line_start and chunk[0] == _DOT:
-            chunk = b"." + chunk
+        if self._dots and b"." in chunk:  # base64 holds no dot, and to look for one octet is fast
+            if b"\n." in chunk:
+                chunk = chunk.replace(b"\n.", b"\n..")
+            if self._at_line_start and chunk[0] == _DOT:
+                chunk = b"." + chunk
         self._at_line_start = chunk.endswith(b"\n")
         return chunk
 
     def finish(self) -> bytes:
-        """Give what ends the content: its last line end if that is missing, and the final dot."""
+        """Give what ends the content: its last line end if that is missing, and the final dot where dots count."""
         if self._held_cr:
             self._normalised(b"\r")
             self._at_line_start = False
-        return b".\r\n" if self._at_line_start else b"\r\n.\r\n"
+        end = b"" if self._at_line_start else b"\r\n"
+        return end + b".\r\n" if self._dots else end
 
     def _normalised(self, chunk: bytes) -> bytes:
         if not self._convert:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from protocol.errors import PermanentFailure
 from protocol.reply import Reply
+from protocol.smtp.chunking import EARLY_SIZE, frame, harmless, names_recipient
 from protocol.smtp.content import Encoder
 from protocol.smtp.envelope import mail_line, rcpt_line
 from protocol.smtp.failure import ClientFailure, ProtocolError, Stage
@@ -24,7 +25,9 @@ class Delivery:
         "_encoder",
         "_indexes",
         "_refused",
+        "chunked",
         "content_sent",
+        "distinct",
         "done",
         "result",
         "transaction",
@@ -35,7 +38,11 @@ class Delivery:
         self.done = done
         self.result = TransactionResult([None] * len(transaction.recipients))
         self.content_sent = False
-        """The final dot is out."""
+        """The final dot or the last chunk is out."""
+        self.chunked = False
+        """The content goes out by BDAT."""
+        self.distinct = True
+        """Every recipient was accepted with an enhanced code that says so (see `chunking`)."""
         self._body: Iterator[bytes] | None = None
         self._encoder = Encoder(convert=True)
         self._indexes: list[int] = []
@@ -55,9 +62,10 @@ class Delivery:
         transaction = self.transaction
         lines = [mail_line(transaction, offers)]
         reply: Reply | None = None
+        dsn = transaction.dsn_rcpt if "DSN" in offers else ()
         for index, recipient in enumerate(transaction.recipients):
             try:
-                lines.append(rcpt_line(recipient, transaction))
+                lines.append(rcpt_line(recipient, transaction, dsn[index] if dsn else ""))
             except PermanentFailure as problem:
                 self.result.replies[index] = reply = problem.reply
             else:
@@ -77,33 +85,55 @@ class Delivery:
         """Note the reply to the next RCPT."""
         index = self._indexes[self._answered]
         self._answered += 1
-        if reply.code >= 400 and not self._refused:
+        if reply.code < 400:
+            self.distinct = self.distinct and names_recipient(reply)
+        elif not self._refused:
             self.result.replies[index] = reply
-            if self._answered == len(self._indexes) and not self.accepted:
-                self.result.failed_stage = Stage.RCPT
+        if self._answered == len(self._indexes) and not self._refused and not self.accepted:
+            self.result.failed_stage = Stage.RCPT
 
-    def begin_content(self, *, convert: bool) -> None:
+    @property
+    def refused(self) -> bool:
+        """Whether a reply decided for the transaction as a whole."""
+        return self._refused
+
+    @property
+    def binary(self) -> bool:
+        """Whether the content is not lines, so that only BDAT can carry it (RFC 3030 3)."""
+        return self.transaction.body == "BINARYMIME"
+
+    @property
+    def early(self) -> bool:
+        """Whether the content may go out before the envelope was answered: small, at hand, and no commands."""
+        content = self.transaction.content
+        size = self.transaction.size
+        return isinstance(content, tuple) and 0 < size <= EARLY_SIZE and not self.binary and harmless(content)
+
+    def begin_content(self, *, convert: bool, chunked: bool = False) -> None:
         """Open the content. `convert`: turn bare line ends into CRLF rather than refuse them."""
         self._body = iter(self.transaction.content)
-        self._encoder = Encoder(convert=convert)
+        self.chunked = chunked
+        self._encoder = Encoder(convert=convert, dots=not chunked)
 
     def read(self, limit: int) -> list[bytes]:
-        """Give about `limit` octets of encoded content; at its end also the final dot.
+        """Give about `limit` octets of encoded content: a chunk with its command, or text and the final dot at its end.
 
         Raises `BareNewline` and whatever the content raises.
         """
         out: list[bytes] = []
         size = 0
+        raw = self.chunked and self.binary
         encode = self._encoder.feed
         for chunk in self._body or ():
-            data = encode(chunk)
+            data = chunk if raw else encode(chunk)
             out.append(data)
             size += len(data)
             if size >= limit:
-                return out
-        out.append(self._encoder.finish())
+                return frame(out, last=False) if self.chunked else out
+        if not raw:
+            out.append(self._encoder.finish())
         self.content_sent = True
-        return out
+        return frame(out, last=True) if self.chunked else out
 
     def answer_final(self, reply: Reply) -> None:
         """Note the reply to the content."""
@@ -125,7 +155,7 @@ class Delivery:
         if None in result.replies:
             result.error = error
             result.failed_stage = stage
-            result.maybe_delivered = self.content_sent and stage is Stage.FINAL
+            result.maybe_delivered = self.content_sent
         self.finish()
 
     def finish(self) -> None:

@@ -18,6 +18,7 @@ _LINE = re.compile(r"[\x20-\x7e]+")
 
 BAD_ADDRESS = Reply(553, "5.1.3", "this address cannot be sent safely")
 NEEDS_UTF8 = Reply(550, "5.6.7", "the receiving host does not offer SMTPUTF8, which this message needs")
+NEEDS_BINARY = Reply(554, "5.6.1", "the receiving host does not take binary content, which cannot be converted safely")
 
 
 def mail_line(transaction: Transaction, offers: Mapping[str, str]) -> bytes:
@@ -29,23 +30,39 @@ def mail_line(transaction: Transaction, offers: Mapping[str, str]) -> bytes:
             text = f"the message of {transaction.size} octets exceeds the receiving host's limit of {limit}"
             raise PermanentFailure(Reply(552, "5.3.4", text))
         parameters.append(f"SIZE={transaction.size}")
-    if transaction.body != "7BIT" and "8BITMIME" in offers:
-        parameters.append("BODY=8BITMIME")
+    if transaction.body != "7BIT":
+        parameters += _body(transaction.body, offers)
     if transaction.smtputf8:
         if "SMTPUTF8" not in offers:
             raise PermanentFailure(NEEDS_UTF8)
         parameters.append("SMTPUTF8")
+    if transaction.dsn_mail and "DSN" in offers:
+        parameters.append(transaction.dsn_mail)
     if not all(_LINE.fullmatch(parameter) for parameter in parameters):
         raise PermanentFailure(Reply(501, "5.5.4", "a parameter cannot be sent safely"))
     tail = f" {' '.join(parameters)}" if parameters else ""
     return b"MAIL FROM:<%b>%b\r\n" % (_octets(transaction.sender, transaction), tail.encode("ascii"))
 
 
-def rcpt_line(recipient: str, transaction: Transaction) -> bytes:
-    """Give the RCPT command of one recipient. Raises `PermanentFailure`."""
+def _body(body: str, offers: Mapping[str, str]) -> list[str]:
+    """Give the parameter BODY, for a peer that understands it; 8-bit text goes to others without (see docs)."""
+    if body == "BINARYMIME":
+        if not ("BINARYMIME" in offers and "CHUNKING" in offers):
+            raise PermanentFailure(NEEDS_BINARY)
+        return ["BODY=BINARYMIME"]
+    return ["BODY=8BITMIME"] if "8BITMIME" in offers else []
+
+
+def rcpt_line(recipient: str, transaction: Transaction, parameters: str = "") -> bytes:
+    """Give the RCPT command of one recipient, `parameters` as sent. Raises `PermanentFailure`."""
     if not recipient:
         raise PermanentFailure(BAD_ADDRESS)
-    return b"RCPT TO:<%b>\r\n" % _octets(recipient, transaction)
+    path = _octets(recipient, transaction)
+    if not parameters:
+        return b"RCPT TO:<%b>\r\n" % path
+    if not _LINE.fullmatch(parameters):
+        raise PermanentFailure(Reply(501, "5.5.4", "a parameter cannot be sent safely"))
+    return b"RCPT TO:<%b> %b\r\n" % (path, parameters.encode("ascii"))
 
 
 def command_line(line: str | bytes) -> bytes:

@@ -24,6 +24,7 @@ class Stage(StrEnum):
     RCPT = "RCPT"
     DATA = "DATA"
     CONTENT = "content"
+    CHUNK = "BDAT"
     FINAL = "reply to the content"
     RSET = "RSET"
     COMMAND = "command"
@@ -69,6 +70,11 @@ class TlsError(ClientFailure):
 
     enhanced = "4.7.5"
 
+    def __init__(self, text: str, stage: Stage, *, kind: str = "") -> None:
+        super().__init__(text, stage)
+        self.kind = kind or ("validation-failure" if stage is Stage.TLS else "starttls-not-supported")
+        """Result type of RFC 8460 4.3."""
+
 
 class ProtocolError(ClientFailure):
     """The peer broke the protocol; the connection was given up at once."""
@@ -92,12 +98,16 @@ _SAID = 300
 """Characters of a peer's answer that are told; who logs or shows them cleans them."""
 
 
+def said(reply: Reply) -> str:
+    """Give a peer's reply on one line, cut to what a log line can hold."""
+    return str(reply)[:_SAID]
+
+
 class Refused(ClientFailure):
     """The peer answered the connection itself, not a message, with an error: greeting, EHLO, or 421 later on."""
 
     def __init__(self, reply: Reply, stage: Stage) -> None:
-        said = " ".join(part for part in (str(reply.code), reply.enhanced, " ".join(reply.lines)) if part)
-        super().__init__(f"answered {said[:_SAID]}", stage)
+        super().__init__(f"answered {said(reply)}", stage)
         self.peer_reply = reply
 
 

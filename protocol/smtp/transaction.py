@@ -26,7 +26,11 @@ class Transaction:
     body: str = "7BIT"
     smtputf8: bool = False
     mail_parameters: tuple[str, ...] = ()
-    """Further parameters of MAIL, each as sent, such as `RET=HDRS`."""
+    """Further parameters of MAIL, each as sent."""
+    dsn_mail: str = ""
+    """Parameters of MAIL for a peer that offers DSN, as sent: `RET=HDRS ENVID=…` (RFC 3461 4.3, 4.4)."""
+    dsn_rcpt: Sequence[str] = ()
+    """The same of RCPT, one for each recipient or none at all: `NOTIFY=NEVER ORCPT=…` (RFC 3461 4.1, 4.2)."""
 
 
 @dataclass(slots=True)
@@ -44,4 +48,4 @@ class TransactionResult:
     delivered: list[int] = field(default_factory=list)
     """Indexes of the recipients that the peer accepted the content for."""
     maybe_delivered: bool = False
-    """The whole content was sent and its reply never came: the peer may hold the message."""
+    """The whole content was sent and no reply to it counts: the peer may hold the message."""
