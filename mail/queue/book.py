@@ -43,6 +43,8 @@ class Book:
         """How many messages need the content there, as far as the disk knows."""
         self.moving: dict[int, Move] = {}
         """Where content went, until the index says the same."""
+        self.rerouted: list[tuple[str, str, int, int, int]] = []
+        """Recipients whose rows have to learn of another destination, as `store.Change` has them."""
         self.finished_meanwhile: set[int] | None = None
         """While content is being moved: the messages that finished."""
         self._content_left = content_bytes

@@ -159,6 +159,7 @@ class Checkpointer:
             gathered.candidates.append(message)
         change.removed = [(mid,) for mid in book.removed]
         gathered.released, book.released = book.released, []
+        change.rerouted, book.rerouted = book.rerouted, []
         book.dirty, book.removed = {}, []
         for mid, (_, new, content) in book.moving.items():
             change.moved.append((*new, content.kind, content.path.name, content.offset, mid))

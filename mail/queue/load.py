@@ -116,14 +116,25 @@ class Loader:
         self._scheduler.due.note(destination, found.earliest)
 
     def take(self, row: MessageRow, rows: list[RecipientRow]) -> None:
-        """Put one message of the index into memory."""
-        if row.mid in self._book.messages:
-            return
+        """Put one message of the index into memory, its parcels where they belong."""
+        message = self.lift(row, rows)
+        if message is not None:
+            now = self._now()
+            for parcel in list(message.parcels):
+                self._scheduler.add(parcel, now, loaded=True)
+
+    def lift(self, row: MessageRow, rows: list[RecipientRow]) -> Message | None:
+        """Put one message of the index into memory, its parcels in nobody's line yet; the caller sees to them.
+
+        None if it is in memory already, if it finished since the row was read, or if it cannot be read.
+        """
+        if row.mid in self._book.messages or row.mid in self._book.gone:
+            return None
         try:
             accepted, outcome = decode_accepted(row.accepted), decode_outcome(row.outcome)
         except msgspec.MsgspecError as error:
             self._log.critical(f"MID {row.mid} in the queue's index cannot be read and is left there: {error}")
-            return
+            return None
         message = Message(accepted, outcome, self._places.locate(row), segment_of(row), stored=True)
         if row.mid in self._book.moving:
             _, message.segment, message.content = self._book.moving[row.mid]
@@ -133,10 +144,9 @@ class Loader:
         for one in rows:
             recipient = addresses.get(one.rid, Recipient(one.rid, ""))
             _group(message, parcels, one).recipients.append(recipient)
-        now = self._now()
         for parcel in parcels.values():
             self._scheduler.destination(parcel.destination).stored -= len(parcel.recipients)
-            self._scheduler.add(parcel, now, loaded=True)
+        return message
 
 
 def _group(message: Message, parcels: dict[tuple[str, str], Parcel], row: RecipientRow) -> Parcel:

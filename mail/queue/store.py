@@ -5,15 +5,23 @@ Called in the database's thread by the checkpoint, the loader, the reclaimer and
 tuples and the records below; no message object is known here. Raises `core.sqlite.DatabaseError`.
 """
 
+import json
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import NamedTuple, cast
 
 from core.sqlite import Database, Row, Schema, Value
 
+_DOMAIN = "lower(replace(sender, rtrim(sender, replace(sender, '@', '')), ''))"
+"""What stands behind the last `@` of a sender: `rtrim` takes away all that is not one."""
+_BY_SENDER = f"""
+    CREATE INDEX message_sender ON message (lower(sender));
+    CREATE INDEX message_sender_domain ON message ({_DOMAIN});
+"""
+
 SCHEMA = Schema(
     "queue",
-    1,
+    2,
     """
     CREATE TABLE state (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
     INSERT INTO state VALUES ('epoch', 0);
@@ -47,7 +55,9 @@ SCHEMA = Schema(
         PRIMARY KEY (mid, rid)
     ) WITHOUT ROWID;
     CREATE INDEX recipient_due ON recipient (destination, target, next_attempt_at, mid, attempts);
-    """,
+    """
+    + _BY_SENDER,
+    upgrades={1: _BY_SENDER},
 )
 
 
@@ -98,6 +108,8 @@ class Change:
     """MIDs."""
     moved: list[tuple[str, int, str, str, int, int]] = field(default_factory=list)
     """(journal, generation, kind, name, offset, mid)."""
+    rerouted: list[tuple[str, str, int, int, int]] = field(default_factory=list)
+    """(destination, target, bucket, mid, rid)."""
 
 
 class Found(NamedTuple):
@@ -138,6 +150,7 @@ def write(database: Database, change: Change) -> None:
             " WHERE mid = ? AND rid = ?",
             change.tried,
         ),
+        ("UPDATE recipient SET destination = ?, target = ?, bucket = ? WHERE mid = ? AND rid = ?", change.rerouted),
         ("DELETE FROM recipient WHERE mid = ? AND rid = ?", change.finished),
         ("DELETE FROM recipient WHERE mid = ?", change.removed),
         ("DELETE FROM message WHERE mid = ?", change.removed),
@@ -237,28 +250,69 @@ def make_due(database: Database, key: tuple[str, str], now: float, *, host_level
     return database.changed
 
 
-def matching(
-    database: Database, destination: str | None, sender: str | None, most: int
-) -> list[tuple[MessageRow, list[RecipientRow]]]:
-    """Read messages by destination name, by sender, or all, the oldest first.
+def chosen(
+    database: Database, destination: str | None, sender: str | None, *, after: int, most: int, until: int = 2**62
+) -> list[int]:
+    """Give the MIDs beyond `after` by destination name, by sender, or all, in their order.
 
-    `sender` is an address, `user@` or `@domain`; without regard to case.
+    `sender` is an address, `user@` or `@domain`; without regard to the case of ASCII letters, '' is the null sender.
     """
-    sql, values = "SELECT mid FROM message WHERE 1", list[Value]()
-    if destination is not None:
-        sql += " AND mid IN (SELECT mid FROM recipient WHERE destination = ?)"
+    # The plus keeps SQLite from walking through all MIDs where the sender's index finds the few.
+    sql, values = "SELECT mid FROM message WHERE +mid > ? AND +mid <= ?", list[Value]([after, until])
+    if destination is None and sender is None:
+        sql = "SELECT mid FROM message WHERE mid > ? AND mid <= ?"
+    elif sender is None:
+        sql = "SELECT DISTINCT mid FROM recipient WHERE mid > ? AND mid <= ? AND destination = ?"
         values.append(destination)
-    if sender is not None:
-        low = sender.lower()
+    else:
+        low = ascii_lower(sender)
         if low.startswith("@"):
-            sql += " AND substr(lower(sender), -length(?)) = ?"
+            sql, more = f"{sql} AND {_DOMAIN} = ?", [low[1:]]
         elif low.endswith("@"):
-            sql += " AND substr(lower(sender), 1, length(?)) = ?"
+            sql, more = f"{sql} AND lower(sender) >= ? AND lower(sender) < ?", [low, low[:-1] + "A"]
         else:
-            sql += " AND ? != '' AND lower(sender) = ?" if low else " AND ? = '' AND sender = ?"
-        values += [low, low]
-    rows = database.query(f"{sql} ORDER BY mid LIMIT ?", (*values, most))
-    return messages(database, [cast(int, mid) for (mid,) in rows])
+            sql, more = f"{sql} AND lower(sender) = ?", [low]
+        values += more
+        if destination is not None:
+            sql += " AND EXISTS (SELECT 1 FROM recipient WHERE mid = message.mid AND destination = ?)"
+            values.append(destination)
+    rows = cast(list[tuple[int]], database.query(f"{sql} ORDER BY mid LIMIT ?", (*values, most)))
+    return [mid for (mid,) in rows]
+
+
+def ascii_lower(text: str) -> str:
+    """Put ASCII letters into lower case as SQLite does, no others."""
+    return text.encode("utf-8", "surrogatepass").lower().decode("utf-8", "surrogatepass")
+
+
+def several(database: Database, mids: Iterable[int]) -> list[tuple[MessageRow, list[RecipientRow]]]:
+    """Read whole messages by their MIDs in two queries, in the order of MIDs; what is not there is left out."""
+    wanted = json.dumps(list(mids))
+    inside = "mid IN (SELECT value FROM json_each(?)) ORDER BY mid"
+    by_mid: dict[int, list[RecipientRow]] = {}
+    for row in database.query(f"SELECT * FROM recipient WHERE {inside}, rid", (wanted,)):
+        one = RecipientRow(*row)  # type: ignore[arg-type]
+        by_mid.setdefault(one.mid, []).append(one)
+    rows = [_message(row) for row in database.query(f"SELECT * FROM message WHERE {inside}", (wanted,))]
+    return [(row, by_mid.get(row.mid, [])) for row in rows]
+
+
+def make_message_due(database: Database, mid: int, now: float) -> list[tuple[str, str]]:
+    """Have a message's recipients tried now; give their destinations, each as often as there are recipients."""
+    rows = database.query(
+        "UPDATE recipient SET next_attempt_at = ? WHERE mid = ? AND next_attempt_at > ? RETURNING destination, target",
+        (now, mid, now),
+    )
+    return cast(list[tuple[str, str]], rows)
+
+
+def oldest_for(database: Database, destination: str) -> bytes | None:
+    """Give the `Accepted` document of the oldest message for a destination."""
+    row = database.first(
+        "SELECT accepted FROM message WHERE mid = (SELECT MIN(mid) FROM recipient WHERE destination = ?)",
+        (destination,),
+    )
+    return None if row is None else cast(bytes, row[0])
 
 
 def oldest(database: Database) -> bytes | None:

@@ -16,7 +16,7 @@ from mail.queue.destination import Destination, HostState
 from mail.queue.message import NEVER, Message, Parcel
 from mail.queue.rule import limiting_rule
 from mail.queue.schedule import Scheduler
-from mail.queue.store import MessageRow, RecipientRow, matching
+from mail.queue.store import MessageRow, RecipientRow, chosen, several
 
 SORTS = ("active_recipients", "connections_out", "delivered_recipients", "soft_bounced", "hard_bounced")
 HARD_KINDS = (
@@ -101,7 +101,9 @@ class Views:
         """Give the recipients in the queue, by destination, by sender or all, the oldest message first."""
         wanted_host = host.lower() if host else None
         in_memory = {mid: message for mid, message in self._book.messages.items() if _sent_by(message.accepted, sender)}
-        rows = await self._database.run(matching, wanted_host, sender, limit + len(in_memory))
+        most = limit + len(in_memory)
+        mids = await self._database.run(chosen, wanted_host, sender, after=0, most=most)
+        rows = await self._database.run(several, mids)
         gone = self._book.gone
         by_mid = {
             row.mid: list(_stored_lines(row, recipients))

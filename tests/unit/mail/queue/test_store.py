@@ -1,12 +1,12 @@
 """`mail.queue.store`: the index by destination, by message and by segment."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from core.record import Accepted, Outcome, Recipient, encode
-from core.sqlite import Database, open_database
+from core.sqlite import Database, Row, Schema, Value, open_database
 from mail.queue import store
 from mail.queue.store import Change, MessageRow, RecipientRow
 
@@ -94,10 +94,51 @@ def test_recipients_are_found_by_host_and_by_sender(database: Database) -> None:
         messages=[message(mid, sender) for mid, sender in senders.items()],
         recipients=[recipient(mid, domain="x.test" if mid == 4 else "there.test") for mid in senders],
     )
-    assert mids(store.matching(database, None, None, 10)) == [1, 2, 3, 4]
-    assert mids(store.matching(database, "x.test", None, 10)) == [4]
-    assert mids(store.matching(database, None, "ann@HERE.test", 10)) == [1]
-    assert mids(store.matching(database, None, "ann@", 10)) == [1, 2]
-    assert mids(store.matching(database, None, "@here.test", 10)) == [1, 4]
-    assert mids(store.matching(database, None, "", 10)) == [3]
-    assert mids(store.matching(database, None, None, 2)) == [1, 2]
+
+    def chosen(host: str | None, sender: str | None, after: int = 0, most: int = 10) -> list[int]:
+        return store.chosen(database, host, sender, after=after, most=most)
+
+    assert chosen(None, None) == [1, 2, 3, 4]
+    assert chosen("x.test", None) == [4]
+    assert chosen(None, "ann@HERE.test") == [1]
+    assert chosen(None, "ann@") == [1, 2]
+    assert chosen(None, "@here.test") == [1, 4]
+    assert chosen("x.test", "@here.test") == [4]
+    assert chosen("x.test", "ann@") == []
+    assert chosen(None, "") == [3]
+    assert chosen(None, None, most=2) == [1, 2]
+    assert chosen(None, None, after=2) == [3, 4]
+    assert [row.mid for row, _ in store.several(database, [4, 2, 77])] == [2, 4]
+
+
+def test_a_search_by_sender_does_not_look_at_every_message(database: Database) -> None:
+    plans: list[str] = []
+    query = database.query
+
+    def explained(sql: str, values: Sequence[Value]) -> list[Row]:
+        plans.append(" ".join(str(row[3]) for row in query(f"EXPLAIN QUERY PLAN {sql}", values)))
+        return query(sql, values)
+
+    database.query = explained  # type: ignore[method-assign, assignment]
+    for sender in ("ann@here.test", "ann@", "@here.test"):
+        store.chosen(database, None, sender, after=0, most=10)
+    found = ["message_sender" in plan or "message_sender_domain" in plan for plan in plans]
+    assert found == [True, True, True], plans
+    assert not [plan for plan in plans if "SCAN" in plan]
+
+
+def test_an_index_of_the_first_layout_is_searched_by_sender_after_the_upgrade(tmp_path: Path) -> None:
+    first = Schema("queue", 1, store.SCHEMA.create.replace(store._BY_SENDER, ""))
+    old = open_database(tmp_path / "old.db", first)
+    write(old, messages=[message(1, "Ann@here.test")], recipients=[recipient(1)])
+    old.close()
+    new = open_database(tmp_path / "old.db", store.SCHEMA)
+    assert store.chosen(new, None, "@here.test", after=0, most=10) == [1]
+    new.close()
+
+
+def test_a_recipient_that_was_redirected_is_found_under_its_new_destination(database: Database) -> None:
+    write(database, messages=[message(1)], recipients=[recipient(1), recipient(1, rid=1)])
+    write(database, rerouted=[("[192.0.2.1]:25", "", 7, 1, 1)])
+    assert store.chosen(database, "[192.0.2.1]:25", None, after=0, most=10) == [1]
+    assert [one.destination for one in store.several(database, [1])[0][1]] == ["there.test", "[192.0.2.1]:25"]
