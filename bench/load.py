@@ -1,23 +1,34 @@
-"""The load: smtp-source in front, smtp-sink behind, both from Debian's postfix package; and a probe for latency."""
+"""The load: smtp-source in front, smtp-sink behind, both from Debian's postfix package; and a probe for latency.
+
+For the cases with TLS a stunnel stands before smtp-source and says STARTTLS for it: a full handshake for each
+connection. Neither it nor source and sink count as cost of the system.
+"""
 
 import socket
+import ssl
 import subprocess
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import BinaryIO, cast
 
 from bench.case import Case
-from bench.system import HOST, System, free_port
+from bench.process import HOST, end, free_port, wait_for_banner
+from bench.system import System
 
-_SINK, _SOURCE = "/usr/sbin/smtp-sink", "/usr/sbin/smtp-source"
+_SINK, _SOURCE, _STUNNEL = "/usr/sbin/smtp-sink", "/usr/sbin/smtp-source", "/usr/bin/stunnel4"
 _LIMIT_S = 180
 _LOOK_S = 0.25
 """Between looks at memory: each walks through all processes."""
 _PROBES = 1000
 _PAUSE_S = 0.05
+
+
+class Failed(Exception):
+    """A system did not manage a case."""
 
 
 @dataclass(frozen=True)
@@ -30,10 +41,44 @@ class Measure:
     peak_mib: float
 
 
-def _source(case: Case, port: int) -> subprocess.Popen[bytes]:
-    argv = [_SOURCE, *(["-d"] if case.kept else []), "-s", str(case.sessions), "-m", str(case.count)]
-    argv += ["-l", str(case.size), "-f", "sender@example.test", "-t", "user@example.test", f"inet:{HOST}:{port}"]
-    return subprocess.Popen(argv, stderr=subprocess.PIPE)
+@dataclass(frozen=True)
+class Latency:
+    """Milliseconds from the end of the data to the 250."""
+
+    p50_ms: float
+    p99_ms: float
+
+
+class _Source:
+    """smtp-source, wave after wave: each opens its connections anew."""
+
+    def __init__(self, case: Case, port: int, system: str) -> None:
+        self._system = system
+        self._left = max(1, case.waves)
+        argv = [_SOURCE, *(["-d"] if case.kept else []), "-s", str(case.sessions)]
+        argv += ["-m", str(case.count // self._left), "-l", str(case.size)]
+        self._argv = [*argv, "-f", "sender@example.test", "-t", "user@example.test", f"inet:{HOST}:{port}"]
+        self._process = self._begin()
+
+    def _begin(self) -> subprocess.Popen[bytes]:
+        self._left -= 1
+        return subprocess.Popen(self._argv, stderr=subprocess.PIPE)
+
+    def done(self) -> bool:
+        """Tell whether all is sent; starts the next wave. Raises `Failed` when the system refused something."""
+        if self._process.poll() is None:
+            return False
+        said = self._process.stderr.read().decode() if self._process.stderr else ""
+        if self._process.returncode:
+            raise Failed(f"smtp-source failed against {self._system}: {said}")
+        if not self._left:
+            return True
+        self._process = self._begin()
+        return False
+
+    def end(self) -> None:
+        """Stop it."""
+        end(self._process)
 
 
 def _sink(port: int, stop_after: int) -> subprocess.Popen[bytes]:
@@ -41,17 +86,17 @@ def _sink(port: int, stop_after: int) -> subprocess.Popen[bytes]:
     return subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
-def measure(case: Case, system: System) -> Measure:
+def measure(case: Case, system: System, folder: Path) -> Measure:
     """Run one case against one system that is started and stopped for it."""
-    with _running(system, case.count) as (port, sink):
-        source = _source(case, port)
+    with _running(system, case.count) as (port, sink), _tls(case, port, folder) as front:
+        source = _Source(case, front, system.name)
         try:
             return _measure(case, system, source, sink)
         finally:
-            _end(source)
+            source.end()
 
 
-def _measure(case: Case, system: System, source: subprocess.Popen[bytes], sink: subprocess.Popen[bytes]) -> Measure:
+def _measure(case: Case, system: System, source: _Source, sink: subprocess.Popen[bytes]) -> Measure:
     before = system.usage()
     peak, look_at = before.rss, _LOOK_S
     began = time.monotonic()
@@ -59,12 +104,9 @@ def _measure(case: Case, system: System, source: subprocess.Popen[bytes], sink: 
     while not (accepted_s and delivered_s):
         now = time.monotonic() - began
         if now > _LIMIT_S:
-            raise SystemExit(f"bench: {system.name} did not get through {case.name} within {_LIMIT_S} s")
-        if not accepted_s and source.poll() is not None:
+            raise Failed(f"{system.name} did not get through {case.name} within {_LIMIT_S} s")
+        if not accepted_s and source.done():
             accepted_s = now
-            if source.returncode:
-                said = source.stderr.read().decode() if source.stderr else ""
-                raise SystemExit(f"bench: smtp-source failed against {system.name}: {said}")
         if not delivered_s and sink.poll() is not None:
             delivered_s = now
         if now >= look_at:
@@ -86,40 +128,68 @@ def _running(system: System, count: int) -> Iterator[tuple[int, subprocess.Popen
         try:
             system.stop()
         finally:
-            _end(sink)
+            end(sink)
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is None:
-        process.kill()
-    process.wait()
+_STUNNEL_CONF = """\
+foreground = yes
+pid =
+syslog = no
+debug = err
+[smtp]
+client = yes
+protocol = smtp
+sessionResume = no
+accept = 127.0.0.1:{port}
+connect = 127.0.0.1:{target}
+"""
 
 
-def latency_p99_ms(case: Case, system: System) -> float:
-    """Time from the final dot to the 250, 99th percentile, at the case's number of sessions, unhurried."""
+@contextmanager
+def _tls(case: Case, port: int, folder: Path) -> Iterator[int]:
+    """Give the port that smtp-source talks to: the system's, or that of a stunnel before it."""
+    if not case.tls:
+        yield port
+        return
+    front = free_port()
+    conf = folder / "stunnel.conf"
+    conf.write_text(_STUNNEL_CONF.format(port=front, target=port))
+    process = subprocess.Popen([_STUNNEL, str(conf)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait_for_banner(front)
+        yield front
+    finally:
+        end(process)
+
+
+def latency(case: Case, system: System) -> Latency:
+    """Time from the final dot to the 250 at the case's number of sessions (100 at most), unhurried."""
     times: list[float] = []
     line = b"x" * 76 + b"\r\n"
     content = b"Subject: probe\r\n\r\n" + line * (case.size // len(line))
-    each = _PROBES // case.sessions
-    with _running(system, _PROBES) as (port, _):
+    sessions = min(case.sessions, 100)
+    each = round(_PROBES * system.share) // sessions or 1
+    with _running(system, each * sessions) as (port, _):
         threads = [
-            threading.Thread(target=_probe, args=(port, content, each, times), daemon=True)
-            for _ in range(case.sessions)
+            threading.Thread(target=_probe, args=(port, case.tls, content, each, times), daemon=True)
+            for _ in range(sessions)
         ]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-    if len(times) < each * case.sessions:
-        raise SystemExit(f"bench: {system.name} did not take all probes of {case.name}")
+    if len(times) < each * sessions:
+        raise Failed(f"{system.name} did not take all probes of {case.name}")
     times.sort()
-    return round(times[int(len(times) * 0.99) - 1] * 1000, 2)
+    return Latency(*(round(times[int(len(times) * part) - 1] * 1000, 2) for part in (0.5, 0.99)))
 
 
-def _probe(port: int, content: bytes, count: int, times: list[float]) -> None:
-    with socket.create_connection((HOST, port), 10) as sock:
+def _probe(port: int, tls: bool, content: bytes, count: int, times: list[float]) -> None:
+    with socket.create_connection((HOST, port), 60) as plain:
+        sock = _secured(plain) if tls else plain
+        if not tls:
+            sock.makefile("rb", 0).readline()
         stream = cast(BinaryIO, sock.makefile("rwb"))
-        stream.readline()
         _say(stream, b"HELO probe.example.test")
         for _ in range(count):
             _say(stream, b"MAIL FROM:<sender@example.test>")
@@ -131,6 +201,21 @@ def _probe(port: int, content: bytes, count: int, times: list[float]) -> None:
             times.append(time.monotonic() - began)
             time.sleep(_PAUSE_S)
         _say(stream, b"QUIT")
+
+
+def _secured(sock: socket.socket) -> socket.socket:
+    """Read the greeting and say STARTTLS."""
+    stream = cast(BinaryIO, sock.makefile("rwb"))
+    stream.readline()
+    stream.write(b"EHLO probe.example.test\r\n")
+    stream.flush()
+    while stream.readline()[3:4] == b"-":
+        pass
+    _say(stream, b"STARTTLS")
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context.wrap_socket(sock)
 
 
 def _say(stream: BinaryIO, line: bytes) -> None:

@@ -1,104 +1,25 @@
-"""The systems under test, each started on loopback as a relay to the same sink, and what they cost.
-
-A system has `start() -> port`, `stop()`, and `usage()`: the CPU seconds it has used so far, its dead children
-included, and its resident memory now. Postfix is Debian's package with a configuration of its own in a temporary
-folder; it needs root, as on any machine.
-"""
+"""Debian's Postfix as a relay: no chroot, no DNS, no delays of its own, its configuration in a temporary folder."""
 
 import contextlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
-import sys
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar
 
-HOST = "127.0.0.1"
-_TICK = os.sysconf("SC_CLK_TCK")
-_PAGE = os.sysconf("SC_PAGE_SIZE")
-
-
-@dataclass(frozen=True)
-class Usage:
-    """CPU seconds used since the start; octets resident now that are not shared with other processes."""
-
-    cpu_s: float
-    rss: int
-
-
-class System(Protocol):
-    """A mail system that relays to the sink."""
-
-    name: str
-
-    def start(self, sink_port: int) -> int:
-        """Start, and give the port that it takes mail at."""
-
-    def stop(self) -> None:
-        """Stop, and leave nothing behind."""
-
-    def usage(self) -> Usage:
-        """Tell what it has cost so far."""
-
-
-def free_port() -> int:
-    """Find a port that nobody uses just now."""
-    with socket.socket() as sock:
-        sock.bind((HOST, 0))
-        return int(sock.getsockname()[1])
-
-
-def wait_for_banner(port: int, timeout_s: float = 20.0) -> None:
-    """Wait until something on `port` greets with 220."""
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        with contextlib.suppress(OSError), socket.create_connection((HOST, port), 2) as sock:
-            if sock.recv(99).startswith(b"220"):
-                return
-        time.sleep(0.05)
-    raise SystemExit(f"nothing greets on port {port}")
-
-
-def _descendants(roots: set[int]) -> Iterator[list[str]]:
-    """Stat fields of the processes below `roots`, and of the roots themselves."""
-    rows = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with contextlib.suppress(OSError):
-                pages = (entry / "statm").read_text().split()
-                private = int(pages[1]) - int(pages[2])
-                stat = (entry / "stat").read_text().rpartition(")")[2].split()
-                rows[int(entry.name)] = [*stat[:21], str(private)]
-    wanted = set(roots)
-    grown = True
-    while grown:
-        more = {pid for pid, fields in rows.items() if int(fields[1]) in wanted} - wanted
-        wanted |= more
-        grown = bool(more)
-    for pid in wanted & rows.keys():
-        yield rows[pid]
-
-
-def usage_of(roots: set[int]) -> Usage:
-    """Sum up a process tree; time of children that have ended is in their parent's account."""
-    ticks = pages = 0
-    for fields in _descendants(roots):
-        ticks += sum(int(value) for value in fields[11:15])
-        pages += int(fields[21])
-    return Usage(ticks / _TICK, pages * _PAGE)
+from bench.process import Usage, free_port, usage_of, wait_for_banner
+from bench.system import Keys
 
 
 class Postfix:
-    """Debian's Postfix as a relay: no chroot, no DNS, no delays of its own."""
+    """One instance."""
 
-    name = "postfix"
+    name: ClassVar[str] = "postfix"
+    share: ClassVar[float] = 1.0
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, keys: Keys) -> None:
+        self._keys = keys
         self._folder = folder / "postfix"
         self._conf = self._folder / "conf"
         self._master = 0
@@ -114,7 +35,16 @@ class Postfix:
         shutil.chown(data, "postfix")
         for parent in (self._folder, self._folder.parent):
             parent.chmod(0o755)
-        (conf / "main.cf").write_text(_MAIN_CF.format(queue=queue, data=data, sink=sink_port, log=self._folder / "log"))
+        (conf / "main.cf").write_text(
+            _MAIN_CF.format(
+                queue=queue,
+                data=data,
+                sink=sink_port,
+                log=self._folder / "log",
+                cert=self._keys.certificate,
+                key=self._keys.key,
+            )
+        )
         (conf / "master.cf").write_text(_MASTER_CF.format(port=port))
         started = subprocess.run(["/usr/sbin/postfix", "-c", str(conf), "start"], check=False, capture_output=True)
         if started.returncode:
@@ -164,6 +94,9 @@ message_size_limit = 104857600
 smtpd_client_connection_count_limit = 0
 smtpd_client_connection_rate_limit = 0
 smtpd_peername_lookup = no
+smtpd_tls_security_level = may
+smtpd_tls_eccert_file = {cert}
+smtpd_tls_eckey_file = {key}
 """
 
 _MASTER_CF = """\
@@ -186,86 +119,6 @@ discard unix - - n - - discard
 local unix - n n - - local
 anvil unix - - n - 1 anvil
 scache unix - - n - 1 scache
+tlsmgr unix - - n 1000? 1 tlsmgr
 postlog unix-dgram n - n - 1 postlogd
-"""
-
-
-class Gatepost:
-    """This project's road: `gateway` and `delivery-queue`, durable, with policy, filters and mail log on."""
-
-    name = "gatepost"
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder / "gatepost"
-        self._processes: list[subprocess.Popen[bytes]] = []
-
-    def start(self, sink_port: int) -> int:
-        """Make a machine with `gatepost init`, point it at the sink, start its two daemons."""
-        port = free_port()
-        run = [sys.executable, "-m", "daemons.gatepost"]
-        subprocess.run([*run, "init", "--role", "esa", "--dir", str(self._folder)], check=True, capture_output=True)
-        config = self._folder / "gatepost.toml"
-        config.write_text(_machine_facts(config) + _GATEPOST_TOML.format(port=port, sink=sink_port))
-        (self._folder / "filters.txt").write_text(_FILTERS)
-        with (self._folder / "daemons.log").open("ab") as log:
-            for daemon in ("delivery-queue", "gateway"):
-                argv = [*run, "run", daemon, "--config", str(config)]
-                self._processes.append(subprocess.Popen(argv, stdout=log, stderr=log))
-        wait_for_banner(port)
-        return port
-
-    def stop(self) -> None:
-        """Let both finish what they have in hand, but not for ever."""
-        for process in self._processes:
-            process.terminate()
-        for process in self._processes:
-            try:
-                process.wait(30)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-
-    def usage(self) -> Usage:
-        """Sum up both daemons."""
-        return usage_of({process.pid for process in self._processes})
-
-
-def _machine_facts(config: Path) -> str:
-    """Keep the [appliance] table that `gatepost init` wrote."""
-    lines = config.read_text().splitlines()
-    start = lines.index("[appliance]")
-    end = next((n for n in range(start + 1, len(lines)) if lines[n].startswith("[")), len(lines))
-    return "\n".join(lines[start:end]) + "\n"
-
-
-_GATEPOST_TOML = """
-[dns]
-servers = ["127.0.0.1:9"]
-
-[filters]
-file = "filters.txt"
-
-[[route]]
-domain = "ALL"
-hosts = ["127.0.0.1:{sink}"]
-
-[[listener]]
-name = "InboundMail"
-kind = "public"
-address = "127.0.0.1"
-port = {port}
-rat = ["example.test"]
-
-[listener.policy]
-max_connections_per_address = 0
-max_messages_per_session = 0
-max_recipients_per_message = 1000
-max_invalid_recipients_per_hour = 0
-max_message_size = "100M"
-"""
-
-_FILTERS = """\
-hold_it: if (subject == "\\\\[hold\\\\]") { quarantine("Policy"); }
-virus_it: if (subject == "\\\\[virus\\\\]") { quarantine("Virus"); }
-drop_it: if (subject == "\\\\[drop\\\\]") { drop(); }
 """

@@ -1,0 +1,95 @@
+"""Gatepost itself as the benchmark runs it."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import ClassVar
+
+from bench.process import Usage, end, free_port, usage_of, wait_for_banner
+from bench.system import Keys
+
+
+class Gatepost:
+    """This project's road: `gateway` and `delivery-queue`, durable, with policy, filters and mail log on."""
+
+    name: ClassVar[str] = "gatepost"
+    share: ClassVar[float] = 1.0
+
+    def __init__(self, folder: Path, keys: Keys) -> None:
+        self._keys = keys
+        self._folder = folder / "gatepost"
+        self._processes: list[subprocess.Popen[bytes]] = []
+
+    def start(self, sink_port: int) -> int:
+        """Make a machine with `gatepost init`, point it at the sink, start its two daemons."""
+        port = free_port()
+        run = [sys.executable, "-m", "daemons.gatepost"]
+        subprocess.run([*run, "init", "--role", "esa", "--dir", str(self._folder)], check=True, capture_output=True)
+        config = self._folder / "gatepost.toml"
+        config.write_text(_machine_facts(config) + _GATEPOST_TOML.format(port=port, sink=sink_port))
+        (self._folder / "filters.txt").write_text(_FILTERS)
+        shutil.copy(self._keys.certificate, self._folder / "keys/tls.crt")
+        shutil.copy(self._keys.key, self._folder / "keys/tls.key")
+        with (self._folder / "daemons.log").open("ab") as log:
+            for daemon in ("delivery-queue", "gateway"):
+                argv = [*run, "run", daemon, "--config", str(config)]
+                self._processes.append(subprocess.Popen(argv, stdout=log, stderr=log))
+        try:
+            wait_for_banner(port)
+        except SystemExit as failure:
+            said = (self._folder / "daemons.log").read_text()[-2000:]
+            raise SystemExit(f"bench: our gateway: {failure}\n{said}") from failure
+        return port
+
+    def stop(self) -> None:
+        """Let both finish what they have in hand, but not for ever."""
+        for process in self._processes:
+            process.terminate()
+        for process in self._processes:
+            end(process, 30)
+
+    def usage(self) -> Usage:
+        """Sum up both daemons."""
+        return usage_of({process.pid for process in self._processes})
+
+
+def _machine_facts(config: Path) -> str:
+    """Keep the [appliance] table that `gatepost init` wrote."""
+    lines = config.read_text().splitlines()
+    start = lines.index("[appliance]")
+    end = next((n for n in range(start + 1, len(lines)) if lines[n].startswith("[")), len(lines))
+    return "\n".join(lines[start:end]) + "\n"
+
+
+_GATEPOST_TOML = """
+[dns]
+servers = ["127.0.0.1:9"]
+
+[filters]
+file = "filters.txt"
+
+[[route]]
+domain = "ALL"
+hosts = ["127.0.0.1:{sink}"]
+
+[[listener]]
+name = "InboundMail"
+kind = "public"
+address = "127.0.0.1"
+port = {port}
+rat = ["example.test"]
+
+[listener.policy]
+max_connections_per_address = 0
+max_messages_per_session = 0
+max_recipients_per_message = 1000
+max_invalid_recipients_per_hour = 0
+max_message_size = "100M"
+"""
+
+_FILTERS = """\
+hold_it: if (subject == "\\\\[hold\\\\]") { quarantine("Policy"); }
+virus_it: if (subject == "\\\\[virus\\\\]") { quarantine("Virus"); }
+drop_it: if (subject == "\\\\[drop\\\\]") { drop(); }
+"""
