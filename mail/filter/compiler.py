@@ -19,6 +19,7 @@ from mail.filter.view import View
 
 STAGE = "message-filters"
 Decide: TypeAlias = Callable[[Decision], None]
+CompileTest: TypeAlias = Callable[[Condition, Faults], Compiled | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ def _check_name(item: Filter, names: set[str], faults: Faults) -> None:
 
 
 def _branch(branch: Branch, around: Around, faults: Faults) -> Step | None:
-    rule = _rule(branch.rule, faults)
+    rule = compile_rule(branch.rule, faults)
     then = _block(branch.then, around, faults)
     otherwise = _block(branch.otherwise, around, faults)
     if rule is None or then is None or otherwise is None:
@@ -109,13 +110,14 @@ def _statement(statement: Statement, around: Around, faults: Faults) -> Step | N
     return _branch(statement, around, faults)
 
 
-def _rule(rule: Rule, faults: Faults) -> Compiled | None:
+def compile_rule(rule: Rule, faults: Faults, test: CompileTest = compile_test) -> Compiled | None:
+    """Make a rule ready to run, its tests by `test`; None after a fault."""
     if isinstance(rule, Condition):
-        return compile_test(rule, faults)
+        return test(rule, faults)
     if isinstance(rule, Not):
-        inner = _rule(rule.rule, faults)
+        inner = compile_rule(rule.rule, faults, test)
         return None if inner is None else Compiled(_negated(inner.run), inner.cost)
-    made = [_rule(part, faults) for part in rule.rules]
+    made = [compile_rule(part, faults, test) for part in rule.rules]
     sides = sorted((side for side in made if side is not None), key=lambda side: side.cost)
     if len(sides) < len(made):
         return None

@@ -6,7 +6,7 @@ A rule that does not exist or is asked in a wrong way is a fault with its positi
 
 import operator
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -37,7 +37,7 @@ class Compiled:
 
 
 @dataclass(frozen=True, slots=True)
-class _Given:
+class Given:
     """The checked pieces of one test."""
 
     operator: str
@@ -50,10 +50,10 @@ class _Given:
 
 
 @dataclass(frozen=True, slots=True)
-class _Spec:
+class Spec:
     """How a rule is asked. Kinds: `text`, `pattern`, `number`; '' = takes no value."""
 
-    build: Callable[[_Given], Predicate]
+    build: Callable[[Given], Predicate]
     value: str = ""
     arguments: tuple[str, ...] = ()
     needed: int = 0
@@ -62,11 +62,11 @@ class _Spec:
     cost: int = 1
 
 
-def _always(_given: _Given) -> Predicate:
+def _always(_given: Given) -> Predicate:
     return lambda _view: True
 
 
-def _subject(given: _Given) -> Predicate:
+def _subject(given: Given) -> Predicate:
     assert given.pattern is not None
     search = given.pattern.search
 
@@ -80,10 +80,10 @@ def _subject(given: _Given) -> Predicate:
     return test
 
 
-def _any_of(subjects: Callable[[View], Sequence[bytes]]) -> Callable[[_Given], Predicate]:
+def any_of(subjects: Callable[[View], Sequence[bytes]]) -> Callable[[Given], Predicate]:
     """Make a rule that is true when one of several values matches the pattern."""
 
-    def build(given: _Given) -> Predicate:
+    def build(given: Given) -> Predicate:
         assert given.pattern is not None
         search = given.pattern.search
 
@@ -100,18 +100,18 @@ def _any_of(subjects: Callable[[View], Sequence[bytes]]) -> Callable[[_Given], P
     return build
 
 
-def _header(given: _Given) -> Predicate:
+def _header(given: Given) -> Predicate:
     name = given.texts[0].lower().encode("utf-8", "replace")
     if given.pattern is None:
         return lambda view: bool(view.header(name))
-    return _any_of(lambda view: view.header(name))(given)
+    return any_of(lambda view: view.header(name))(given)
 
 
-def _listener(given: _Given) -> Predicate:
+def _listener(given: Given) -> Predicate:
     return lambda view: view.accepted.listener == given.text
 
 
-def _remote_ip(given: _Given) -> Predicate:
+def _remote_ip(given: Given) -> Predicate:
     block = parse_netblock(given.text)
 
     def test(view: View) -> bool:
@@ -123,22 +123,24 @@ def _remote_ip(given: _Given) -> Predicate:
     return test
 
 
-def _number_of(measure: Callable[[View], int]) -> Callable[[_Given], Predicate]:
-    def build(given: _Given) -> Predicate:
+def number_of(measure: Callable[[View], int]) -> Callable[[Given], Predicate]:
+    """Make a rule that compares a number."""
+
+    def build(given: Given) -> Predicate:
         compare = _COMPARE[given.operator]
         return lambda view: compare(measure(view), given.number)
 
     return build
 
 
-def _random(given: _Given) -> Predicate:
+def _random(given: Given) -> Predicate:
     compare = _COMPARE[given.operator]
     sides = given.numbers[0]
     draw = random.SystemRandom().randrange
     return lambda _view: compare(draw(sides), given.number)
 
 
-def _body_contains(given: _Given) -> Predicate:
+def _body_contains(given: Given) -> Predicate:
     pattern = given.patterns[0]
     wanted = given.numbers[0] if given.numbers else 1
 
@@ -159,8 +161,8 @@ def _body_contains(given: _Given) -> Predicate:
     return test
 
 
-def _attachment_filename(given: _Given) -> Predicate:
-    names = _any_of(
+def _attachment_filename(given: Given) -> Predicate:
+    names = any_of(
         lambda view: [part.filename.encode("utf-8", "replace") for part in view.parts().leaves if part.filename]
     )(given)
 
@@ -172,33 +174,33 @@ def _attachment_filename(given: _Given) -> Predicate:
     return test
 
 
-_RULES: dict[str, _Spec] = {
-    "true": _Spec(_always),
-    "valid": _Spec(lambda _given: lambda view: not view.parts().fault, cost=50),
-    "subject": _Spec(_subject, "pattern", cost=3),
-    "mail-from": _Spec(_any_of(lambda view: (view.accepted.sender.encode(),)), "pattern", cost=2),
-    "rcpt-to": _Spec(
-        _any_of(lambda view: [recipient.address.encode() for recipient in view.accepted.recipients]),
+RULES: dict[str, Spec] = {
+    "true": Spec(_always),
+    "valid": Spec(lambda _given: lambda view: not view.parts().fault, cost=50),
+    "subject": Spec(_subject, "pattern", cost=3),
+    "mail-from": Spec(any_of(lambda view: (view.accepted.sender.encode(),)), "pattern", cost=2),
+    "rcpt-to": Spec(
+        any_of(lambda view: [recipient.address.encode() for recipient in view.accepted.recipients]),
         "pattern",
         cost=4,
     ),
-    "remote-ip": _Spec(_remote_ip, "text", cost=2),
-    "recv-listener": _Spec(_listener, "text"),
-    "sendergroup": _Spec(_any_of(lambda view: (view.accepted.sender_group.encode(),)), "pattern", cost=2),
-    "header": _Spec(_header, "pattern", ("text",), needed=1, value_optional=True, cost=3),
-    "body-size": _Spec(_number_of(lambda view: view.accepted.size), "number"),
-    "body-contains": _Spec(_body_contains, "", ("pattern", "number"), needed=1, cost=100),
-    "attachment-filename": _Spec(_attachment_filename, "pattern", cost=60),
-    "rcpt-count": _Spec(_number_of(lambda view: len(view.accepted.recipients)), "number"),
-    "random": _Spec(_random, "number", ("number",), needed=1),
+    "remote-ip": Spec(_remote_ip, "text", cost=2),
+    "recv-listener": Spec(_listener, "text"),
+    "sendergroup": Spec(any_of(lambda view: (view.accepted.sender_group.encode(),)), "pattern", cost=2),
+    "header": Spec(_header, "pattern", ("text",), needed=1, value_optional=True, cost=3),
+    "body-size": Spec(number_of(lambda view: view.accepted.size), "number"),
+    "body-contains": Spec(_body_contains, "", ("pattern", "number"), needed=1, cost=100),
+    "attachment-filename": Spec(_attachment_filename, "pattern", cost=60),
+    "rcpt-count": Spec(number_of(lambda view: len(view.accepted.recipients)), "number"),
+    "random": Spec(_random, "number", ("number",), needed=1),
 }
-RULE_NAMES = frozenset(_RULES)
+RULE_NAMES = frozenset(RULES)
 _PLAIN = {"text": "a quoted string", "pattern": "a quoted regular expression", "number": "a number"}
 
 
-def compile_test(test: Condition, faults: Faults) -> Compiled | None:
+def compile_test(test: Condition, faults: Faults, rules: Mapping[str, Spec] = RULES) -> Compiled | None:
     """Check one test and make it ready; None after a fault."""
-    spec = _RULES.get(test.name)
+    spec = rules.get(test.name)
     if spec is None:
         faults.append(FilterFault(test.position, f"there is no rule '{test.name[:40]}'"))
         return None
@@ -232,7 +234,7 @@ def _check_kind(value: Value, kind: str, what: str, faults: Faults) -> None:
         faults.append(FilterFault(value.position, f"{what} must be {_PLAIN[kind]}, found {value.raw[:40]}"))
 
 
-def _check_value(test: Condition, spec: _Spec, faults: Faults) -> None:
+def _check_value(test: Condition, spec: Spec, faults: Faults) -> None:
     if test.value is None:
         if spec.value and not spec.value_optional:
             example = "> 10" if spec.value == "number" else "== '…'"
@@ -246,7 +248,7 @@ def _check_value(test: Condition, spec: _Spec, faults: Faults) -> None:
     _check_kind(test.value, spec.value, f"the value of {test.name}", faults)
 
 
-def _given(test: Condition, spec: _Spec, arguments: Sequence[Value], faults: Faults) -> _Given:
+def _given(test: Condition, spec: Spec, arguments: Sequence[Value], faults: Faults) -> Given:
     numbers, texts, patterns = [], [], []
     for value, kind in zip(arguments, spec.arguments, strict=False):
         if isinstance(value.content, int):
@@ -266,7 +268,7 @@ def _given(test: Condition, spec: _Spec, arguments: Sequence[Value], faults: Fau
         pattern = _pattern(test.value, faults) if spec.value == "pattern" else None
         _check_text(test, text, test.value.position, faults)
     good = tuple(found for found in patterns if found is not None)
-    return _Given(test.operator, tuple(numbers), tuple(texts), good, number, text, pattern)
+    return Given(test.operator, tuple(numbers), tuple(texts), good, number, text, pattern)
 
 
 def _check_number(name: str, value: Value, faults: Faults) -> None:

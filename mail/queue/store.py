@@ -14,10 +14,6 @@ from core.sqlite import Database, Row, Schema, Value
 
 _DOMAIN = "lower(replace(sender, rtrim(sender, replace(sender, '@', '')), ''))"
 """What stands behind the last `@` of a sender: `rtrim` takes away all that is not one."""
-_BY_SENDER = f"""
-    CREATE INDEX message_sender ON message (lower(sender));
-    CREATE INDEX message_sender_domain ON message ({_DOMAIN});
-"""
 
 SCHEMA = Schema(
     "queue",
@@ -55,9 +51,19 @@ SCHEMA = Schema(
         PRIMARY KEY (mid, rid)
     ) WITHOUT ROWID;
     CREATE INDEX recipient_due ON recipient (destination, target, next_attempt_at, mid, attempts);
-    """
-    + _BY_SENDER,
-    upgrades={1: _BY_SENDER},
+    CREATE INDEX message_sender ON message (lower(sender));
+    CREATE INDEX message_sender_domain ON message (
+        lower(replace(sender, rtrim(sender, replace(sender, '@', '')), ''))
+    );
+    """,
+    upgrades={
+        1: """
+    CREATE INDEX message_sender ON message (lower(sender));
+    CREATE INDEX message_sender_domain ON message (
+        lower(replace(sender, rtrim(sender, replace(sender, '@', '')), ''))
+    );
+        """
+    },
 )
 
 
@@ -288,12 +294,13 @@ def ascii_lower(text: str) -> str:
 def several(database: Database, mids: Iterable[int]) -> list[tuple[MessageRow, list[RecipientRow]]]:
     """Read whole messages by their MIDs in two queries, in the order of MIDs; what is not there is left out."""
     wanted = json.dumps(list(mids))
-    inside = "mid IN (SELECT value FROM json_each(?)) ORDER BY mid"
     by_mid: dict[int, list[RecipientRow]] = {}
-    for row in database.query(f"SELECT * FROM recipient WHERE {inside}, rid", (wanted,)):
+    sql = "SELECT * FROM recipient WHERE mid IN (SELECT value FROM json_each(?)) ORDER BY mid, rid"
+    for row in database.query(sql, (wanted,)):
         one = RecipientRow(*row)  # type: ignore[arg-type]
         by_mid.setdefault(one.mid, []).append(one)
-    rows = [_message(row) for row in database.query(f"SELECT * FROM message WHERE {inside}", (wanted,))]
+    sql = "SELECT * FROM message WHERE mid IN (SELECT value FROM json_each(?)) ORDER BY mid"
+    rows = [_message(row) for row in database.query(sql, (wanted,))]
     return [(row, by_mid.get(row.mid, [])) for row in rows]
 
 

@@ -128,7 +128,7 @@ def test_a_search_by_sender_does_not_look_at_every_message(database: Database) -
 
 
 def test_an_index_of_the_first_layout_is_searched_by_sender_after_the_upgrade(tmp_path: Path) -> None:
-    first = Schema("queue", 1, store.SCHEMA.create.replace(store._BY_SENDER, ""))
+    first = Schema("queue", 1, store.SCHEMA.create.partition("CREATE INDEX message_sender ")[0])
     old = open_database(tmp_path / "old.db", first)
     write(old, messages=[message(1, "Ann@here.test")], recipients=[recipient(1)])
     old.close()
