@@ -13,6 +13,7 @@ from mail.delivery.gateway import AUTO, Source, VirtualGateways
 from mail.delivery.resolve import DestinationResolver
 from mail.delivery.route import Family, Route, SmtpRoutes
 from mail.delivery.security import Level
+from mail.delivery.unsubscribe import Unsubscribed, read
 from mail.queue.destination import Limits
 from mail.queue.queue import QueueSettings
 from mail.queue.retry import BounceProfile
@@ -129,3 +130,11 @@ def virtual_gateways(machine: Machine, document: Esa | Sma, warn: Callable[[str]
     interfaces = [Source(row.name, row.address, row.hostname) for row in document.interface]
     groups = {row.name: row.interfaces for row in document.interface_group}
     return VirtualGateways(auto, interfaces, groups, default=section.default_interface, warn=warn)
+
+
+def unsubscribed(machine: Machine, document: Esa | Sma) -> Unsubscribed:
+    """Read the global unsubscribe list; one that is switched off is checked all the same. Raises `ConfigError`."""
+    section = document.unsubscribe
+    file = machine.dir / section.file if section.file else None
+    found = read(section.entries, file, section.action, str(machine.config))
+    return found if section.enabled else Unsubscribed()

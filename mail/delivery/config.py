@@ -117,6 +117,21 @@ class InterfaceGroupSection(Section):
     interfaces: tuple[Name, ...] = Field(min_length=1, description="names of its interfaces")
 
 
+class UnsubscribeSection(Section):
+    """Recipients that get no mail from this machine, checked right before each attempt."""
+
+    enabled: bool = Field(default=False, description="whether the list counts")
+    action: Literal["drop", "bounce"] = Field(
+        default="drop", description="drop without a word, or bounce to the sender"
+    )
+    entries: tuple[str, ...] = Field(
+        default=(), description="user@domain, user@, @domain, @.partial or an IP address of the receiving host"
+    )
+    file: str = Field(
+        default="", description="file with more entries, one a line, # for comments; relative to this folder"
+    )
+
+
 class DeliveryTables(Section):
     """The tables of delivery and what must fit together in them."""
 
@@ -128,6 +143,7 @@ class DeliveryTables(Section):
     bounce_profile: tuple[BounceProfileSection, ...] = Field(
         default=(), description="bounce profiles; Default is always there"
     )
+    unsubscribe: UnsubscribeSection = Field(default=UnsubscribeSection(), description="global unsubscribe list")
 
     @model_validator(mode="wrap")
     @classmethod

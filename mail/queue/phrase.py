@@ -45,6 +45,7 @@ _CLASSES = {
 }
 EXPIRED = ("5.4.7", "Delivery expired (message too old)")
 FILTERED = ("5.7.1", "bounced by a message filter")
+UNSUBSCRIBED = ("5.7.1", "The recipient takes no mail from this system (global unsubscribe)")
 OPERATOR = ("5.7.1", "The message was returned by an administrator")
 
 

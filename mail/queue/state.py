@@ -63,6 +63,7 @@ class Reason(StrEnum):
     REPORTED = "its failure is recorded"
     NOT_REPORTED = "its bounce could not be recorded"
     DELETED = "deleted by an operator"
+    UNSUBSCRIBED = "its recipients have unsubscribed"
     OPERATOR_BOUNCED = "bounced by an operator"
     CHECKPOINTED = "written to the index"
 
@@ -81,6 +82,7 @@ _MOVES: dict[tuple[State, Reason], State] = {
     (State.READY, Reason.EXPIRED): State.FAILING,
     # The failed part of a parcel whose rest goes on is split off as a new one.
     (State.SENDING, Reason.DELIVERED): State.DONE,
+    (State.SENDING, Reason.UNSUBSCRIBED): State.DONE,
     (State.SENDING, Reason.RETURNED): State.READY,
     (State.SENDING, Reason.SOFT_BOUNCED): State.WAITING,
     (State.SENDING, Reason.UNREACHABLE): State.WAITING,
