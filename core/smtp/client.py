@@ -40,6 +40,11 @@ class ClientConnection:
         return self._wire.tls
 
     @property
+    def chain(self) -> tuple[bytes, ...]:
+        """The certificates that the peer showed, in DER form, its own first; empty in the clear."""
+        return self._wire.chain
+
+    @property
     def offers(self) -> dict[str, str]:
         """The extensions that the peer offers, keyword in upper case to parameters."""
         return self._machine.offers
@@ -134,6 +139,8 @@ async def _connect(target: Target, settings: ConnectionSettings, tls: TlsSetting
         await dial(wire, target, settings, tls if secured else NO_TLS)
         await wire.open(tls)
     except BaseException:
+        if wire.handshake is not None:
+            wire.handshake.forget()
         connection.abort()
         raise
     return connection

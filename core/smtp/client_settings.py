@@ -3,7 +3,6 @@
 Made by the couriers from their configuration, used by `core/smtp/client.py`. Frozen, shared by many connections.
 """
 
-import functools
 import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -47,6 +46,7 @@ class Timeouts:
             Stage.RCPT: self.envelope_s,
             Stage.DATA: self.data_s,
             Stage.CONTENT: self.content_s,
+            Stage.CHUNK: self.content_s,
             Stage.FINAL: self.final_s,
             Stage.RSET: self.reset_s,
             Stage.COMMAND: self.command_s,
@@ -88,13 +88,3 @@ class TlsSettings:
 
 
 NO_TLS = TlsSettings()
-
-
-@functools.cache
-def any_certificate() -> ssl.SSLContext:
-    """Give the context of opportunistic TLS: encrypted, the peer not verified (RFC 7435)."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    return context

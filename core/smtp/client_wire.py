@@ -6,14 +6,13 @@ which every step moves on.
 """
 
 import asyncio
-import hashlib
 import os
 import select
 import ssl
-from ipaddress import ip_address
 from typing import cast
 
-from core.smtp.client_settings import ConnectionSettings, TlsSettings, any_certificate
+from core.smtp.client_settings import ConnectionSettings, TlsSettings
+from core.smtp.client_tls import Handshake, handshake_failure
 from core.smtp.target import Target
 from protocol.smtp.client import ClientMachine
 from protocol.smtp.client_state import State
@@ -31,6 +30,9 @@ class Wire(asyncio.Protocol):
     def __init__(self, target: Target, settings: ConnectionSettings, machine: ClientMachine) -> None:
         self.machine = machine
         self.tls: TlsInfo | None = None
+        self.chain: tuple[bytes, ...] = ()
+        """The certificates that the peer showed, in DER form, its own first."""
+        self.handshake: Handshake | None = None
         self.transport: asyncio.Transport | None = None
         self._target = target
         self._limits = settings.limits
@@ -88,12 +90,14 @@ class Wire(asyncio.Protocol):
 
     async def open(self, tls: TlsSettings) -> None:
         """Wait until the peer has greeted, with TLS if wanted. Called by `connect`; raises `ClientFailure`."""
-        if self.tls is None and tls.implicit:
-            self._secured(tls)
+        if self.tls is None and self.handshake is not None:
+            self._secured(self.handshake)
         await self._opened()
         if self.machine.state is State.HANDSHAKE:
             await self._start_tls(tls)
             await self._opened()
+        if self.handshake is not None:
+            self._keep_session(self.handshake)
 
     async def _opened(self) -> None:
         while self.machine.state not in (State.READY, State.HANDSHAKE, State.CLOSED):
@@ -104,32 +108,35 @@ class Wire(asyncio.Protocol):
 
     async def _start_tls(self, tls: TlsSettings) -> None:
         assert self.transport is not None
+        self.handshake = handshake = Handshake(tls, self._target)
         try:
             transport = await self._loop.start_tls(
                 self.transport,
                 self,
-                tls.context or any_certificate(),
-                server_hostname=_server_name(tls, self._target),
+                handshake.context,
+                server_hostname=handshake.name or None,
                 ssl_handshake_timeout=self._limits[Stage.TLS],
             )
         except (OSError, EOFError) as problem:
-            raise TlsError(_tls_reason(problem), Stage.TLS) from problem
+            raise handshake_failure(problem) from problem
         if transport is None:
             raise TlsError("the peer closed the connection during the handshake", Stage.TLS)
         self.transport = transport
-        self._secured(tls)
+        self._secured(handshake)
         self.machine.tls_done()
         self.pump()
 
-    def _secured(self, tls: TlsSettings) -> None:
+    def _secured(self, handshake: Handshake) -> None:
         assert self.transport is not None
         session = self.transport.get_extra_info("ssl_object")
-        certificate = session.getpeercert(binary_form=True)
-        if tls.fingerprints:
-            found = hashlib.sha256(certificate or b"").digest()
-            if found not in tls.fingerprints:
-                raise TlsError("the peer's certificate is not the pinned one", Stage.TLS)
-        self.tls = TlsInfo(session.version() or "", (session.cipher() or ("",))[0], certificate)
+        self.chain = handshake.finish(session)
+        own = self.chain[0] if self.chain else None
+        self.tls = TlsInfo(session.version() or "", (session.cipher() or ("",))[0], own)
+
+    def _keep_session(self, handshake: Handshake) -> None:
+        session = self.transport.get_extra_info("ssl_object") if self.transport is not None else None
+        if session is not None:
+            handshake.keep(session, self.chain)
 
     def pump(self) -> None:
         """Write what there is to write, as far as the socket takes it."""
@@ -166,10 +173,15 @@ async def dial(wire: Wire, target: Target, settings: ConnectionSettings, tls: Tl
     """Open the socket, with TLS at once if it is implicit. Raises `ConnectError` or `TlsError`."""
     limit_s = settings.timeouts.connect_s + (settings.timeouts.tls_s if tls.implicit else 0)
     source = (settings.source_address, 0) if settings.source_address else None
-    context = (tls.context or any_certificate()) if tls.implicit else None
-    name = (_server_name(tls, target) or "") if tls.implicit else None
+    if tls.implicit:
+        wire.handshake = Handshake(tls, target)
     connecting = asyncio.get_running_loop().create_connection(
-        lambda: wire, target.address, target.port, ssl=context, server_hostname=name, local_addr=source
+        lambda: wire,
+        target.address,
+        target.port,
+        ssl=wire.handshake.context if wire.handshake is not None else None,
+        server_hostname=wire.handshake.name if wire.handshake is not None else None,
+        local_addr=source,
     )
     try:
         async with asyncio.timeout(limit_s):
@@ -177,7 +189,7 @@ async def dial(wire: Wire, target: Target, settings: ConnectionSettings, tls: Tl
     except TimeoutError as problem:
         raise ConnectError(f"timeout: no connection within {limit_s:g} seconds", Stage.CONNECT) from problem
     except ssl.SSLError as problem:
-        raise TlsError(_tls_reason(problem), Stage.TLS) from problem
+        raise handshake_failure(problem) from problem
     except OSError as problem:
         raise ConnectError(_os_reason(problem), Stage.CONNECT) from problem
 
@@ -188,23 +200,6 @@ def _readable(transport: asyncio.Transport) -> bool:
     poll = select.poll()
     poll.register(number, select.POLLIN | select.POLLRDHUP)
     return bool(poll.poll(0))
-
-
-def _server_name(tls: TlsSettings, target: Target) -> str | None:
-    name = tls.server_name or target.host
-    try:
-        ip_address(name)
-    except ValueError:
-        return name or None
-    return None
-
-
-def _tls_reason(problem: Exception) -> str:
-    if isinstance(problem, ssl.SSLCertVerificationError):
-        return f"the peer's certificate is not accepted: {problem.verify_message}"
-    if isinstance(problem, ssl.SSLError):
-        return f"handshake failed: {problem.reason or problem}"
-    return f"handshake failed: {problem or 'the peer closed the connection'}"
 
 
 def _os_reason(problem: OSError) -> str:
