@@ -38,8 +38,7 @@ class Gatepost:
         try:
             wait_for_banner(port)
         except SystemExit as failure:
-            said = (self._folder / "daemons.log").read_text()[-2000:]
-            raise SystemExit(f"bench: our gateway: {failure}\n{said}") from failure
+            raise SystemExit(f"bench: our gateway: {failure}\n{self._said()}") from failure
         return port
 
     def stop(self) -> None:
@@ -50,8 +49,13 @@ class Gatepost:
             end(process, 30)
 
     def usage(self) -> Usage:
-        """Sum up both daemons."""
+        """Sum up both daemons. Raises `SystemExit` if one has ended."""
+        if any(process.poll() is not None for process in self._processes):
+            raise SystemExit(f"bench: a daemon of ours has ended\n{self._said()}")
         return usage_of({process.pid for process in self._processes})
+
+    def _said(self) -> str:
+        return (self._folder / "daemons.log").read_text()[-2000:]
 
 
 def _machine_facts(config: Path) -> str:
