@@ -15,14 +15,23 @@ one raises to the machine, which does the same.
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from aiosmtpd.smtp import Envelope
 from aiosmtpd.smtp import Session as View
 
 from core.diagnostic import incident
 from core.runtime import spawn
-from core.smtp.session import Answer, Later, Peer, Session, SessionFactory, TlsInfo
+from core.smtp.session import (
+    Answer,
+    Challenge,
+    Later,
+    LoginSession,
+    Peer,
+    Session,
+    SessionFactory,
+    TlsInfo,
+)
 from protocol.address import Path
 from protocol.errors import MailError, PermanentFailure
 from protocol.reply import Reply, parse_reply
@@ -151,7 +160,26 @@ class _Hooks:
         return "250 OK" if status is None else status
 
 
-class HandlerSession:
+class _Inner:
+    """What only the inner session has a say in: who may log in, and what is offered."""
+
+    _inner: Session[Any] | None
+
+    @property
+    def withheld(self) -> frozenset[str]:
+        """Keep from the peer what the inner session does."""
+        return getattr(self._inner, "withheld", frozenset())
+
+    def login(self, mechanism: str, initial: bytes | None) -> Reply | Later | Challenge:
+        """Let the inner session do the log-in; the machine asks only where there is one that can."""
+        return cast(LoginSession[Any], self._inner).login(mechanism, initial)
+
+    def login_response(self, response: bytes | None) -> Reply | Later | Challenge:
+        """Pass the response on."""
+        return cast(LoginSession[Any], self._inner).login_response(response)
+
+
+class HandlerSession(_Inner):
     """One connection of a handler."""
 
     def __init__(

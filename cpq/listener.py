@@ -20,6 +20,7 @@ from cpq.receive import CpqSession, Intake, Names
 from cpq.supply import Numbers
 from protocol.quarantine.frame import MAX_FRAME, MAX_RECIPIENTS
 from protocol.quarantine.grammar import KEYWORD_LINE, VERBS
+from protocol.smtp.extension import CARRIAGE
 from protocol.smtp.settings import ServerSettings
 
 LISTENER = "cpq_listener"
@@ -44,6 +45,7 @@ def listener_settings(binding: Binding) -> ListenerSettings:
         recipient_limit=MAX_RECIPIENTS,
         starttls=not binding.implicit_tls,
         require_tls=True,
+        extensions=CARRIAGE,
         extension_verbs=VERBS,
         extension_keywords=(KEYWORD_LINE,),
         extension_payload_limit=MAX_FRAME,

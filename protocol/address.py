@@ -8,6 +8,7 @@ Raises `AddressError` only; knows no policy (what a partial address is completed
 
 import ipaddress
 import re
+import unicodedata
 from typing import Final, Literal, NamedTuple
 
 LOCAL_LIMIT: Final = 64
@@ -28,7 +29,14 @@ _LOCAL_UTF8: Final = re.compile(
     rb"(?:" + _ATOMS + rb'|[\x80-\xff])+|"(?:[\x20\x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\x20-\x7e])*"'
 )
 _HOST: Final = re.compile(_DOMAIN)
-_HOST_UTF8: Final = re.compile(rb"(?:[A-Za-z0-9_.-]|[\x80-\xff])+")
+_LABEL_TEXT: Final = re.compile(_LABEL.decode("ascii"))
+_LETTERS: Final = frozenset({"Ll", "Lo", "Lm", "Mn", "Mc", "Nd"})
+"""Categories of what RFC 5892 allows in a label that is in lower case and normal form."""
+_IN_CONTEXT: Final = "\u00b7\u0375\u05f3\u05f4\u200c\u200d\u30fb"
+"""What it allows besides, in some contexts."""
+_UNWRITABLE: Final = re.compile(r"[\x80-\xa0\u2028-\u202e\u2066-\u2069]")
+"""Characters that end lines, look like a space or turn text round: in no address."""
+_LABEL_LIMIT: Final = 63
 _BRACKETED: Final = re.compile(_LITERAL)
 _ESCAPE: Final = re.compile(r"\\(.)", re.DOTALL)
 
@@ -43,7 +51,7 @@ class AddressError(ValueError):
 
 
 class Path(NamedTuple):
-    """One address: `local` as written (quotes kept), `domain` in lower case, `text` as it was given.
+    """One address: `local` as written (quotes kept), `domain` in lower case and A-labels, `text` as it was given.
 
     `text` is `local@domain` without brackets and source route, '' for `<>`, `local` alone for `<postmaster>`.
     """
@@ -102,7 +110,48 @@ def _parse_any(text: bytes, smtputf8: bool, partial: bool) -> Path:
     if len(local) + len(domain) + 3 > PATH_LIMIT:
         raise AddressError(f"path longer than {PATH_LIMIT} octets", "length")
     local_text, domain_text = local.decode(), domain.decode()
-    return Path(local_text, domain_text.lower(), f"{local_text}@{domain_text}")
+    return Path(local_text, _ascii_domain(domain_text), f"{local_text}@{domain_text}")
+
+
+def _ascii_domain(domain: str) -> str:
+    try:
+        name = to_ascii(domain)
+    except ValueError as error:
+        raise AddressError(str(error)) from None
+    if len(name) > DOMAIN_LIMIT:
+        raise AddressError(f"domain longer than {DOMAIN_LIMIT} octets", "length")
+    return name
+
+
+def to_ascii(domain: str) -> str:
+    """Give a domain in lower case with A-labels, as DNS and TLS know it (RFC 5891 4.4). Raises `ValueError`.
+
+    Labels are taken as U-labels are written: nothing is mapped but case and normal form (RFC 5895 2.1, 2.3).
+    """
+    if domain.isascii():
+        return domain.lower()
+    return ".".join(map(_a_label, unicodedata.normalize("NFC", domain.lower()).split(".")))
+
+
+def _a_label(label: str) -> str:
+    if label.isascii():
+        if not _LABEL_TEXT.fullmatch(label):
+            raise ValueError("bad domain")
+        return label
+    for character in label:
+        if not (
+            unicodedata.category(character) in _LETTERS
+            or character in _IN_CONTEXT
+            or (character.isascii() and (character.isalnum() or character in "-_"))
+        ):
+            raise ValueError("a character that no domain may hold")
+    hyphen = label[0] == "-" or label[-1] == "-" or label[2:4] == "--"
+    if hyphen or unicodedata.category(label[0])[0] == "M":
+        raise ValueError("bad domain")
+    encoded = "xn--" + label.encode("punycode").decode("ascii")
+    if len(encoded) > _LABEL_LIMIT:
+        raise ValueError("a label of the domain is too long")
+    return encoded
 
 
 def _unwrap(text: bytes, smtputf8: bool) -> bytes:
@@ -118,11 +167,13 @@ def _unwrap(text: bytes, smtputf8: bool) -> bytes:
 
 def _check_utf8(inner: bytes, smtputf8: bool) -> None:
     try:
-        inner.decode("utf-8")
+        text = inner.decode("utf-8")
     except UnicodeDecodeError:
         raise AddressError("not UTF-8") from None
     if not smtputf8:
         raise AddressError("the address needs SMTPUTF8", "utf8")  # RFC 6531 3.5
+    if _UNWRITABLE.search(text):
+        raise AddressError("a character that no address may hold")
 
 
 def _without_domain(local: bytes, partial: bool) -> Path:
@@ -139,7 +190,7 @@ def _check_domain(domain: bytes, smtputf8: bool) -> None:
     if domain[:1] == b"[":
         if not is_literal(domain):
             raise AddressError("bad address literal")
-    elif not (_HOST_UTF8 if smtputf8 and not domain.isascii() else _HOST).fullmatch(domain):
+    elif not (smtputf8 and not domain.isascii()) and not _HOST.fullmatch(domain):
         raise AddressError("bad domain")
 
 

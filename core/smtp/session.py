@@ -9,12 +9,15 @@ from typing import Any
 
 from protocol.smtp.conversation import (
     Answer,
+    Challenge,
     Collect,
     CommandSession,
     ExtensionAnswer,
     ExtensionSession,
     Later,
+    LoginSession,
     Peer,
+    SelectiveSession,
     Session,
     Sink,
     TlsInfo,
@@ -24,12 +27,15 @@ SessionFactory = Callable[[], Session[Any]]
 
 __all__ = [
     "Answer",
+    "Challenge",
     "Collect",
     "CommandSession",
     "ExtensionAnswer",
     "ExtensionSession",
     "Later",
+    "LoginSession",
     "Peer",
+    "SelectiveSession",
     "Session",
     "SessionFactory",
     "Sink",

@@ -13,12 +13,22 @@ from protocol.reply import Reply
 
 
 class Peer(NamedTuple):
-    """The two ends of a connection, addresses as text."""
+    """The two ends of a connection, addresses as text, and what is known of the far one before it speaks."""
 
     host: str
     port: int
     local_host: str
     local_port: int
+    name: str = ""
+    """Host name that the address claims, '' if none is known."""
+    verified: bool = False
+    """Whether that name leads back to the address."""
+    helo: str = ""
+    """What XCLIENT said that the client's HELO is; it stands in the place of the peer's own."""
+    protocol: str = ""
+    """`SMTP` or `ESMTP`, as XCLIENT said, else empty."""
+    login: str = ""
+    """The user that XCLIENT said has logged in, else empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +71,12 @@ class Later:
         self._receiver = receiver
         if self._reply is not None:
             receiver(self._reply)
+
+
+class Challenge(NamedTuple):
+    """Answer to a step of a log-in: these octets go out in base64 behind 334, the response is awaited."""
+
+    octets: bytes
 
 
 class Collect(NamedTuple):
@@ -130,3 +146,24 @@ class CommandSession(Session[C], Protocol[C]):
 
     def command(self, verb: str, argument: str) -> Reply | Later | None:
         """Give the reply in place of the ordinary one, or None."""
+
+
+class LoginSession(Session[C], Protocol[C]):
+    """A session that lets peers log in (`ServerSettings.auth_mechanisms`).
+
+    The last reply of an exchange is 235 for success; any other ends it without.
+    """
+
+    def login(self, mechanism: str, initial: bytes | None) -> Reply | Later | Challenge:
+        """Begin a log-in by an offered mechanism, its name in upper case; `initial` is None when none was sent."""
+
+    def login_response(self, response: bytes | None) -> Reply | Later | Challenge:
+        """Take the response to a challenge. None: the exchange was broken off, and the answer does not matter."""
+
+
+class SelectiveSession(Session[C], Protocol[C]):
+    """A session that keeps some extensions from its peer."""
+
+    @property
+    def withheld(self) -> frozenset[str]:
+        """Give the EHLO keywords that this peer is not offered and whose verbs it is refused; asked at EHLO."""

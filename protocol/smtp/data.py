@@ -6,7 +6,8 @@ Rules
   end is one here.
 - A dot that starts a line is removed (RFC 5321 4.5.2). A chunk of BDAT is taken as it is (RFC 3030 2).
 - CR and LF occur as CRLF only (RFC 5321 2.3.8). Content that breaks this is read to its end, discarded and
-  refused once with 550 5.6.11: two servers might see different messages in it.
+  refused once with 550 5.6.11: two servers might see different messages in it. BODY=BINARYMIME has no lines
+  (RFC 3030 3): nothing of it is checked but the size, and it comes in chunks only.
 - The reply does not depend on how the octets were split into reads.
 
 Theory of operation
@@ -23,7 +24,7 @@ from typing import Final
 
 from protocol.reply import Reply
 from protocol.smtp.conversation import Sink
-from protocol.smtp.extension import TOO_LARGE
+from protocol.smtp.parameter import TOO_LARGE
 
 _END: Final = b"\r\n.\r\n"
 _CRLF: Final = b"\r\n"
@@ -35,13 +36,33 @@ LONG_LINE: Final = Reply(550, "5.6.0", "Message refused: a line of its content i
 class Intake:
     """Checks content and passes it to the sink. Gets pieces that never end between a CR and its LF."""
 
-    __slots__ = ("_bare", "_broken", "_incident", "_line", "_line_limit", "_long", "_size_limit", "octets", "sink")
+    __slots__ = (
+        "_bare",
+        "_binary",
+        "_broken",
+        "_incident",
+        "_line",
+        "_line_limit",
+        "_long",
+        "_size_limit",
+        "octets",
+        "sink",
+    )
 
-    def __init__(self, sink: Sink, size_limit: int, line_limit: int, incident: Callable[[Exception], Reply]) -> None:
+    def __init__(
+        self,
+        sink: Sink,
+        size_limit: int,
+        line_limit: int,
+        incident: Callable[[Exception], Reply],
+        *,
+        binary: bool = False,
+    ) -> None:
         self.sink = sink
         self.octets = 0
         self._size_limit = size_limit
         self._line_limit = line_limit
+        self._binary = binary
         self._incident = incident
         self._line = 0
         self._bare = self._long = False
@@ -62,15 +83,19 @@ class Intake:
         """Check the next octets and pass them on."""
         sound = self.fault is None
         self.octets += len(piece)
+        if not self._binary:
+            self._check_lines(piece)
+        if self.fault is None:
+            self._pass_on(piece)
+        elif sound:
+            self.sink.discard()
+
+    def _check_lines(self, piece: bytes) -> None:
         rest = piece.replace(_CRLF, b"")
         if b"\n" in rest or b"\r" in rest:
             self._bare = True
         if self._line_limit:
             self._measure(piece)
-        if self.fault is None:
-            self._pass_on(piece)
-        elif sound:
-            self.sink.discard()
 
     def abandon(self, reply: Reply) -> None:
         """Refuse the content with `reply` whatever comes."""
@@ -145,7 +170,7 @@ def _open_end(window: bytes) -> int:
 class CountedContent:
     """Content that comes in chunks whose size is known."""
 
-    __slots__ = ("_held", "_left", "intake", "last")
+    __slots__ = ("_held", "_left", "empty", "intake", "last")
 
     def __init__(self, intake: Intake) -> None:
         self.intake = intake
@@ -153,11 +178,14 @@ class CountedContent:
         self._left = 0
         self.last = False
         """Whether the chunk that is being read is the last."""
+        self.empty = False
+        """Whether it holds nothing."""
 
     def begin(self, octets: int, last: bool) -> None:
         """Expect a chunk."""
         self._left = octets
         self.last = last
+        self.empty = not octets
 
     def feed(self, data: bytes) -> bytes | None:
         """Take octets; give those after the chunk, or None when it is not complete yet."""

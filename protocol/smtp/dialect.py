@@ -9,7 +9,8 @@ from typing import Any, Final
 
 from protocol.reply import Reply
 from protocol.smtp.command import PathGrammar
-from protocol.smtp.extension import Check
+from protocol.smtp.extension import Extension
+from protocol.smtp.parameter import Check
 from protocol.smtp.settings import ServerSettings
 
 Handler = Callable[[Any, bytes], None]
@@ -21,12 +22,12 @@ class Dialect:
     """What the machines of one listener have in common. Immutable once made."""
 
     __slots__ = (
-        "_ehlo_clear",
-        "_ehlo_secure",
+        "_ehlo",
         "helo",
         "line_limits",
         "longest_line",
-        "mail",
+        "mail_clear",
+        "mail_secure",
         "rcpt",
         "settings",
         "verbs_clear",
@@ -49,20 +50,31 @@ class Dialect:
             self.verbs_clear.update((verb.encode("ascii"), tls_first) for verb in barred)
         self.line_limits = _line_limits(settings)
         self.longest_line = max(self.line_limits.values(), default=settings.command_line_limit)
-        self.mail = PathGrammar("MAIL", "FROM", "5.1.7", _checks(settings, "mail"), settings)
-        self.rcpt = PathGrammar("RCPT", "TO", "5.1.3", _checks(settings, "rcpt"), settings)
+        self.mail_clear = PathGrammar("MAIL", "FROM", "5.1.7", _checks(settings, "mail", secure=False), settings)
+        self.mail_secure = PathGrammar("MAIL", "FROM", "5.1.7", _checks(settings, "mail", secure=True), settings)
+        self.rcpt = PathGrammar("RCPT", "TO", "5.1.3", _checks(settings, "rcpt", secure=True), settings)
         self.helo = Reply(250, "", settings.hostname)
-        self._ehlo_clear = _announce(settings, secure=False)
-        self._ehlo_secure = _announce(settings, secure=True)
+        self._ehlo: dict[tuple[bool, frozenset[str]], Reply] = {}
 
-    def ehlo(self, secure: bool) -> Reply:
-        """Give the ordinary answer to EHLO."""
-        return self._ehlo_secure if secure else self._ehlo_clear
+    def ehlo(self, secure: bool, withheld: frozenset[str] = frozenset()) -> Reply:
+        """Give the ordinary answer to EHLO, without what is withheld from this peer."""
+        key = secure, withheld
+        reply = self._ehlo.get(key)
+        if reply is None:
+            reply = self._ehlo[key] = _announce(self.settings, secure, withheld)
+        return reply
 
 
-def _checks(settings: ServerSettings, verb: str) -> dict[str, Check]:
+def _offered(settings: ServerSettings, secure: bool) -> list[tuple[Extension, str]]:
+    """Pair the extensions that are announced now with their lines."""
+    pairs = [(extension, extension.announce(settings, secure)) for extension in settings.extensions]
+    return [(extension, line) for extension, line in pairs if line]
+
+
+def _checks(settings: ServerSettings, verb: str, *, secure: bool) -> dict[str, Check]:
+    """Collect the parameters of a verb: what is not announced is not understood (RFC 5321 4.1.1.11)."""
     checks: dict[str, Check] = {}
-    for extension in settings.extensions:
+    for extension, _ in _offered(settings, secure):
         checks.update(extension.mail if verb == "mail" else extension.rcpt)
     return checks
 
@@ -71,7 +83,7 @@ def _line_limits(settings: ServerSettings) -> dict[bytes, int]:
     """Add up what the extensions allow per verb (RFC 5321 4.5.3.1.4)."""
     base = settings.command_line_limit
     limits = {b"NOOP": base}
-    for extension in settings.extensions:
+    for extension, _ in _offered(settings, secure=True):
         for verb, octets in extension.allowance.items():
             key = verb.encode("ascii")
             limits[key] = limits.get(key, base) + octets
@@ -79,8 +91,8 @@ def _line_limits(settings: ServerSettings) -> dict[bytes, int]:
     return limits
 
 
-def _announce(settings: ServerSettings, *, secure: bool) -> Reply:
+def _announce(settings: ServerSettings, secure: bool, withheld: frozenset[str]) -> Reply:
     """RFC 5321 4.1.1.1; the answers to EHLO and HELO carry no enhanced code (RFC 2034 3)."""
-    lines = [extension.announce(settings, secure) for extension in settings.extensions]
+    lines = [line for _, line in _offered(settings, secure) if line.partition(" ")[0] not in withheld]
     own = settings.extension_keywords if secure or not settings.require_tls else ()
-    return Reply(250, "", (settings.hostname, *(line for line in lines if line), *own))
+    return Reply(250, "", (settings.hostname, *lines, *own))

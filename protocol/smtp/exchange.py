@@ -20,7 +20,7 @@ from protocol.smtp.conversation import Collect, ExtensionSession, Later, Peer, S
 from protocol.smtp.data import BARE, CountedContent, DottedContent
 from protocol.smtp.dialect import Dialect
 from protocol.smtp.engine import Engine
-from protocol.smtp.extension import TOO_LARGE
+from protocol.smtp.parameter import TOO_LARGE
 from protocol.smtp.states import TRANSACTION, Event, Phase, State
 
 Incident = Callable[[Exception], Reply]
@@ -188,10 +188,10 @@ class Exchange(Engine):
 
     def _end_content(self, content: DottedContent | CountedContent) -> None:
         fault = content.intake.fault
-        more = isinstance(content, CountedContent) and not content.last
-        if more and (fault is None or fault is BARE):  # bare line ends are refused once, at the end of the message
+        if isinstance(content, CountedContent) and not content.last and (fault is None or fault is BARE):
+            # Bare line ends are refused once, at the end of the message.
             self._move(Event.CHUNK_END)
-            self._say(_CHUNK_TAKEN)
+            (self._say_junk if content.empty else self._say)(_CHUNK_TAKEN)
             return
         if fault is not None:
             self._abort()

@@ -10,14 +10,15 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, cast
 
 from protocol.reply import Reply
-from protocol.smtp.command import CommandError, parse_chunk, parse_name, parse_text
+from protocol.smtp.command import CommandError, parse_chunk, parse_name, parse_search, parse_text
 from protocol.smtp.conversation import CommandSession, Later, Session
 from protocol.smtp.data import CountedContent, DottedContent, Intake
 from protocol.smtp.dialect import Dialect, Handler
 from protocol.smtp.exchange import Exchange, Incident
-from protocol.smtp.extension import TOO_LARGE
+from protocol.smtp.parameter import TOO_LARGE
 from protocol.smtp.settings import ServerSettings
 from protocol.smtp.states import TRANSACTION, TRANSITIONS, Event, State
+from protocol.smtp.xclient import NOT_LISTED, Introduction, parse_xclient
 
 GO_AHEAD: Final = Reply(354, "", "Send the message, end with a line that holds a dot only")
 NO_ROOM: Final = Reply(452, "4.3.1", "Insufficient system storage")
@@ -28,6 +29,7 @@ NEED_MAIL: Final = Reply(503, "5.5.1", "Send MAIL first")
 NEED_RCPT: Final = Reply(503, "5.5.1", "Send RCPT first")
 NESTED: Final = Reply(503, "5.5.1", "A transaction is open: send RSET first")
 MIXED: Final = Reply(503, "5.5.1", "DATA and BDAT do not mix")
+BINARY: Final = Reply(503, "5.5.1", "BODY=BINARYMIME comes by BDAT only")
 OUT_OF_PLACE: Final = Reply(421, "4.5.0", "Not now, closing: a payload may follow")
 NO_ARGUMENT: Final = Reply(501, "5.5.4", "No argument allowed")
 NEED_ARGUMENT: Final = Reply(501, "5.5.4", "Argument missing")
@@ -41,13 +43,14 @@ NOT_IMPLEMENTED: Final = Reply(502, "5.5.1", "Command not implemented")
 GO_TLS: Final = Reply(220, "2.0.0", "Ready to start TLS")
 TLS_ON: Final = Reply(503, "5.5.1", "TLS is on already")
 TLS_FIRST: Final = Reply(530, "5.7.0", "#5.7.0 Must issue a STARTTLS command first")
+_NOTHING: Final[frozenset[str]] = frozenset()
 CUT: Final = "octet count not understood: what follows cannot be told from commands"
 
 
 class ServerMachine(Exchange):
     """One conversation. Make it with the listener's dialect, a session, `incident` and `wake` (exchange.py)."""
 
-    __slots__ = ("_attempted", "_body_size", "_overshoot", "_recipients")
+    __slots__ = ("_attempted", "_binary", "_body_size", "_overshoot", "_recipients", "_utf8", "_withheld", "introduction")
 
     def __init__(self, dialect: Dialect, session: Session[Any], incident: Incident, wake: Callable[[], None]) -> None:
         super().__init__(dialect, session, incident, wake)
@@ -55,13 +58,20 @@ class ServerMachine(Exchange):
         self._attempted = False
         self._overshoot = 0
         self._body_size: int | None = None
+        self._binary = self._utf8 = False
+        """Whether the transaction has BODY=BINARYMIME, and SMTPUTF8."""
+        self._withheld = _NOTHING
+        """EHLO keywords that the session keeps from this peer (`SelectiveSession`)."""
+        self.introduction: Introduction | None = None
+        """Set when a listed peer has said for whom it speaks: this conversation is over, another begins."""
 
     def _allowed(self, event: Event) -> bool:
         return event in TRANSITIONS[self.state]
 
     def _consulted(self, verb: str, argument: bytes, reply: Reply) -> Reply | Later:
         """Ask the session first where the settings say that it has an opinion on such a verb."""
-        text = parse_text(argument) if argument else ""
+        read = parse_search if verb == "VRFY" else parse_text
+        text = read(argument) if argument else ""
         if verb not in self._settings.consulted_verbs:
             return reply
         session = cast(CommandSession[Any], self._session)
@@ -90,7 +100,8 @@ class ServerMachine(Exchange):
         self._conclude(OK if reply is None else reply, then)
 
     def _after_ehlo(self, reply: Reply) -> None:
-        self._welcome(reply, self._dialect.ehlo(self.secure))
+        self._withheld = getattr(self._session, "withheld", _NOTHING)
+        self._welcome(reply, self._dialect.ehlo(self.secure, self._withheld))
 
     def _after_helo(self, reply: Reply) -> None:
         self._welcome(reply, self._dialect.helo)
@@ -106,13 +117,24 @@ class ServerMachine(Exchange):
         if not self._allowed(Event.MAIL):
             self._say(NEED_EHLO if self.state is State.CONNECTED else NESTED)
             return
-        path, parameters = self._dialect.mail.parse(argument)
+        dialect = self._dialect
+        path, parameters = (dialect.mail_secure if self.secure else dialect.mail_clear).parse(argument)
         if path.text and not path.domain and not self._settings.partial_addresses:
             self._say(NO_SENDER_DOMAIN)
             return
+        self._note(parameters)
+        self._conclude(self._ask(self._session.mail, path, parameters), ServerMachine._after_mail)
+
+    def _note(self, parameters: Mapping[str, str | None]) -> None:
+        """Keep what the machine itself needs of MAIL's parameters."""
+        if not parameters:
+            self._body_size = None
+            self._binary = self._utf8 = False
+            return
         size = parameters.get("SIZE")
         self._body_size = None if size is None else int(size)
-        self._conclude(self._ask(self._session.mail, path, parameters), ServerMachine._after_mail)
+        self._binary = (parameters.get("BODY") or "").upper() == "BINARYMIME"
+        self._utf8 = "SMTPUTF8" in parameters
 
     def _after_mail(self, reply: Reply) -> None:
         if reply.code < 400:
@@ -126,7 +148,7 @@ class ServerMachine(Exchange):
             self._say(self._out_of_order())
             return
         self._attempted = True
-        path, parameters = self._dialect.rcpt.parse(argument)
+        path, parameters = self._dialect.rcpt.parse(argument, utf8=self._utf8)
         if not path.text:
             self._say(Reply(501, "5.1.3", "Bad address"))
         elif self._recipients >= self._settings.recipient_limit:
@@ -166,6 +188,9 @@ class ServerMachine(Exchange):
         if not self._allowed(Event.DATA):
             self._say(self._out_of_order())
             return
+        if self._binary:
+            self._say(BINARY)
+            return
         intake = self._open()
         if isinstance(intake, Reply):
             self._say(intake)
@@ -183,7 +208,7 @@ class ServerMachine(Exchange):
         if isinstance(sink, Reply):
             return sink
         settings = self._settings
-        return Intake(sink, settings.size_limit, settings.text_line_limit, self._incident)
+        return Intake(sink, settings.size_limit, settings.text_line_limit, self._incident, binary=self._binary)
 
     def _bdat(self, argument: bytes) -> None:
         """RFC 3030 2: whatever is wrong, the octets of the chunk are read before the reply."""
@@ -252,7 +277,7 @@ class ServerMachine(Exchange):
             self._say(NO_ARGUMENT)
         elif self.secure:
             self._say(TLS_ON)
-        elif not self._settings.starttls:
+        elif not self._settings.starttls or "STARTTLS" in self._withheld:
             self._say(NOT_IMPLEMENTED)
         elif not self._allowed(Event.STARTTLS):
             self._say(NEED_EHLO if self.state is State.CONNECTED else NESTED)
@@ -260,6 +285,17 @@ class ServerMachine(Exchange):
             self._move(Event.STARTTLS)
             self._say(GO_TLS)
             self._parse = Exchange._read_in_handshake
+
+    def _xclient(self, argument: bytes) -> None:
+        """End here, for the connection to begin again as the client that a listed peer speaks for."""
+        if not self._settings.xclient:
+            self._say(NOT_LISTED)
+        elif self.secure or self.state not in (State.CONNECTED, State.GREETED):
+            self._say(TLS_ON if self.secure else NESTED)
+        else:
+            attributes = parse_xclient(argument)
+            self.introduction = Introduction(attributes, self._input[self._at :])
+            self._close("XCLIENT")
 
     def _tls_first(self, _: bytes) -> None:
         self._say(TLS_FIRST)
@@ -287,6 +323,7 @@ _VERBS: Final[Mapping[str, Handler]] = {
     "HELP": ServerMachine._help,
     "QUIT": ServerMachine._quit,
     "STARTTLS": ServerMachine._starttls,
+    "XCLIENT": ServerMachine._xclient,
     **dict.fromkeys(("EXPN", "SEND", "SOML", "SAML", "TURN", "ETRN", "AUTH"), ServerMachine._unimplemented),
 }
 

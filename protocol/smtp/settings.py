@@ -30,6 +30,8 @@ class ServerSettings:
     """Before TLS nothing but EHLO, NOOP, QUIT and STARTTLS."""
     partial_addresses: bool = False
     """Accept `<joe>` without a domain, for a listener that completes it."""
+    auth_mechanisms: tuple[str, ...] = ()
+    """Log-in is offered with these under TLS, and never in the clear; the session must be a `LoginSession`."""
     extensions: tuple[Extension, ...] = EXTENSIONS
     extension_verbs: tuple[str, ...] = ()
     """Verbs handed to `Session.extension`, in upper case."""
@@ -37,5 +39,7 @@ class ServerSettings:
     """EHLO lines announced for them; with `require_tls`, under TLS only."""
     extension_line_limit: int = 512
     extension_payload_limit: int = 1024 * 1024
+    xclient: bool = False
+    """The peer may say for whom it speaks (XCLIENT); for the dialect of listed peers only."""
     consulted_verbs: frozenset[str] = frozenset()
     """Which of NOOP, RSET, VRFY, HELP and QUIT `CommandSession.command` is asked about first."""

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.address import NULL_PATH, AddressError, Path, is_literal, parse_path, split_path
+from protocol.address import NULL_PATH, AddressError, Path, is_literal, parse_path, split_path, to_ascii
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,48 @@ def test_refuses(wire, kind):
 
 def test_utf8_is_accepted_with_the_extension():
     path = parse_path("<j\u00f6@b\u00fccher.test>".encode(), smtputf8=True)
-    assert path == Path("j\u00f6", "b\u00fccher.test", "j\u00f6@b\u00fccher.test")
+    assert path == Path("j\u00f6", "xn--bcher-kva.test", "j\u00f6@b\u00fccher.test")
+
+
+@pytest.mark.parametrize(
+    ("domain", "name"),
+    [
+        ("Example.TEST", "example.test"),
+        ("B\u00dcCHER.test", "xn--bcher-kva.test"),
+        ("bu\u0308cher.test", "xn--bcher-kva.test"),
+        ("\u4f8b\u5b50.\u6d4b\u8bd5", "xn--fsqu00a.xn--0zwm56d"),
+        ("fa\u00df.test", "xn--fa-hia.test"),
+        ("\u0646\u0627\u0645\u0647\u200c\u0627\u06cc.test", "xn--mgba3gch31f060k.test"),
+        ("a.b\u00fc", "a.xn--b-eha"),
+    ],
+)
+def test_a_domain_is_known_by_its_a_labels(domain, name):
+    assert to_ascii(domain) == name
+
+
+@pytest.mark.parametrize(
+    "domain",
+    [
+        "b\u00fc..test",
+        ".b\u00fc",
+        "-b\u00fc.test",
+        "b\u00fc-.test",
+        "ab--\u00fc.test",
+        "b\u200bc.test",
+        "b\u3002test",
+        "\u0308b.test",
+        "\u2665.test",
+        "b\u00fc\u2024test",
+        "\u00fc" * 60 + ".test",
+        "b\u00fc.a b",
+        "b\u00fc./",
+    ],
+)
+def test_a_domain_that_no_zone_holds_is_refused(domain):
+    with pytest.raises(ValueError, match="domain"):
+        to_ascii(domain)
+    with pytest.raises(AddressError):
+        parse_path(f"<a@{domain}>".encode(), smtputf8=True)
 
 
 def test_a_partial_address_needs_permission():
