@@ -113,7 +113,7 @@ class Exchange(Engine):
     @property
     def phase(self) -> Phase:
         """What the machine waits for."""
-        return _PHASES[self._parse]
+        return _PHASES.get(self._parse, Phase.COMMAND)
 
     @property
     def sink(self) -> Any:
@@ -284,9 +284,6 @@ class Exchange(Engine):
 
 
 _PHASES: Final[Mapping[Callable[[Any], bool], Phase]] = {
-    Engine._read_command: Phase.COMMAND,
-    Engine._skip_line: Phase.COMMAND,
-    Exchange._read_before_greeting: Phase.COMMAND,
     Exchange._read_in_handshake: Phase.ANSWER,
     Exchange._read_content: Phase.CONTENT,
     Exchange._read_skipped: Phase.CONTENT,

@@ -2,7 +2,7 @@
 
 A connection (`core/smtp/connection.py`) or a test feeds it: `connect`, `receive` and `take`, `disconnect`. It never
 sees a socket, a clock or a log. Here are the verbs; states.py has the moves, engine.py the lines and limits,
-exchange.py the talk with the session, data.py the content, extension.py what EHLO announces.
+exchange.py the talk with the session, login.py AUTH, data.py the content, extension.py what EHLO announces.
 Nothing that a peer sends raises out of `receive`.
 """
 
@@ -15,6 +15,7 @@ from protocol.smtp.conversation import CommandSession, Later, Session
 from protocol.smtp.data import CountedContent, DottedContent, Intake
 from protocol.smtp.dialect import Dialect, Handler
 from protocol.smtp.exchange import Exchange, Incident
+from protocol.smtp.login import NOTHING, LoginExchange
 from protocol.smtp.parameter import TOO_LARGE
 from protocol.smtp.settings import ServerSettings
 from protocol.smtp.states import TRANSACTION, TRANSITIONS, Event, State
@@ -43,14 +44,13 @@ NOT_IMPLEMENTED: Final = Reply(502, "5.5.1", "Command not implemented")
 GO_TLS: Final = Reply(220, "2.0.0", "Ready to start TLS")
 TLS_ON: Final = Reply(503, "5.5.1", "TLS is on already")
 TLS_FIRST: Final = Reply(530, "5.7.0", "#5.7.0 Must issue a STARTTLS command first")
-_NOTHING: Final[frozenset[str]] = frozenset()
 CUT: Final = "octet count not understood: what follows cannot be told from commands"
 
 
-class ServerMachine(Exchange):
+class ServerMachine(LoginExchange):
     """One conversation. Make it with the listener's dialect, a session, `incident` and `wake` (exchange.py)."""
 
-    __slots__ = ("_attempted", "_binary", "_body_size", "_overshoot", "_recipients", "_utf8", "_withheld", "introduction")
+    __slots__ = ("_attempted", "_binary", "_body_size", "_overshoot", "_recipients", "_utf8", "introduction")
 
     def __init__(self, dialect: Dialect, session: Session[Any], incident: Incident, wake: Callable[[], None]) -> None:
         super().__init__(dialect, session, incident, wake)
@@ -60,8 +60,6 @@ class ServerMachine(Exchange):
         self._body_size: int | None = None
         self._binary = self._utf8 = False
         """Whether the transaction has BODY=BINARYMIME, and SMTPUTF8."""
-        self._withheld = _NOTHING
-        """EHLO keywords that the session keeps from this peer (`SelectiveSession`)."""
         self.introduction: Introduction | None = None
         """Set when a listed peer has said for whom it speaks: this conversation is over, another begins."""
 
@@ -100,7 +98,7 @@ class ServerMachine(Exchange):
         self._conclude(OK if reply is None else reply, then)
 
     def _after_ehlo(self, reply: Reply) -> None:
-        self._withheld = getattr(self._session, "withheld", _NOTHING)
+        self._withheld = getattr(self._session, "withheld", NOTHING)
         self._welcome(reply, self._dialect.ehlo(self.secure, self._withheld))
 
     def _after_helo(self, reply: Reply) -> None:
@@ -323,8 +321,9 @@ _VERBS: Final[Mapping[str, Handler]] = {
     "HELP": ServerMachine._help,
     "QUIT": ServerMachine._quit,
     "STARTTLS": ServerMachine._starttls,
+    "AUTH": ServerMachine._auth,
     "XCLIENT": ServerMachine._xclient,
-    **dict.fromkeys(("EXPN", "SEND", "SOML", "SAML", "TURN", "ETRN", "AUTH"), ServerMachine._unimplemented),
+    **dict.fromkeys(("EXPN", "SEND", "SOML", "SAML", "TURN", "ETRN"), ServerMachine._unimplemented),
 }
 
 

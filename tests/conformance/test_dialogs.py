@@ -32,7 +32,7 @@ def settings_of(dialog: Dialog) -> ServerSettings:
         if "bool" in kind:
             values[name] = text == "yes"
         else:
-            values[name] = int(text) if "int" in kind else (text,)
+            values[name] = int(text) if "int" in kind else tuple(text.split())
     return ServerSettings(hostname=HOST, **values)
 
 

@@ -2,8 +2,10 @@
 
 A local part that starts with three digits is answered with that code (`550-x@…`, `421@…`); `later@…` is answered
 after the current event is over; `raise@…` raises. Content is kept in `Recorder.messages`.
+The user `user` logs in with the password `pencil` (the example of RFC 7677 3, whose nonce the server has).
 """
 
+from base64 import b64decode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,9 +13,14 @@ from typing import Any
 from protocol.address import Path
 from protocol.errors import TemporaryFailure
 from protocol.reply import Reply
-from protocol.smtp.conversation import Answer, Collect, ExtensionAnswer, Later, Peer, TlsInfo
+from protocol.smtp import sasl
+from protocol.smtp.conversation import Answer, Challenge, Collect, ExtensionAnswer, Later, Peer, TlsInfo
 
 OK = Reply(250, "2.1.0", "Ok")
+LOGGED_IN = Reply(235, "2.7.0", "Authentication succeeded")
+NOT_LOGGED_IN = Reply(535, "5.7.8", "Authentication failed")
+NONCE = "%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0"
+VERIFIER = sasl.make_verifier("pencil", b64decode("W22ZaJ0SNY7soEsUEjb6gQ=="), 4096)
 
 
 class Octets:
@@ -129,6 +136,32 @@ class RecordingSession:
     def extension_payload(self, verb: str, payload: bytes, answer: Answer) -> None:
         self._book.payloads.append(payload)
         answer(Reply(250, "2.0.0", f"{len(payload)} octets taken"))
+
+    def login(self, mechanism: str, initial: bytes | None) -> Reply | Later | Challenge:
+        self._book.events.append(f"login {mechanism}")
+        scram = sasl.Scram(lambda user: VERIFIER, NONCE)
+        self._attempt: sasl.Exchange = {"PLAIN": sasl.Plain(), "LOGIN": sasl.Login()}.get(mechanism, scram)
+        return self._login_step(lambda: self._attempt.start(initial))
+
+    def login_response(self, response: bytes | None) -> Reply | Later | Challenge:
+        if response is None:
+            self._book.events.append("login broken off")
+            return NOT_LOGGED_IN
+        return self._login_step(lambda: self._attempt.respond(response))
+
+    def _login_step(self, act: Callable[[], sasl.Step]) -> Reply | Later | Challenge:
+        try:
+            step = act()
+        except sasl.Malformed:
+            return Reply(501, "5.5.2", "Malformed")
+        if isinstance(step, sasl.Prompt):
+            return Challenge(step.octets)
+        if isinstance(step, sasl.Claim):
+            later = Later()
+            reply = LOGGED_IN if step == ("user", "pencil") else NOT_LOGGED_IN
+            self._book.defer(lambda: later.answer(reply))
+            return later
+        return LOGGED_IN if isinstance(step, sasl.Proof) and step.user == "user" else NOT_LOGGED_IN
 
     def aborted(self) -> None:
         self._book.events.append("aborted")
