@@ -5,21 +5,24 @@ been idle for some seconds. Nothing is awaited per message but the peer. The sch
 of the destination does the talking, the settlement draws the conclusions.
 
 A fault in one connection never takes down another: whatever a courier raises that it should not is logged with an
-incident number, and its parcel waits.
+incident number, and its parcel waits. A task that makes no progress for longer than its peer's time-outs can explain
+is cancelled by the watchdog (`sweep`), with a line that says where it stood; its parcel waits too.
 """
 
 import asyncio
-from collections.abc import Coroutine, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Coroutine, Mapping
+from itertools import islice
 from typing import Any, Protocol
 
 from core.clock import Clock
 from core.diagnostic import incident
-from mail.delivery.courier import Courier, Line
+from mail.delivery.courier import Busy, Courier, Line
+from mail.delivery.watch import Patience, Slot, abandoned, stuck_for
 from mail.queue.connection import Connections
 from mail.queue.destination import Destination
 from mail.queue.importer import Log
 from mail.queue.message import Parcel
+from mail.queue.plan import make_plan, yields
 from mail.queue.schedule import Scheduler
 from mail.queue.settle import Settlement
 from protocol.errors import MailError, PermanentFailure
@@ -29,17 +32,6 @@ class Starter(Protocol):
     """The service's task group."""
 
     def start(self, coro: Coroutine[Any, Any, Any], *, name: str) -> asyncio.Task[Any]: ...
-
-
-@dataclass(slots=True, eq=False)
-class Slot:
-    """One open connection: its line, and while it is idle who wakes it."""
-
-    destination: Destination
-    line: Line
-    carried: int = 0
-    idle_since_s: float = 0.0
-    wake: "asyncio.Future[Parcel | None] | None" = field(default=None)
 
 
 class Dispatcher:
@@ -54,8 +46,11 @@ class Dispatcher:
         log: Log,
         now: Clock,
         idle_close_s: float = 5.0,
+        patience: Patience | None = None,
+        stuck: Callable[[], None] = lambda: None,
     ) -> None:
-        """`couriers` is by destination name; the one named '' serves all others."""
+        """`couriers` is by destination name; the one named '' serves all others. `stuck` counts what the watchdog
+        cancelled."""
         self._scheduler = scheduler
         self._settlement = settlement
         self._connections = Connections(scheduler)
@@ -63,6 +58,10 @@ class Dispatcher:
         self._log = log
         self._now = now
         self._idle_close_s = idle_close_s
+        self._patience = patience or Patience()
+        self._stuck = stuck
+        self._slots: dict[Slot, None] = {}
+        """All connections, open or being opened."""
         self._idle: dict[Slot, None] = {}
         self._starter: Starter | None = None
         self._planned = False
@@ -82,21 +81,33 @@ class Dispatcher:
     def _plan(self) -> None:
         self._planned = False
         assert self._starter is not None
-        plan = self._scheduler.plan(self._now())
+        plan = make_plan(self._scheduler, self._now())
         for slot, parcel in plan.hand:
             self._idle.pop(slot, None)
             if slot.wake is not None and not slot.wake.done():
                 slot.wake.set_result(parcel)
             else:
-                self._scheduler.give_back(parcel)
+                self._scheduler.give_back(parcel, slot.address)
         for destination, parcel in plan.open:
-            self._starter.start(self._serve(destination, parcel), name=f"delivery to {destination.name}")
+            slot = Slot(destination, parcel, asyncio.get_running_loop().time())
+            self._slots[slot] = None
+            slot.task = self._starter.start(self._serve(slot, parcel), name=f"delivery to {destination.name}")
+        for slot in list(islice(self._idle, plan.close)):
+            self._release(slot)
 
     def sweep(self) -> None:
-        """Close connections that have been idle for too long; called about once a second."""
-        limit = asyncio.get_running_loop().time() - self._idle_close_s
-        for slot in [one for one in self._idle if one.idle_since_s <= limit or not one.line.usable]:
+        """Close what has been idle for too long, cancel what does not move; called about once a second."""
+        now = asyncio.get_running_loop().time()
+        limit = now - self._idle_close_s
+        for slot in [one for one in self._idle if one.since_s <= limit or not one.usable]:
             self._release(slot)
+        for slot in [one for one in self._slots if one.parcel is not None]:
+            for_s = stuck_for(slot, now, self._patience)
+            if for_s and slot.task is not None and not slot.stuck:
+                slot.stuck = f"{slot.doing}: no progress for {for_s:.0f} s"
+                self._log.warning(f"DCID {slot.dcid} to {slot.destination.name} is stuck while {slot.stuck}; given up")
+                self._stuck()
+                slot.task.cancel()
 
     def release_idle(self) -> None:
         """Close all idle connections."""
@@ -114,46 +125,67 @@ class Dispatcher:
         """Connections open or being opened."""
         return self._scheduler.connections
 
-    async def _serve(self, destination: Destination, parcel: Parcel) -> None:
+    async def _serve(self, slot: Slot, parcel: Parcel) -> None:
         """Open a connection for a parcel, then carry what there is."""
-        line = await self._open(destination, parcel)
-        if line is None:
-            return
-        slot = Slot(destination, line)
         try:
-            await self._carry_all(slot, parcel)
+            if not self._settlement.cleared(parcel):
+                self._connections.abandoned(slot.destination)
+            elif await self._open(slot, parcel):
+                await self._use(slot, parcel)
         finally:
-            self._connections.closed(destination)
-        await line.close()
+            self._slots.pop(slot, None)
 
-    async def _open(self, destination: Destination, parcel: Parcel) -> Line | None:
-        """Give an open line, or None after the parcel was settled or given back."""
+    async def _use(self, slot: Slot, parcel: Parcel) -> None:
+        """Carry what there is, unless the address that answered may get nothing more for now."""
+        assert slot.line is not None
+        try:
+            if self._connections.charge(slot.destination, parcel, self._now(), slot.address):
+                await self._carry_all(slot, parcel)
+            else:
+                self._scheduler.give_back(parcel)
+        finally:
+            slot.parcel = None
+            self._connections.closed(slot.destination)
+        if not slot.stuck:
+            await slot.line.close()
+
+    async def _open(self, slot: Slot, parcel: Parcel) -> bool:
+        """Open the line; false after the parcel was settled or given back."""
+        destination = slot.destination
         courier = self._couriers.get(destination.name) or self._couriers[""]
         try:
-            line = await courier.open(destination.name, destination.target)
-        except PermanentFailure as failure:
-            self._connections.abandoned(destination)
-            reply = failure.reply
-            self._settlement.impossible(parcel, _text(failure), reply.enhanced or "5.1.2")
-            return None
+            slot.line = await courier.open(destination.name, destination.target)
+        except asyncio.CancelledError:
+            if not abandoned(slot):
+                self._connections.abandoned(destination)
+                raise
+            self._failed(destination, parcel, f"stuck while {slot.stuck}", "4.4.2")
         except MailError as failure:
-            self._failed(destination, parcel, _text(failure), failure.reply.enhanced)
-            return None
+            self._refused(destination, parcel, failure)
         except (OSError, TimeoutError) as failure:
             self._failed(destination, parcel, str(failure) or "timeout", "4.4.1")
-            return None
-        except asyncio.CancelledError:
-            self._connections.abandoned(destination)
-            raise
         except Exception as failure:
             number = incident("delivery", failure)
             self._failed(destination, parcel, f"internal error, incident {number}", "4.3.0")
-            return None
-        self._connections.opened(destination)
-        return line
+        else:
+            self._connections.opened(destination, self._now())
+            return True
+        return False
+
+    def _refused(self, destination: Destination, parcel: Parcel, failure: MailError) -> None:
+        """Draw the conclusion from a courier's word that there is no connection."""
+        if isinstance(failure, Busy):
+            self._connections.no_address(destination, self._now(), _text(failure))
+            self._scheduler.give_back(parcel)
+        elif isinstance(failure, PermanentFailure):
+            self._connections.abandoned(destination)
+            self._settlement.impossible(parcel, _text(failure), failure.reply.enhanced or "5.1.2")
+        else:
+            self._failed(destination, parcel, _text(failure), failure.reply.enhanced)
 
     def _failed(self, destination: Destination, parcel: Parcel, text: str, enhanced: str) -> None:
         if self._connections.open_failed(destination, self._now()):
+            self._connections.refund(destination, parcel)
             self._settlement.unreachable(parcel, text, enhanced or "4.4.0")
         else:
             destination.last_failure = text
@@ -161,26 +193,38 @@ class Dispatcher:
 
     async def _carry_all(self, slot: Slot, first: Parcel) -> None:
         destination, line = slot.destination, slot.line
-        take, now = self._scheduler.take, self._now
+        assert line is not None
+        scheduler, now, loop_time = self._scheduler, self._now, asyncio.get_running_loop().time
         most = destination.limits.messages_per_connection
         parcel: Parcel | None = first
         while parcel is not None:
             if not line.usable:
-                self._scheduler.give_back(parcel)
+                scheduler.give_back(parcel, line.remote_ip)
                 return
-            await self._carry(line, parcel)
-            slot.carried += 1
-            if slot.carried >= most or not line.usable:
+            if self._settlement.cleared(parcel, line.remote_ip):
+                slot.parcel, slot.since_s = parcel, loop_time()
+                await self._carry(slot, line, parcel)
+                slot.carried += 1
+            if slot.carried >= most or not line.usable or slot.stuck:
                 return
-            parcel = take(destination, now()) or await self._rest(slot)
+            if scheduler.hungry and yields(scheduler, destination, slot.carried):
+                return
+            parcel = scheduler.take(destination, now(), line.remote_ip)
+            if parcel is None:
+                if line.remote_ip in destination.full:
+                    return  # another connection may reach another address
+                parcel = await self._rest(slot)
 
-    async def _carry(self, line: Line, parcel: Parcel) -> None:
+    async def _carry(self, slot: Slot, line: Line, parcel: Parcel) -> None:
         self._settlement.started(parcel, line)
         try:
             results = await line.send(parcel)
         except asyncio.CancelledError:
-            self._log.info(f"Message aborted on DCID {line.dcid} MID {parcel.mid}: the service stops")
-            raise
+            if not abandoned(slot):
+                self._log.info(f"Message aborted on DCID {line.dcid} MID {parcel.mid}: the service stops")
+                raise
+            self._settlement.unreachable(parcel, f"stuck while {slot.stuck}", "4.4.2")
+            return
         except Exception as failure:
             number = incident("delivery", failure)
             self._settlement.unreachable(parcel, f"internal error, incident {number}", "4.3.0")
@@ -192,8 +236,9 @@ class Dispatcher:
         if self._scheduler.stopped:
             return None
         loop = asyncio.get_running_loop()
+        slot.parcel = None
         slot.wake = loop.create_future()
-        slot.idle_since_s = loop.time()
+        slot.since_s = loop.time()
         self._idle[slot] = None
         self._connections.idle(slot.destination, slot)
         try:

@@ -23,14 +23,12 @@ from core.sqlite import Database, DatabaseThread
 from mail.queue.book import Book
 from mail.queue.donelog import DoneLog
 from mail.queue.importer import Importer, Log
-from mail.queue.message import Message, Parcel, Segment
+from mail.queue.message import NEVER, Message, Parcel, Segment
 from mail.queue.places import message_row
-from mail.queue.schedule import Scheduler
+from mail.queue.schedule import SOON_S, Scheduler
 from mail.queue.state import Reason, State
 from mail.queue.store import Change, RecipientRow, write
 
-SOON_S = 10.0
-"""A message that is due within this stays in memory."""
 SYNC_S = 0.2
 """Longest time between a completion and its sync."""
 EARLY = 4000
@@ -72,6 +70,8 @@ class Checkpointer:
         self.acknowledgeable: dict[str, int] = {}
         """By journal, the newest generation that is imported whole, as committed."""
         self.committed: Callable[[], None] = lambda: None
+        self.review_at: Callable[[Message], float] = lambda _message: NEVER
+        """Says when the age of a message is to be looked at."""
         self._database = database
         self._book = book
         self._done = done
@@ -155,7 +155,7 @@ class Checkpointer:
         change = Change(self._floor, positions)
         gathered = Gathered(change)
         for message in book.dirty.values():
-            _describe(message, change)
+            _describe(message, change, self.review_at(message))
             gathered.candidates.append(message)
         change.removed = [(mid,) for mid in book.removed]
         gathered.released, book.released = book.released, []
@@ -196,16 +196,20 @@ class Checkpointer:
             parcel.move(Reason.CHECKPOINTED)
 
     def _crowd_out(self) -> None:
-        """Where memory is short, park what stands ready for destinations that do not move."""
-        if len(self._book.messages) < self._book.resident * 3 // 4:
-            return
-        soon = self._now() + SOON_S
-        for destination in self._scheduler.destinations.values():
-            if destination.ready and (self._scheduler.stopped or destination.blocked_until(self._now()) > soon):
-                for parcel in destination.ready:
-                    parcel.move(Reason.CROWDED_OUT)
-                    self._book.touch(parcel.message)
-                destination.ready.clear()
+        """Park what stands in line for destinations that take nothing for a while; with memory short, more of it.
+
+        With memory short each destination keeps an equal share of half of the memory in line, by turns of senders.
+        """
+        scheduler = self._scheduler
+        scheduler.recount()
+        short = len(self._book.messages) >= self._book.resident * 3 // 4
+        share = max(2, self._book.resident // (2 * max(1, len(scheduler.lined)))) if short else NEVER
+        now = self._now()
+        for destination in scheduler.lined.values():
+            blocked = scheduler.stopped or destination.blocked_until(now) > now + SOON_S
+            for parcel in destination.ready.cut(0 if blocked else share):
+                parcel.move(Reason.CROWDED_OUT)
+                self._book.touch(parcel.message)
 
 
 def _sync_log(_database: Database, done: DoneLog) -> None:
@@ -228,8 +232,9 @@ def _may_leave(message: Message, soon: float) -> bool:
     )
 
 
-def _describe(message: Message, change: Change) -> None:
+def _describe(message: Message, change: Change, review_at: float) -> None:
     """Add what the index has to know of a message."""
+    before, message.review_at = message.review_at, review_at
     if not message.stored:
         documents = message.documents or (encode(message.accepted), encode(message.outcome))
         message.documents = None
@@ -238,15 +243,17 @@ def _describe(message: Message, change: Change) -> None:
         for parcel in message.parcels:
             change.recipients += _rows(parcel)
         return
+    if review_at != before:
+        change.reviewed.append((review_at, message.mid))
     change.finished += [(message.mid, rid) for rid in message.finished]
     message.finished = []
     for parcel in message.parcels:
-        facts = (parcel.attempts, parcel.next_attempt_at, parcel.last_reply, int(parcel.host_level))
+        facts = (parcel.attempts, parcel.next_attempt_at, parcel.last_reply, int(parcel.host_level), parcel.warned)
         change.tried += [(*facts, message.mid, one.rid) for one in parcel.recipients]
 
 
 def _rows(parcel: Parcel) -> list[RecipientRow]:
     destination, target = parcel.destination
     bucket = crc32(destination.encode()) & 255
-    facts = (parcel.attempts, parcel.next_attempt_at, parcel.last_reply, int(parcel.host_level))
+    facts = (parcel.attempts, parcel.next_attempt_at, parcel.last_reply, int(parcel.host_level), parcel.warned)
     return [RecipientRow(parcel.mid, one.rid, bucket, destination, target, *facts) for one in parcel.recipients]

@@ -1,64 +1,74 @@
 """Which destinations have mail in the index that is due: the way back from the disk into memory.
 
-Used by the scheduler, which notes what leaves memory, and by the loader, which asks what to bring back. An entry is
-only a hint: the destination's `earliest` decides, and what the index then gives corrects it.
+Used by the scheduler, which notes what leaves memory, and by the loader, which asks what to bring back. When a
+destination's turn by the clock comes, the scheduler's timer says so; here it only stands in line for the loader, hosts
+that were down when they were last asked in a line of their own, so that those never hold up the others. What the
+index then gives corrects `earliest`, which is only a hint.
 """
 
-import heapq
 from collections.abc import Callable
 
-from mail.queue.destination import Destination
+from mail.queue.destination import Destination, HostState
 from mail.queue.message import NEVER
+from mail.queue.wheel import Wheel
+
+PROBE = 2
+"""Messages brought back for a host that is not known to be up; the others follow when it answers."""
+AT_ONCE = 64
+"""Destinations given to the loader at a time."""
+SUSPECTS_PART = 4
+"""One of so many of them is a host that was down, where there are others."""
 
 
 class DueIndex:
-    """A heap of (time, destination)."""
+    """The destinations to load for, in turn."""
 
-    def __init__(self) -> None:
+    def __init__(self, timer: "Wheel[Destination]", ready_limit: int) -> None:
         self.wanted: Callable[[], None] = lambda: None
         """Called when there may be something to load."""
-        self._heap: list[tuple[float, int, Destination]] = []
-        self._order = 0
+        self._timer = timer
+        self._ready_limit = ready_limit
+        self._fresh: dict[tuple[str, str], Destination] = {}
+        self._suspect: dict[tuple[str, str], Destination] = {}
 
     def note(self, destination: Destination, at: float) -> None:
         """Note that the index holds something for a destination that is due at a time, or never."""
         if at < NEVER:
             destination.earliest = min(destination.earliest, at)
-            self._push(at, destination)
+            self._timer.put_early(destination, at)
 
-    def room(self, destination: Destination) -> None:
-        """Note that a destination has room for what the index holds for it and is due already."""
-        if not destination.asked:
-            destination.asked = True
-            self._push(0.0, destination)
-            self.wanted()
+    def look(self, destination: Destination, now: float) -> None:
+        """Have a destination loaded for, if mail for it in the index is due and may be attempted."""
+        if destination.asked or destination.earliest > now or not destination.stored:
+            return
+        if destination.blocked_until(now) or not self._has_room(destination):
+            return
+        destination.asked = True
+        suspect = destination.state is HostState.DOWN
+        (self._suspect if suspect else self._fresh)[destination.key] = destination
+        self.wanted()
 
-    def _push(self, at: float, destination: Destination) -> None:
-        self._order += 1
-        heapq.heappush(self._heap, (at, self._order, destination))
+    def _has_room(self, destination: Destination) -> bool:
+        ready = len(destination.ready)
+        if destination.state is HostState.UP:
+            return ready <= self._ready_limit // 2
+        return not ready and not destination.opening
 
-    def tick(self, now: float) -> None:
-        """Ask for a load if something is due."""
-        if self._heap and self._heap[0][0] <= now:
-            self.wanted()
-
-    def take(self, now: float, ready_limit: int) -> list[tuple[Destination, int]]:
-        """Give the destinations to load for, each with how many messages fit."""
-        chosen: dict[tuple[str, str], tuple[Destination, int]] = {}
-        later: list[tuple[float, Destination]] = []
-        while self._heap and self._heap[0][0] <= now:
-            destination = heapq.heappop(self._heap)[2]
+    def take(self, now: float) -> list[tuple[Destination, int]]:
+        """Give destinations to load for, each with how many messages."""
+        chosen: list[tuple[Destination, int]] = []
+        while len(chosen) < AT_ONCE and (self._fresh or self._suspect):
+            from_suspects = not self._fresh or (self._suspect and len(chosen) % SUSPECTS_PART == SUSPECTS_PART - 1)
+            line = self._suspect if from_suspects else self._fresh
+            destination = line.pop(next(iter(line)))
             destination.asked = False
-            room = ready_limit - len(destination.ready)
-            if destination.key in chosen or not destination.stored:
-                continue
-            if destination.earliest > now:
-                later.append((destination.earliest, destination))
-            elif (until := destination.blocked_until(now)) > now:
-                later.append((until, destination))
-            elif room >= ready_limit // 2:
-                chosen[destination.key] = (destination, room)
-        for at, destination in later:
-            if at < NEVER:
-                self._push(at, destination)
-        return list(chosen.values())
+            if destination.blocked_until(now):
+                self._timer.put_early(destination, destination.blocked_until(now))
+            elif destination.stored and destination.earliest <= now:
+                up = destination.state is HostState.UP
+                chosen.append((destination, self._ready_limit - len(destination.ready) if up else PROBE))
+        return [(destination, most) for destination, most in chosen if most > 0]
+
+    def __len__(self) -> int:
+        """Give how many destinations stand in line."""
+        return len(self._fresh) + len(self._suspect)

@@ -92,7 +92,7 @@ class Loader:
                 self._log.warning(f"Mail for {destination.name} waits for its next attempt: {error.text}")
 
     async def _load_all(self) -> None:
-        for destination, most in self._scheduler.due.take(self._now(), self._scheduler.ready_limit):
+        for destination, most in self._scheduler.due.take(self._now()):
             if self._book.room:
                 await self._load(destination, min(most, BATCH))
             else:
@@ -136,6 +136,7 @@ class Loader:
             self._log.critical(f"MID {row.mid} in the queue's index cannot be read and is left there: {error}")
             return None
         message = Message(accepted, outcome, self._places.locate(row), segment_of(row), stored=True)
+        message.review_at = row.review_at
         if row.mid in self._book.moving:
             _, message.segment, message.content = self._book.moving[row.mid]
         self._book.add(message)
@@ -161,5 +162,6 @@ def _group(message: Message, parcels: dict[tuple[str, str], Parcel], row: Recipi
     if row.attempts >= parcel.attempts:
         parcel.attempts = row.attempts
         parcel.last_reply = row.last_reply
+        parcel.warned = row.warned
         parcel.host_level = bool(row.host_level)
     return parcel

@@ -13,14 +13,27 @@ MOST_IDLE = 10_000
 
 def forget_idle(scheduler: Scheduler, most: int = MOST_IDLE) -> int:
     """Let go of destinations without mail and connections, beyond `most` the longest idle; give how many went."""
+    if len(scheduler.destinations) <= most:
+        return 0
     idle = [one for one in scheduler.destinations.values() if _is_idle(one)]
     if len(idle) <= most:
         return 0
     idle.sort(key=lambda one: one.last_activity_at, reverse=True)
     for one in idle[most:]:
-        del scheduler.destinations[one.key]
+        _forget(scheduler, one)
     return len(idle) - most
 
 
+def _forget(scheduler: Scheduler, one: Destination) -> None:
+    del scheduler.destinations[one.key]
+    scheduler.wheel.discard(one)
+    for other in one.siblings:
+        other.siblings.remove(one)
+    same = scheduler.by_name[one.name]
+    same.remove(one)
+    if not same:
+        del scheduler.by_name[one.name]
+
+
 def _is_idle(one: Destination) -> bool:
-    return not (one.active or one.stored or one.ready or one.lines or one.opening or one.reviewing)
+    return not (one.active or one.stored or one.ready or one.lines or one.opening)

@@ -11,6 +11,7 @@ from pathlib import Path
 from core.journal.entry import ContentRef, open_content
 from core.record import HOLD_QUEUE, Accepted, Outcome, Recipient
 from mail.queue.state import Reason, State, after
+from mail.queue.wheel import ABSENT
 
 NEVER = float("inf")
 
@@ -30,6 +31,7 @@ class Message:
         "mid",
         "outcome",
         "parcels",
+        "review_at",
         "segment",
         "stored",
     )
@@ -48,6 +50,8 @@ class Message:
         """Those with unfinished recipients."""
         self.finished: list[int] = []
         """Recipients finished since the last checkpoint, if the index has rows for them."""
+        self.review_at = 0.0
+        """When the index says that its age is to be looked at."""
         self.documents: tuple[bytes, bytes] | None = None
         """Both records as they were read, until they are in the index."""
         self._data: bytes | None = None
@@ -88,7 +92,9 @@ class Parcel:
         "next_attempt_at",
         "reason",
         "recipients",
+        "slot",
         "state",
+        "warned",
     )
 
     def __init__(self, message: Message, destination: tuple[str, str], recipients: list[Recipient]) -> None:
@@ -100,10 +106,14 @@ class Parcel:
         self.next_attempt_at = 0.0
         """0 = as soon as possible."""
         self.last_reply = ""
+        self.warned = 0
+        """Delay warnings sent."""
         self.host_level = False
         """Whether the last failure was the connection's, not the peer's answer to this message."""
         self.state = State.NEW
         self.reason = Reason.IMPORTED
+        self.slot = ABSENT
+        """Its place in the timer."""
 
     def move(self, reason: Reason) -> None:
         """Change the state for a named reason."""
@@ -117,6 +127,7 @@ class Parcel:
         self.recipients = [recipient for recipient in self.recipients if recipient.rid not in gone]
         rest.attempts = self.attempts
         rest.last_reply = self.last_reply
+        rest.warned = self.warned
         self.message.parcels.append(rest)
         return rest
 

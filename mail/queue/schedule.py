@@ -1,34 +1,31 @@
-"""The scheduler: which parcel goes where next, and which connections that needs.
+"""The scheduler: which parcel stands in whose line, which waits, and which is next.
 
-Everything here is synchronous and knows no socket: `plan` decides and gives the I/O to do, the dispatcher
-(`mail/delivery/dispatch.py`) does it and comes back with `take` and `give_back`. The importer and the loader bring
-parcels (`add`), the settlement puts failed ones to wait (`wait`), the clock calls `tick`.
+Everything here is synchronous and knows no socket. The importer and the loader bring parcels (`add`), the settlement
+puts failed ones to wait (`wait`), the clock calls `tick`; `mail/queue/plan.py` decides about connections, the
+dispatcher (`mail/delivery/dispatch.py`) does the I/O and comes back with `take` and `give_back`.
 
-Bounded: each destination has at most `ready_limit` parcels in line in memory, the rest are parked, leave memory at
-the next checkpoint and come back through `due`. Nothing is logged.
-
-Seams for the full engine: `Destination.wanted` is the concurrency policy, `Scheduler.take` the order within a
-destination, `mail/queue/rule.py` the place where each further limit gets its words.
+Bounded: each destination has at most `2 * ready_limit` parcels in line in memory, those whose hosts are not known to be
+up `cold_limit` together; the rest are parked, leave memory at the next checkpoint and come back through `due`. What is
+due later is in one timer (`wheel`), at most one entry for each parcel in memory and for each destination. The order
+within a destination is that of `mail/queue/line.py`. Nothing is logged.
 """
 
-import heapq
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from typing import cast
 
-from mail.queue.destination import REVIEW_S, Destination, Limits
+from mail.queue.destination import Destination, HostState, Limits
 from mail.queue.due import DueIndex
+from mail.queue.interval import Intervals
 from mail.queue.message import NEVER, Parcel
 from mail.queue.state import Reason, State
 from mail.queue.wheel import Wheel
 
+SOON_S = 10.0
+"""What is due within this stays in memory."""
 
-@dataclass(slots=True)
-class Plan:
-    """The I/O to do: parcels for idle connections, and connections to open, each for a parcel."""
 
-    hand: list[tuple[Any, Parcel]] = field(default_factory=list)
-    open: list[tuple[Destination, Parcel]] = field(default_factory=list)
+def _expired(parcel: Parcel, destination: Destination, now: float) -> bool:
+    return destination.limits.profile.expired(parcel.message.accepted.received_at, now)
 
 
 class Scheduler:
@@ -40,32 +37,57 @@ class Scheduler:
         *,
         ready_limit: int = 1000,
         connections: int = 10_000,
+        cold_limit: int = 5000,
     ) -> None:
-        """`limits` gives what a destination name is granted."""
+        """`limits` gives what a destination name is granted; `cold_limit` bounds what stands in line for hosts that
+        are not known to be up, and the connections being opened to them."""
         self.destinations: dict[tuple[str, str], Destination] = {}
+        self.by_name: dict[str, list[Destination]] = {}
         self.stopped = ""
         """Why nothing is attempted at all; '' = attempts go on."""
+        self.suspended: set[str] = set()
+        """Destination names that an operator has suspended; changed by `mail/queue/rule.py`."""
         self.connections = 0
-        self.due = DueIndex()
+        """Connections open or being opened."""
+        self.retrying = 0
+        """Those being opened to hosts that were down."""
+        self.served = 0
+        """Destinations with open connections."""
+        self.hungry: dict[tuple[str, str], Destination] = {}
+        """Destinations that want a connection, in turn; `mail/queue/plan.py` keeps it."""
+        self.hungry_down: dict[tuple[str, str], Destination] = {}
+        """Those of them whose hosts were down."""
+        self.stirred: dict[tuple[str, str], Destination] = {}
+        """Destinations for the next plan to look at."""
+        self.lined: dict[tuple[str, str], Destination] = {}
+        """Destinations with ready parcels, and some without."""
+        self.wheel: Wheel[Parcel | Destination] = Wheel()
+        self.due = DueIndex(cast("Wheel[Destination]", self.wheel), ready_limit)
+        self.intervals = Intervals()
         self.came_up: Callable[[Destination], None] = lambda _destination: None
         """Called when a host that was down answers and the index holds mail for it."""
         self.plan_wanted: Callable[[], None] = lambda: None
-        self._limits = limits
         self.expire: Callable[[Parcel], None] = lambda _parcel: None
         """Called with a parcel whose time in the queue is over."""
+        self.expired: Callable[[Parcel, Destination, float], bool] = _expired
         self.ready_limit = ready_limit
         self.max_connections = connections
-        self._stirred: dict[tuple[str, str], Destination] = {}
-        self.lined: dict[tuple[str, str], Destination] = {}
-        """Destinations with ready parcels, and some without."""
-        self.waiting = Wheel()
-        self._alarms: list[tuple[float, tuple[str, str]]] = []
+        self.cold_limit = cold_limit
+        self._limits = limits
+        self._cold = 0
+        """About how many parcels stand in line for hosts that are not known to be up."""
 
     def destination(self, key: tuple[str, str]) -> Destination:
         """Give a destination, made at its first mention."""
         found = self.destinations.get(key)
         if found is None:
             found = self.destinations[key] = Destination(*key, self._limits(key[0]))
+            found.paused = found.name in self.suspended
+            same = self.by_name.setdefault(found.name, [])
+            for one in same:
+                one.siblings.append(found)
+            found.siblings = list(same)
+            same.append(found)
         return found
 
     # Parcels come and go
@@ -78,123 +100,176 @@ class Scheduler:
             parcel.move(Reason.HELD)
         elif parcel.next_attempt_at > now:
             parcel.move(Reason.NOT_DUE)
-            self.waiting.put(parcel)
-        elif not loaded and self._full(destination, now):
-            parcel.move(Reason.READY_FULL)
+            self.wait(parcel, parcel.next_attempt_at)
+        elif loaded:
+            parcel.move(Reason.LOADED)
+            self._line_up(parcel, destination)
+        elif (reason := self._parked(parcel, destination, now)) is not None:
+            parcel.move(reason)
         else:
-            parcel.move(Reason.LOADED if loaded else Reason.IMPORTED)
-            destination.ready.append(parcel)
-            self.stir(destination)
+            parcel.move(Reason.IMPORTED)
+            self._line_up(parcel, destination)
 
-    def _full(self, destination: Destination, now: float) -> bool:
-        """Older mail that is in the index only has half of the room to itself."""
+    def _line_up(self, parcel: Parcel, destination: Destination) -> None:
+        destination.ready.append(parcel)
+        if destination.state is not HostState.UP:
+            self._cold += 1
+        self.stir(destination)
+
+    def _parked(self, parcel: Parcel, destination: Destination, now: float) -> Reason | None:
+        """Say why a new parcel goes to the index at once; None if it stands in line.
+
+        A full line still takes senders that have little in it. Older mail that is in the index only has half of the
+        room to itself.
+        """
+        if self.stopped or destination.blocked_until(now) > now + SOON_S:
+            return Reason.BLOCKED
+        if destination.state is not HostState.UP and self._too_cold(destination):
+            return Reason.READY_FULL
         limit = self.ready_limit // 2 if destination.earliest <= now else self.ready_limit
-        return len(destination.ready) >= limit
+        ready = len(destination.ready)
+        if ready < limit:
+            return None
+        own, senders = destination.ready.share(parcel.sender)
+        return None if ready < 2 * limit and own < limit // senders else Reason.READY_FULL
 
-    def take(self, destination: Destination, now: float) -> Parcel | None:
-        """Give the next parcel to attempt now; those whose time is over are expired on the way."""
+    def _too_cold(self, destination: Destination) -> bool:
+        """Tell whether the index is the place for new mail to a host that is not known to be up.
+
+        A host that was down is tried with one parcel, and such hosts together leave room for those that nobody knows.
+        """
+        if destination.state is HostState.UNKNOWN:
+            return self._cold >= self.cold_limit
+        probed = destination.ready or destination.opening or destination.stored
+        return bool(probed) or self._cold >= self.cold_limit // 2
+
+    def take(self, destination: Destination, now: float, address: str | None = None) -> Parcel | None:
+        """Give the next parcel to attempt now; those whose time is over are expired on the way.
+
+        `address` is the peer's, where it is known: limits by address are kept for it. A parcel with more recipients
+        than the interval has left is divided.
+        """
         if self.stopped or destination.blocked_until(now):
             return None
-        ready = destination.ready
-        while ready:
-            parcel = ready.popleft()
-            if destination.earliest <= now and len(ready) == self.ready_limit // 2:
-                self.due.room(destination)
-            if destination.limits.profile.expired(parcel.message.accepted.received_at, now):
-                parcel.move(Reason.EXPIRED)
-                self.expire(parcel)
-                continue
-            destination.taken += 1
-            parcel.move(Reason.STARTED)
-            return parcel
+        line = destination.ready
+        limited = destination.limits.recipient_limit
+        room = self._room(destination, now, address) if limited else 0
+        parcel = None
+        while line and (room or not limited):
+            parcel = line.popleft()
+            if not self.expired(parcel, destination, now):
+                destination.window.taken += 1
+                parcel.move(Reason.STARTED)
+                if limited:
+                    self._count(parcel, destination, room, now, address)
+                break
+            parcel.move(Reason.EXPIRED)
+            self.expire(parcel)
+            parcel = None
         if destination.earliest <= now:
-            self.due.room(destination)
-        return None
+            self.due.look(destination, now)
+        return parcel
 
-    def give_back(self, parcel: Parcel) -> None:
+    def _room(self, destination: Destination, now: float, address: str | None) -> int:
+        """Give how many recipients the interval has left; a full one blocks, and its end is an alarm."""
+        if destination.limits.per_address and address is None:
+            return destination.limits.recipient_limit
+        grant = self.intervals.grant(destination, now, address or "")
+        if not grant.room:
+            if destination.limits.per_address:
+                destination.full[address or ""] = grant.until
+            else:
+                destination.full_until = grant.until
+                self.wheel.put_early(destination, grant.until)
+        return grant.room
+
+    def _count(self, parcel: Parcel, destination: Destination, room: int, now: float, address: str | None) -> None:
+        """Count a parcel against the interval; what is too much of it stays in line."""
+        if len(parcel.recipients) > room:
+            rest = parcel.split(parcel.recipients[room:])
+            rest.move(Reason.REST)
+            destination.ready.appendleft(rest)
+        if address is not None or not destination.limits.per_address:
+            self.intervals.use(destination, len(parcel.recipients), now, address or "")
+
+    def give_back(self, parcel: Parcel, address: str | None = None) -> None:
         """Put a parcel that was taken, and that the peer never saw, back at the head of its line."""
         parcel.move(Reason.RETURNED)
         destination = self.destinations[parcel.destination]
+        if destination.limits.recipient_limit:
+            self.intervals.refund(destination, len(parcel.recipients), address or "")
         destination.ready.appendleft(parcel)
         self.stir(destination)
 
     def withdraw(self, parcel: Parcel) -> None:
         """Take a parcel that is on no connection out of its line or out of its wait; its state stays."""
         if parcel.state is State.READY:
-            self.destinations[parcel.destination].ready.remove(parcel)
+            destination = self.destinations[parcel.destination]
+            destination.ready.remove(parcel)
+            self.stir(destination)
         elif parcel.state is State.WAITING:
-            self.waiting.discard(parcel)
+            self._wait_ends(parcel)
 
     def wait(self, parcel: Parcel, until: float) -> None:
         """Let a parcel (already moved to WAITING) come back at a time."""
         parcel.next_attempt_at = until
-        self.waiting.put(parcel)
+        self.wheel.put(parcel, until)
+        if parcel.host_level:
+            self.destinations[parcel.destination].hurt[parcel] = None
+
+    def _wait_ends(self, parcel: Parcel) -> Destination:
+        destination = self.destinations[parcel.destination]
+        self.wheel.discard(parcel)
+        destination.hurt.pop(parcel, None)
+        return destination
 
     def forget(self, parcel: Parcel) -> None:
         """Let a parcel leave memory for the index (already moved to GONE)."""
-        self.waiting.discard(parcel)
-        destination = self.destinations[parcel.destination]
+        destination = self._wait_ends(parcel)
         destination.stored += len(parcel.recipients)
         self.due.note(destination, parcel.next_attempt_at)
 
-    # Decisions
+    def ready(self, parcel: Parcel, reason: Reason) -> None:
+        """Put a parcel that waited in line."""
+        destination = self._wait_ends(parcel)
+        parcel.move(reason)
+        self._line_up(parcel, destination)
+
+    # The clock
 
     def stir(self, destination: Destination) -> None:
         """Have the next plan look at a destination."""
-        if not self._stirred:
+        if not self.stirred:
             self.plan_wanted()
-        self._stirred[destination.key] = destination
+        self.stirred[destination.key] = destination
         if destination.ready:
             self.lined[destination.key] = destination
 
-    def plan(self, now: float) -> Plan:
-        """Decide for every destination where something changed."""
-        plan = Plan()
-        stirred, self._stirred = self._stirred, {}
-        for destination in stirred.values():
-            self._plan(destination, now, plan)
-        return plan
-
-    def _plan(self, destination: Destination, now: float, plan: Plan) -> None:
-        while destination.idle and destination.ready:
-            parcel = self.take(destination, now)
-            if parcel is None:
-                return
-            plan.hand.append((destination.idle.pop(), parcel))
-            destination.busy += 1
-        for _ in range(min(destination.wanted(now), self.max_connections - self.connections)):
-            parcel = self.take(destination, now)
-            if parcel is None:
-                return
-            destination.opening += 1
-            self.connections += 1
-            plan.open.append((destination, parcel))
-        if not destination.ready:
-            return
-        until = max(destination.blocked_until(now), destination.open_after)
-        if until <= now and not destination.reviewing:
-            destination.reviewing = True
-            until = now + REVIEW_S
-        if until > now:
-            heapq.heappush(self._alarms, (until, destination.key))
-
     def tick(self, now: float) -> None:
         """Put in line what has become due, and look again at destinations whose pause is over."""
-        for parcel in self.waiting.due(now):
-            self.ready(parcel, Reason.DUE)
-        while self._alarms and self._alarms[0][0] <= now:
-            destination = self.destinations.get(heapq.heappop(self._alarms)[1])
-            if destination is None:
+        for thing in self.wheel.due(now):
+            if isinstance(thing, Parcel):
+                self.ready(thing, Reason.DUE)
+                continue
+            if self.destinations.get(thing.key) is not thing:
                 continue  # it had nothing to do, and was forgotten
-            if destination.reviewing:
-                destination.review()
-            self.stir(destination)
-        if not self.stopped:
-            self.due.tick(now)
+            if thing.review_at and thing.review_at <= now:
+                thing.review_at = 0.0
+                thing.window.review(len(thing.ready), thing.most, now)
+            thing.full = {address: until for address, until in thing.full.items() if until > now}
+            if thing.ready:
+                self.stir(thing)
+            self.look(thing, now)
 
-    def ready(self, parcel: Parcel, reason: Reason) -> None:
-        """Put a parcel that waited (and is out of the wheel) in line."""
-        parcel.move(reason)
-        destination = self.destinations[parcel.destination]
-        destination.ready.append(parcel)
-        self.stir(destination)
+    def look(self, destination: Destination, now: float) -> None:
+        """Load for a destination if that is due, else have the timer come when anything about it may change."""
+        if not self.stopped:
+            self.due.look(destination, now)
+        at = destination.next_look(now)
+        if at < NEVER:
+            self.wheel.put_early(destination, at)
+
+    def recount(self) -> None:
+        """Count what stands in line for hosts not known to be up; called about once a second."""
+        self.lined = {key: one for key, one in self.lined.items() if one.ready}
+        self._cold = sum(len(one.ready) for one in self.lined.values() if one.state is not HostState.UP)

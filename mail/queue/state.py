@@ -46,7 +46,9 @@ class Reason(StrEnum):
     LOADED = "loaded from the index"
     NOT_DUE = "its next attempt is later"
     READY_FULL = "its destination has enough in memory"
+    BLOCKED = "its destination takes nothing for now"
     HELD = "held on this machine"
+    REST = "the other part of it goes first"
     FILTER_BOUNCED = "bounced by a filter"
     CROWDED_OUT = "memory is short and its destination does not move"
     STARTED = "taken by a connection"
@@ -73,13 +75,19 @@ _MOVES: dict[tuple[State, Reason], State] = {
     (State.NEW, Reason.LOADED): State.READY,
     (State.NEW, Reason.NOT_DUE): State.WAITING,
     (State.NEW, Reason.READY_FULL): State.PARKED,
+    (State.NEW, Reason.BLOCKED): State.PARKED,
     (State.NEW, Reason.HELD): State.PARKED,
+    (State.NEW, Reason.REST): State.READY,
     (State.NEW, Reason.FILTER_BOUNCED): State.FAILING,
     (State.NEW, Reason.HARD_BOUNCED): State.FAILING,
     (State.NEW, Reason.RETRIES_SPENT): State.FAILING,
     (State.READY, Reason.STARTED): State.SENDING,
     (State.READY, Reason.CROWDED_OUT): State.PARKED,
     (State.READY, Reason.EXPIRED): State.FAILING,
+    # Without an attempt, because its host is down: the age is looked at all the same.
+    (State.NEW, Reason.EXPIRED): State.FAILING,
+    (State.WAITING, Reason.EXPIRED): State.FAILING,
+    (State.PARKED, Reason.EXPIRED): State.FAILING,
     # The failed part of a parcel whose rest goes on is split off as a new one.
     (State.SENDING, Reason.DELIVERED): State.DONE,
     (State.SENDING, Reason.UNSUBSCRIBED): State.DONE,

@@ -1,44 +1,86 @@
-"""Parcels that wait for a time, in buckets of a second: putting, taking out and finding what is due are cheap.
+"""The one timer of the queue: what is due later, in buckets of a quarter of a second.
 
-Used by the scheduler only. A parcel that leaves memory leaves the wheel with it; nothing stale stays behind.
+Holds waiting parcels and the alarms of destinations (host down until, interval full until, next review, mail in the
+index due). A thing has at most one entry, so there are never more entries than things: to put it again moves it. What
+leaves memory leaves the wheel with it; nothing stale stays behind. Used by the scheduler only; knows no clock.
 """
 
 import heapq
 import math
 from collections.abc import Callable, Iterator
+from typing import Generic, Protocol, TypeVar
 
-from mail.queue.message import Parcel
+BUCKETS_PER_S = 4
+ABSENT = -1
+"""`slot` of a thing that is in no bucket."""
 
 
-class Wheel:
-    """A set of parcels ordered by `next_attempt_at`, a parcel being due up to a second after its time."""
+class Timed(Protocol):
+    """What a wheel holds: it remembers its bucket."""
+
+    slot: int
+
+    def __hash__(self) -> int: ...
+
+
+T = TypeVar("T", bound=Timed)
+
+
+class Wheel(Generic[T]):
+    """Things by the time at which they are due; a thing comes up to a quarter of a second after its time."""
 
     def __init__(self) -> None:
-        self._buckets: dict[int, dict[int, Parcel]] = {}
-        self._seconds: list[int] = []
+        self._buckets: dict[int, dict[T, None]] = {}
+        self._order: list[int] = []
+        """Heap of bucket numbers; those of buckets that became empty early are in it until there are too many."""
 
-    def put(self, parcel: Parcel) -> None:
-        """Add a parcel by its `next_attempt_at`, which must not change while it is here."""
-        second = math.ceil(parcel.next_attempt_at)
-        bucket = self._buckets.get(second)
+    def put(self, thing: T, at: float) -> None:
+        """Have a thing come at a time, instead of any other time that was said before; never if infinite."""
+        slot = ABSENT if at == math.inf else math.ceil(at * BUCKETS_PER_S)
+        if thing.slot == slot:
+            return
+        self.discard(thing)
+        if slot == ABSENT:
+            return
+        bucket = self._buckets.get(slot)
         if bucket is None:
-            bucket = self._buckets[second] = {}
-            heapq.heappush(self._seconds, second)
-        bucket[id(parcel)] = parcel
+            bucket = self._buckets[slot] = {}
+            heapq.heappush(self._order, slot)
+        bucket[thing] = None
+        thing.slot = slot
 
-    def discard(self, parcel: Parcel) -> None:
-        """Take a parcel out, if it is here."""
-        if parcel.next_attempt_at != math.inf:
-            self._buckets.get(math.ceil(parcel.next_attempt_at), {}).pop(id(parcel), None)
+    def put_early(self, thing: T, at: float) -> None:
+        """Have a thing come at a time, unless it comes earlier already."""
+        if thing.slot == ABSENT or math.ceil(at * BUCKETS_PER_S if at < math.inf else thing.slot) < thing.slot:
+            self.put(thing, at)
 
-    def due(self, now: float) -> Iterator[Parcel]:
-        """Take out and give every parcel whose time has come."""
-        while self._seconds and self._seconds[0] <= now:
-            yield from self._buckets.pop(heapq.heappop(self._seconds)).values()
+    def discard(self, thing: T) -> None:
+        """Take a thing out, if it is here."""
+        if thing.slot == ABSENT:
+            return
+        bucket = self._buckets[thing.slot]
+        del bucket[thing]
+        if not bucket:
+            del self._buckets[thing.slot]
+            if len(self._order) > 2 * len(self._buckets) + 64:
+                self._order = sorted(self._buckets)
+        thing.slot = ABSENT
 
-    def select(self, chosen: Callable[[Parcel], bool]) -> list[Parcel]:
-        """Take out and give the parcels of a kind."""
-        found = [one for bucket in self._buckets.values() for one in bucket.values() if chosen(one)]
-        for parcel in found:
-            self.discard(parcel)
+    def due(self, now: float) -> Iterator[T]:
+        """Take out and give everything whose time has come, the earliest first."""
+        last = math.floor(now * BUCKETS_PER_S)
+        while self._order and self._order[0] <= last:
+            for thing in self._buckets.pop(heapq.heappop(self._order), ()):
+                thing.slot = ABSENT
+                yield thing
+
+    def select(self, chosen: Callable[[T], bool]) -> list[T]:
+        """Take out and give the things of a kind; looks at all of them."""
+        found = [one for bucket in self._buckets.values() for one in bucket if chosen(one)]
+        for thing in found:
+            self.discard(thing)
         return found
+
+    def __len__(self) -> int:
+        """Give how many things wait."""
+        return sum(map(len, self._buckets.values()))

@@ -4,6 +4,7 @@ from mail.queue.connection import Connections
 from mail.queue.destination import Limits
 from mail.queue.memory import forget_idle
 from mail.queue.schedule import Scheduler
+from tests.unit.mail.queue.test_schedule import parcel
 
 
 def scheduler(count: int) -> Scheduler:
@@ -28,17 +29,17 @@ def test_what_has_mail_or_connections_stays() -> None:
     kept[2].opening = 1
     kept[3].opening = 1
     Connections(one).opened(kept[3])
-    kept[4].reviewing = True
+    kept[4].ready.append(parcel())
     assert forget_idle(one, most=0) == 1
     assert list(one.destinations.values()) == kept
 
 
-def test_an_alarm_of_a_destination_that_is_gone_does_nothing() -> None:
+def test_a_destination_that_is_gone_leaves_the_timer_and_its_siblings() -> None:
     one = scheduler(1)
-    destination = one.destination(("d0.test", ""))
-    destination.reviewing = True
-    one._alarms.append((1.0, destination.key))
-    destination.reviewing = False
+    destination, other = one.destination(("d0.test", "")), one.destination(("d0.test", "gate"))
+    one.wheel.put(destination, 1.0)
+    other.active = 1
     forget_idle(one, most=0)
-    one.tick(2.0)
-    assert not one.destinations
+    assert len(one.wheel) == 0
+    assert list(one.destinations.values()) == one.by_name["d0.test"] == [other]
+    assert not other.siblings

@@ -185,7 +185,7 @@ async def test_a_host_that_is_down_is_asked_for_one_message_only(machine: Machin
     await machine.until(lambda: queue.views.hoststatus("there.test")["state"] == "down")
     status = queue.views.hoststatus("there.test")
     assert status["gauges"]["attempted_recips"] <= 5
-    assert status["limiting_rule"].startswith("host down: next try in")
+    assert status["limiting_rule"].startswith("host down until ")
     assert "connection refused" in status["limiting_rule"]
     machine.courier.refuse = None
     machine.time += 61

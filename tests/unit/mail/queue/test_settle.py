@@ -67,15 +67,25 @@ async def test_a_waiting_parcel_is_returned_to_its_sender(machine: Machine) -> N
     assert b"returned by an administrator" in machine.courier.carried[0][2]
 
 
-async def test_a_ready_parcel_leaves_its_line(machine: Machine) -> None:
+async def test_a_ready_parcel_leaves_its_line(tmp_path: Path) -> None:
+    machine = Machine(tmp_path, limits={"connections": 1})
+    gate = asyncio.Event()
+
+    async def slow(job: Job, dcid: int) -> Sequence[Carried]:
+        await gate.wait()
+        return [Carried(one.rid, "delivered", 250, "", "ok") for one in job.recipients]
+
+    machine.courier.behave = slow
     queue = await machine.start()
-    await queue.verbs()["suspend"]({})
+    sent = await machine.accept("b@there.test")
+    await machine.until(lambda: machine.courier.began)
     first, second = await machine.accept("b@there.test"), await machine.accept("b@there.test")
     await machine.until(lambda: len(queue._scheduler.destination(("there.test", "")).ready) == 2)
     assert queue._settlement.deleted(parcels(queue, first)[0])
-    await queue.verbs()["resume"]({})
-    await machine.until(lambda: machine.courier.mids() == [second])
-    assert machine.courier.began == [second]
+    gate.set()
+    await machine.until(lambda: machine.courier.mids() == [sent, second])
+    assert machine.courier.began == [sent, second]
+    await machine.close()
 
 
 async def test_a_parcel_on_a_connection_is_left_alone(machine: Machine) -> None:

@@ -1,0 +1,86 @@
+"""One connection of the dispatcher, and how long it may stand still.
+
+The watchdog is for faults of our own: a courier has time-outs for all that a peer does or leaves undone, so a task
+that has not moved for longer than any of them allows will never move again. A line that says when it last moved
+(`moved_at_s`, loop time) is believed; another one is given time by the size of its message. Knows no scheduler.
+"""
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any
+
+from mail.delivery.courier import Line
+from mail.queue.destination import Destination
+from mail.queue.message import Parcel
+
+SLOWEST = 4096
+"""Octets in a second that a line without `moved_at_s` carries at least."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a task may stand still."""
+
+    open_s: float = 5400.0
+    """While a connection is made, all addresses and all steps together."""
+    step_s: float = 720.0
+    """While a message is sent: the longest single time-out, and a margin."""
+
+
+@dataclass(slots=True, eq=False)
+class Slot:
+    """One connection: its line once it is open, what it carries, and while it is idle who wakes it."""
+
+    destination: Destination
+    parcel: Parcel | None
+    """What it is opened for or carries; None while it is idle."""
+    since_s: float
+    """Loop time at which it began with that."""
+    line: Line | None = None
+    task: "asyncio.Task[Any] | None" = None
+    carried: int = 0
+    stuck: str = ""
+    """What it was doing when the watchdog gave it up."""
+    wake: "asyncio.Future[Parcel | None] | None" = field(default=None)
+
+    @property
+    def address(self) -> str:
+        """The peer's address, '' before there is a connection."""
+        return self.line.remote_ip if self.line is not None else ""
+
+    @property
+    def dcid(self) -> int:
+        """The connection's number, 0 before there is one."""
+        return self.line.dcid if self.line is not None else 0
+
+    @property
+    def usable(self) -> bool:
+        """Whether another message may be sent."""
+        return self.line is not None and self.line.usable
+
+    @property
+    def doing(self) -> str:
+        """What it is at, for the log."""
+        what = f"MID {self.parcel.mid}" if self.parcel is not None else "nothing"
+        return f"sending {what}" if self.line is not None else f"connecting for {what}"
+
+
+def stuck_for(slot: Slot, now_s: float, patience: Patience) -> float:
+    """Give for how long a connection has stood still, if that is too long, else 0."""
+    if slot.parcel is None:
+        return 0.0
+    moved_s: float | None = getattr(slot.line, "moved_at_s", None)
+    since_s = max(slot.since_s, moved_s or 0.0)
+    allowed_s = patience.step_s
+    if slot.line is None:
+        allowed_s = patience.open_s
+    elif moved_s is None:
+        allowed_s += slot.parcel.accepted.size / SLOWEST + len(slot.parcel.recipients)
+    return now_s - since_s if now_s - since_s > allowed_s else 0.0
+
+
+def abandoned(slot: Slot) -> bool:
+    """Tell, in a task that was cancelled, whether the watchdog did it; the task then goes on."""
+    if slot.stuck and slot.task is not None:
+        slot.task.uncancel()
+    return bool(slot.stuck)
