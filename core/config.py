@@ -103,6 +103,9 @@ class DnsSection(Section):
 
     servers: tuple[str, ...] = Field(default=(), description='"address:port" of each server; empty = /etc/resolv.conf')
     timeout_s: float = Field(default=5.0, gt=0, le=60, description="seconds for one question, all tries")
+    validating: bool | None = Field(
+        default=None, description="believe them on DNSSEC (DANE needs it); unset = only if all are on this machine"
+    )
 
 
 class LogSection(Section):

@@ -75,13 +75,25 @@ class Srv:
 
 
 @dataclass(frozen=True, slots=True)
+class Tlsa:
+    """One TLSA record (RFC 6698 2.1)."""
+
+    usage: int
+    selector: int
+    matching: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Answer(Generic[_Record]):
     """The records found, in a stable order. Empty: the name exists, such records do not."""
 
     records: tuple[_Record, ...]
     ttl_s: float
     secure: bool = False
-    """The resolver says that it validated the answer (AD, RFC 4035); worth as much as the way to it."""
+    """A resolver that is trusted with it says that it validated the answer (AD, RFC 4035)."""
+    canonical: str = ""
+    """The name that an alias led to; '' if the name asked for has the records itself."""
 
 
 @dataclass(slots=True)
@@ -110,12 +122,18 @@ class Resolver:
         servers: Sequence[str] = (),
         *,
         timeout_s: float = 5.0,
+        validating: bool | None = None,
         cache_size: int = 20_000,
         monotonic: Callable[[], float] = clock.monotonic,
     ) -> None:
-        """Take servers as `host:port` or `host`, default those of /etc/resolv.conf; `timeout_s` is for a question."""
+        """Take servers as `host:port` or `host`, default those of /etc/resolv.conf; `timeout_s` is for a question.
+
+        `validating` says whether their word on DNSSEC counts; None = if all are on this machine.
+        """
         self.statistics = Statistics()
         self._servers = [_server(text) for text in servers or _system_servers()]
+        local = all(ip_address(host).is_loopback for host, _ in self._servers)
+        self.validating = local if validating is None else validating
         self._timeout_s = timeout_s
         self._cache_size = cache_size
         self._monotonic = monotonic
@@ -135,8 +153,9 @@ class Resolver:
         answers = [result for result in results if isinstance(result, Answer)]
         records = tuple(record for answer in answers for record in answer.records)
         if records:
-            secure = len(answers) == len(results) and all(answer.secure for answer in answers)
-            return Answer(records, min(answer.ttl_s for answer in answers if answer.records), secure)
+            found = [answer for answer in answers if answer.records]
+            secure = all(answer.secure for answer in found)
+            return Answer(records, min(answer.ttl_s for answer in found), secure, found[0].canonical)
         for result in results:
             if isinstance(result, DnsTemporary):
                 raise result
@@ -148,6 +167,18 @@ class Resolver:
     async def srv(self, name: str) -> Answer[Srv]:
         """Give the service locations, lowest priority and highest weight first; empty if the name has none."""
         return await self._find(name, "SRV")
+
+    async def tlsa(self, name: str) -> Answer[Tlsa]:
+        """Give the TLSA records of a name such as `_25._tcp.mx.example.test`; empty if there are none."""
+        return await self._find(name, "TLSA")
+
+    async def txt(self, name: str) -> Answer[str]:
+        """Give the texts, each of one record joined; what is not ASCII is replaced."""
+        return await self._find(name, "TXT")
+
+    async def alias(self, name: str) -> Answer[str]:
+        """Give the name that a name is an alias of; empty if it is none."""
+        return await self._find(name, "CNAME")
 
     async def ptr(self, address: str) -> Answer[str]:
         """Give the names that an address claims; nothing is verified here."""
@@ -213,13 +244,15 @@ class Resolver:
             for _ in range(_CHAIN_LIMIT):
                 response = await self._ask_servers(name, key)
                 chain = response.resolve_chaining()
-                secure = secure and bool(response.flags & dns.flags.AD)
+                secure = secure and self.validating and bool(response.flags & dns.flags.AD)
                 shortest_s = min(shortest_s, float(chain.minimum_ttl))
                 if response.rcode() == dns.rcode.NXDOMAIN:
                     return DnsNotFound(*key, "NXDomain"), min(shortest_s, _NEGATIVE_TTL_LIMIT_S)
                 if chain.answer is not None:
                     found = _records(kind, list(chain.answer)[:_RECORD_LIMIT])
-                    return Answer(found, shortest_s, secure), shortest_s
+                    canonical = chain.canonical_name.to_text(omit_final_dot=True).lower()
+                    alias = canonical if canonical != key[0] else ""
+                    return Answer(found, shortest_s, secure, alias), shortest_s
                 if not chain.cnames:
                     negative_s = min(shortest_s, _NEGATIVE_TTL_LIMIT_S)
                     return Answer((), negative_s, secure), negative_s
@@ -270,8 +303,12 @@ def _records(kind: str, found: list[Any]) -> tuple[Any, ...]:
     if kind == "SRV":
         services = [Srv(one.priority, one.weight, one.port, _text(one.target)) for one in found]
         return tuple(sorted(services, key=lambda one: (one.priority, -one.weight, one.host)))
-    if kind == "PTR":
+    if kind in ("PTR", "CNAME"):
         return tuple(_text(one.target) for one in found)
+    if kind == "TLSA":
+        return tuple(Tlsa(one.usage, one.selector, one.mtype, bytes(one.cert)) for one in found)
+    if kind == "TXT":
+        return tuple(b"".join(one.strings).decode("ascii", "replace") for one in found)
     return tuple(one.address for one in found)
 
 
