@@ -40,6 +40,7 @@ class Wire(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self.lost: asyncio.Future[None] = self._loop.create_future()
         self._paused = False
+        self._turns = -1
         self._last = self._loop.time()
         self._deadline = self._last + self._limits[Stage.CONNECT]
         self._timer: asyncio.TimerHandle | None = None
@@ -48,7 +49,7 @@ class Wire(asyncio.Protocol):
     def idle_and_open(self) -> bool:
         """Tell whether a job can be sent now. Notices a peer that closed while nobody looked."""
         transport = self.transport
-        if transport is None or transport.is_closing() or self.machine.state is not State.READY:
+        if transport is None or transport.is_closing() or not self.machine.ready:
             return False
         if self._loop.time() - self._last < _TRUST_IDLE_S:
             return True
@@ -150,8 +151,11 @@ class Wire(asyncio.Protocol):
     def settle(self) -> None:
         """Move the deadline on, wake who waits for the opening, hang up when all is said."""
         machine = self.machine
-        self._last = now = self._loop.time()
-        self._deadline = now + self._limits[machine.stage]
+        if machine.turns != self._turns:
+            # Octets that complete nothing put nothing off.
+            self._turns = machine.turns
+            self._last = now = self._loop.time()
+            self._deadline = now + self._limits[machine.stage]
         if machine.state is State.CLOSED and self.transport is not None and not self.transport.is_closing():
             if machine.error is None:
                 self.transport.close()

@@ -5,7 +5,7 @@ passed over for a minute as long as there are others. Logs the connection's line
 `NoDestination` or the `ClientFailure` of the last address tried.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,15 +14,13 @@ from core.maillog import clean
 from core.smtp.client import ClientConnection, connect
 from core.smtp.client_settings import ConnectionSettings
 from core.smtp.target import Target
-from mail.content import render, render_chunks
-from mail.delivery.courier import Carried, Job, Kind, Line, Result
+from mail.delivery.courier import Line
 from mail.delivery.resolve import DestinationResolver, NoDestination, Resolution
 from mail.delivery.security import HostUnusable, Security
+from mail.delivery.smtp_line import ORDINARY, Handling, NullLine, SmtpLine
 from mail.queue.importer import Log
 from protocol.errors import TemporaryFailure
-from protocol.reply import Reply
-from protocol.smtp.failure import ClientFailure, PeerClosed, Stage, TlsError
-from protocol.smtp.transaction import Transaction, TransactionResult
+from protocol.smtp.failure import ClientFailure, TlsError
 
 MOST_TARGETS = 5
 """Addresses tried for one connection."""
@@ -53,6 +51,7 @@ class SmtpCourier:
         next_dcid: Callable[[], int],
         log: Log,
         now: Clock,
+        handling: Handling = ORDINARY,
     ) -> None:
         """`security` says how connections are protected; `now` only measures."""
         self._resolver = resolver
@@ -61,6 +60,7 @@ class SmtpCourier:
         self._next_dcid = next_dcid
         self._log = log
         self._now = now
+        self._handling = handling
         self._known: dict[str, Known] = {}
         self._avoided: dict[str, float] = {}
 
@@ -78,6 +78,10 @@ class SmtpCourier:
             "mx": [{"preference": one.preference, "host": one.host} for one in known.resolution.mx],
             "last_tls_error": known.last_tls_error or None,
         }
+
+    def forget(self) -> None:
+        """Resolve every domain anew, because the routes are others."""
+        self._known.clear()
 
     async def open(self, destination: str, target: str) -> Line:
         """Connect to one of the hosts of a domain; `target` is not used."""
@@ -106,7 +110,7 @@ class SmtpCourier:
             plan.concluded(address, connection, None)
             self._avoided.pop(address.address, None)
             self._opened(known, dcid, connection)
-            return SmtpLine(connection, dcid, self._log)
+            return SmtpLine(connection, dcid, self._log, self._handling)
         raise failure or NoDestination(f"{destination} has no address")
 
     async def _resolve(self, destination: str) -> Known:
@@ -151,91 +155,3 @@ class SmtpCourier:
         if connection.tls is not None:
             tls = connection.tls
             self._log.info(f"DCID {dcid} TLS success protocol {tls.version} cipher {tls.cipher}")
-
-
-class SmtpLine:
-    """One open SMTP connection."""
-
-    def __init__(self, connection: ClientConnection, dcid: int, log: Log) -> None:
-        self.dcid = dcid
-        self.remote_ip = connection.target.address
-        self._connection = connection
-        self._log = log
-
-    @property
-    def usable(self) -> bool:
-        """Whether another message may be sent."""
-        return self._connection.usable
-
-    async def send(self, job: Job) -> Sequence[Result]:
-        """Carry one message."""
-        accepted = job.accepted
-        chunks = job.chunks()
-        content: Iterable[bytes]
-        if isinstance(chunks, tuple):
-            content = (render(accepted, job.outcome, chunks[0]),)
-            size = len(content[0])
-        else:
-            content = render_chunks(accepted, job.outcome, chunks)
-            size = accepted.size + len(accepted.trace)
-        transaction = Transaction(
-            job.sender,
-            [one.address for one in job.recipients],
-            content,
-            size=size,
-            body=accepted.body,
-            smtputf8=accepted.smtputf8,
-        )
-        result = await self._connection.send(transaction)
-        if result.final is not None and len(result.delivered) == len(job.recipients):
-            code, enhanced, text = result.final.code, result.final.enhanced, _text(result.final)
-            return [Carried(one.rid, "delivered", code, enhanced, text) for one in job.recipients]
-        if self._never_seen(result):
-            return [Carried(one.rid, "returned", 0, "", "the connection was gone") for one in job.recipients]
-        delivered = set(result.delivered)
-        return [_judge(one.rid, result, index, index in delivered) for index, one in enumerate(job.recipients)]
-
-    def _never_seen(self, result: TransactionResult) -> bool:
-        """Tell an ordinary close of an idle connection from a failure."""
-        return (
-            self._connection.transactions > 1
-            and isinstance(result.error, PeerClosed)
-            and result.failed_stage in (Stage.IDLE, Stage.MAIL)
-            and not any(result.replies)
-        )
-
-    async def close(self) -> None:
-        """Say QUIT and wait a little."""
-        self._connection.close()
-        await self._connection.wait_closed()
-        self._log.info(f"DCID {self.dcid} close")
-
-
-class NullLine:
-    """The line to /dev/null: takes everything, sends nothing."""
-
-    dcid = 0
-    remote_ip = ""
-    usable = True
-
-    async def send(self, job: Job) -> Sequence[Result]:
-        """Call a message delivered."""
-        return [Carried(one.rid, "delivered", 250, "2.0.0", "discarded: routed to /dev/null") for one in job.recipients]
-
-    async def close(self) -> None:
-        """Do nothing."""
-
-
-def _text(reply: Reply) -> str:
-    return " ".join(reply.lines)
-
-
-def _judge(rid: int, result: TransactionResult, index: int, delivered: bool) -> Carried:
-    """Say what a recipient's reply, or the want of one, means."""
-    reply = result.replies[index]
-    if reply is None:
-        error = result.error
-        text = str(error) if error is not None else "no reply"
-        return Carried(rid, "soft", 0, error.enhanced if error is not None else "4.4.0", text)
-    kind: Kind = "delivered" if delivered else "hard" if reply.code >= 500 else "soft"
-    return Carried(rid, kind, reply.code, reply.enhanced, _text(reply))
