@@ -58,6 +58,10 @@ class DestinationTable:
         self._limits = {name: self._granted(row) for name, row in self._rows.items()}
         self._default_limits = self._granted(self._default)
 
+    def adopt(self, other: "DestinationTable") -> None:
+        """Become what another one is, for all that hold this one."""
+        self.__dict__.update(other.__dict__)
+
     def _row(self, name: str) -> DestinationSection:
         return self._rows.get(canonical(name), self._default)
 
@@ -88,11 +92,14 @@ class DestinationTable:
         return self._row(name).ip_preference
 
 
-def queue_settings(machine: Machine, document: Esa | Sma, limits: Callable[[str], Limits]) -> QueueSettings:
+def queue_settings(
+    machine: Machine, document: Esa | Sma, limits: Callable[[str], Limits], unsubscribed: Unsubscribed
+) -> QueueSettings:
     """Build the queue's settings."""
     return QueueSettings(
         hostname=machine.hostname,
         limits=limits,
+        unsubscribed=unsubscribed,
         always=(CPQ_HOST if machine.role == "esa" else RELEASE_HOST,),
         ready_limit=document.queue.ready_per_destination,
         connections=document.delivery.max_connections,
@@ -100,10 +107,16 @@ def queue_settings(machine: Machine, document: Esa | Sma, limits: Callable[[str]
     )
 
 
-def destination_resolver(machine: Machine, document: Esa | Sma, table: DestinationTable) -> DestinationResolver:
+def smtp_routes(document: Esa | Sma) -> SmtpRoutes:
+    """Build the table of routes."""
+    return SmtpRoutes(Route(row.domain, row.hosts) for row in document.route)
+
+
+def destination_resolver(
+    machine: Machine, document: Esa | Sma, table: DestinationTable, routes: SmtpRoutes
+) -> DestinationResolver:
     """Build the resolver of recipient domains."""
     resolver = Resolver(document.dns.servers, timeout_s=document.dns.timeout_s)
-    routes = SmtpRoutes([Route(row.domain, row.hosts) for row in document.route])
     listeners: Sequence[ListenerSection] = document.listener if isinstance(document, Esa) else ()
     own = [listener.address for listener in listeners if listener.port == 25]
     names = (machine.hostname,)
@@ -132,7 +145,7 @@ def virtual_gateways(machine: Machine, document: Esa | Sma, warn: Callable[[str]
     return VirtualGateways(auto, interfaces, groups, default=section.default_interface, warn=warn)
 
 
-def unsubscribed(machine: Machine, document: Esa | Sma) -> Unsubscribed:
+def unsubscribe_list(machine: Machine, document: Esa | Sma) -> Unsubscribed:
     """Read the global unsubscribe list; one that is switched off is checked all the same. Raises `ConfigError`."""
     section = document.unsubscribe
     file = machine.dir / section.file if section.file else None

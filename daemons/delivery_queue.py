@@ -2,26 +2,26 @@
 
 Listens on run/delivery-queue.sock: `status`, `tophosts`, `hoststatus`, `showrecipients`, `suspend`, `resume`, `poke`.
 Owns spool/queue and the journal spool/journal/delivery-queue (bounces); reads every journal of the machine. Talks to
-other mail hosts, over port 7025 to paired appliances, and on an SMA to release-host, which knows the way back.
+other mail hosts, over port 7025 to paired appliances, and on an SMA to release-host, which knows the way back. SIGHUP
+reads destinations, routes, interfaces, bounce profiles and the unsubscribe list again.
 """
 
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from core import clock
-from core.control import call
 from core.journal import Journal
 from core.lifecycle import Service
 from core.record import CPQ_HOST, RELEASE_HOST
 from core.runtime import Daemon
 from cpq.exchange.store import OwedIds
-from cpq.locate import Location
 from cpq.settle import Settlements
 from cpq.transfer import QuarantineCourier, Sender
 from daemons.config import Esa, Sma
-from daemons.delivery import DestinationTable, connection_settings, destination_resolver, queue_settings
+from daemons.delivery import connection_settings
 from daemons.machine import Machine
-from daemons.wiring import journal_settings
+from daemons.tables import RunningTables
+from daemons.wiring import journal_settings, locate_through
 from mail.delivery.courier import Courier
 from mail.delivery.security import LevelSecurity
 from mail.delivery.smtp_courier import SmtpCourier
@@ -34,32 +34,28 @@ def build(config: Path) -> Daemon:
     document = cast(Esa | Sma, machine.document)
     log, counters, pairings = machine.mail_log(), machine.counters("delivery-queue"), machine.pairings()
     dcids = machine.numbers("dcid")
-    table = DestinationTable(document.destination, document.bounce_profile)
+    tables = RunningTables(machine, document, log)
     smtp = SmtpCourier(
-        destination_resolver(machine, document, table),
+        tables.resolver,
         connection_settings(machine, document),
-        security=LevelSecurity(table.tls),
+        security=LevelSecurity(tables.destinations.tls),
         next_dcid=dcids.next,
         log=log,
         now=clock.monotonic,
     )
 
-    async def locate(serial: str) -> Location:
-        found: dict[str, Any] = await call(machine.socket("release-host"), "locate", timeout_s=30, serial=serial)
-        return Location(**found)
-
     owed = OwedIds(machine.state / "settle.db")
     sender = Sender(
         machine.serial, machine.hostname, pairings, owed, dcids, log, implicit_tls=document.cpq.implicit_tls
     )
-    channel = QuarantineCourier(sender, locate if isinstance(document, Sma) else None)
+    channel = QuarantineCourier(sender, locate_through(machine) if isinstance(document, Sma) else None)
     couriers: dict[str, Courier] = {"": smtp, CPQ_HOST: channel, RELEASE_HOST: channel}
 
     own = Journal.open(machine.journal("delivery-queue"), journal_settings(document.spool, reserve=False))
     queue = DeliveryQueue(
         machine.spool,
         machine.state,
-        queue_settings(machine, document, table.limits),
+        tables.queue_settings(),
         journal=own,
         couriers=couriers,
         log=log,
@@ -68,6 +64,12 @@ def build(config: Path) -> Daemon:
         facts=smtp.facts,
     )
     settlements = Settlements(owed, channel, pairings, queue.is_queued, log)
+
+    async def reload() -> None:
+        await tables.reload()
+        smtp.forget()
+        queue.reconfigure(tables.queue_settings())
+
     services: list[Service] = [log, counters, own, queue, settlements]
     grace_s = document.runtime.grace_s
-    return Daemon("delivery-queue", services, machine.socket("delivery-queue"), queue.verbs(), grace_s)
+    return Daemon("delivery-queue", services, machine.socket("delivery-queue"), queue.verbs(), grace_s, reload)

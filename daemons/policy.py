@@ -4,12 +4,13 @@ The roots `gateway` and `cpq_listener` build one `MailPolicy`, run its pipeline 
 document is read whole: where anything in it is wrong, all stays as it was and the mail log has a line for each fault.
 """
 
-from core.errors import ConfigError, Problem
-from core.maillog import MailLog, clean
-from daemons.config import Esa
+from core.maillog import MailLog
+from daemons.config import Document, Esa
 from daemons.machine import Machine
+from daemons.reload import refuse, reread
 from daemons.wiring import alternate_sources, filter_source
-from mail.filter.load import Filters
+from mail.alternate import AlternateSources
+from mail.filter.load import Filters, FilterSource
 from mail.filter.view import ScanSettings
 from mail.pipeline import Pipeline
 
@@ -29,19 +30,12 @@ class MailPolicy:
 
     async def reload(self) -> None:
         """Read the configuration and the filters again. Raises `ConfigError` with every fault."""
-        try:
-            document = Machine.open(self._machine.config).document
-        except ConfigError as error:
-            raise self._refused("Configuration", error.problems) from None
-        if not isinstance(document, Esa):
-            fault = Problem(str(self._machine.config), "appliance.role", "a running machine keeps its role")
-            raise self._refused("Configuration", (fault,))
-        if problems := self.filters.reload(filter_source(self._machine, document)):
-            raise self._refused("Message filters", problems)
-        self._sources = alternate_sources(document)
+        source, sources = await reread(self._machine, self._log, self._built)
+        if problems := self.filters.reload(source):
+            refuse(self._log, "Message filters", problems)
+        self._sources = sources
         self._log.info(f"Message filters reloaded: {len(self.filters.program.filters)} in force")
 
-    def _refused(self, what: str, problems: "list[Problem] | tuple[Problem, ...]") -> ConfigError:
-        for problem in problems:
-            self._log.warning(f"{what} not reloaded: {clean(str(problem))}")
-        return ConfigError(problems)
+    def _built(self, document: Document) -> tuple[FilterSource, AlternateSources]:
+        assert isinstance(document, Esa), "only a gateway has a mail policy"
+        return filter_source(self._machine, document), alternate_sources(document)

@@ -6,9 +6,12 @@ from typing import Any
 
 from core import plugin
 from core.content import ContentSettings
+from core.control import call
 from core.journal.journal import JournalSettings
 from core.smtp.session import SessionFactory
 from core.smtp.settings import ListenerSettings
+from cpq.locate import Location
+from cpq.transfer import Locate
 from daemons.config import Esa
 from daemons.machine import Machine
 from mail.alternate import AlternateSource, AlternateSources
@@ -74,3 +77,13 @@ def with_handler(
 
     server = replace(settings.server, consulted_verbs=CONSULTED)
     return replace(settings, server=server), handler_sessions(handler, machine.hostname, inner=sessions)
+
+
+def locate_through(machine: Machine) -> Locate:
+    """Give the way to ask release-host where an appliance is."""
+
+    async def locate(serial: str) -> Location:
+        found: dict[str, Any] = await call(machine.socket("release-host"), "locate", timeout_s=30, serial=serial)
+        return Location(**found)
+
+    return locate

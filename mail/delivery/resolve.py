@@ -92,6 +92,10 @@ class DestinationResolver:
         self._family = family
         self._shuffle = shuffle
 
+    def reroute(self, routes: SmtpRoutes) -> None:
+        """Resolve by other routes from now on."""
+        self._routes = routes
+
     async def resolve(self, domain: str) -> Resolution:
         """Find the targets of a recipient domain. Raises `BadDestination` or `NoDestination`."""
         return _of_family(await self._resolve(domain), self._family(domain), domain)

@@ -23,6 +23,7 @@ from core.record import Recipient
 from core.sqlite import Database, DatabaseThread
 from mail.delivery.courier import Courier
 from mail.delivery.dispatch import Dispatcher
+from mail.delivery.unsubscribe import Unsubscribed
 from mail.queue import donelog, store
 from mail.queue.book import Book
 from mail.queue.checkpoint import Checkpointer
@@ -55,6 +56,8 @@ class QueueSettings:
     """Who reports failures."""
     limits: Callable[[str], Limits] = lambda _name: Limits()
     """What a destination name is granted."""
+    unsubscribed: Unsubscribed = Unsubscribed()
+    """Recipients that get no mail."""
     always: tuple[str, ...] = ()
     """Pseudo hosts that are shown even when idle: `the.cpq.host` on an ESA, `the.cpq.release.host` on an SMA."""
     ready_limit: int = 1000
@@ -142,6 +145,7 @@ class DeliveryQueue:
             broken=self._suspension.broken,
         )
         scheduler.expire = self._settlement.expired
+        self._settlement.unsubscribed = settings.unsubscribed
         self._checkpointer = Checkpointer(
             self._database,
             book,
@@ -206,6 +210,18 @@ class DeliveryQueue:
             health=self._health,
             storage=self._places.queue,
         ).all()
+
+    def reconfigure(self, settings: QueueSettings) -> None:
+        """Take limits, bounce profiles, connections and the unsubscribe list anew; no connection ends for it.
+
+        What else `settings` says stays as it was at the start.
+        """
+        self._settlement.unsubscribed = settings.unsubscribed
+        scheduler = self._scheduler
+        scheduler.max_connections = settings.connections
+        for destination in list(scheduler.destinations.values()):
+            destination.limits = settings.limits(destination.name)
+            scheduler.stir(destination)
 
     async def is_queued(self, mid: int) -> bool:
         """Tell whether a message that was imported may be tried again, be it after a crash."""

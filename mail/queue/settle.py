@@ -13,12 +13,13 @@ from core.clock import Clock
 from core.maillog import clean
 from core.record import CPQ_HOST, RELEASE_HOST, Recipient
 from mail.delivery.courier import Carried, Line, Result
+from mail.delivery.unsubscribe import Action, Unsubscribed
 from mail.queue.book import Book
 from mail.queue.destination import Destination
 from mail.queue.donelog import DoneLog
 from mail.queue.importer import Log
 from mail.queue.message import Parcel
-from mail.queue.phrase import EXPIRED, FILTERED, OPERATOR, detail, phrase, reply_text, rid_list, status
+from mail.queue.phrase import EXPIRED, FILTERED, OPERATOR, UNSUBSCRIBED, detail, phrase, reply_text, rid_list, status
 from mail.queue.schedule import Scheduler
 from mail.queue.state import Reason, State
 
@@ -63,6 +64,21 @@ class Settlement:
         self._counters = counters
         self._now = now
         self._broken = broken
+        self.unsubscribed = Unsubscribed()
+        """Recipients that get no mail; replaced on reload."""
+
+    def cleared(self, parcel: Parcel, remote_ip: str = "") -> bool:
+        """Take recipients that have unsubscribed out of a parcel about to be sent; false if that leaves nobody.
+
+        `remote_ip` is the host at the other end, '' before there is a connection.
+        """
+        table = self.unsubscribed
+        if not table or parcel.destination[0] in CHANNEL:
+            return True
+        hits = [(one, entry) for one in parcel.recipients if (entry := table.match(one.address, remote_ip))]
+        if hits:
+            self._unsubscribe(parcel, hits, table.action)
+        return len(hits) < len(parcel.recipients) or not hits
 
     def started(self, parcel: Parcel, line: Line) -> None:
         """Log that a connection begins with a parcel."""
@@ -165,6 +181,30 @@ class Settlement:
         destination.counts.delivered_recips += n
         self._counters.add("delivered_recips", n)
         self._counters.add("completed_recips", n)
+
+    def _unsubscribe(self, parcel: Parcel, hits: Sequence[tuple[Recipient, str]], action: Action) -> None:
+        words = {"drop": "dropped", "bounce": "bounced"}[action]
+        for one, entry in hits:
+            self._log.info(
+                f"MID {parcel.mid} Global unsubscribe matched entry {clean(entry)} RID {one.rid}"
+                f" Address {clean(one.address)} Action {words}"
+            )
+        self._counters.add("global_unsub_hits", len(hits))
+        self._book.drop_content(parcel.message)
+        results = [Carried(one.rid, "hard", 0, *UNSUBSCRIBED) for one, _ in hits]
+        whole = len(hits) == len(parcel.recipients)
+        if action == "bounce":
+            failed = parcel if whole else self._split(parcel, results)
+            self._fail(failed, results, Reason.HARD_BOUNCED, "other_hard_bounced_recips", 0)
+            return
+        self._scheduler.destinations[parcel.destination].counts.deleted_recips += len(hits)
+        for name in ("deleted_recips", "completed_recips"):
+            self._counters.add(name, len(hits))
+        rids = [one.rid for one, _ in hits]
+        if whole:
+            self._finish(parcel, rids, Reason.UNSUBSCRIBED)
+        else:
+            self._part(parcel, rids)
 
     def _tried(self, parcel: Parcel, destination: Destination) -> None:
         if not parcel.attempts:

@@ -1,0 +1,79 @@
+"""The tables of delivery that are in force: destinations, routes, virtual gateways, the unsubscribe list.
+
+The root `delivery_queue` builds one `RunningTables` and hands its parts to courier and queue, which keep them; `reload`
+puts what the document says now into those very parts, so connections go on and mail in the queue has the new limits.
+Raises `ConfigError`.
+"""
+
+from dataclasses import dataclass
+
+from core.maillog import MailLog
+from daemons.config import Document, Esa, Sma
+from daemons.delivery import (
+    DestinationTable,
+    destination_resolver,
+    queue_settings,
+    smtp_routes,
+    unsubscribe_list,
+    virtual_gateways,
+)
+from daemons.machine import Machine
+from daemons.reload import reread
+from mail.delivery.gateway import VirtualGateways
+from mail.delivery.route import SmtpRoutes
+from mail.delivery.unsubscribe import Unsubscribed
+from mail.queue.queue import QueueSettings
+
+
+@dataclass(frozen=True)
+class _Read:
+    """All tables of one reading."""
+
+    document: Esa | Sma
+    destinations: DestinationTable
+    gateways: VirtualGateways
+    routes: SmtpRoutes
+    unsubscribed: Unsubscribed
+
+
+class RunningTables:
+    """The tables of one process."""
+
+    def __init__(self, machine: Machine, document: Esa | Sma, log: MailLog) -> None:
+        """Raises `ConfigError` with every fault of the unsubscribe list."""
+        self._machine = machine
+        self._log = log
+        first = self._read(document)
+        self.document = document
+        self.destinations = first.destinations
+        self.gateways = first.gateways
+        self.unsubscribed = first.unsubscribed
+        self.resolver = destination_resolver(machine, document, first.destinations, first.routes)
+
+    def _read(self, document: Document) -> _Read:
+        assert isinstance(document, Esa | Sma), "only an appliance delivers"
+        return _Read(
+            document,
+            DestinationTable(document.destination, document.bounce_profile),
+            virtual_gateways(self._machine, document, self._log.warning),
+            smtp_routes(document),
+            unsubscribe_list(self._machine, document),
+        )
+
+    def queue_settings(self) -> QueueSettings:
+        """Give what the queue is told."""
+        return queue_settings(self._machine, self.document, self.destinations.limits, self.unsubscribed)
+
+    async def reload(self) -> None:
+        """Take what the document says now. Raises `ConfigError` with every fault; nothing has changed then."""
+        found = await reread(self._machine, self._log, self._read)
+        self.document = found.document
+        self.destinations.adopt(found.destinations)
+        self.gateways.adopt(found.gateways)
+        self.resolver.reroute(found.routes)
+        self.unsubscribed = found.unsubscribed
+        tables = found.document
+        self._log.info(
+            f"Delivery tables reloaded: {len(tables.destination)} destinations, {len(tables.route)} routes,"
+            f" {len(tables.interface)} interfaces, {len(found.unsubscribed)} unsubscribed"
+        )
