@@ -42,6 +42,7 @@ def build(config: Path) -> Daemon:
         next_dcid=dcids.next,
         log=log,
         now=clock.monotonic,
+        gateways=tables.gateways,
     )
 
     owed = OwedIds(machine.state / "settle.db")

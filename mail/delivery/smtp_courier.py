@@ -6,7 +6,7 @@ passed over for a minute as long as there are others. Logs the connection's line
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from core.clock import Clock
@@ -15,6 +15,7 @@ from core.smtp.client import ClientConnection, connect
 from core.smtp.client_settings import ConnectionSettings
 from core.smtp.target import Target
 from mail.delivery.courier import Line
+from mail.delivery.gateway import Source, VirtualGateways
 from mail.delivery.resolve import DestinationResolver, NoDestination, Resolution
 from mail.delivery.security import HostUnusable, Security
 from mail.delivery.smtp_line import ORDINARY, Handling, NullLine, SmtpLine
@@ -52,8 +53,12 @@ class SmtpCourier:
         log: Log,
         now: Clock,
         handling: Handling = ORDINARY,
+        gateways: VirtualGateways | None = None,
     ) -> None:
-        """`security` says how connections are protected; `now` only measures."""
+        """`security` says how connections are protected; `now` only measures.
+
+        `gateways` says where connections come from; without it they come from where `settings` says.
+        """
         self._resolver = resolver
         self._settings = settings
         self._security = security
@@ -61,7 +66,9 @@ class SmtpCourier:
         self._log = log
         self._now = now
         self._handling = handling
+        self._gateways = gateways
         self._known: dict[str, Known] = {}
+        self._by_source: dict[Source, ConnectionSettings] = {}
         self._avoided: dict[str, float] = {}
 
     def known(self, destination: str) -> Known | None:
@@ -82,16 +89,18 @@ class SmtpCourier:
     def forget(self) -> None:
         """Resolve every domain anew, because the routes are others."""
         self._known.clear()
+        self._by_source.clear()
 
     async def open(self, destination: str, target: str) -> Line:
-        """Connect to one of the hosts of a domain; `target` is not used."""
+        """Connect to one of the hosts of a domain; `target` is the virtual gateway to come from."""
         known = await self._resolve(destination)
         if known.resolution.drop:
             return NullLine()
         known.turn += 1
         plan = await self._security.plan(destination, known.resolution)
         failure: TemporaryFailure | None = None
-        for address in self._order(known.resolution.targets(known.turn)):
+        settings = self._settings_of(target)
+        for address in self._order(known.resolution.targets(known.turn), settings.source_address):
             try:
                 tls = plan.settings(address)
             except HostUnusable as problem:
@@ -101,17 +110,18 @@ class SmtpCourier:
                 continue
             dcid = self._next_dcid()
             try:
-                connection = await connect(address, self._settings, tls)
+                connection = await connect(address, settings, tls)
             except ClientFailure as problem:
                 failure = problem
                 plan.concluded(address, None, problem)
-                self._failed(known, dcid, address, problem)
+                self._failed(known, dcid, address, problem, settings.source_address)
                 continue
             plan.concluded(address, connection, None)
             self._avoided.pop(address.address, None)
             self._opened(known, dcid, connection)
             return SmtpLine(connection, dcid, self._log, self._handling)
-        raise failure or NoDestination(f"{destination} has no address")
+        where = f" that {settings.source_address} can reach" if settings.source_address else ""
+        raise failure or NoDestination(f"{destination} has no address{where}")
 
     async def _resolve(self, destination: str) -> Known:
         known = self._known.get(destination)
@@ -124,13 +134,27 @@ class SmtpCourier:
             self._known[destination] = known
         return known
 
-    def _order(self, targets: Sequence[Target]) -> list[Target]:
-        """Put addresses that failed a moment ago behind the others."""
+    def _settings_of(self, gateway: str) -> ConnectionSettings:
+        """Give the settings of the next connection of a virtual gateway."""
+        if self._gateways is None:
+            return self._settings
+        source = self._gateways.source(gateway)
+        found = self._by_source.get(source)
+        if found is None:
+            client = replace(self._settings.client, helo=source.hostname)
+            found = replace(self._settings, client=client, source_address=source.address)
+            self._by_source[source] = found
+        return found
+
+    def _order(self, targets: Sequence[Target], source_address: str) -> list[Target]:
+        """Put addresses that failed a moment ago behind the others; leave out what the source cannot reach."""
         now = self._now()
+        if source_address:
+            targets = [one for one in targets if (":" in one.address) == (":" in source_address)]
         late = [one for one in targets if self._avoided.get(one.address, 0.0) > now]
         return [*(one for one in targets if one not in late), *late][:MOST_TARGETS]
 
-    def _failed(self, known: Known, dcid: int, address: Target, problem: ClientFailure) -> None:
+    def _failed(self, known: Known, dcid: int, address: Target, problem: ClientFailure, source: str = "") -> None:
         now = self._now()
         self._avoided.pop(address.address, None)
         self._avoided[address.address] = now + AVOID_S
@@ -141,7 +165,7 @@ class SmtpCourier:
             self._log.info(f"DCID {dcid} TLS failed: {clean(problem.text)}")
         self._log.info(
             f"Connection Error: DCID: {dcid} IP: {address.address} details: {clean(problem.text)}"
-            f" interface: {self._settings.source_address or 'auto'} reason: {problem.party} ({problem.stage})"
+            f" interface: {source or 'auto'} reason: {problem.party} ({problem.stage})"
         )
 
     def _opened(self, known: Known, dcid: int, connection: ClientConnection) -> None:
