@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from bench.peer.extracted import Extracted
-from bench.process import Usage, free_port, usage_of, wait_for_banner
+from bench.process import Usage, free_port, wait_for_banner
 from bench.system import Keys
 
 _USER = "Debian-exim"
@@ -80,5 +80,5 @@ class Exim:
         self._program.stop()
 
     def usage(self) -> Usage:
-        """Sum up its processes; those that ended are in the account of their parent."""
-        return usage_of(self._program.roots)
+        """Sum up its processes."""
+        return self._program.usage()

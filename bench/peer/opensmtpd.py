@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from bench.peer.extracted import Extracted
-from bench.process import Usage, free_port, usage_of, wait_for_banner
+from bench.process import Usage, free_port, wait_for_banner
 from bench.system import Keys
 
 _CONF = """\
@@ -50,4 +50,4 @@ class OpenSmtpd:
 
     def usage(self) -> Usage:
         """Sum up its processes."""
-        return usage_of(self._program.roots)
+        return self._program.usage()
