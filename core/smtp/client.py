@@ -6,6 +6,8 @@ Nothing is logged here; which destination to call, and when, is not known here.
 
 import asyncio
 import functools
+import socket
+from collections.abc import Callable
 from typing import TypeVar
 
 from core.smtp.client_settings import NO_TLS, ConnectionSettings, TlsSettings
@@ -61,6 +63,15 @@ class ClientConnection:
         """Tell whether another message can be sent now. Notices a peer that closed while nobody looked."""
         return self._wire.idle_and_open()
 
+    @property
+    def moved_at_s(self) -> float:
+        """Loop time of the last reply or the last octets sent: what a watchdog has to know."""
+        return self._wire.moved_at_s
+
+    def when_lost(self, call: Callable[[], None]) -> None:
+        """Have `call` made once the socket is closed, by whomever."""
+        self._wire.lost.add_done_callback(lambda _lost: call())
+
     def submit(self, transaction: Transaction) -> asyncio.Future[TransactionResult]:
         """Queue a message and give its result as a future that never fails.
 
@@ -114,14 +125,18 @@ class ClientConnection:
         await asyncio.shield(self._wire.lost)
 
 
-async def connect(target: Target, settings: ConnectionSettings, tls: TlsSettings = NO_TLS) -> ClientConnection:
+async def connect(
+    target: Target, settings: ConnectionSettings, tls: TlsSettings = NO_TLS, sock: socket.socket | None = None
+) -> ClientConnection:
     """Connect, greet and, if wanted, start TLS; give a connection that is ready for messages.
+
+    `sock`, if given, is already connected to the target; it is closed in any case.
 
     Where TLS was only offered and fails, connects once more in the clear (`tls_error` says why). Raises `ConnectError`,
     `TlsError`, `Refused`, `PeerClosed`, `TimedOut` or `ProtocolError`.
     """
     try:
-        return await _connect(target, settings, tls)
+        return await _connect(target, settings, tls, sock)
     except TlsError as problem:
         if tls.use is not TlsUse.OFFERED or tls.fingerprints:
             raise
@@ -130,13 +145,15 @@ async def connect(target: Target, settings: ConnectionSettings, tls: TlsSettings
         return connection
 
 
-async def _connect(target: Target, settings: ConnectionSettings, tls: TlsSettings) -> ClientConnection:
+async def _connect(
+    target: Target, settings: ConnectionSettings, tls: TlsSettings, sock: socket.socket | None = None
+) -> ClientConnection:
     secured = tls.implicit and tls.use is not TlsUse.NEVER
     machine = ClientMachine(settings.client, tls=TlsUse.NEVER if secured else tls.use, secured=secured)
     wire = Wire(target, settings, machine)
     connection = ClientConnection(target, wire)
     try:
-        await dial(wire, target, settings, tls if secured else NO_TLS)
+        await dial(wire, target, settings, tls if secured else NO_TLS, sock)
         await wire.open(tls)
     except BaseException:
         if wire.handshake is not None:

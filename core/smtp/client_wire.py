@@ -6,8 +6,10 @@ which every step moves on.
 """
 
 import asyncio
+import functools
 import os
 import select
+import socket
 import ssl
 from typing import cast
 
@@ -54,6 +56,11 @@ class Wire(asyncio.Protocol):
         if self._loop.time() - self._last < _TRUST_IDLE_S:
             return True
         return not _readable(transport)
+
+    @property
+    def moved_at_s(self) -> float:
+        """Loop time of the last progress."""
+        return self._last
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport and start the clock."""
@@ -173,20 +180,21 @@ class Wire(asyncio.Protocol):
             self._timer = self._loop.call_later(self._tick_s, self._look_at_clock)
 
 
-async def dial(wire: Wire, target: Target, settings: ConnectionSettings, tls: TlsSettings) -> None:
-    """Open the socket, with TLS at once if it is implicit. Raises `ConnectError` or `TlsError`."""
+async def dial(
+    wire: Wire, target: Target, settings: ConnectionSettings, tls: TlsSettings, sock: socket.socket | None = None
+) -> None:
+    """Open the socket, or take one that is open, with TLS at once if implicit. Raises `ConnectError` or `TlsError`."""
     limit_s = settings.timeouts.connect_s + (settings.timeouts.tls_s if tls.implicit else 0)
     source = (settings.source_address, 0) if settings.source_address else None
     if tls.implicit:
         wire.handshake = Handshake(tls, target)
-    connecting = asyncio.get_running_loop().create_connection(
-        lambda: wire,
-        target.address,
-        target.port,
-        ssl=wire.handshake.context if wire.handshake is not None else None,
-        server_hostname=wire.handshake.name if wire.handshake is not None else None,
-        local_addr=source,
-    )
+    context = wire.handshake.context if wire.handshake is not None else None
+    name = wire.handshake.name if wire.handshake is not None else None
+    create = functools.partial(asyncio.get_running_loop().create_connection, lambda: wire)
+    if sock is None:
+        connecting = create(target.address, target.port, ssl=context, server_hostname=name, local_addr=source)
+    else:
+        connecting = create(sock=sock, ssl=context, server_hostname=name)
     try:
         async with asyncio.timeout(limit_s):
             await connecting
