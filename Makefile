@@ -4,10 +4,13 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 CODE   := core cpq daemons mail ops protocol tunnel
 CASES  ?= all
-PEERS  ?= postfix
+PEERS  ?= all
+ROUNDS ?= 3
+
+comma  := ,
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools lab test check bench clean
+.PHONY: help setup tools lab test check bench profile clean
 
 help: ## Print the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -33,8 +36,12 @@ check: setup ## Lint, types, layers and the shape of the tree
 	@echo "import layers";  $(BIN)/lint-imports --no-cache | tail -n 12
 	@echo "shape";          $(BIN)/python -m pytest -q tests/unit/test_shape.py
 
-bench: setup tools ## Measure against peers: make bench CASES=4k-kept PEERS=postfix
-	@$(BIN)/python -m bench --cases $(CASES) --peers $(PEERS)
+bench: setup tools ## Measure against peers (an hour); less: make bench CASES=4k-kept-20 PEERS=postfix
+	@bench/setup-peers $(filter-out all,$(subst $(comma), ,$(PEERS)))
+	@$(BIN)/python -m bench --cases $(CASES) --peers $(PEERS) --rounds $(ROUNDS)
+
+profile: setup tools ## Flame graphs of the gateway and the delivery queue under load
+	@$(BIN)/python -m bench.profile
 
 clean: ## Remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

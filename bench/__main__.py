@@ -9,7 +9,6 @@ which compares rounds of one run. Writes `latest.json`, a table and plots to ben
 import argparse
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -23,18 +22,9 @@ from bench.case import Case, chosen
 from bench.load import Failed, Latency, Measure, latency, measure
 from bench.ours import Gatepost
 from bench.peer import PEERS
-from bench.system import Keys, System
+from bench.system import System, make_keys
 
 Kind = type[System]
-
-
-def _keys(folder: Path) -> Keys:
-    """Make the certificate that every system shows: ECDSA P-256, self-signed."""
-    keys = Keys(folder / "cert.pem", folder / "key.pem")
-    argv = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "9"]
-    argv += ["-subj", "/CN=bench.example.test", "-keyout", str(keys.key), "-out", str(keys.certificate)]
-    subprocess.run(argv, check=True, capture_output=True)
-    return keys
 
 
 def _median(measures: list[Measure]) -> dict[str, float]:
@@ -54,7 +44,7 @@ class Bench:
 
     def __init__(self, folder: Path, peers: list[Kind], rounds: int) -> None:
         self._folder = folder
-        self._keys = _keys(folder)
+        self._keys = make_keys(folder)
         self._rounds = rounds
         self._systems: list[Kind] = [Gatepost, *peers]
 
@@ -153,4 +143,5 @@ def main() -> int:
     return 0
 
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

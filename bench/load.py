@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -95,6 +95,29 @@ def measure(case: Case, system: System, folder: Path) -> Measure:
             return _measure(case, system, source, sink)
         finally:
             source.end()
+
+
+@contextmanager
+def loaded(case: Case, system: System, folder: Path) -> Iterator[None]:
+    """Keep a system busy with one case's load, over and over."""
+    with _running(system, 1_000_000_000) as (port, _), _tls(case, port, folder) as front:
+        source = _Source(
+            replace(case, waves=case.waves and 1_000_000, count=case.count * 1_000_000), front, system.name
+        )
+        stop = threading.Event()
+        feeder = threading.Thread(target=_feed, args=(source, stop), daemon=True)
+        feeder.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            feeder.join()
+            source.end()
+
+
+def _feed(source: _Source, stop: threading.Event) -> None:
+    while not stop.wait(0.01):
+        source.done()
 
 
 def _measure(case: Case, system: System, source: _Source, sink: subprocess.Popen[bytes]) -> Measure:

@@ -19,7 +19,7 @@ class Gatepost:
     def __init__(self, folder: Path, keys: Keys) -> None:
         self._keys = keys
         self._folder = folder / "gatepost"
-        self._processes: list[subprocess.Popen[bytes]] = []
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, sink_port: int) -> int:
         """Make a machine with `gatepost init`, point it at the sink, start its two daemons."""
@@ -34,7 +34,7 @@ class Gatepost:
         with (self._folder / "daemons.log").open("ab") as log:
             for daemon in ("delivery-queue", "gateway"):
                 argv = [*run, "run", daemon, "--config", str(config)]
-                self._processes.append(subprocess.Popen(argv, stdout=log, stderr=log))
+                self._processes[daemon] = subprocess.Popen(argv, stdout=log, stderr=log)
         try:
             wait_for_banner(port)
         except SystemExit as failure:
@@ -43,16 +43,21 @@ class Gatepost:
 
     def stop(self) -> None:
         """Let both finish what they have in hand, but not for ever."""
-        for process in self._processes:
+        for process in self._processes.values():
             process.terminate()
-        for process in self._processes:
+        for process in self._processes.values():
             end(process, 30)
 
     def usage(self) -> Usage:
         """Sum up both daemons. Raises `SystemExit` if one has ended."""
-        if any(process.poll() is not None for process in self._processes):
+        if any(process.poll() is not None for process in self._processes.values()):
             raise SystemExit(f"bench: a daemon of ours has ended\n{self._said()}")
-        return usage_of({process.pid for process in self._processes})
+        return usage_of({process.pid for process in self._processes.values()})
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """Process ids by daemon."""
+        return {name: process.pid for name, process in self._processes.items()}
 
     def _said(self) -> str:
         return (self._folder / "daemons.log").read_text()[-2000:]

@@ -1,5 +1,6 @@
 """What a benchmark asks of a mail system: start as a relay to the sink, stop, tell what it has cost."""
 
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Protocol
@@ -13,6 +14,15 @@ class Keys:
 
     certificate: Path
     key: Path
+
+
+def make_keys(folder: Path) -> Keys:
+    """Make the certificate that every system shows: ECDSA P-256, self-signed."""
+    keys = Keys(folder / "cert.pem", folder / "key.pem")
+    argv = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "9"]
+    argv += ["-subj", "/CN=bench.example.test", "-keyout", str(keys.key), "-out", str(keys.certificate)]
+    subprocess.run(argv, check=True, capture_output=True)
+    return keys
 
 
 class System(Protocol):
