@@ -29,11 +29,11 @@ class Origin:
     """`TLSv1.3 TLS_AES_256_GCM_SHA384`, '' without TLS."""
 
 
-def protocol_keyword(*, extended: bool, tls: bool, utf8: bool) -> str:
+def protocol_keyword(*, extended: bool, tls: bool, utf8: bool, authenticated: bool = False) -> str:
     """Give the `with` keyword."""
     if not extended:
         return "SMTP"
-    return ("UTF8SMTP" if utf8 else "ESMTP") + ("S" if tls else "")
+    return ("UTF8SMTP" if utf8 else "ESMTP") + ("S" if tls else "") + ("A" if authenticated else "")
 
 
 @lru_cache(maxsize=4096)

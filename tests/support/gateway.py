@@ -18,7 +18,7 @@ from mail.intake import Intake, IntakeSettings
 from mail.pipeline import Pipeline
 from mail.receive import Gateway, GatewaySession
 from protocol.reply import Reply
-from protocol.smtp.conversation import Peer
+from protocol.smtp.conversation import Peer, TlsInfo
 from protocol.smtp.server import ServerMachine, make_dialect
 
 HOSTNAME = "esa.example.test"
@@ -76,7 +76,9 @@ class Client:
     """The other end of one connection."""
 
     def __init__(self, under_test: GatewayUnderTest, section: ListenerSection, host: str) -> None:
-        settings = listener_settings(section, HOSTNAME, tls=True)
+        logins = under_test.gateway.logins
+        mechanisms = logins.users.mechanisms if logins is not None else ()
+        settings = listener_settings(section, HOSTNAME, tls=True, mechanisms=mechanisms)
         self._woken = asyncio.Event()
         self.session = GatewaySession(under_test.gateway, build_access(section))
         self.machine = ServerMachine(make_dialect(settings.server), self.session, _incident, self._woken.set)
@@ -97,6 +99,18 @@ class Client:
             assert self.say("DATA")[0].startswith("354")
             self.machine.receive(content + b"\r\n.\r\n")
         return await self._reply()
+
+    async def answered(self, line: str) -> str:
+        """Send a line whose answer comes later, and wait for it."""
+        self._woken.clear()
+        self.machine.receive(f"{line}\r\n".encode())
+        return await self._reply()
+
+    def secure(self, name: str = "client.example") -> list[str]:
+        """Go through STARTTLS and greet again; give the extensions."""
+        assert self.say(f"EHLO {name}", "STARTTLS")[-1].startswith("220 ")
+        self.machine.secured(TlsInfo("TLSv1.3", "TLS_AES_256_GCM_SHA384"))
+        return [line[4:] for line in self.say(f"EHLO {name}")[1:]]
 
     async def deliver_rest(self, content: bytes) -> str:
         """Send the rest of content that has begun and wait for its reply."""
