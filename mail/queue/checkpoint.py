@@ -23,9 +23,10 @@ from core.sqlite import Database, DatabaseThread
 from mail.queue.book import Book
 from mail.queue.donelog import DoneLog
 from mail.queue.importer import Importer, Log
+from mail.queue.line import flow_of
 from mail.queue.message import NEVER, Message, Parcel, Segment
 from mail.queue.places import message_row
-from mail.queue.schedule import SOON_S, Scheduler
+from mail.queue.schedule import SOON_S, Scheduler, recount
 from mail.queue.state import Reason, State
 from mail.queue.store import Change, RecipientRow, write
 
@@ -201,7 +202,7 @@ class Checkpointer:
         With memory short each destination keeps an equal share of half of the memory in line, by turns of senders.
         """
         scheduler = self._scheduler
-        scheduler.recount()
+        recount(scheduler)
         short = len(self._book.messages) >= self._book.resident * 3 // 4
         share = max(2, self._book.resident // (2 * max(1, len(scheduler.lined)))) if short else NEVER
         now = self._now()
@@ -256,4 +257,5 @@ def _rows(parcel: Parcel) -> list[RecipientRow]:
     destination, target = parcel.destination
     bucket = crc32(destination.encode()) & 255
     facts = (parcel.attempts, parcel.next_attempt_at, parcel.last_reply, int(parcel.host_level), parcel.warned)
-    return [RecipientRow(parcel.mid, one.rid, bucket, destination, target, *facts) for one in parcel.recipients]
+    flow = crc32(flow_of(parcel.sender).encode("utf-8", "surrogatepass"))
+    return [RecipientRow(parcel.mid, one.rid, bucket, destination, target, *facts, flow) for one in parcel.recipients]

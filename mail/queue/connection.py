@@ -55,7 +55,7 @@ class Connections:
             else:
                 self._scheduler.wheel.put_early(parcel, now + spread_s(len(waiting), self._chance))
         if destination.stored:
-            self._scheduler.came_up(destination)
+            self._scheduler.wake(destination, True)
 
     def _opening_ended(self, destination: Destination) -> None:
         destination.opening -= 1

@@ -6,7 +6,7 @@ Logs a failing index once.
 """
 
 import asyncio
-from collections.abc import Set
+from dataclasses import dataclass
 
 import msgspec
 
@@ -16,14 +16,26 @@ from core.lifecycle import Scope
 from core.record import Recipient, decode_accepted, decode_outcome
 from core.sqlite import DatabaseThread
 from mail.queue.book import Book
-from mail.queue.destination import Destination
+from mail.queue.destination import Destination, HostState
+from mail.queue.fair.store import Picked, Want, make_due, pick
 from mail.queue.importer import Log
 from mail.queue.message import NEVER, Message, Parcel
 from mail.queue.places import Places, segment_of
-from mail.queue.schedule import Scheduler
-from mail.queue.store import Found, Load, MessageRow, RecipientRow, due, make_due
+from mail.queue.schedule import Scheduler, look
+from mail.queue.store import Load, MessageRow, RecipientRow
 
 BATCH = 500
+WAKE_AT_ONCE = 16
+"""Destinations whose waiting mail is made due in one turn."""
+
+
+@dataclass(slots=True)
+class Waking:
+    """A destination whose waiting mail is made due, so far up to a time."""
+
+    destination: Destination
+    host_level: bool
+    after: float | None = 0.0
 
 
 class Loader:
@@ -49,16 +61,22 @@ class Loader:
         self._now = now
         self._failing = False
         self._wanted = asyncio.Event()
-        self._woken_hosts: dict[tuple[str, str], Destination] = {}
+        self._waking: dict[tuple[str, str], Waking] = {}
+        self._unreadable: set[int] = set()
+        """MIDs of the index that are left there."""
         scheduler.due.wanted = self._wanted.set
-        scheduler.came_up = self._came_up
+        scheduler.wake = self._wake
 
     def survey(self, loads: list[Load]) -> None:
-        """Take note of what the index holds at the start."""
+        """Take note of what the index holds at the start; a host that mail waits for is down until its retry time."""
         for load in loads:
             destination = self._scheduler.destination((load.destination, load.target))
             destination.active = destination.stored = load.recipients
             destination.attempted = load.attempted
+            if load.down_until:
+                destination.state = HostState.DOWN
+                destination.failures = 1
+                destination.down_until = load.down_until
             self._scheduler.due.note(destination, load.earliest)
 
     async def run(self, scope: Scope) -> None:
@@ -68,52 +86,79 @@ class Loader:
                 async with asyncio.timeout(1.0):
                     await self._wanted.wait()
             except TimeoutError:
-                continue
+                if not self._waking:
+                    continue
             self._wanted.clear()
-            await self._wake_hosts()
             if self._scheduler.stopped or not self._book.room:
+                self._wanted.set()
                 await scope.pause(0.1)
                 continue
-            await self._load_all()
+            await self._wake_some()
+            await self._load_some()
 
-    def _came_up(self, destination: Destination) -> None:
-        self._woken_hosts[destination.key] = destination
+    def _wake(self, destination: Destination, host_level: bool) -> None:
+        """Have what waits in the index for a destination tried now, by and by."""
+        self._waking[destination.key] = Waking(destination, host_level)
         self._wanted.set()
 
-    async def _wake_hosts(self) -> None:
-        """Have what waits in the index for a host that answers again tried now."""
-        woken, self._woken_hosts = self._woken_hosts, {}
-        for destination in woken.values():
-            now = self._now()
-            try:
-                if await self._database.change(make_due, destination.key, now, host_level=True):
-                    self._scheduler.due.note(destination, now)
-            except GatepostError as error:
-                self._log.warning(f"Mail for {destination.name} waits for its next attempt: {error.text}")
-
-    async def _load_all(self) -> None:
-        for destination, most in self._scheduler.due.take(self._now()):
-            if self._book.room:
-                await self._load(destination, min(most, BATCH))
-            else:
-                self._scheduler.due.note(destination, destination.earliest)
-
-    async def _load(self, destination: Destination, most: int) -> None:
-        before, destination.earliest = destination.earliest, NEVER
+    async def _wake_some(self) -> None:
+        """Make the next rows due of destinations that have loaded what was due before: never more than they need."""
         now = self._now()
-        excluded: Set[int] = self._book.messages.keys() | self._book.gone
+        ready = [one for one in self._waking.values() if one.destination.earliest > now]
+        for waking in ready[:WAKE_AT_ONCE]:
+            count = await self._wake_part(waking, now)
+            if waking.after is None and self._waking.get(waking.destination.key) is waking:
+                del self._waking[waking.destination.key]
+            if count:
+                self._scheduler.due.note(waking.destination, now)
+                look(self._scheduler, waking.destination, now)
+        if len(ready) > WAKE_AT_ONCE:
+            self._wanted.set()
+
+    async def _wake_part(self, waking: Waking, now: float) -> int:
+        destination, after = waking.destination, waking.after or 0.0
         try:
-            found: Found = await self._database.run(due, destination.key, now, most, excluded)
+            count, waking.after = await self._database.change(
+                make_due, destination.key, now, host_level=waking.host_level, after=after
+            )
+        except GatepostError as error:
+            self._log.warning(f"Mail for {destination.name} waits for its next attempt: {error.text}")
+            waking.after = None
+            return 0
+        return count
+
+    async def _load_some(self) -> None:
+        """Load for the destinations whose turn it is."""
+        now = self._now()
+        chosen = self._scheduler.due.take(now)
+        wants = [Want(one.key, min(most, BATCH), one.cursor) for one, most in chosen]
+        before = [one.earliest for one, _ in chosen]
+        for one, _ in chosen:
+            one.earliest = NEVER
+        try:
+            found = await self._database.run(pick, wants, now, self._taken)
         except GatepostError as error:
             if not self._failing:
                 self._log.critical(f"The queue's index cannot be read: {error.text}")
             self._failing = True
-            self._scheduler.due.note(destination, max(before, now + 1))
+            for (one, _), earliest in zip(chosen, before, strict=True):
+                self._scheduler.due.note(one, max(earliest, now + 1))
             return
         self._failing = False
-        for row, rows in found.messages:
+        for (one, _), picked in zip(chosen, found, strict=True):
+            self._bring(one, picked)
+        if len(self._scheduler.due) or any(one.key in self._waking and one.earliest > now for one, _ in chosen):
+            self._wanted.set()
+
+    def _bring(self, destination: Destination, picked: Picked) -> None:
+        for row, rows in picked.messages:
             self.take(row, rows)
-        self._scheduler.due.note(destination, found.earliest)
+        destination.cursor = picked.cursor
+        self._scheduler.due.note(destination, picked.earliest)
+
+    def _taken(self, mid: int) -> bool:
+        """Tell whether a message need not be loaded; also called in the database's thread."""
+        return mid in self._book.messages or mid in self._book.gone or mid in self._unreadable
 
     def take(self, row: MessageRow, rows: list[RecipientRow]) -> None:
         """Put one message of the index into memory, its parcels where they belong."""
@@ -134,6 +179,7 @@ class Loader:
             accepted, outcome = decode_accepted(row.accepted), decode_outcome(row.outcome)
         except msgspec.MsgspecError as error:
             self._log.critical(f"MID {row.mid} in the queue's index cannot be read and is left there: {error}")
+            self._unreadable.add(row.mid)
             return None
         message = Message(accepted, outcome, self._places.locate(row), segment_of(row), stored=True)
         message.review_at = row.review_at

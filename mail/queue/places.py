@@ -49,7 +49,7 @@ class Places:
 
 
 def message_row(message: Message, accepted: bytes, outcome: bytes) -> MessageRow:
-    """Give the row of a message."""
+    """Give the row of a message as it is now."""
     content = message.content
     return MessageRow(
         message.mid,
@@ -62,6 +62,7 @@ def message_row(message: Message, accepted: bytes, outcome: bytes) -> MessageRow
         content.offset,
         content.length,
         content.crc,
+        message.review_at,
     )
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from mail.queue.destination import REVIEW_S, Destination, HostState
 from mail.queue.message import Parcel
-from mail.queue.schedule import Scheduler
+from mail.queue.schedule import Scheduler, look
 
 TURN = 50
 """Messages on one connection, while others wait for one."""
@@ -69,7 +69,7 @@ def _look(scheduler: Scheduler, destination: Destination, now: float, plan: Plan
         (scheduler.hungry_down if down else scheduler.hungry)[destination.key] = destination
     if destination.ready and not destination.review_at and not destination.blocked_until(now):
         destination.review_at = now + REVIEW_S
-    scheduler.look(destination, now)
+    look(scheduler, destination, now)
 
 
 def _serve_one(scheduler: Scheduler, now: float, plan: Plan) -> bool:

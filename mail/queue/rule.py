@@ -13,7 +13,7 @@ from mail.queue.connection import spread_s
 from mail.queue.destination import Destination, HostState
 from mail.queue.message import NEVER, Parcel
 from mail.queue.retry import Chance
-from mail.queue.schedule import Scheduler
+from mail.queue.schedule import Scheduler, look
 from mail.queue.state import Reason
 
 HELD = "held on this machine: never attempted; release or delete it"
@@ -160,7 +160,7 @@ def _let_go(scheduler: Scheduler, destinations: list[Destination], now: float, c
             one.pause(now + wait_s, "its turn after the suspension comes within a minute")
             if one.stored:
                 one.earliest = max(one.earliest, now + wait_s)
-            scheduler.look(one, now)
+            look(scheduler, one, now)
         else:
             scheduler.stir(one)
 
@@ -176,7 +176,7 @@ def reset_intervals(scheduler: Scheduler) -> None:
 
 
 def deliver_now(scheduler: Scheduler, chosen: Callable[[Destination], bool], now: float) -> list[Destination]:
-    """Try what waits at once; gives the destinations, whose rows in the index the caller makes due as well."""
+    """Try what waits at once, in the index by and by; gives the destinations."""
     found = [one for one in scheduler.destinations.values() if chosen(one) and not one.held]
     keys = {one.key for one in found}
     for thing in scheduler.wheel.select(lambda one: isinstance(one, Parcel) and one.destination in keys):
@@ -185,6 +185,6 @@ def deliver_now(scheduler: Scheduler, chosen: Callable[[Destination], bool], now
     for destination in found:
         destination.down_until = destination.open_after = 0.0
         if destination.stored:
-            scheduler.due.note(destination, now)
+            scheduler.wake(destination, False)
         scheduler.stir(destination)
     return found

@@ -64,8 +64,8 @@ class Scheduler:
         self.wheel: Wheel[Parcel | Destination] = Wheel()
         self.due = DueIndex(cast("Wheel[Destination]", self.wheel), ready_limit)
         self.intervals = Intervals()
-        self.came_up: Callable[[Destination], None] = lambda _destination: None
-        """Called when a host that was down answers and the index holds mail for it."""
+        self.wake: Callable[[Destination, bool], None] = lambda _destination, _host_level: None
+        """Called to have what waits in the index for a destination tried now; if true, what waits for its host only."""
         self.plan_wanted: Callable[[], None] = lambda: None
         self.expire: Callable[[Parcel], None] = lambda _parcel: None
         """Called with a parcel whose time in the queue is over."""
@@ -74,7 +74,7 @@ class Scheduler:
         self.max_connections = connections
         self.cold_limit = cold_limit
         self._limits = limits
-        self._cold = 0
+        self.cold = 0
         """About how many parcels stand in line for hosts that are not known to be up."""
 
     def destination(self, key: tuple[str, str]) -> Destination:
@@ -113,7 +113,7 @@ class Scheduler:
     def _line_up(self, parcel: Parcel, destination: Destination) -> None:
         destination.ready.append(parcel)
         if destination.state is not HostState.UP:
-            self._cold += 1
+            self.cold += 1
         self.stir(destination)
 
     def _parked(self, parcel: Parcel, destination: Destination, now: float) -> Reason | None:
@@ -139,9 +139,9 @@ class Scheduler:
         A host that was down is tried with one parcel, and such hosts together leave room for those that nobody knows.
         """
         if destination.state is HostState.UNKNOWN:
-            return self._cold >= self.cold_limit
+            return self.cold >= self.cold_limit
         probed = destination.ready or destination.opening or destination.stored
-        return bool(probed) or self._cold >= self.cold_limit // 2
+        return bool(probed) or self.cold >= self.cold_limit // 2
 
     def take(self, destination: Destination, now: float, address: str | None = None) -> Parcel | None:
         """Give the next parcel to attempt now; those whose time is over are expired on the way.
@@ -259,17 +259,19 @@ class Scheduler:
             thing.full = {address: until for address, until in thing.full.items() if until > now}
             if thing.ready:
                 self.stir(thing)
-            self.look(thing, now)
+            look(self, thing, now)
 
-    def look(self, destination: Destination, now: float) -> None:
-        """Load for a destination if that is due, else have the timer come when anything about it may change."""
-        if not self.stopped:
-            self.due.look(destination, now)
-        at = destination.next_look(now)
-        if at < NEVER:
-            self.wheel.put_early(destination, at)
 
-    def recount(self) -> None:
-        """Count what stands in line for hosts not known to be up; called about once a second."""
-        self.lined = {key: one for key, one in self.lined.items() if one.ready}
-        self._cold = sum(len(one.ready) for one in self.lined.values() if one.state is not HostState.UP)
+def look(scheduler: Scheduler, destination: Destination, now: float) -> None:
+    """Load for a destination if that is due, else have the timer come when anything about it may change."""
+    if not scheduler.stopped:
+        scheduler.due.look(destination, now)
+    at = destination.next_look(now)
+    if at < NEVER:
+        scheduler.wheel.put_early(destination, at)
+
+
+def recount(scheduler: Scheduler) -> None:
+    """Count what stands in line for hosts not known to be up; called about once a second."""
+    scheduler.lined = {key: one for key, one in scheduler.lined.items() if one.ready}
+    scheduler.cold = sum(len(one.ready) for one in scheduler.lined.values() if one.state is not HostState.UP)

@@ -35,9 +35,11 @@ SCHEMA = Schema(
         name TEXT NOT NULL,
         offset INTEGER NOT NULL,
         length INTEGER NOT NULL,
-        crc INTEGER NOT NULL
+        crc INTEGER NOT NULL,
+        review_at REAL NOT NULL DEFAULT 0
     );
     CREATE INDEX message_segment ON message (journal, generation);
+    CREATE INDEX message_review ON message (review_at);
     CREATE TABLE recipient (
         mid INTEGER NOT NULL,
         rid INTEGER NOT NULL,
@@ -48,20 +50,31 @@ SCHEMA = Schema(
         next_attempt_at REAL NOT NULL,
         last_reply TEXT NOT NULL,
         host_level INTEGER NOT NULL,
+        warned INTEGER NOT NULL DEFAULT 0,
+        flow INTEGER NOT NULL DEFAULT 0,
         PRIMARY KEY (mid, rid)
     ) WITHOUT ROWID;
-    CREATE INDEX recipient_due ON recipient (destination, target, next_attempt_at, mid, attempts);
+    CREATE INDEX recipient_due ON recipient (destination, target, next_attempt_at, mid, attempts, host_level);
+    CREATE INDEX recipient_fair ON recipient (destination, target, flow, next_attempt_at, mid);
     CREATE INDEX message_sender ON message (lower(sender));
     CREATE INDEX message_sender_domain ON message (
         lower(replace(sender, rtrim(sender, replace(sender, '@', '')), ''))
     );
     """,
+    compatible=2,
     upgrades={
         1: """
-    CREATE INDEX message_sender ON message (lower(sender));
-    CREATE INDEX message_sender_domain ON message (
-        lower(replace(sender, rtrim(sender, replace(sender, '@', '')), ''))
-    );
+        ALTER TABLE message ADD COLUMN review_at REAL NOT NULL DEFAULT 0;
+        ALTER TABLE recipient ADD COLUMN warned INTEGER NOT NULL DEFAULT 0;
+        ALTER TABLE recipient ADD COLUMN flow INTEGER NOT NULL DEFAULT 0;
+        DROP INDEX recipient_due;
+        CREATE INDEX recipient_due ON recipient (destination, target, next_attempt_at, mid, attempts, host_level);
+        CREATE INDEX recipient_fair ON recipient (destination, target, flow, next_attempt_at, mid);
+        CREATE INDEX message_review ON message (review_at);
+        CREATE INDEX message_sender ON message (lower(sender));
+        CREATE INDEX message_sender_domain ON message (
+            lower(replace(sender, rtrim(sender, replace(sender, '@', '')), ''))
+        );
         """
     },
 )
@@ -81,6 +94,8 @@ class MessageRow(NamedTuple):
     offset: int
     length: int
     crc: int
+    review_at: float = 0.0
+    """When expiry or a delay warning is to be looked at, if no attempt comes first."""
 
 
 class RecipientRow(NamedTuple):
@@ -95,6 +110,10 @@ class RecipientRow(NamedTuple):
     next_attempt_at: float
     last_reply: str
     host_level: int
+    warned: int = 0
+    """Delay warnings sent."""
+    flow: int = 0
+    """Number of the sender whose turn it is when this is sent; several senders may have the same."""
 
 
 @dataclass(slots=True)
@@ -106,8 +125,10 @@ class Change:
     messages: list[MessageRow] = field(default_factory=list)
     recipients: list[RecipientRow] = field(default_factory=list)
     """Rows of new messages."""
-    tried: list[tuple[int, float, str, int, int, int]] = field(default_factory=list)
-    """(attempts, next_attempt_at, last_reply, host_level, mid, rid)."""
+    tried: list[tuple[int, float, str, int, int, int, int]] = field(default_factory=list)
+    """(attempts, next_attempt_at, last_reply, host_level, warned, mid, rid)."""
+    reviewed: list[tuple[float, int]] = field(default_factory=list)
+    """(review_at, mid) of messages for which it is another time now."""
     finished: list[tuple[int, int]] = field(default_factory=list)
     """(mid, rid) of a message that goes on."""
     removed: list[tuple[int]] = field(default_factory=list)
@@ -118,14 +139,6 @@ class Change:
     """(destination, target, bucket, mid, rid)."""
 
 
-class Found(NamedTuple):
-    """Messages read from the index, each with its recipients."""
-
-    messages: list[tuple[MessageRow, list[RecipientRow]]]
-    earliest: float
-    """When the destination's next recipient that was not read is due; infinite if there is none."""
-
-
 class Load(NamedTuple):
     """What the index holds for one destination."""
 
@@ -134,6 +147,8 @@ class Load(NamedTuple):
     recipients: int
     attempted: int
     earliest: float
+    down_until: float = 0.0
+    """When the first recipient is due that waits for the host, 0 = none does."""
 
 
 def epoch_and_positions(database: Database) -> tuple[int, dict[str, tuple[int, int]]]:
@@ -149,13 +164,14 @@ def write(database: Database, change: Change) -> None:
     database.query("UPDATE state SET value = ? WHERE name = 'epoch'", (change.epoch,))
     work: list[tuple[str, Sequence[Sequence[Value]]]] = [
         ("INSERT OR REPLACE INTO position VALUES (?, ?, ?)", change.positions),
-        ("INSERT OR IGNORE INTO message VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", change.messages),
-        ("INSERT OR IGNORE INTO recipient VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", change.recipients),
+        ("INSERT OR IGNORE INTO message VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", change.messages),
+        ("INSERT OR IGNORE INTO recipient VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", change.recipients),
         (
-            "UPDATE recipient SET attempts = ?, next_attempt_at = ?, last_reply = ?, host_level = ?"
+            "UPDATE recipient SET attempts = ?, next_attempt_at = ?, last_reply = ?, host_level = ?, warned = ?"
             " WHERE mid = ? AND rid = ?",
             change.tried,
         ),
+        ("UPDATE message SET review_at = ? WHERE mid = ?", change.reviewed),
         ("UPDATE recipient SET destination = ?, target = ?, bucket = ? WHERE mid = ? AND rid = ?", change.rerouted),
         ("DELETE FROM recipient WHERE mid = ? AND rid = ?", change.finished),
         ("DELETE FROM recipient WHERE mid = ?", change.removed),
@@ -184,45 +200,19 @@ def finish(database: Database, done: Mapping[int, Set[int]]) -> int:
 def loads(database: Database) -> list[Load]:
     """Give what the index holds, by destination."""
     rows = database.query(
-        "SELECT destination, target, COUNT(*), TOTAL(attempts > 0), MIN(next_attempt_at) FROM recipient"
-        " GROUP BY destination, target"
+        "SELECT destination, target, COUNT(*), TOTAL(attempts > 0), MIN(next_attempt_at),"
+        " IFNULL(MIN(CASE WHEN host_level THEN next_attempt_at END), 0) FROM recipient GROUP BY destination, target"
     )
-    return [Load(str(d), str(t), cast(int, n), int(cast(float, tried)), cast(float, at)) for d, t, n, tried, at in rows]
+    return [
+        Load(str(d), str(t), cast(int, n), int(cast(float, tried)), cast(float, at), cast(float, down))
+        for d, t, n, tried, at, down in rows
+    ]
 
 
 def segments(database: Database) -> dict[tuple[str, int], int]:
     """Give how many messages depend on each segment: {(journal, generation): messages}."""
     rows = database.query("SELECT journal, generation, COUNT(*) FROM message GROUP BY journal, generation")
     return {(cast(str, journal), cast(int, generation)): cast(int, n) for journal, generation, n in rows}
-
-
-def due(database: Database, key: tuple[str, str], until: float, most: int, excluded: Set[int]) -> Found:
-    """Read up to `most` messages with a recipient of a destination that is due by `until`, the longest due first."""
-    mids: dict[int, None] = {}
-    rows = database.query(
-        "SELECT mid, next_attempt_at FROM recipient WHERE destination = ? AND target = ? AND next_attempt_at <= ?"
-        " ORDER BY next_attempt_at, mid LIMIT ?",
-        (*key, until, most * 4 + len(excluded)),
-    )
-    for mid, _ in cast(list[tuple[int, float]], rows):
-        if mid not in excluded and len(mids) < most:
-            mids[mid] = None
-    return Found(messages(database, mids), _next_due(database, key, {*mids, *excluded}, until))
-
-
-def _next_due(database: Database, key: tuple[str, str], taken: Set[int], until: float) -> float:
-    """Find when the next row of a destination is due that is not among those taken."""
-    for mid, at in cast(
-        list[tuple[int, float]],
-        database.query(
-            "SELECT mid, next_attempt_at FROM recipient WHERE destination = ? AND target = ?"
-            " ORDER BY next_attempt_at, mid LIMIT ?",
-            (*key, 4 * len(taken) + 1),
-        ),
-    ):
-        if mid not in taken:
-            return at
-    return until + 1 if taken else float("inf")
 
 
 def messages(database: Database, mids: Iterable[int]) -> list[tuple[MessageRow, list[RecipientRow]]]:
@@ -236,6 +226,12 @@ def messages(database: Database, mids: Iterable[int]) -> list[tuple[MessageRow, 
     return found
 
 
+def overdue(database: Database, now: float, most: int) -> list[int]:
+    """Give the MIDs of up to `most` messages whose age is to be looked at, the longest due first."""
+    rows = database.query("SELECT mid FROM message WHERE review_at <= ? ORDER BY review_at LIMIT ?", (now, most))
+    return [cast(int, mid) for (mid,) in rows]
+
+
 def _message(row: Row) -> MessageRow:
     return MessageRow(*row)  # type: ignore[arg-type]
 
@@ -244,16 +240,6 @@ def in_segment(database: Database, segment: tuple[str, int], most: int) -> list[
     """Read up to `most` messages whose content lies in a segment."""
     rows = database.query("SELECT * FROM message WHERE journal = ? AND generation = ? LIMIT ?", (*segment, most))
     return [_message(row) for row in rows]
-
-
-def make_due(database: Database, key: tuple[str, str], now: float, *, host_level: bool) -> int:
-    """Have a destination's recipients tried now; with `host_level` only those that waited for the host."""
-    database.query(
-        "UPDATE recipient SET next_attempt_at = ? WHERE destination = ? AND target = ? AND next_attempt_at > ?"
-        " AND host_level >= ?",
-        (now, *key, now, int(host_level)),
-    )
-    return database.changed
 
 
 def chosen(
