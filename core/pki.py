@@ -11,6 +11,7 @@ import hashlib
 import re
 import secrets
 import string
+from typing import NamedTuple
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -80,6 +81,26 @@ def certificate_serial(certificate: bytes) -> str:
     if len(names) != 1:
         raise ValueError("the certificate does not have exactly one common name")
     return str(names[0].value)
+
+
+class CertificateFacts(NamedTuple):
+    """What a listener wants to know of a certificate."""
+
+    names: tuple[str, ...]
+    """DNS names, lower case; the common name where there are none."""
+    expires_at: float
+
+
+def certificate_facts(certificate: bytes) -> CertificateFacts:
+    """Read the first certificate of a chain. Raises ValueError if it is none."""
+    found = _load(certificate)
+    try:
+        names = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value.get_values_for_type(
+            x509.DNSName
+        )
+    except x509.ExtensionNotFound:
+        names = [str(one.value) for one in found.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
+    return CertificateFacts(tuple(name.lower() for name in names), found.not_valid_after_utc.timestamp())
 
 
 def _load(certificate: bytes) -> x509.Certificate:

@@ -1,12 +1,15 @@
-"""TLS with this machine's own certificate: versions and ciphers for every port, the context of SMTP listeners.
+"""TLS with this machine's own certificates: versions and ciphers for every port, the contexts of SMTP listeners.
 
 The quarantine channel makes its contexts, with pinned peers, from `own_context` (cpq/pairing.py).
 """
 
 import ssl
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from core.errors import ConfigError, Problem
+from core.pki import certificate_facts
 
 _CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL:!eNULL"
 """Of TLS 1.2; those of TLS 1.3 are all fit. Anonymous ones would let a peer pass without a certificate."""
@@ -25,15 +28,63 @@ def own_context(purpose: int, certificate: Path, key: Path) -> ssl.SSLContext:
 
 
 class ServerCertificate:
-    """The certificate that listeners show. Raises `ConfigError` naming the file before any socket opens."""
+    """The certificates that listeners show: one for everybody, others for clients that ask for their names (SNI).
 
-    def __init__(self, certificate: Path, key: Path) -> None:
-        try:
-            self._context = own_context(ssl.PROTOCOL_TLS_SERVER, certificate, key)
-        except (OSError, ssl.SSLError) as error:
-            reason = f"not usable with {key.name}: {error}; `gatepost init` makes a pair"
-            raise ConfigError([Problem(str(certificate), "", reason)]) from error
+    Raises `ConfigError` naming each file that cannot be used, before any socket opens.
+    """
+
+    def __init__(self, certificate: Path, key: Path, further: Sequence[tuple[Path, Path]] = ()) -> None:
+        self._pairs = ((certificate, key), *further)
+        self.warnings: list[str] = []
+        """What is hardly meant with the certificates in force: one that has expired."""
+        self._context = self._load()
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return len(self._pairs)
 
     def context(self) -> ssl.SSLContext:
         """Give the context for the next handshake."""
         return self._context
+
+    def reload(self) -> None:
+        """Read all files again; connections keep what they have. Raises `ConfigError`: then the old ones stay."""
+        self._context = self._load()
+
+    def _load(self) -> ssl.SSLContext:
+        contexts: list[ssl.SSLContext] = []
+        by_name: dict[str, ssl.SSLContext] = {}
+        problems: list[Problem] = []
+        warnings: list[str] = []
+        for certificate, key in self._pairs:
+            try:
+                context = own_context(ssl.PROTOCOL_TLS_SERVER, certificate, key)
+                facts = certificate_facts(certificate.read_bytes())
+            except (OSError, ssl.SSLError, ValueError) as error:
+                reason = f"not usable with {key.name}: {error}; `gatepost init` makes a pair"
+                problems.append(Problem(str(certificate), "", reason))
+                continue
+            if facts.expires_at < time.time():
+                warnings.append(f"{certificate} has expired; peers that verify it will refuse it")
+            contexts.append(context)
+            for name in facts.names:
+                by_name.setdefault(name, context)
+        if problems:
+            raise ConfigError(problems)
+        self.warnings = warnings
+        if len(contexts) > 1:
+            contexts[0].sni_callback = _chooser(by_name)
+        return contexts[0]
+
+
+def _chooser(by_name: dict[str, ssl.SSLContext]) -> Callable[[ssl.SSLObject, str | None, ssl.SSLContext], None]:
+    """Choose by the name that the client asks for (RFC 6066 3); a name that nobody has gets the first certificate."""
+
+    def choose(session: ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> None:
+        wanted = (name or "").lower().rstrip(".")
+        found = by_name.get(wanted) or by_name.get("*." + wanted.partition(".")[2])
+        if found is not None:
+            session.context = found
+
+    return choose

@@ -1,8 +1,8 @@
 """gateway: SMTP listeners, policy in the conversation, the pipeline; every `250` from its journal.
 
 Listens on the configured listeners (SO_REUSEPORT, so that several processes share them) and on
-run/gateway-N.sock: `status`, `listeners`, `suspend`, `resume`, `reload_filters`. Owns a journal
-spool/journal/gateway-N and adopts those whose owner is gone. Pokes delivery-queue. SIGHUP reloads the filters and the
+run/gateway-N.sock: `status`, `listeners`, `suspend`, `resume`, `reload_filters`, `reload_certificates`. Owns a journal
+spool/journal/gateway-N and adopts those whose owner is gone. Pokes delivery-queue. SIGHUP reloads filters, certificates and the
 alternate source table.
 """
 
@@ -15,17 +15,15 @@ from core.journal.adopt import open_free, open_orphans, without_owner
 from core.journal.journal import Journal
 from core.lifecycle import Service
 from core.runtime import Daemon
-from core.smtp.listener import SmtpListener
-from core.smtp.session import SessionFactory
 from daemons.config import Esa
+from daemons.edge import Edge
 from daemons.machine import Machine
 from daemons.policy import MailPolicy
-from daemons.wiring import journal_settings, with_handler
-from mail.access import build_access, listener_settings
+from daemons.wiring import journal_settings
 from mail.adopt import Adoption
 from mail.intake import Intake, IntakeSettings
 from mail.listeners import Listeners
-from mail.receive import Gateway, GatewaySession
+from mail.receive import Gateway
 from mail.recover import Recovery
 from mail.status import GatewayStatus
 
@@ -35,7 +33,8 @@ def build(config: Path, instance: int = 0) -> Daemon:
     machine = Machine.open(config)
     document = cast(Esa, machine.document)
     name = f"gateway-{instance}"
-    log, counters, certificate = machine.mail_log(), machine.counters(name), machine.certificate()
+    log, counters = machine.mail_log(), machine.counters(name)
+    edge = Edge(machine, document, log)
     policy = MailPolicy(machine, document, log)
 
     settings = journal_settings(document.spool)
@@ -55,16 +54,9 @@ def build(config: Path, instance: int = 0) -> Daemon:
     adoption = Adoption(left, partial(Journal.open, settings=settings), intake_of, log)
 
     mids, icids = machine.numbers("mid"), machine.numbers("icid")
-    shared = Gateway(machine.hostname, intakes[0], log, mids, icids)
-    sections = {section.name: section for section in document.listener}
-
-    def listener(name: str, suspended: bool) -> SmtpListener:
-        bound = listener_settings(sections[name], machine.hostname, tls=True, reuse_port=True)
-        session: SessionFactory = partial(GatewaySession, shared, build_access(sections[name]))
-        bound, session = with_handler(machine, sections[name], bound, session)
-        return SmtpListener(bound, session, tls=certificate.context, log=log, suspended=suspended)
-
-    listeners = Listeners(list(sections), listener, state=machine.state / f"{name}.suspended.json", log=log)
+    shared = Gateway(machine.hostname, intakes[0], log, mids, icids, edge.brake, edge.logins)
+    state = machine.state / f"{name}.suspended.json"
+    listeners = Listeners(edge.names, partial(edge.listener, shared), state=state, log=log)
 
     async def reload_filters(_: dict[str, Any]) -> dict[str, Any]:
         await policy.reload()
@@ -73,5 +65,6 @@ def build(config: Path, instance: int = 0) -> Daemon:
     status = GatewayStatus(listeners, intakes[0], counters, mids, icids).status
     verbs = {"suspend": listeners.suspend, "resume": listeners.resume, "listeners": listeners.show, "status": status}
     services: list[Service] = [log, counters, journal, *orphans, *recoveries, adoption, *listeners.services.values()]
-    verbs["reload_filters"] = reload_filters
-    return Daemon(name, services, machine.socket(name), verbs, document.runtime.grace_s, policy.reload)
+    verbs |= {"reload_filters": reload_filters, "reload_certificates": edge.reload_certificates}
+    reload = edge.reload(policy.reload)
+    return Daemon(name, services, machine.socket(name), verbs, document.runtime.grace_s, reload)

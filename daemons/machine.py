@@ -16,7 +16,7 @@ from core.maillog import MailLog
 from core.metrics import Counters
 from core.tls import ServerCertificate
 from cpq.pairing import Pairings
-from daemons.config import Document, document_of
+from daemons.config import Document, Esa, document_of
 
 
 @dataclass(frozen=True)
@@ -97,8 +97,10 @@ class Machine:
         return Pairings(self.pairing, self.keys / "cpq.key", self.keys / "cpq.crt")
 
     def certificate(self) -> ServerCertificate:
-        """Open the certificate that listeners show."""
-        return ServerCertificate(self.keys / "tls.crt", self.keys / "tls.key")
+        """Open the certificates that listeners show. Raises `ConfigError` with every one that cannot be used."""
+        further = self.document.certificate if isinstance(self.document, Esa) else ()
+        pairs = [(self.dir / one.certificate, self.dir / one.key) for one in further]
+        return ServerCertificate(self.keys / "tls.crt", self.keys / "tls.key", pairs)
 
     def mail_log(self) -> MailLog:
         """Open this process's writer of the text mail log."""

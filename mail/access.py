@@ -56,15 +56,16 @@ def build_access(section: ListenerSection) -> Access:
 
 
 def listener_settings(
-    section: ListenerSection, hostname: str, *, tls: bool, reuse_port: bool = False
+    section: ListenerSection, hostname: str, *, tls: bool, reuse_port: bool = False, mechanisms: tuple[str, ...] = ()
 ) -> ListenerSettings:
-    """Give the listener's settings; `tls` tells whether there is a certificate to offer.
+    """Give the listener's settings; `tls` tells whether there is a certificate to offer, `mechanisms` how to log in.
 
     The machine enforces the widest limits of all groups, the session those of the peer's own group.
     """
     policies = [section.inherited(), *(section.inherited(group.policy) for group in section.sender_group)]
     recipients = [policy.max_recipients_per_message or UNLIMITED for policy in policies]
     sizes = [policy.max_message_size or 0 for policy in policies]
+    by_address = [policy.max_connections_per_address or 0 for policy in policies]
     return ListenerSettings(
         name=section.name,
         host=section.address,
@@ -73,15 +74,20 @@ def listener_settings(
             hostname=hostname,
             size_limit=0 if 0 in sizes else max(sizes),
             recipient_limit=max(*recipients, _MIN_RECIPIENTS),
-            starttls=tls and any(policy.tls != "off" for policy in policies),
+            starttls=tls and section.tls != "implicit" and any(policy.tls != "off" for policy in policies),
+            auth_mechanisms=mechanisms if any(policy.auth not in (None, "off") for policy in policies) else (),
         ),
         max_connections=section.max_connections,
+        max_per_address=0 if 0 in by_address else max(by_address),
         reuse_port=reuse_port,
+        implicit_tls=section.tls == "implicit",
         timeouts=Timeouts(
             command_s=section.command_timeout_s,
             data_block_s=section.data_timeout_s,
             unsuccessful_s=section.success_timeout_s if section.kind == "public" else 0,
             total_s=section.max_connection_s,
+            handshake_s=section.opening_timeout_s,
+            greet_delay_s=section.greet_delay_s,
         ),
     )
 
@@ -98,6 +104,7 @@ def _policy(section: ListenerSection, group: PolicySection | None, name: str) ->
         max_recipients_per_hour=merged.max_recipients_per_hour or 0,
         max_invalid_recipients_per_hour=merged.max_invalid_recipients_per_hour or 0,
         tls=merged.tls or "off",
+        auth=merged.auth or "off",
         reject_code=merged.reject_code or plain.reject_code,
         reject_text=merged.reject_text or plain.reject_text,
     )

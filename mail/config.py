@@ -6,18 +6,21 @@ faults at once.
 A value that a listener or sender group does not set is inherited: group, then listener, then kind of listener.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from core.config import Count, Ip, Name, Port, Section, Size, checked, repeated
 from mail.alternate import parse_match
 from mail.delivery.config import DeliveryTables
+from mail.edge.config import CertificateSection, ConservationSection, EdgeSection
 from mail.hat import parse_entry
+from mail.login.config import SmtpLoginSection, SmtpUserSection, check_users
 from mail.rat import parse_recipient
 
 SenderEntry = Annotated[str, AfterValidator(checked(parse_entry))]
 TlsMode = Literal["off", "preferred", "required"]
+AuthMode = Literal["off", "offered", "required"]
 
 
 class PolicySection(Section):
@@ -36,6 +39,10 @@ class PolicySection(Section):
         default=None, description="refused recipients an hour from one address (harvesting); 0 = no limit"
     )
     tls: TlsMode | None = Field(default=None, description="TLS with this peer: off, preferred or required")
+    auth: AuthMode | None = Field(
+        default=None,
+        description="log-in by this peer, under TLS: off, offered or required; who has logged in may relay",
+    )
     reject_code: Annotated[int, Field(ge=400, le=599)] | None = Field(
         default=None, description="reply code that a REJECT greets with"
     )
@@ -91,7 +98,7 @@ def _rat_row(value: Any) -> Any:
     return {"recipient": value} if isinstance(value, str) else value
 
 
-class ListenerSection(Section):
+class ListenerSection(EdgeSection):
     """An SMTP listener."""
 
     name: Name = Field(description="name of the listener, shown in the log and known to filters")
@@ -202,10 +209,34 @@ class ReceivingSections(Section):
     listener: Annotated[tuple[ListenerSection, ...], AfterValidator(_listeners)] = Field(
         default=(), description="SMTP listeners"
     )
+    certificate: tuple[CertificateSection, ...] = Field(
+        default=(), description="certificates beside keys/tls.crt, chosen by the name that the client asks for"
+    )
+    conservation: ConservationSection = Field(
+        default=ConservationSection(), description="when and how receiving slows down"
+    )
+    smtp_user: Annotated[tuple[SmtpUserSection, ...], AfterValidator(check_users)] = Field(
+        default=(), description="users that may log in at SMTP listeners"
+    )
+    smtp_login: SmtpLoginSection = Field(default=SmtpLoginSection(), description="log-in at SMTP listeners")
     filters: FiltersSection = Field(default=FiltersSection(), description="message filters")
     alt_source: tuple[AlternateSourceSection, ...] = Field(
         default=(), max_length=40_000, description="which interface mail leaves by, from who sent it"
     )
+
+    @model_validator(mode="after")
+    def _login_is_possible(self) -> Self:
+        faults = []
+        for row in self.listener:
+            policies = [row.inherited(), *(row.inherited(group.policy) for group in row.sender_group)]
+            asking = [policy for policy in policies if policy.auth not in (None, "off")]
+            if asking and not self.smtp_user:
+                faults.append(f"{row.name}: auth needs at least one [[smtp_user]]")
+            if row.tls != "implicit" and any(policy.tls in (None, "off") for policy in asking):
+                faults.append(f"{row.name}: auth is under TLS only, and tls is off here")
+        if faults:
+            raise ValueError("; ".join(faults))
+        return self
 
 
 class DeliverySections(DeliveryTables):

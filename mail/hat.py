@@ -35,6 +35,8 @@ class Policy:
     max_recipients_per_hour: int = 0
     max_invalid_recipients_per_hour: int = 0
     tls: str = "off"
+    auth: str = "off"
+    """`off`, `offered` or `required`: whether peers may, or have to, log in."""
     reject_code: int = 554
     reject_text: str = "Your access to this mail system has been refused."
 
@@ -99,6 +101,15 @@ class HostAccessTable:
                 if entry.matches(address, host):
                     return Match(group.rule, group.name, entry.text, group.policy)
         return self._otherwise
+
+    @property
+    def needs_names(self) -> bool:
+        """Whether an entry of a group that decides names hosts."""
+        return any(entry.name for group in self._groups if group.rule is not Rule.CONTINUE for entry in group.entries)
+
+    def may_answer(self, rule: Rule) -> bool:
+        """Tell whether some peer could be answered with a rule."""
+        return self._otherwise.rule is rule or any(group.rule is rule for group in self._groups)
 
 
 def parse_entry(text: str) -> Entry:

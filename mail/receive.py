@@ -6,7 +6,7 @@ first (RFC 2034) and the wording that operators know. What a peer sent is cleane
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -15,6 +15,7 @@ from core.content import Content
 from core.ids import IdBlocks
 from core.maillog import MailLog, clean
 from core.record import Accepted
+from core.smtp.door import Brake
 from core.smtp.session import Answer, ExtensionAnswer, Peer, TlsInfo
 from mail.access import Access
 from mail.envelope import NO_ENVELOPE, envelope_of, tls_demand
@@ -22,6 +23,8 @@ from mail.hat import Match, Policy, Rule
 from mail.inspect import TOO_LARGE, refuse_content
 from mail.intake import Intake, Taken
 from mail.limit import HourlyCount
+from mail.login.attempt import Logins
+from mail.login.side import LOG_IN_FIRST, LoginSide
 from mail.mime import Headers, decode_words
 from mail.recipient import judge
 from mail.sinkhole import Hole
@@ -37,6 +40,8 @@ TOO_MANY_RECIPIENTS: Final = Reply(452, "4.5.3", "Too many recipients")
 TOO_MANY_THIS_HOUR: Final = Reply(452, "4.5.3", "Too many recipients received this hour")
 TOO_MANY_CONNECTIONS: Final = Reply(421, "4.4.5", "#4.4.5 Too many connections from your host.")
 HARVESTING: Final = Reply(550, "5.7.1", "Too many invalid recipients")
+CONSERVING: Final = Reply(452, "4.3.1", "#4.3.1 Insufficient system resources, try again later")
+NOBODY: Final = Peer("", 0, "", 0)
 NOT_IMPLEMENTED: Final = Reply(502, "5.5.1", "Command not implemented")
 
 
@@ -49,8 +54,10 @@ class Gateway:
     log: MailLog
     mids: IdBlocks
     icids: IdBlocks
-    verified_name: Callable[[str], str] = lambda _ip: ""
-    """Gives the doubly verified host name of an address, '' if it is not known; must not block."""
+    brake: Brake = field(default_factory=Brake)
+    """How far receiving is slowed down (mail/edge/conserve.py)."""
+    logins: Logins | None = None
+    """Who may log in, None where nobody can."""
     now: clock.Clock = clock.now
     connections: Counter[str] = field(default_factory=Counter)
     """Open connections by address."""
@@ -72,7 +79,7 @@ class _NoFurtherVerbs:
         answer(NOT_IMPLEMENTED)
 
 
-class GatewaySession(_NoFurtherVerbs):
+class GatewaySession(LoginSide, _NoFurtherVerbs):
     """One connection."""
 
     __slots__ = (
@@ -87,10 +94,12 @@ class GatewaySession(_NoFurtherVerbs):
         "_match",
         "_messages",
         "_origin",
+        "_said",
         "_tls",
     )
 
     def __init__(self, gateway: Gateway, access: Access) -> None:
+        super().__init__()
         self._gateway = gateway
         self._access = access
         self._log = gateway.log
@@ -99,6 +108,7 @@ class GatewaySession(_NoFurtherVerbs):
         self._counted = False
         self._match: Match | None = None
         self._origin = Origin("", "", "", "SMTP", "")
+        self._said = NOBODY
         self._extended = False
         self._tls = ""
         self._messages = 0
@@ -110,21 +120,22 @@ class GatewaySession(_NoFurtherVerbs):
         """Decide by the host access table, and greet (behaviour 2.14)."""
         gateway, access = self._gateway, self._access
         self._ip = peer.host
-        name = gateway.verified_name(peer.host)
+        name = peer.name if peer.verified else ""
         match = self._match = access.hosts.lookup(peer.host, name)
         if match.rule is Rule.TCPREFUSE:
             self._log.info(f"ICID 0 TCPREFUSE SG {match.group} match {match.entry} SBRS None")
             return Reply(match.policy.reject_code, "", match.policy.reject_text)
         icid = self._icid = gateway.icids.next()
         self._origin = Origin("", name, peer.host, "SMTP", "")
-        shown = f"{clean(name)} verified yes" if name else "unknown verified no"
+        self._said = peer
         self._log.info(
             f"New SMTP ICID {icid} interface {access.name} ({peer.local_host}) address {peer.host} "
-            f"reverse dns host {shown}"
+            f"reverse dns host {clean(peer.name) or 'unknown'} verified {'yes' if name else 'no'}"
         )
         self._log.info(f"ICID {icid} {match.rule} SG {match.group} match {match.entry} SBRS None")
         if match.rule is Rule.REJECT:
             return Reply(match.policy.reject_code, "", match.policy.reject_text)
+        self._offer_login(gateway.logins, match.policy, icid, peer.host)
         gateway.connections[peer.host] += 1
         self._counted = True
         limit = match.policy.max_connections_per_address
@@ -134,13 +145,16 @@ class GatewaySession(_NoFurtherVerbs):
         return Reply(220, "", f"{gateway.hostname} ESMTP")
 
     def greeted(self, name: str, extended: bool) -> Reply | None:
-        """Keep what the trace line needs."""
-        self._extended = extended
-        self._set_origin(name)
+        """Keep what the trace line needs; what XCLIENT said of the client stands in the place of its proxy's words."""
+        said = self._said
+        self._extended = said.protocol == "ESMTP" if said.protocol else extended
+        self._set_origin(said.helo or name)
         return None
 
     def _set_origin(self, helo: str, utf8: bool = False) -> None:
-        keyword = protocol_keyword(extended=self._extended, tls=bool(self._tls), utf8=utf8)
+        keyword = protocol_keyword(
+            extended=self._extended, tls=bool(self._tls), utf8=utf8, authenticated=bool(self._user)
+        )
         self._origin = Origin(helo, self._origin.host, self._ip, keyword, self._tls)
 
     def secured(self, tls: TlsInfo) -> Reply | None:
@@ -173,7 +187,7 @@ class GatewaySession(_NoFurtherVerbs):
         if refusal is not None:
             return refusal
         envelope = self._envelope = envelope_of(self._gateway.mids.next(), sender.text, parameters)
-        if envelope.utf8 != self._origin.protocol.startswith("UTF8"):
+        if self._login is not None or envelope.utf8 != self._origin.protocol.startswith("UTF8"):
             self._set_origin(self._origin.helo, envelope.utf8)
         self._log.info(f"Start MID {envelope.mid} ICID {self._icid}")
         self._log.info(f"MID {envelope.mid} ICID {self._icid} From: <{clean(sender.text)}>")
@@ -181,9 +195,15 @@ class GatewaySession(_NoFurtherVerbs):
 
     def _refuse_mail(self, parameters: Mapping[str, str | None]) -> Reply | None:
         policy = self._policy
+        if self._gateway.brake.refusing:
+            self._failed("Resource conservation")
+            return CONSERVING
         if policy.tls == "required" and not self._tls:
             self._log.info(f"ICID {self._icid} TLS was required but remote host did not initiate it")
             return TLS_FIRST
+        if policy.auth == "required" and not self._user:
+            self._log.info(f"SMTP Auth (ICID {self._icid}) was required but remote host did not initiate it")
+            return LOG_IN_FIRST
         if policy.max_messages_per_session and self._messages >= policy.max_messages_per_session:
             self._failed("Too Many Messages")
             return TOO_MANY_MESSAGES
@@ -192,6 +212,11 @@ class GatewaySession(_NoFurtherVerbs):
             self._failed("Message size exceeds limit")
             return TOO_LARGE
         return None
+
+    @property
+    def _user(self) -> str:
+        """Who the peer has logged in as here, or at the proxy that speaks for it; '' for nobody."""
+        return (self._login.user if self._login is not None else "") or self._said.login
 
     @property
     def _policy(self) -> Policy:
@@ -204,7 +229,8 @@ class GatewaySession(_NoFurtherVerbs):
         if policy.max_recipients_per_message and len(envelope.recipients) >= policy.max_recipients_per_message:
             return TOO_MANY_RECIPIENTS
         assert self._match is not None
-        refusal, bypass = judge(recipient, self._access, self._gateway.hostname, relay=self._match.rule is Rule.RELAY)
+        relay = self._match.rule is Rule.RELAY or bool(self._user)
+        refusal, bypass = judge(recipient, self._access, self._gateway.hostname, relay=relay)
         if refusal is not None:
             return self._refuse_recipient(recipient, refusal)
         if policy.max_recipients_per_hour and not bypass:
@@ -306,6 +332,7 @@ class GatewaySession(_NoFurtherVerbs):
             subject=subject,
             ret=envelope.ret,
             envid=envelope.envid,
+            authenticated=self._user,
             require_tls=tls_demand(envelope, headers),
         )
 

@@ -7,16 +7,19 @@ import asyncio
 import ssl
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from core import diagnostic
 from core.maillog import MailLog, clean
+from core.smtp.door import BUSY, OPEN, Door
 from core.smtp.session import SessionFactory
 from core.smtp.settings import ListenerSettings
 from protocol.errors import MailError
 from protocol.reply import Reply
 from protocol.smtp.exchange import INJECTION
 from protocol.smtp.server import ServerMachine, make_dialect
+from protocol.smtp.xclient import EXTENSION as XCLIENT
 
 if TYPE_CHECKING:
     from core.smtp.connection import Connection
@@ -34,12 +37,16 @@ class Admission:
         session_factory: SessionFactory,
         tls: Callable[[], ssl.SSLContext] | None,
         log: MailLog | None,
+        door: Door = OPEN,
     ) -> None:
         self.settings = settings
+        self.door = door
         self.connections: set[Connection] = set()
         self.loop: asyncio.AbstractEventLoop
         self._by_address: Counter[str] = Counter()
         self._dialect = make_dialect(settings.server)
+        server = replace(settings.server, xclient=True, extensions=(*settings.server.extensions, XCLIENT))
+        self._dialect_of_listed = make_dialect(server)
         self._session_factory = session_factory
         self._tls = tls
         self._log = log
@@ -51,6 +58,8 @@ class Admission:
 
     def admit(self, connection: "Connection", host: str) -> bytes | None:
         """Count a connection, or give the refusal to send."""
+        if self.door.brake is not None and self.door.brake.refusing:
+            return BUSY
         if self.full:
             return FULL
         if 0 < self.settings.max_per_address <= self._by_address[host]:
@@ -66,9 +75,10 @@ class Admission:
         if self._by_address[host] <= 0:
             del self._by_address[host]
 
-    def make_machine(self, wake: Callable[[], None]) -> ServerMachine:
-        """Make the machine of one connection, with a session of its own."""
-        return ServerMachine(self._dialect, self._session_factory(), self.incident, wake)
+    def make_machine(self, wake: Callable[[], None], *, listed: bool = False) -> ServerMachine:
+        """Make the machine of one connection, with a session of its own; `listed`: its peer may use XCLIENT."""
+        dialect = self._dialect_of_listed if listed else self._dialect
+        return ServerMachine(dialect, self._session_factory(), self.incident, wake)
 
     def tls_context(self) -> ssl.SSLContext:
         """Give the context for the next handshake. Raises `ConnectionError` when there is none."""
@@ -91,7 +101,7 @@ class Admission:
         if fault == INJECTION and self._log is not None:
             self._log.warning(f"SMTP {self.settings.name}: {host} dropped: {fault}, which is an injection attempt")
 
-    def note_handshake(self, host: str, fault: str) -> None:
-        """Log a handshake of implicit TLS that failed: no session has begun that could."""
+    def note_opening(self, host: str, fault: str) -> None:
+        """Log a connection that ended before its conversation: no session has begun that could."""
         if self._log is not None:
-            self._log.info(f"SMTP {self.settings.name}: {host} TLS failed: {clean(fault)}")
+            self._log.info(f"SMTP {self.settings.name}: {host} {clean(fault)}")

@@ -7,18 +7,23 @@ Knows nothing of policy. Logs nothing: what happened is told to the session and 
 """
 
 import asyncio
+import socket
+import struct
 from typing import Any, Final, cast
 
 from core.runtime import spawn
 from core.smtp.admission import Admission
 from core.smtp.deadline import Deadline
+from core.smtp.door import named
 from protocol.reply import Reply
 from protocol.smtp.conversation import Peer, TlsInfo
 from protocol.smtp.server import ServerMachine
 from protocol.smtp.states import State
+from protocol.smtp.xclient import introduced
 
 HELD_LIMIT: Final = 64 * 1024
 """Input kept unread while an answer is owed, before reading pauses."""
+_NEVER: Final = float("inf")
 
 
 class Connection(asyncio.Protocol):
@@ -27,15 +32,18 @@ class Connection(asyncio.Protocol):
     __slots__ = (
         "_admission",
         "_blocked",
+        "_early",
         "_ending",
         "_half_closed",
         "_host",
+        "_listed",
         "_transport",
         "_write_paused",
         "deadline",
         "machine",
         "peer",
         "reading",
+        "wait_s",
     )
 
     _transport: asyncio.Transport
@@ -43,10 +51,17 @@ class Connection(asyncio.Protocol):
     machine: ServerMachine
     peer: Peer
 
-    def __init__(self, admission: Admission) -> None:
+    def __init__(self, admission: Admission, entered: Peer | None = None) -> None:
+        """Take the peer that has come through the door, for a port that has seen to that already."""
         self._admission = admission
         self._host = ""
         """Address of the peer while this connection is counted, else empty."""
+        if entered is not None:
+            self.peer = entered
+        self._early = b""
+        """What followed XCLIENT, kept until the greeting is said again."""
+        self.wait_s = 0.0
+        """How long after it was first seen the sweep shall greet this connection."""
         self.reading = True
         """Whether the peer's octets are being read."""
         self._blocked = self._write_paused = self._half_closed = self._ending = False
@@ -61,30 +76,82 @@ class Connection(asyncio.Protocol):
         if not address:
             transport.abort()  # gone before it was accepted
             return
-        host = address[0]
-        admission = self._admission
+        entered: Peer | None = getattr(self, "peer", None)
+        if entered is None:
+            local = transport.get_extra_info("sockname")
+            self.peer = Peer(address[0], address[1], local[0], local[1])
+        self.deadline = Deadline()
+        self._listed = self._admission.door.introduces(self.peer.host)
+        if not self._begin():
+            transport.close()
+        elif entered is not None:
+            self._enter()
+        else:
+            self._approach()
+
+    def _begin(self) -> bool:
+        """Count the connection and make its machine; else say why not."""
+        admission, host = self._admission, self.peer.host
         refusal = admission.admit(self, host)
         if refusal is not None:
-            transport.write(refusal)
-            transport.close()
-            return
-        local = transport.get_extra_info("sockname")
-        self.peer = Peer(host, address[1], local[0], local[1])
-        self.deadline = Deadline()
+            self._transport.write(refusal)
+            return False
         try:
-            self.machine = admission.make_machine(self.pump)
+            self.machine = admission.make_machine(self.pump, listed=self._listed)
         except Exception as error:  # the session boundary: no session, no conversation
             admission.forget(self, host)
-            transport.write(Reply(421, "4.3.0", admission.incident(error).lines[0]).encode())
-            transport.close()
-            return
+            self._transport.write(Reply(421, "4.3.0", admission.incident(error).lines[0]).encode())
+            return False
         self._host = host
-        if not admission.settings.timeouts.greet_delay_s:
+        return True
+
+    def _approach(self) -> None:
+        """Come to the door; where the peer's name is needed and not known, it is waited for."""
+        names = self._admission.door.names
+        if names is None or self.peer.name:
+            self._enter_unless_refused()
+            return
+        found = names.known(self.peer.host)
+        if found is not None:
+            self.peer = named(self.peer, found)
+            self._enter_unless_refused()
+        else:
+            self.wait_s = _NEVER
+            spawn(self._find_name(), "reverse DNS")
+
+    async def _find_name(self) -> None:
+        names, asked = self._admission.door.names, self.peer
+        assert names is not None
+        found = await names.find(asked.host)
+        if self._host and self.machine.state is State.NEW:
+            self.peer = named(asked, found)
+            self._enter_unless_refused()
+
+    def _enter_unless_refused(self) -> None:
+        refuses = self._admission.door.refuses
+        if refuses is None or not refuses(self.peer):
+            self._enter()
+            return
+        sock = self._transport.get_extra_info("socket")
+        if sock is not None:
+            reset(sock)
+        self._transport.abort()
+
+    def _enter(self) -> None:
+        """Greet, or have the sweep greet when the time has come."""
+        brake = self._admission.door.brake
+        wait_s = self._admission.settings.timeouts.greet_delay_s + (brake.delay_s if brake is not None else 0.0)
+        if wait_s:
+            self.wait_s = wait_s
+        else:
             self.greet()
 
     def data_received(self, data: bytes) -> None:
         """Feed the machine and send what it says."""
-        if self._host:
+        if self.wait_s and self._host and not self._admission.door.reject_early_talk:
+            self._early += data
+            self._set_reading(False)  # not earlier: the loop begins to read only after `connection_made`
+        elif self._host:
             self.machine.receive(data)
             self.pump()
 
@@ -122,7 +189,12 @@ class Connection(asyncio.Protocol):
     def greet(self) -> None:
         """Send the greeting; the handshake of implicit TLS is over by now."""
         secure = self._transport.get_extra_info("ssl_object") is not None
+        self.wait_s = 0.0
+        self._set_reading(True)
         self.machine.connect(self.peer, _tls_info(self._transport) if secure else None)
+        early, self._early = self._early, b""
+        if early:
+            self.machine.receive(early)
         self.pump()
 
     def proceed(self) -> None:
@@ -177,6 +249,9 @@ class Connection(asyncio.Protocol):
         transport = self._transport
         if self._ending or transport.is_closing():
             return
+        if self.machine.introduction is not None:
+            self._begin_again()
+            return
         self._ending = True
         fault = self.machine.fault
         self._admission.note_end(self._host, fault)
@@ -185,6 +260,17 @@ class Connection(asyncio.Protocol):
         else:
             self._set_reading(True)
             transport.write_eof()
+
+    def _begin_again(self) -> None:
+        """Start over as the client that a listed peer speaks for (XCLIENT)."""
+        said = self.machine.introduction
+        assert said is not None
+        self._gone("XCLIENT")
+        self.peer, self._early = introduced(self.peer, said.attributes), said.rest
+        if self._begin():
+            self._approach()
+        else:
+            self._transport.close()
 
     # TLS.
 
@@ -228,3 +314,8 @@ def _tls_info(transport: asyncio.BaseTransport) -> TlsInfo:
     tls = transport.get_extra_info("ssl_object")
     cipher = tls.cipher()
     return TlsInfo(tls.version() or "", cipher[0] if cipher else "", tls.getpeercert(binary_form=True))
+
+
+def reset(sock: Any) -> None:
+    """Have a socket answer its close with a reset, as a port does that nobody listens on."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -15,7 +15,9 @@ import pytest
 from core import clock
 from core.errors import EX_UNAVAILABLE, GatepostError
 from core.maillog import MailLog
-from core.smtp.listener import SmtpListener, TlsPort
+from core.smtp.door import Door
+from core.smtp.listener import SmtpListener
+from core.smtp.port import SteppedPort
 from core.smtp.settings import ListenerSettings, Timeouts
 from protocol.reply import Reply
 from protocol.smtp.settings import ServerSettings
@@ -51,7 +53,7 @@ class Client:
         return int(line[:3]) if line else 0
 
 
-class Door:
+class House:
     """A running listener and the way to it."""
 
     def __init__(self, listener: SmtpListener) -> None:
@@ -75,13 +77,14 @@ class Door:
 @contextlib.asynccontextmanager
 async def door(
     book: Recorder | None = None, *, server: dict[str, Any] | None = None, **options: Any
-) -> AsyncIterator[Door]:
+) -> AsyncIterator[House]:
     tls, log = options.pop("tls", server_context), options.pop("log", None)
+    entrance = options.pop("entrance", Door())
     options.setdefault("timeouts", Timeouts())
     settings = ListenerSettings("Inbound", "127.0.0.1", 0, ServerSettings(HOST, **(server or {})), **options)
-    listener = SmtpListener(settings, (book or Recorder()).session, tls=tls, log=log)
+    listener = SmtpListener(settings, (book or Recorder()).session, tls=tls, log=log, door=entrance)
     async with running(listener), asyncio.timeout(20):
-        made = Door(listener)
+        made = House(listener)
         yield made
         made.leave()
 
@@ -152,7 +155,7 @@ async def test_stopping_tells_idle_peers_at_once_and_lets_a_message_finish():
         settings = ListenerSettings("Inbound", "127.0.0.1", 0, ServerSettings(HOST))
         listener = SmtpListener(settings, book.session)
         async with running(listener) as signals:
-            inbound = Door(listener)
+            inbound = House(listener)
             idle, busy = await inbound.connect(), await inbound.connect()
             await idle.hear()
             await busy.hear()
@@ -181,7 +184,7 @@ async def test_a_time_out_is_said_before_the_end():
 
 
 async def test_a_greeting_that_waits_catches_who_talks_first():
-    async with door(timeouts=Timeouts(greet_delay_s=5)) as inbound:
+    async with door(timeouts=Timeouts(greet_delay_s=5), entrance=Door(reject_early_talk=True)) as inbound:
         polite, rude = await inbound.connect(), await inbound.connect()
         assert await rude.say(b"EHLO x\r\n") == [554]
         now = clock.monotonic()
@@ -243,7 +246,7 @@ async def test_a_failing_factory_is_421(capfd):
 
     listener = SmtpListener(ListenerSettings("Inbound", "127.0.0.1", 0, ServerSettings(HOST)), broken)
     async with running(listener), asyncio.timeout(20):
-        inbound = Door(listener)
+        inbound = House(listener)
         said = await (await inbound.connect()).reader.read()
         inbound.leave()
         assert said.startswith(b"421 4.3.0 Internal error, incident ")
@@ -377,7 +380,7 @@ async def test_an_implicit_tls_port_without_descriptors_does_not_turn_the_loop()
 
     near, far = socket.socketpair()
     port = NoDescriptors(near)
-    listening = TlsPort(Waiting(), port)  # type: ignore[arg-type]
+    listening = SteppedPort(Waiting(), port)  # type: ignore[arg-type]
     far.send(b"somebody knocks")
     await asyncio.sleep(0.25)
     listening.close()

@@ -1,0 +1,85 @@
+"""The edge of a gateway: its listeners with their doors and certificates, for the root `gateway`.
+
+Certificates are read again at SIGHUP and by the control verb `reload_certificates`; a pair that cannot be used
+changes nothing and is one line in the mail log.
+"""
+
+import asyncio
+from functools import partial
+from typing import Any
+
+from core.dns import Resolver
+from core.errors import ConfigError, Problem
+from core.maillog import MailLog, clean
+from core.runtime import Reload
+from core.smtp.door import Brake
+from core.smtp.listener import SmtpListener
+from core.smtp.session import SessionFactory
+from daemons.config import Esa
+from daemons.machine import Machine
+from daemons.wiring import with_handler
+from mail.access import build_access, listener_settings
+from mail.edge.door import build_door
+from mail.login.attempt import Logins
+from mail.login.users import Users
+from mail.receive import Gateway, GatewaySession
+
+
+class Edge:
+    """See the module."""
+
+    def __init__(self, machine: Machine, document: Esa, log: MailLog) -> None:
+        """Read the certificates. Raises `ConfigError` with every one that cannot be used."""
+        self.brake = Brake()
+        self.logins = Logins(Users(document.smtp_user), document.smtp_login, log)
+        self._machine = machine
+        self._log = log
+        self._sections = {section.name: section for section in document.listener}
+        self._certificate = machine.certificate()
+        self._resolver = Resolver(document.dns.servers, timeout_s=document.dns.timeout_s)
+
+    @property
+    def names(self) -> list[str]:
+        """The listeners."""
+        return list(self._sections)
+
+    def listener(self, shared: Gateway, name: str, suspended: bool) -> SmtpListener:
+        """Make a listener."""
+        section, log = self._sections[name], self._log
+        access = build_access(section)
+        bound = listener_settings(
+            section, self._machine.hostname, tls=True, reuse_port=True, mechanisms=self.logins.users.mechanisms
+        )
+        session: SessionFactory = partial(GatewaySession, shared, access)
+        bound, session = with_handler(self._machine, section, bound, session)
+        door = build_door(section, access, resolver=self._resolver, brake=self.brake, log=log)
+        return SmtpListener(bound, session, tls=self._certificate.context, log=log, door=door, suspended=suspended)
+
+    async def reload_certificates(self, _: dict[str, Any]) -> dict[str, Any]:
+        """Control verb: show the certificates that the files hold now, from the next handshake on."""
+        certificate = self._certificate
+        try:
+            await asyncio.to_thread(certificate.reload)
+        except ConfigError as error:
+            reasons = "; ".join(str(problem) for problem in error.problems)
+            self._log.warning(f"Certificates not reloaded, the old ones stay: {clean(reasons)}")
+            raise
+        for warning in certificate.warnings:
+            self._log.warning(f"Certificates: {clean(warning)}")
+        self._log.info(f"Certificates reloaded: {certificate.count} in force")
+        return {"certificates": certificate.count, "warnings": certificate.warnings}
+
+    def reload(self, first: Reload) -> Reload:
+        """Give what SIGHUP does: `first`, then certificates; one that fails keeps the other from nothing."""
+
+        async def both() -> None:
+            problems: list[Problem] = []
+            for step in (first, partial(self.reload_certificates, {})):
+                try:
+                    await step()
+                except ConfigError as error:
+                    problems += error.problems
+            if problems:
+                raise ConfigError(problems)
+
+        return both
