@@ -123,6 +123,10 @@ class Channel(asyncssh.SSHServerSession[bytes]):
         if self._chan is not None and not self._chan.is_closing():
             self._chan.write(text.encode("utf-8", "replace"))
 
+    def _show(self, text: str) -> None:
+        end = "\r\n" if self._pty else "\n"
+        self._write(clean(text, lines=True).replace("\n", end) + end)
+
     def _write_error(self, text: str) -> None:
         if self._chan is not None and not self._chan.is_closing():
             self._chan.write_stderr(text.encode("utf-8", "replace"))
@@ -190,7 +194,7 @@ class Channel(asyncssh.SSHServerSession[bytes]):
             words = split(self._command or "")
         except GatepostError as error:
             return Result(error.status, error=line_of(error))
-        call = Call(self._executor.appliance, self._caller, self._executor.registry, self._read_all)
+        call = Call(self._executor.appliance, self._caller, self._executor.registry, self._read_all, self._show)
         return await self._executor.alone(call, words, self._pty[1] if self._pty else 0)
 
     def _deliver(self, result: Result) -> int:

@@ -104,11 +104,12 @@ class Executor:
         except GatepostError as error:
             self._log(call.caller, item.name, error.status)
             return Result(error.status, error=line_of(error))
+        as_document = len(rest) != len(words)
         try:
-            document = await self.perform(call, item, arguments)
+            document = await self.perform(call.quiet() if as_document else call, item, arguments)
         except GatepostError as error:
             return Result(error.status, error=line_of(error))
-        return Result(output=as_json(document) if len(rest) != len(words) else self.render(item, document, width))
+        return Result(output=as_json(document) if as_document else self.render(item, document, width))
 
     async def alone(self, call: Call, words: Sequence[str], width: int = 0) -> Result:
         """Run one command line that belongs to no session; to leave is then to do nothing."""

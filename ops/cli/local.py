@@ -12,6 +12,7 @@ from typing import TextIO
 from ops.cli.account import LOCAL
 from ops.cli.appliance import Appliance
 from ops.cli.commands import registry
+from ops.cli.display import clean
 from ops.cli.execute import AuditLog, Executor, SilentLog
 from ops.cli.line import LineScreen
 from ops.cli.registry import Call
@@ -48,7 +49,8 @@ async def run_local(
 
     if not argv:
         return await Session(executor, LOCAL, LineScreen(read_line, write), idle_s=_DAY_S).run()
-    result = await executor.alone(Call(appliance, LOCAL, executor.registry, read_all), argv, width)
+    call = Call(appliance, LOCAL, executor.registry, read_all, lambda text: write(clean(text, lines=True) + "\n"))
+    result = await executor.alone(call, argv, width)
     if result.output:
         write(result.output + "\n")
     if result.error:

@@ -6,7 +6,7 @@ words, says what a caller may run, and derives help and completion. It runs noth
 """
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from core.errors import EX_NOPERM, GatepostError
@@ -25,6 +25,10 @@ async def _no_input() -> bytes:
     return b""
 
 
+def _shown_to_nobody(_text: str) -> None:
+    """Take a line that nobody waits for."""
+
+
 @dataclass(frozen=True)
 class Call:
     """What a command function is given besides its arguments."""
@@ -34,6 +38,12 @@ class Call:
     registry: "Registry"
     stdin: Callable[[], Awaitable[bytes]] = _no_input
     """Reads what the caller sends on standard input, bounded; empty in a dialogue."""
+    show: Callable[[str], None] = _shown_to_nobody
+    """Shows a line at once, while the command runs: progress, a row of a continuous display. Nothing with `--json`."""
+
+    def quiet(self) -> "Call":
+        """Give the same call for a document that stands alone."""
+        return replace(self, show=_shown_to_nobody)
 
 
 Run = Callable[..., Awaitable[Document]]

@@ -14,6 +14,7 @@ from core.diagnostic import incident
 from core.errors import EX_OK, GatepostError
 from ops.cli.account import Caller
 from ops.cli.dialogue import Aborted, Dialogue, Screen
+from ops.cli.display import clean
 from ops.cli.execute import Executor, Leave, line_of, split
 from ops.cli.registry import Call, Command, Document
 
@@ -68,8 +69,8 @@ class Session:
 
     def __init__(self, executor: Executor, caller: Caller, screen: Console, *, idle_s: float) -> None:
         self._executor = executor
-        self._call = Call(executor.appliance, caller, executor.registry)
         self._screen = _Timed(screen, idle_s)
+        self._call = Call(executor.appliance, caller, executor.registry, show=self._say)
         self._running: asyncio.Task[Any] | None = None
         self._last_status = EX_OK
         self.since_at = clock.now()
@@ -180,6 +181,9 @@ class Session:
         document = await self._executor.perform(self._call, item, arguments)
         self._screen.write("\n" + self._executor.render(item, document, self._screen.width) + "\n")
         return document
+
+    def _say(self, text: str) -> None:
+        self._screen.write(clean(text, lines=True) + "\n")
 
     def _complain(self, error: GatepostError) -> None:
         self._last_status = error.status

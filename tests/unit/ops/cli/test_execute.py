@@ -57,3 +57,21 @@ async def test_an_error_of_several_lines_becomes_one(executor: Executor) -> None
     failing = command("fail", "Fail.")(fail)
     alone = Executor(Registry([failing]), executor.appliance, Audit())
     assert (await alone.batch(call(alone), ["fail"])).error == "first; second \\x1b[1m"
+
+
+@command("count", "Count.", render=lambda document, width: f"{document['rows']} rows")
+async def count(call: Call) -> Document:
+    """Shows as it goes."""
+    for number in range(3):
+        call.show(f"row {number}")
+    return {"rows": 3}
+
+
+async def test_rows_are_shown_while_a_command_runs_and_never_beside_json(daemons: Daemons, audit: Audit) -> None:
+    executor = Executor(Registry([count]), machine(daemons.run), audit)
+    shown: list[str] = []
+    watched = Call(executor.appliance, LOCAL, executor.registry, show=shown.append)
+    assert (await executor.batch(watched, ["count"])).output == "3 rows"
+    assert shown == ["row 0", "row 1", "row 2"]
+    assert (await executor.batch(watched, ["count", "--json"])).output == '{"rows": 3}'
+    assert len(shown) == 3
