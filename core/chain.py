@@ -86,6 +86,11 @@ def check_authorities(chain: Sequence[bytes], names: Sequence[str], now: float, 
     _check_name(certificates[0], names)
 
 
+def check_name(chain: Sequence[bytes], names: Sequence[str]) -> None:
+    """See that the certificate is for one of the names; its path is not looked at. Raises `ChainRefused`."""
+    _check_name(_load(chain)[0], names)
+
+
 def names_of(certificate: bytes) -> tuple[str, ...]:
     """Give the DNS names in a certificate, or its common name if it has none; nothing for what is no certificate."""
     try:

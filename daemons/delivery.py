@@ -12,7 +12,7 @@ from mail.delivery.config import BounceProfileSection, DestinationSection
 from mail.delivery.gateway import AUTO, Source, VirtualGateways
 from mail.delivery.resolve import DestinationResolver
 from mail.delivery.route import Family, Route, SmtpRoutes
-from mail.delivery.security import Level
+from mail.delivery.security import Rule
 from mail.delivery.unsubscribe import Unsubscribed, read
 from mail.queue.destination import Limits
 from mail.queue.queue import QueueSettings
@@ -83,9 +83,10 @@ class DestinationTable:
             per_gateway=row.limit_apply == "gateway",
         )
 
-    def tls(self, name: str) -> Level:
+    def tls(self, name: str) -> Rule:
         """Say how TLS is used towards a destination."""
-        return self._row(name).tls
+        row = self._row(name)
+        return Rule(row.tls, row.dane, row.mta_sts)
 
     def family(self, name: str) -> Family:
         """Say which addresses of a destination are called."""
@@ -112,15 +113,21 @@ def smtp_routes(document: Esa | Sma) -> SmtpRoutes:
     return SmtpRoutes(Route(row.domain, row.hosts) for row in document.route)
 
 
+def name_resolver(document: Esa | Sma) -> Resolver:
+    """Build the resolver of names."""
+    section = document.dns
+    return Resolver(section.servers, timeout_s=section.timeout_s, validating=section.validating)
+
+
 def destination_resolver(
-    machine: Machine, document: Esa | Sma, table: DestinationTable, routes: SmtpRoutes
+    machine: Machine, document: Esa | Sma, table: DestinationTable, routes: SmtpRoutes, resolver: Resolver
 ) -> DestinationResolver:
     """Build the resolver of recipient domains."""
-    resolver = Resolver(document.dns.servers, timeout_s=document.dns.timeout_s)
     listeners: Sequence[ListenerSection] = document.listener if isinstance(document, Esa) else ()
     own = [listener.address for listener in listeners if listener.port == 25]
     names = (machine.hostname,)
-    return DestinationResolver(resolver, routes, own_names=names, own_addresses=own, family=table.family)
+    port = document.delivery.port
+    return DestinationResolver(resolver, routes, port=port, own_names=names, own_addresses=own, family=table.family)
 
 
 def connection_settings(machine: Machine, document: Esa | Sma) -> ConnectionSettings:

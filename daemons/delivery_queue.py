@@ -20,10 +20,10 @@ from cpq.transfer import QuarantineCourier, Sender
 from daemons.config import Esa, Sma
 from daemons.delivery import connection_settings
 from daemons.machine import Machine
+from daemons.outbound_tls import OutboundTls
 from daemons.tables import RunningTables
 from daemons.wiring import journal_settings, locate_through
 from mail.delivery.courier import Courier
-from mail.delivery.security import LevelSecurity
 from mail.delivery.smtp_courier import SmtpCourier
 from mail.queue.queue import DeliveryQueue
 
@@ -35,10 +35,11 @@ def build(config: Path) -> Daemon:
     log, counters, pairings = machine.mail_log(), machine.counters("delivery-queue"), machine.pairings()
     dcids = machine.numbers("dcid")
     tables = RunningTables(machine, document, log)
+    tls = OutboundTls(machine, document.delivery_tls, tables.names, tables.destinations, log)
     smtp = SmtpCourier(
         tables.resolver,
         connection_settings(machine, document),
-        security=LevelSecurity(tables.destinations.tls),
+        security=tls.security,
         next_dcid=dcids.next,
         log=log,
         now=clock.monotonic,
@@ -71,6 +72,6 @@ def build(config: Path) -> Daemon:
         smtp.forget()
         queue.reconfigure(tables.queue_settings())
 
-    services: list[Service] = [log, counters, own, queue, settlements]
+    services: list[Service] = [log, counters, *tls.services, own, queue, settlements]
     grace_s = document.runtime.grace_s
     return Daemon("delivery-queue", services, machine.socket("delivery-queue"), queue.verbs(), grace_s, reload)

@@ -12,6 +12,7 @@ from daemons.config import Document, Esa, Sma
 from daemons.delivery import (
     DestinationTable,
     destination_resolver,
+    name_resolver,
     queue_settings,
     smtp_routes,
     unsubscribe_list,
@@ -48,7 +49,8 @@ class RunningTables:
         self.destinations = first.destinations
         self.gateways = first.gateways
         self.unsubscribed = first.unsubscribed
-        self.resolver = destination_resolver(machine, document, first.destinations, first.routes)
+        self.names = name_resolver(document)
+        self.resolver = destination_resolver(machine, document, first.destinations, first.routes, self.names)
 
     def _read(self, document: Document) -> _Read:
         assert isinstance(document, Esa | Sma), "only an appliance delivers"

@@ -56,13 +56,13 @@ class ClientContext(ssl.SSLContext):
 def client_context(*, verify: bool = False, authorities: str = "") -> ClientContext:
     """Make a context for TLS 1.2 and later.
 
-    With `verify` the peer must show a chain to one of the authorities (a PEM file, '' = the system's) and a certificate
-    for the name it was asked for; else anything will do (RFC 7435). Raises `OSError` if the file cannot be read.
+    With `verify` the peer must show a chain to one of the authorities (a PEM file, '' = the system's), for which name
+    is up to a `Judge`; else anything will do (RFC 7435). Raises `OSError` if the file cannot be read.
     """
     context = ClientContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.kept, context.begun = {}, {}
-    context.check_hostname = verify
+    context.check_hostname = False
     context.verify_mode = ssl.CERT_REQUIRED if verify else ssl.CERT_NONE
     if verify and authorities:
         context.load_verify_locations(authorities)

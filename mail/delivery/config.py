@@ -11,11 +11,13 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import AfterValidator, Field, ModelWrapValidatorHandler, TypeAdapter, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from core.config import Count, Host, Ip, Name, Section, Size
+from core.config import Count, Host, Ip, Name, Port, Section, Size
 from mail.delivery.crosscheck import Fault, Rows, faults_of
 from mail.delivery.route import LIMIT as ROUTE_LIMIT
 from mail.delivery.route import Family, Route, check_host, parse_hosts
 from mail.delivery.route import check_domain as check_route_domain
+from mail.delivery.security import Level
+from mail.delivery.tls.config import DeliveryTlsSection, TlsReportSection
 from protocol.domain import check_domain, literal_address
 
 
@@ -60,10 +62,12 @@ class DestinationSection(Section):
     limit_apply: Literal["system", "gateway"] = Field(
         default="system", description="limits are for all virtual gateways together (system), or for each (gateway)"
     )
-    tls: Literal["off", "preferred", "required", "required-verify"] = Field(
+    tls: Level = Field(
         default="preferred",
-        description="TLS towards it: off, preferred, required, or required-verify (certificate and host name checked)",
+        description="off, preferred, required, preferred-verify or required-verify (by an authority, for the name)",
     )
+    dane: bool = Field(default=True, description="obey its TLSA records (DANE); tls = off switches this off as well")
+    mta_sts: bool = Field(default=True, description="obey its MTA-STS policy; tls = off switches this off as well")
     ip_preference: Family = Field(
         default="prefer-v4", description="which addresses are tried: prefer-v4, prefer-v6, require-v4 or require-v6"
     )
@@ -80,6 +84,7 @@ class DeliverySection(Section):
     command_timeout_s: float = Field(default=300.0, gt=0, le=3600, description="wait for a reply to a command")
     final_timeout_s: float = Field(default=600.0, gt=0, le=3600, description="wait for the reply to a whole message")
     idle_close_s: float = Field(default=5.0, ge=0, le=300, description="an idle connection is kept this long")
+    port: Port = Field(default=25, description="port of mail hosts found by MX; another one is for labs only")
     source_address: Ip | Literal[""] = Field(default="", description="local address to send from; empty = by the route")
     default_interface: Name = Field(
         default="auto", description="interface or group that mail leaves by, or auto: source_address and our host name"
@@ -144,6 +149,8 @@ class DeliveryTables(Section):
         default=(), description="bounce profiles; Default is always there"
     )
     unsubscribe: UnsubscribeSection = Field(default=UnsubscribeSection(), description="global unsubscribe list")
+    delivery_tls: DeliveryTlsSection = Field(default=DeliveryTlsSection(), description="outbound TLS as a whole")
+    tls_report: TlsReportSection = Field(default=TlsReportSection(), description="reports on TLS (RFC 8460)")
 
     @model_validator(mode="wrap")
     @classmethod

@@ -7,6 +7,7 @@ are another implementation of the same shapes. Nothing is logged here.
 
 import ssl
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from typing import Literal, Protocol
 
@@ -18,15 +19,28 @@ from protocol.errors import MailError, TemporaryFailure
 from protocol.reply import Reply
 from protocol.smtp.client_settings import TlsUse
 
-Level = Literal["off", "preferred", "required", "required-verify"]
+Level = Literal["off", "preferred", "required", "preferred-verify", "required-verify"]
+Wish = Literal["", "yes", "no"]
+"""What a message asks for (RFC 8689): `yes` REQUIRETLS, `no` the header `TLS-Required: No`, '' nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What is configured for a destination."""
+
+    level: Level = "preferred"
+    dane: bool = True
+    mta_sts: bool = True
 
 
 class HostUnusable(TemporaryFailure):
     """A policy forbids to send to this host now; `text` says which and why, free of unescaped foreign text."""
 
-    def __init__(self, text: str, enhanced: str = "4.7.0") -> None:
+    def __init__(self, text: str, enhanced: str = "4.7.5", *, kind: str = "validation-failure") -> None:
         super().__init__(Reply(451, enhanced, text), text)
         self.text = text
+        self.kind = kind
+        """Result type of RFC 8460 4.3."""
 
 
 class SecurityPlan(Protocol):
@@ -36,15 +50,15 @@ class SecurityPlan(Protocol):
         """Say how to connect to an address. Raises `HostUnusable` where that must not be done."""
         ...
 
-    def concluded(self, target: Target, connection: ClientConnection | None, failure: MailError | None) -> None:
-        """Take note of what came of an attempt: a connection, or why there is none."""
+    def concluded(self, target: Target, connection: ClientConnection | None, failure: MailError | None) -> str:
+        """Take note of what came of an attempt: a connection, or why there is none; give what the log is to say."""
         ...
 
 
 class Security(Protocol):
     """Makes plans."""
 
-    async def plan(self, domain: str, resolution: Resolution) -> SecurityPlan:
+    async def plan(self, domain: str, resolution: Resolution, wish: Wish = "") -> SecurityPlan:
         """Find out what protects mail for a recipient domain. Raises `TemporaryFailure` if nobody can tell."""
         ...
 
@@ -55,7 +69,7 @@ class LevelSecurity:
     def __init__(self, level: Callable[[str], Level]) -> None:
         self._level = level
 
-    async def plan(self, domain: str, resolution: Resolution) -> SecurityPlan:
+    async def plan(self, domain: str, resolution: Resolution, wish: Wish = "") -> SecurityPlan:
         """Give the plan of the domain's level."""
         return LevelPlan(self._level(domain))
 
@@ -70,8 +84,9 @@ class LevelPlan:
         """Give the level's settings."""
         return self._settings
 
-    def concluded(self, target: Target, connection: ClientConnection | None, failure: MailError | None) -> None:
-        """Do nothing."""
+    def concluded(self, target: Target, connection: ClientConnection | None, failure: MailError | None) -> str:
+        """Say nothing."""
+        return ""
 
 
 @cache
@@ -81,4 +96,4 @@ def level_settings(level: Level) -> TlsSettings:
         return NO_TLS
     if level == "required-verify":
         return TlsSettings(TlsUse.REQUIRED, ssl.create_default_context(), identity=level)
-    return TlsSettings(TlsUse.OFFERED if level == "preferred" else TlsUse.REQUIRED, identity=level)
+    return TlsSettings(TlsUse.OFFERED if level.startswith("preferred") else TlsUse.REQUIRED, identity=level)

@@ -1,33 +1,30 @@
 """The ordinary courier: resolves a domain, connects to one of its hosts, and carries messages by SMTP.
 
-The dispatcher calls it through the shapes of `mail/delivery/courier.py`. An address that could not be reached is
-passed over for a minute as long as there are others. Logs the connection's lines; raises `BadDestination`,
-`NoDestination` or the `ClientFailure` of the last address tried.
+The dispatcher calls it through the shapes of `mail/delivery/courier.py`; `mail/delivery/opening.py` does the searching,
+`mail/delivery/smtp_line.py` the carrying. Raises `BadDestination`, `NoDestination`, `Busy` or the failure of the last
+address tried.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from core import clock
 from core.clock import Clock
-from core.maillog import clean
-from core.smtp.client import ClientConnection, connect
 from core.smtp.client_settings import ConnectionSettings
-from core.smtp.target import Target
+from mail.delivery.carriage import a_label
 from mail.delivery.courier import Line
 from mail.delivery.gateway import Source, VirtualGateways
-from mail.delivery.resolve import DestinationResolver, NoDestination, Resolution
-from mail.delivery.security import HostUnusable, Security
-from mail.delivery.smtp_line import ORDINARY, Handling, NullLine, SmtpLine
-from mail.queue.importer import Log
-from protocol.errors import TemporaryFailure
-from protocol.smtp.failure import ClientFailure, TlsError
+from mail.delivery.host import HostTable
+from mail.delivery.opening import Desk, Search, Wanted
+from mail.delivery.pool import Pool
+from mail.delivery.resolve import DestinationResolver, Resolution
+from mail.delivery.security import Security
+from mail.delivery.smtp_line import ORDINARY, Handling, Log, NullLine
+from mail.queue.destination import Limits
 
-MOST_TARGETS = 5
-"""Addresses tried for one connection."""
-AVOID_S = 60.0
 MOST_KNOWN = 20_000
-"""Domains, and addresses to avoid, that are remembered; the oldest go."""
+"""Domains that are remembered; the oldest go."""
 
 
 @dataclass(slots=True)
@@ -38,6 +35,8 @@ class Known:
     until: float
     turn: int = 0
     last_tls_error: str = ""
+    gateways: dict[str, None] = field(default_factory=dict)
+    """Virtual gateways that its mail left by."""
 
 
 class SmtpCourier:
@@ -54,22 +53,22 @@ class SmtpCourier:
         now: Clock,
         handling: Handling = ORDINARY,
         gateways: VirtualGateways | None = None,
+        limits: Callable[[str], Limits] = lambda _domain: Limits(),
     ) -> None:
-        """`security` says how connections are protected; `now` only measures.
+        """`security` says how connections are protected; `now` only measures; `limits` are those of a destination.
 
         `gateways` says where connections come from; without it they come from where `settings` says.
         """
         self._resolver = resolver
         self._settings = settings
         self._security = security
-        self._next_dcid = next_dcid
-        self._log = log
         self._now = now
-        self._handling = handling
+        self._limits = limits
+        self._hosts = HostTable(now, clock.now)
+        self._desk = Desk(self._hosts, Pool(), next_dcid, log, handling)
         self._gateways = gateways
         self._known: dict[str, Known] = {}
         self._by_source: dict[Source, ConnectionSettings] = {}
-        self._avoided: dict[str, float] = {}
 
     def known(self, destination: str) -> Known | None:
         """Give what the last resolution of a domain said, for operators."""
@@ -81,7 +80,7 @@ class SmtpCourier:
         if known is None:
             return {}
         return {
-            "addresses": [f"{one.address}:{one.port}" for one in known.resolution.targets(known.turn)],
+            "addresses": self._hosts.facts(list(known.gateways) or [""], known.resolution.targets(known.turn)),
             "mx": [{"preference": one.preference, "host": one.host} for one in known.resolution.mx],
             "last_tls_error": known.last_tls_error or None,
         }
@@ -97,37 +96,21 @@ class SmtpCourier:
         if known.resolution.drop:
             return NullLine()
         known.turn += 1
-        plan = await self._security.plan(destination, known.resolution)
-        failure: TemporaryFailure | None = None
-        settings = self._settings_of(target)
-        for address in self._order(known.resolution.targets(known.turn), settings.source_address):
-            try:
-                tls = plan.settings(address)
-            except HostUnusable as problem:
-                failure = problem
-                known.last_tls_error = clean(problem.text)
-                plan.concluded(address, None, problem)
-                continue
-            dcid = self._next_dcid()
-            try:
-                connection = await connect(address, settings, tls)
-            except ClientFailure as problem:
-                failure = problem
-                plan.concluded(address, None, problem)
-                self._failed(known, dcid, address, problem, settings.source_address)
-                continue
-            plan.concluded(address, connection, None)
-            self._avoided.pop(address.address, None)
-            self._opened(known, dcid, connection)
-            return SmtpLine(connection, dcid, self._log, self._handling)
-        where = f" that {settings.source_address} can reach" if settings.source_address else ""
-        raise failure or NoDestination(f"{destination} has no address{where}")
+        known.gateways[target] = None
+        plan = await self._security.plan(a_label(destination), known.resolution)
+
+        def tls_failed(text: str) -> None:
+            known.last_tls_error = text
+
+        wanted = Wanted(destination, target, self._settings_of(target), self._limits(destination), plan, tls_failed)
+        return await Search(self._desk, wanted).line(known.resolution.targets(known.turn))
 
     async def _resolve(self, destination: str) -> Known:
         known = self._known.get(destination)
         if known is None or known.until <= self._now():
-            resolution = await self._resolver.resolve(destination)
-            known = Known(resolution, self._now() + resolution.ttl_s, known.turn if known else 0)
+            resolution = await self._resolver.resolve(a_label(destination))
+            before = known or Known(resolution, 0)
+            known = replace(before, resolution=resolution, until=self._now() + resolution.ttl_s)
             self._known.pop(destination, None)
             if len(self._known) >= MOST_KNOWN:
                 del self._known[next(iter(self._known))]
@@ -145,37 +128,3 @@ class SmtpCourier:
             found = replace(self._settings, client=client, source_address=source.address)
             self._by_source[source] = found
         return found
-
-    def _order(self, targets: Sequence[Target], source_address: str) -> list[Target]:
-        """Put addresses that failed a moment ago behind the others; leave out what the source cannot reach."""
-        now = self._now()
-        if source_address:
-            targets = [one for one in targets if (":" in one.address) == (":" in source_address)]
-        late = [one for one in targets if self._avoided.get(one.address, 0.0) > now]
-        return [*(one for one in targets if one not in late), *late][:MOST_TARGETS]
-
-    def _failed(self, known: Known, dcid: int, address: Target, problem: ClientFailure, source: str = "") -> None:
-        now = self._now()
-        self._avoided.pop(address.address, None)
-        self._avoided[address.address] = now + AVOID_S
-        while len(self._avoided) > MOST_KNOWN or next(iter(self._avoided.values())) <= now:
-            del self._avoided[next(iter(self._avoided))]
-        if isinstance(problem, TlsError):
-            known.last_tls_error = clean(problem.text)
-            self._log.info(f"DCID {dcid} TLS failed: {clean(problem.text)}")
-        self._log.info(
-            f"Connection Error: DCID: {dcid} IP: {address.address} details: {clean(problem.text)}"
-            f" interface: {source or 'auto'} reason: {problem.party} ({problem.stage})"
-        )
-
-    def _opened(self, known: Known, dcid: int, connection: ClientConnection) -> None:
-        target = connection.target
-        self._log.info(
-            f"New SMTP DCID {dcid} interface {connection.local_address} address {target.address} port {target.port}"
-        )
-        if connection.tls_error is not None:
-            known.last_tls_error = f"Preferred - {clean(connection.tls_error.text)}"
-            self._log.info(f"DCID {dcid} TLS failed: {clean(connection.tls_error.text)}")
-        if connection.tls is not None:
-            tls = connection.tls
-            self._log.info(f"DCID {dcid} TLS success protocol {tls.version} cipher {tls.cipher}")

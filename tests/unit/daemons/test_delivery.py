@@ -6,7 +6,7 @@ import pytest
 
 from daemons.delivery import DestinationTable
 from mail.delivery.config import BounceProfileSection, DestinationSection
-from mail.delivery.security import level_settings
+from mail.delivery.security import Rule, level_settings
 
 
 def table(*rows: DestinationSection) -> DestinationTable:
@@ -15,10 +15,11 @@ def table(*rows: DestinationSection) -> DestinationTable:
 
 @pytest.mark.parametrize("mode", get_args(DestinationSection.model_fields["tls"].annotation))
 def test_a_row_gives_its_level_of_tls(mode: str) -> None:
-    found = table(DestinationSection.model_validate({"domain": "X.test", "tls": mode}))
-    assert found.tls("x.test") == mode
-    assert found.tls("other.test") == "preferred"
-    level_settings(found.tls("x.test"))
+    found = table(DestinationSection.model_validate({"domain": "X.test", "tls": mode, "dane": False}))
+    assert found.tls("x.test") == Rule(found.tls("x.test").level, dane=False, mta_sts=True)
+    assert found.tls("x.test").level == mode
+    assert found.tls("other.test") == Rule("preferred", dane=True, mta_sts=True)
+    level_settings(found.tls("x.test").level)
 
 
 def test_a_domain_in_no_row_has_what_default_says() -> None:

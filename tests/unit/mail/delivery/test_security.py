@@ -14,6 +14,7 @@ USE = {
     "off": TlsUse.NEVER,
     "preferred": TlsUse.OFFERED,
     "required": TlsUse.REQUIRED,
+    "preferred-verify": TlsUse.OFFERED,
     "required-verify": TlsUse.REQUIRED,
 }
 
