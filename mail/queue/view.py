@@ -9,7 +9,7 @@ from typing import Any
 
 from core.clock import Clock
 from core.errors import EX_USAGE, GatepostError
-from core.record import Accepted, decode_accepted, decode_outcome
+from core.record import CPQ_HOST, HOLD_QUEUE, RELEASE_HOST, Accepted, decode_accepted, decode_outcome
 from core.sqlite import DatabaseThread
 from mail.queue.book import Book
 from mail.queue.destination import Destination, HostState
@@ -27,6 +27,9 @@ HARD_KINDS = (
     "other_hard_bounced_recips",
 )
 MOST = 10_000
+PSEUDO_HOSTS = frozenset({CPQ_HOST, RELEASE_HOST, HOLD_QUEUE})
+"""Their queues differ by appliance, not by virtual gateway."""
+DEFAULT_GATEWAY = "default"
 
 Facts = Callable[[str], dict[str, Any]]
 """What the courier knows of a host: any of `addresses`, `mx`, `last_tls_error`."""
@@ -92,8 +95,22 @@ class Views:
             "last_tls_error": None,
             "last_activity_at": max((one.last_activity_at for one in found), default=0.0) or None,
             "last_failure": next((one.last_failure for one in found if one.last_failure), None),
+            "virtual_gateways": [] if name in PSEUDO_HOSTS else [self._gateway(one) for one in found],
         }
         return document | self._facts(name)
+
+    def _gateway(self, one: Destination) -> dict[str, Any]:
+        """Give what is a virtual gateway's own: its queue, its connections, whether it finds the host up."""
+        return {
+            "name": one.target or DEFAULT_GATEWAY,
+            "state": one.state.value,
+            "limiting_rule": limiting_rule(self._scheduler, one, self._now()) or None,
+            "active_recipients": one.active,
+            "connections_out": one.lines,
+            "delivered_recipients": one.counts.delivered_recips,
+            "last_activity_at": one.last_activity_at or None,
+            "last_failure": one.last_failure or None,
+        }
 
     async def showrecipients(
         self, host: str | None = None, sender: str | None = None, limit: int = MOST

@@ -124,7 +124,7 @@ def render_hoststatus(document: Document, width: int) -> str:
     oldest = document.get("oldest_message_at")
     lines.append(f"{'Oldest Message':<22}{age(now - oldest) if oldest and now else 'No Messages'}")
     lines.append(f"{'Last Activity':<22}{moment(document.get('last_activity_at'))}")
-    lines += ["", *_addresses(document), *_mx(document), *_errors(document)]
+    lines += ["", *_addresses(document), *_mx(document), *_errors(document), *_gateways(document)]
     return "\n".join(lines)
 
 
@@ -173,6 +173,26 @@ def _errors(document: Document) -> list[str]:
     if tls:
         lines.append(f"    Last TLS Error: {tls.get('text', '') if isinstance(tls, Mapping) else tls}")
     return lines
+
+
+def _gateways(document: Document) -> list[str]:
+    """Show what differs by virtual gateway, if there is more than the default one."""
+    found = document.get("virtual_gateways") or []
+    if [one["name"] for one in found] in ([], ["default"]):
+        return []
+    rule = "=" * 60
+    lines = ["", "Virtual gateway information:"]
+    for one in found:
+        lines += [
+            rule,
+            f"{one['name']}:",
+            f"    Host up/down:  {one['state']}",
+            f"    Last Activity  {moment(one.get('last_activity_at'))}",
+            f"    Recipients     {one['active_recipients']}",
+        ]
+        if one.get("limiting_rule"):
+            lines.append(f"    Limited by     {one['limiting_rule']}")
+    return [*lines, rule]
 
 
 async def _ask_host(call: Call, dialogue: Dialogue) -> Document | None:
