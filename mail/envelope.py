@@ -21,6 +21,8 @@ class Envelope:
     mid: int
     sender: str
     body: str = "7BIT"
+    seven_bit: bool = False
+    """Whether MAIL said so in as many words."""
     utf8: bool = False
     ret: str = ""
     envid: str = ""
@@ -53,6 +55,7 @@ def envelope_of(mid: int, sender: str, parameters: Parameters) -> Envelope:
         mid,
         sender,
         body=(parameters.get("BODY") or "7BIT").upper(),
+        seven_bit=(parameters.get("BODY") or "").upper() == "7BIT",
         utf8="SMTPUTF8" in parameters,
         ret=(parameters.get("RET") or "").upper(),
         envid=parameters.get("ENVID") or "",

@@ -35,6 +35,10 @@ class Store(Protocol):
     def refusal(self) -> Exception | None:
         """Why nothing is taken now."""
 
+    @property
+    def room(self) -> int:
+        """Octets that messages may still take."""
+
     def content(self) -> Content:
         """Start the content of a message."""
 

@@ -39,6 +39,7 @@ TOO_MANY_MESSAGES: Final = Reply(421, "4.7.0", "#4.7.0 Too many messages for thi
 TOO_MANY_RECIPIENTS: Final = Reply(452, "4.5.3", "Too many recipients")
 TOO_MANY_THIS_HOUR: Final = Reply(452, "4.5.3", "Too many recipients received this hour")
 TOO_MANY_CONNECTIONS: Final = Reply(421, "4.4.5", "#4.4.5 Too many connections from your host.")
+NO_ROOM: Final = Reply(452, "4.3.1", "Insufficient system storage")
 HARVESTING: Final = Reply(550, "5.7.1", "Too many invalid recipients")
 CONSERVING: Final = Reply(452, "4.3.1", "#4.3.1 Insufficient system resources, try again later")
 NOBODY: Final = Peer("", 0, "", 0)
@@ -208,9 +209,16 @@ class GatewaySession(LoginSide, _NoFurtherVerbs):
             self._failed("Too Many Messages")
             return TOO_MANY_MESSAGES
         size = parameters.get("SIZE") if parameters else None
-        if size and policy.max_message_size and int(size) > policy.max_message_size:
+        return self._refuse_size(int(size)) if size else None
+
+    def _refuse_size(self, size: int) -> Reply | None:
+        """RFC 1870 6.1: a declared size over the limit is refused, and one for which there is no room now."""
+        if 0 < self._policy.max_message_size < size:
             self._failed("Message size exceeds limit")
             return TOO_LARGE
+        if size > self._gateway.intake.store.room:
+            self._failed("No room for a message of this size")
+            return NO_ROOM
         return None
 
     @property
@@ -289,6 +297,8 @@ class GatewaySession(LoginSide, _NoFurtherVerbs):
             self.aborted()
             answer(refusal)
             return
+        if self._envelope.seven_bit and not head.isascii():  # RFC 6152 3: labelled wrongly, and taken all the same
+            self._log.info(f"MID {self._envelope.mid} BODY=7BIT was declared for content with 8-bit octets")
         accepted = self._accepted(content.size, headers)
         self._messages += 1
         self._envelope = NO_ENVELOPE

@@ -155,6 +155,11 @@ class Journal:
             return JournalFull(f"{self.directory}: {self._ledger.total} octets wait for the queue")
         return self._keeper.refusal
 
+    @property
+    def room(self) -> int:
+        """Octets that messages may still take, at the keeper's last look: for a size that is declared in advance."""
+        return self._keeper.room
+
     def append(self, mid: int, accepted: bytes, content: Content, outcome: bytes | None, done: Done) -> None:
         """Record an accepted message, with its outcome if that is known already. Takes `content` over."""
         item = Item(mid, accepted, outcome or b"", content, done)

@@ -4,6 +4,7 @@ Failures are kept in `problem` for the status and tried again the next time: non
 message safely, only to go on accepting.
 """
 
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -39,6 +40,8 @@ class Keeper:
         """`current` gives the open generation, 0 if none is; `recycle_empty` is called once after one is open."""
         self.refusal: JournalFull | None = None
         """Set while the space reserve is reached."""
+        self.room = sys.maxsize
+        """Octets above the reserve at the last look."""
         self.problem: OSError | None = None
         """What went wrong the last time, None if nothing did."""
         self._parts = parts
@@ -78,6 +81,7 @@ class Keeper:
     def _watch_space(self) -> None:
         free, total = self._parts.disk.space(self._parts.directory)
         needed = self._reserve.needed(total)
+        self.room = max(0, free - needed)
         self.refusal = (
             JournalFull(f"{self._parts.directory}: {free} octets free, {needed} are reserved")
             if free < needed

@@ -308,3 +308,133 @@ async def test_content_that_is_spilled_early_still_shows_its_whole_header(tmp_pa
         while not stored(under_test):
             await asyncio.sleep(0.001)
         assert 'Info: MID 1 Subject "hi\\x1b there"' in under_test.lines()
+
+
+OPEN_RELAY_FORMS = (
+    "<victim@elsewhere.example>",
+    "<victim%elsewhere.example@example.test>",
+    "<victim%elsewhere.example@[127.0.0.1]>",
+    "<victim%elsewhere.example@esa.example.test>",
+    '<"victim@elsewhere.example"@example.test>',
+    '<"victim%elsewhere.example"@example.test>',
+    '<"victim@elsewhere.example">',
+    '<"victim%elsewhere.example">',
+    "<@example.test:victim@elsewhere.example>",
+    "<@[127.0.0.1]:victim@elsewhere.example>",
+    "<@esa.example.test:victim@elsewhere.example>",
+    "<elsewhere.example!victim>",
+    "<elsewhere.example!victim@example.test>",
+    "<elsewhere.example!victim@[127.0.0.1]>",
+    "<victim@elsewhere.example@example.test>",
+    "<victim@[192.0.2.1]>",
+    "<victim@>",
+    "<victim>",
+)
+OPEN_RELAY_SENDERS = ("<spammer@elsewhere.example>", "<>", "<postmaster@example.test>", "<x@esa.example.test>")
+
+
+@pytest.mark.parametrize("sender", OPEN_RELAY_SENDERS)
+@pytest.mark.parametrize("recipient", OPEN_RELAY_FORMS)
+async def test_no_form_of_address_relays_for_a_stranger(tmp_path: Path, sender: str, recipient: str) -> None:
+    with gateway(tmp_path) as under_test:
+        client = under_test.connect()
+        client.say("EHLO esa.example.test")
+        assert client.say(f"MAIL FROM:{sender}")[0].startswith("250 ")
+        assert client.say(f"RCPT TO:{recipient}")[0][:1] == "5"
+        assert client.say("DATA")[0].startswith("554 5.5.1 ")
+
+
+async def test_a_peer_that_leaves_behind_the_final_dot_has_sent_its_message_once(tmp_path: Path) -> None:
+    with gateway(tmp_path) as under_test:
+        client = under_test.connect()
+        client.say(*ENVELOPE, "DATA")
+        client.machine.receive(MESSAGE + b".\r\n")
+        client.machine.disconnect("connection lost")
+        async with asyncio.timeout(10):
+            while not under_test.counters.snapshot().get("inj_msgs"):
+                await asyncio.sleep(0.001)
+        assert [content for _, _, content in stored(under_test)] == [MESSAGE]
+        assert client.machine.take() == b""
+
+
+async def test_the_record_keeps_what_the_parameters_ask_for(tmp_path: Path) -> None:
+    with gateway(tmp_path) as under_test:
+        client = under_test.connect()
+        client.secure()
+        replies = client.say(
+            "MAIL FROM:<a@x.example> RET=HDRS ENVID=QQ+2B1 REQUIRETLS BODY=8BITMIME",
+            "RCPT TO:<b@example.test> NOTIFY=success,DELAY ORCPT=rfc822;Bob@example.test",
+            "RCPT TO:<c@example.test> NOTIFY=NEVER",
+            "RCPT TO:<d@example.test>",
+        )
+        assert all(reply.startswith("250 ") for reply in replies)
+        await client.deliver(b"TLS-Required: No\r\n\r\nx\r\n")
+        ((accepted, _, _),) = stored(under_test)
+        assert (accepted.ret, accepted.envid, accepted.require_tls, accepted.body) == (
+            "HDRS",
+            "QQ+2B1",
+            "yes",
+            "8BITMIME",
+        )
+        assert [(one.notify, one.orcpt) for one in accepted.recipients] == [
+            ("SUCCESS,DELAY", "rfc822;Bob@example.test"),
+            ("NEVER", ""),
+            ("", ""),
+        ]
+
+
+async def test_a_header_field_may_renounce_tls(tmp_path: Path) -> None:
+    with gateway(tmp_path) as under_test:
+        client = under_test.connect()
+        client.say(*ENVELOPE)
+        await client.deliver(b"Subject: x\r\nTLS-Required: No\r\n\r\nx\r\n")
+        assert [accepted.require_tls for accepted, _, _ in stored(under_test)] == ["no"]
+
+
+async def test_binary_content_passes_the_filters_and_is_kept_octet_for_octet(tmp_path: Path) -> None:
+    message = (
+        b"Subject: b\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n"
+        b"Content-Type: application/octet-stream\r\nContent-Transfer-Encoding: binary\r\n\r\n\0\n.\n\r\xff\r\n--b--"
+    )
+    filters = (
+        "f: if (body-contains('nowhere')) or (attachment-filename == 'x') { drop(); }"
+        " g: if subject == 'b' { insert-header('X-Seen', 'yes'); }"
+    )
+    with gateway(tmp_path, filters) as under_test:
+        client = under_test.connect()
+        client.say("EHLO x.example", "MAIL FROM:<a@x.example> BODY=BINARYMIME", "RCPT TO:<b@example.test>")
+        assert (await client.deliver(message)).startswith("250 2.0.0 ")
+        ((accepted, outcome, content),) = stored(under_test)
+        assert (accepted.body, outcome.verdict, content) == ("BINARYMIME", "deliver", message)
+        assert render(accepted, outcome, content).endswith(b"X-Seen: yes\r\n" + message)
+
+
+async def test_utf8_headers_come_with_smtputf8_only_where_8_bit_headers_are_refused(tmp_path: Path) -> None:
+    message = "From: j\u00f6@x.example\r\n\r\nx\r\n".encode()
+    with gateway(tmp_path) as under_test:
+        client = under_test.connect(eight_bit_headers="reject", rat=("xn--bcher-kva.test",))
+        client.say("EHLO x.example", "MAIL FROM:<a@x.example>", "RCPT TO:<b@xn--bcher-kva.test>")
+        assert (await client.deliver(message)).startswith("550 5.6.0 ")
+        client.say("MAIL FROM:<j\u00f6@x.example> SMTPUTF8", "RCPT TO:<j\u00f6@B\u00fccher.test>")
+        assert (await client.deliver(message)).startswith("250 2.0.0 ")
+        ((accepted, _, _),) = stored(under_test)
+        assert accepted.recipients[0].address == "j\u00f6@B\u00fccher.test"
+        assert accepted.smtputf8
+        assert b" with UTF8SMTP\r\n" in accepted.trace
+
+
+async def test_a_size_for_which_there_is_no_room_is_refused_at_once(tmp_path: Path) -> None:
+    with gateway(tmp_path) as under_test:
+        under_test.journal._keeper.room = 1000
+        client = under_test.connect()
+        client.say("EHLO x.example")
+        assert client.say("MAIL FROM:<> SIZE=1001")[0].startswith("452 4.3.1 ")
+        assert client.say("MAIL FROM:<> SIZE=1000")[0].startswith("250 ")
+
+
+async def test_8_bit_content_that_was_called_7_bit_is_taken_and_logged(tmp_path: Path) -> None:
+    with gateway(tmp_path) as under_test:
+        client = under_test.connect()
+        client.say("EHLO x.example", "MAIL FROM:<> BODY=7BIT", "RCPT TO:<b@example.test>")
+        assert (await client.deliver(b"\r\ncaf\xe9\r\n")).startswith("250 ")
+        assert "Info: MID 1 BODY=7BIT was declared for content with 8-bit octets" in under_test.lines()
