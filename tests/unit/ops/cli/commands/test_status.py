@@ -7,8 +7,8 @@ import pytest
 
 from core.errors import GatepostError
 from ops.cli.appliance import Answer
-from ops.cli.commands.status import system_state
 from ops.cli.execute import Result
+from ops.status import system_state
 from tests.support.appliance import NOW, Daemons, document
 from tests.support.golden import same_as_golden
 
