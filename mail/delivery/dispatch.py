@@ -10,6 +10,7 @@ is cancelled by the watchdog (`sweep`), with a line that says where it stood; it
 """
 
 import asyncio
+import functools
 from collections.abc import Callable, Coroutine, Mapping
 from itertools import islice
 from typing import Any, Protocol
@@ -169,8 +170,23 @@ class Dispatcher:
             self._failed(destination, parcel, f"internal error, incident {number}", "4.3.0")
         else:
             self._connections.opened(destination, self._now())
+            self._share(slot)
             return True
         return False
+
+    def _share(self, slot: Slot) -> None:
+        """Let the courier have an idle line back for another destination, and count what it has carried already."""
+        slot.carried = getattr(slot.line, "carried", 0)
+        lend = getattr(slot.line, "lend", None)
+        if lend is not None:
+            lend(functools.partial(self._recall, slot))
+
+    def _recall(self, slot: Slot) -> bool:
+        """Give up a line if it is idle; tells whether it was."""
+        idle = slot in self._idle
+        if idle:
+            self._release(slot)
+        return idle
 
     def _refused(self, destination: Destination, parcel: Parcel, failure: MailError) -> None:
         """Draw the conclusion from a courier's word that there is no connection."""

@@ -51,13 +51,17 @@ class HostTable:
         """Connections by address, from all virtual gateways."""
 
     def order(self, gateway: str, targets: Iterable[Target]) -> list[list[Target]]:
-        """Group targets to be tried one group after the other: by preference, and those that failed lately last."""
+        """Group targets to be tried one group after the other: those of equal preference that follow each other, and
+        those that failed lately last."""
         now = self._now()
         groups: dict[tuple[float, int], list[Target]] = {}
+        number, preference = 0, -1
         for target in targets:
+            number += target.preference != preference
+            preference = target.preference
             host = self._hosts.get((gateway, target.address))
             late = host.late_until if host is not None and host.late_until > now else 0.0
-            groups.setdefault((late, target.preference), []).append(target)
+            groups.setdefault((late, number), []).append(target)
         return [groups[key] for key in sorted(groups)]
 
     def open(self, gateway: str, address: str, *, per_gateway: bool = False) -> int:

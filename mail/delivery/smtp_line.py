@@ -57,16 +57,41 @@ class SmtpLine:
         self._log = log
         self._handling = handling
         self._broken = broken
+        self._recall: Callable[[], bool] = lambda: False
+        self._successor: SmtpLine | None = None
 
     @property
     def usable(self) -> bool:
         """Whether another message may be sent."""
-        return self._connection.usable
+        return self._successor is None and self._connection.usable
 
     @property
     def carried(self) -> int:
         """Messages that this connection was given so far, whatever their destination."""
         return self._connection.transactions
+
+    @property
+    def moved_at_s(self) -> float:
+        """Loop time of the last progress on the connection."""
+        return self._connection.moved_at_s
+
+    @property
+    def latest(self) -> "SmtpLine":
+        """The line that this connection goes by now."""
+        return self if self._successor is None else self._successor.latest
+
+    def lend(self, recall: Callable[[], bool]) -> None:
+        """Allow others to have this line while it is idle: `recall` gives it up if it is, and tells whether it was."""
+        self._recall = recall
+
+    def recall(self) -> bool:
+        """Have the destination give this line up, if it is idle."""
+        return self._successor is None and self._recall()
+
+    def hand_over(self) -> "SmtpLine":
+        """Give the connection to a new line for another destination; this one is closed without a word."""
+        self._successor = SmtpLine(self._connection, self.dcid, self._log, self._handling, broken=self._broken)
+        return self._successor
 
     async def send(self, job: Job) -> Sequence[Result]:
         """Carry one message."""
@@ -144,7 +169,9 @@ class SmtpLine:
         return Carried(rid, "soft", 0, error.enhanced if error else "4.4.0", str(error) if error else "no reply")
 
     async def close(self) -> None:
-        """Say QUIT and wait a little."""
+        """Say QUIT and wait a little; nothing if the connection goes by another line now."""
+        if self._successor is not None:
+            return
         self._connection.close()
         await self._connection.wait_closed()
         self._log.info(f"DCID {self.dcid} close")

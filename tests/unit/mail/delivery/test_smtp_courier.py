@@ -10,15 +10,13 @@ import pytest
 from core.dns import Resolver
 from core.record import Accepted, Edit, Outcome, Recipient
 from core.smtp.client_settings import ConnectionSettings, Timeouts
-from core.smtp.target import Target
 from mail.delivery import smtp_courier
-from mail.delivery.resolve import DestinationResolver, Resolution
+from mail.delivery.resolve import DestinationResolver
 from mail.delivery.route import Route, SmtpRoutes
 from mail.delivery.security import LevelSecurity
-from mail.delivery.smtp_courier import AVOID_S, Known, SmtpCourier
+from mail.delivery.smtp_courier import SmtpCourier
 from protocol.errors import TemporaryFailure
 from protocol.smtp.client_settings import ClientSettings
-from protocol.smtp.failure import ConnectError, Stage
 from tests.support.queue_machine import FakeLog
 from tests.support.scripted_server import Peer, ScriptedServer
 
@@ -56,24 +54,14 @@ async def greet(peer: Peer) -> None:
     await peer.say("250-mx.test", "250-PIPELINING", "250 ENHANCEDSTATUSCODES")
 
 
-async def test_what_is_remembered_of_domains_and_addresses_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both tables only grew, with every domain that a bounce named."""
+async def test_what_is_remembered_of_domains_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The table only grew, with every domain that a bounce named."""
     monkeypatch.setattr(smtp_courier, "MOST_KNOWN", 3)
-    now = 1.0
     one = courier(FakeLog(), "127.0.0.1:1")
-    one._now = lambda: now
     for number in range(5):
         with pytest.raises(TemporaryFailure):
             await one.open(f"d{number}.test", "")
     assert [one.known(f"d{number}.test") is not None for number in range(5)] == [False, False, True, True, True]
-    for number in range(5):
-        one._failed(
-            Known(Resolution((), 60), 0), 1, Target("x", f"192.0.2.{number}"), ConnectError("no", Stage.CONNECT)
-        )
-    assert list(one._avoided) == ["192.0.2.2", "192.0.2.3", "192.0.2.4"]
-    now += AVOID_S
-    one._failed(Known(Resolution((), 60), 0), 1, Target("x", "192.0.2.9"), ConnectError("no", Stage.CONNECT))
-    assert list(one._avoided) == ["192.0.2.9"]
 
 
 async def test_trace_and_edits_come_before_the_content_and_each_recipient_has_its_result() -> None:
