@@ -107,6 +107,17 @@ class Statistics:
     cache_expired: int = 0
     failures: int = 0
 
+    def counts(self) -> dict[str, int]:
+        """Give them by the names of the status log, in `dnsstatus`'s words: failures are exceptions."""
+        return {
+            "dns_requests": self.requests,
+            "net_requests": self.network_requests,
+            "cache_hits": self.cache_hits,
+            "cache_misses": self.cache_misses,
+            "cache_exceptions": self.failures,
+            "cache_expired": self.cache_expired,
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class _Entry:

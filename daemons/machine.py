@@ -12,6 +12,7 @@ from pathlib import Path
 from core.config import load_document
 from core.errors import EX_CANTCREAT, EX_USAGE, GatepostError
 from core.ids import IdBlocks
+from core.load import ProcessLoad, SystemLoad
 from core.maillog import MailLog
 from core.metrics import Counters
 from core.tls import ServerCertificate
@@ -109,8 +110,11 @@ class Machine:
         return MailLog(path, level=log.level, max_bytes=log.max_bytes, keep=log.keep)
 
     def counters(self, daemon: str) -> Counters:
-        """Open the counters of a daemon."""
-        return Counters(self.state / f"{daemon}.counters.json")
+        """Open the counters of a daemon; the queue, which every mail machine has, also looks at the machine."""
+        counters = Counters(self.state / f"{daemon}.counters.json")
+        load = SystemLoad(self.spool, self.dir / "log") if daemon == "delivery-queue" else ProcessLoad()
+        counters.show(load.gauges, load.sample)
+        return counters
 
 
 def machine_for(what: str, config: Path, roles: Collection[str]) -> Machine:

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
-from core import clock
 from core.ids import IdBlocks
 from core.metrics import Counters
+from mail.edge.conserve import Conservation
 from mail.intake import Intake
 from mail.listeners import Listeners
 
@@ -23,7 +23,6 @@ class GatewayStatus:
             "message_id": lambda: mids.last,
             "injection_conn_id": lambda: icids.last,
         }
-        self._since = clock.now()
 
     async def status(self, _: dict[str, Any]) -> dict[str, Any]:
         """Give state, counters, rates and gauges by the names of the status page."""
@@ -31,10 +30,9 @@ class GatewayStatus:
             "conn_in": self._listeners.connections,
             "msgs_in_work_queue": self._intake.working,
         }
+        facts = self._counters.facts()
         return {
             "state": self._listeners.state,
-            "up_since_at": self._since,
-            "counters": self._counters.snapshot(),
-            "rates": self._counters.rates(),
-            "gauges": gauges | {name: last() for name, last in self._ids.items()},
+            **facts,
+            "gauges": facts["gauges"] | gauges | {name: last() for name, last in self._ids.items()},
         }

@@ -20,9 +20,7 @@ from mail.queue.view import MOST, SORTS, Views
 class Figures(Protocol):
     """The daemon's counters, to be read."""
 
-    def snapshot(self) -> dict[str, dict[str, int]]: ...
-
-    def rates(self) -> dict[str, dict[str, int]]: ...
+    def facts(self) -> dict[str, Any]: ...
 
 
 class Verbs:
@@ -62,12 +60,11 @@ class Verbs:
 
     async def _status(self, _args: dict[str, Any]) -> dict[str, Any]:
         document = await self._database.run(oldest)
-        counters = self._counters
+        facts = self._counters.facts()
         return {
             "state": "Delivery suspended" if self._suspension.suspended else "Online",
-            "counters": counters.snapshot(),
-            "rates": counters.rates(),
-            "gauges": self._views.gauges() | self._space(),
+            **facts,
+            "gauges": facts["gauges"] | self._views.gauges() | self._space(),
             "oldest_message_at": decode_accepted(document).received_at if document else None,
             "troubles": self._health(),
         }

@@ -29,3 +29,24 @@ def test_rates_are_scaled_to_an_hour(tmp_path: Path) -> None:
     counters = Counters(tmp_path / "counters.json")
     counters.add("inj_recips", 100)
     assert counters.rates()["inj_recips"] == {"1m": 6000, "5m": 1200, "15m": 400}
+
+
+def test_counts_and_gauges_of_others_are_read_when_they_are_asked_for(tmp_path: Path) -> None:
+    (state := tmp_path / "counters.json").write_text('{"lifetime": {"dns_requests": 40}}')
+    counters, asked = Counters(state), {"dns_requests": 0}
+    counters.also(lambda: asked)
+    counters.show(lambda: {"conn_in": 7})
+    asked["dns_requests"] = 2
+    facts = counters.facts()
+    assert facts["counters"]["dns_requests"] == {"reset": 42, "uptime": 2, "lifetime": 42}
+    assert facts["rates"]["dns_requests"]["1m"] == 120
+    assert facts["gauges"] == {"conn_in": 7}
+    counters.save()
+    assert Counters(state).snapshot()["dns_requests"]["lifetime"] == 42
+
+
+def test_facts_say_when_the_counters_were_reset(tmp_path: Path) -> None:
+    counters = Counters(tmp_path / "counters.json")
+    assert counters.facts()["counters_reset_at"] is None
+    counters.reset()
+    assert counters.facts()["counters_reset_at"] >= counters.since_at
