@@ -1,14 +1,17 @@
 """Settings of delivery from the configuration: limits by destination, routes, TLS, connections."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from core.dns import Resolver
 from core.record import CPQ_HOST, RELEASE_HOST
 from core.smtp.client_settings import ConnectionSettings, Timeouts
 from daemons.config import Esa, Sma
 from daemons.machine import Machine
+from mail.bounce.config import BounceProfileSection
+from mail.bounce.text import Text
 from mail.config import ListenerSection
-from mail.delivery.config import BounceProfileSection, DestinationSection
+from mail.delivery.config import DestinationSection
 from mail.delivery.gateway import AUTO, Source, VirtualGateways
 from mail.delivery.resolve import DestinationResolver
 from mail.delivery.route import Family, Route, SmtpRoutes
@@ -16,6 +19,7 @@ from mail.delivery.security import Rule
 from mail.delivery.unsubscribe import Unsubscribed, read
 from mail.queue.destination import Limits
 from mail.queue.queue import QueueSettings
+from mail.queue.report import ReportSettings
 from mail.queue.retry import BounceProfile
 from protocol.domain import canonical
 from protocol.smtp.client_settings import ClientSettings
@@ -29,22 +33,11 @@ _CHANNEL = Limits(
         max_in_queue_s=_FOREVER_S,
         initial_retry_s=1,
         max_retry_s=15,
-        hard_bounce=False,
+        hard_bounce="off",
+        delay_warnings="off",
     ),
 )
 """Mail on the quarantine channel waits as long as it takes, and is tried again soon."""
-
-
-def _profile(section: BounceProfileSection) -> BounceProfile:
-    return BounceProfile(
-        name=section.name,
-        max_retries=section.max_retries,
-        max_in_queue_s=section.max_in_queue_s,
-        initial_retry_s=section.initial_retry_s,
-        max_retry_s=section.max_retry_s,
-        hard_bounce=section.hard_bounce,
-        max_bounce_copy=section.max_bounce_copy,
-    )
 
 
 class DestinationTable:
@@ -53,8 +46,9 @@ class DestinationTable:
     def __init__(self, destinations: Sequence[DestinationSection], profiles: Sequence[BounceProfileSection]) -> None:
         self._rows = {canonical(row.domain): row for row in destinations}
         self._default = self._rows.get("default", DestinationSection())
-        known = {profile.name.lower(): _profile(profile) for profile in profiles}
-        self._profiles = {"default": _profile(BounceProfileSection())} | known
+        known = {section.name.lower(): section.profile() for section in profiles}
+        self.profiles = {"default": BounceProfileSection().profile()} | known
+        """Bounce profiles by lower case name."""
         self._limits = {name: self._granted(row) for name, row in self._rows.items()}
         self._default_limits = self._granted(self._default)
 
@@ -72,7 +66,9 @@ class DestinationTable:
         return self._limits.get(canonical(name), self._default_limits)
 
     def _granted(self, row: DestinationSection) -> Limits:
-        profile = self._profiles[row.bounce_profile.lower()]
+        # Where no row chooses, the choice of the listener counts.
+        implied = replace(self.profiles["default"], implied=True)
+        profile = self.profiles[row.bounce_profile.lower()] if row.bounce_profile else implied
         return Limits(
             row.max_connections,
             row.max_messages_per_connection,
@@ -94,13 +90,21 @@ class DestinationTable:
 
 
 def queue_settings(
-    machine: Machine, document: Esa | Sma, limits: Callable[[str], Limits], unsubscribed: Unsubscribed
+    machine: Machine,
+    document: Esa | Sma,
+    table: DestinationTable,
+    *,
+    unsubscribed: Unsubscribed,
+    texts: Mapping[str, Text],
 ) -> QueueSettings:
     """Build the queue's settings."""
+    bounces = document.bounces
     return QueueSettings(
         hostname=machine.hostname,
-        limits=limits,
+        limits=table.limits,
         unsubscribed=unsubscribed,
+        profiles=table.profiles,
+        reports=ReportSettings(texts, bounces.max_per_hour, bounces.max_per_domain_per_hour),
         always=(CPQ_HOST if machine.role == "esa" else RELEASE_HOST,),
         ready_limit=document.queue.ready_per_destination,
         connections=document.delivery.max_connections,

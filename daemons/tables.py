@@ -5,6 +5,7 @@ puts what the document says now into those very parts, so connections go on and 
 Raises `ConfigError`.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from core.maillog import MailLog
@@ -20,6 +21,8 @@ from daemons.delivery import (
 )
 from daemons.machine import Machine
 from daemons.reload import reread
+from mail.bounce.config import load_texts
+from mail.bounce.text import Text
 from mail.delivery.gateway import VirtualGateways
 from mail.delivery.route import SmtpRoutes
 from mail.delivery.unsubscribe import Unsubscribed
@@ -35,13 +38,14 @@ class _Read:
     gateways: VirtualGateways
     routes: SmtpRoutes
     unsubscribed: Unsubscribed
+    texts: Mapping[str, Text]
 
 
 class RunningTables:
     """The tables of one process."""
 
     def __init__(self, machine: Machine, document: Esa | Sma, log: MailLog) -> None:
-        """Raises `ConfigError` with every fault of the unsubscribe list."""
+        """Raises `ConfigError` with every fault of the unsubscribe list or of the texts of reports."""
         self._machine = machine
         self._log = log
         first = self._read(document)
@@ -51,6 +55,7 @@ class RunningTables:
         self.unsubscribed = first.unsubscribed
         self.names = name_resolver(document)
         self.resolver = destination_resolver(machine, document, first.destinations, first.routes, self.names)
+        self._texts = first.texts
 
     def _read(self, document: Document) -> _Read:
         assert isinstance(document, Esa | Sma), "only an appliance delivers"
@@ -60,11 +65,14 @@ class RunningTables:
             virtual_gateways(self._machine, document, self._log.warning),
             smtp_routes(document),
             unsubscribe_list(self._machine, document),
+            load_texts(document.text, self._machine.dir),
         )
 
     def queue_settings(self) -> QueueSettings:
         """Give what the queue is told."""
-        return queue_settings(self._machine, self.document, self.destinations.limits, self.unsubscribed)
+        return queue_settings(
+            self._machine, self.document, self.destinations, unsubscribed=self.unsubscribed, texts=self._texts
+        )
 
     async def reload(self) -> None:
         """Take what the document says now. Raises `ConfigError` with every fault; nothing has changed then."""
@@ -74,6 +82,7 @@ class RunningTables:
         self.gateways.adopt(found.gateways)
         self.resolver.reroute(found.routes)
         self.unsubscribed = found.unsubscribed
+        self._texts = found.texts
         tables = found.document
         self._log.info(
             f"Delivery tables reloaded: {len(tables.destination)} destinations, {len(tables.route)} routes,"

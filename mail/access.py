@@ -28,6 +28,7 @@ class Access:
     forbidden_characters: frozenset[str]
     eight_bit_headers: bool
     max_received: int
+    bounce_profile: str = ""
 
     @property
     def public(self) -> bool:
@@ -52,6 +53,7 @@ def build_access(section: ListenerSection) -> Access:
         forbidden_characters=frozenset(section.reject_local_characters),
         eight_bit_headers=section.eight_bit_headers == "pass",
         max_received=section.max_received,
+        bounce_profile=section.bounce_profile,
     )
 
 

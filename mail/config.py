@@ -6,6 +6,7 @@ faults at once.
 A value that a listener or sender group does not set is inherited: group, then listener, then kind of listener.
 """
 
+import re
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
@@ -17,6 +18,13 @@ from mail.edge.config import CertificateSection, ConservationSection, EdgeSectio
 from mail.hat import parse_entry
 from mail.login.config import SmtpLoginSection, SmtpUserSection, check_users
 from mail.rat import parse_recipient
+
+
+def _header_line(value: str) -> None:
+    name, separator, text = value.partition(":")
+    if not separator or not re.fullmatch(r"[!-9;-~]{1,76}", name) or not text.isprintable() or not text.isascii():
+        raise ValueError('a header field is written "Name: value", in ASCII')
+
 
 SenderEntry = Annotated[str, AfterValidator(checked(parse_entry))]
 TlsMode = Literal["off", "preferred", "required"]
@@ -129,6 +137,16 @@ class ListenerSection(EdgeSection):
     )
     eight_bit_headers: Literal["pass", "reject"] = Field(
         default="pass", description="header fields with 8-bit octets: pass unchanged, or reject the message"
+    )
+    bounce_profile: str = Field(
+        default="", description="bounce profile of what comes in here, where no destination or filter chooses another"
+    )
+    bounce_verification: Literal["off", "reject", "header"] = Field(
+        default="off",
+        description="bounces to addresses without a valid tag: off (taken), reject, or header (taken, but marked)",
+    )
+    bounce_verification_header: Annotated[str, AfterValidator(checked(_header_line))] = Field(
+        default="X-Bounce-Verification: failed", description="header field that marks them"
     )
     max_received: int = Field(default=100, ge=10, le=1000, description="more Received fields than this are a loop")
     command_timeout_s: float = Field(default=300.0, gt=0, le=3600, description="longest wait for a command")

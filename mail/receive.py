@@ -344,6 +344,7 @@ class GatewaySession(LoginSide, _NoFurtherVerbs):
             envid=envelope.envid,
             authenticated=self._user,
             require_tls=tls_demand(envelope, headers),
+            bounce_profile=self._access.bounce_profile,
         )
 
     def aborted(self) -> None:

@@ -37,6 +37,7 @@ class Rows:
     route: Numbered = ()
     destination: Numbered = ()
     bounce_profile: Numbered = ()
+    text: Numbered = ()
     interface: Numbered = ()
     interface_group: Numbered = ()
     alt_source: Numbered = ()
@@ -49,6 +50,8 @@ def faults_of(rows: Rows) -> list[Fault]:
         *_repeated("route", rows.route, "domain"),
         *_loops(rows),
         *_repeated("bounce_profile", rows.bounce_profile, "name"),
+        *_repeated("text", rows.text, "name"),
+        *_profiles(rows),
         *_repeated("destination", rows.destination, "domain"),
         *_destinations(rows),
         *_interfaces(rows),
@@ -65,6 +68,21 @@ def _repeated(table: str, rows: Numbered, key: str) -> Iterable[Fault]:
             yield Fault((table, number, key), f"{table}[{before + 1}] is about {getattr(row, key)} already")
 
 
+def _profiles(rows: Rows) -> Iterable[Fault]:
+    texts = {(row.name.lower(), row.kind) for _, row in rows.text}
+    for number, row in rows.bounce_profile:
+        for kind in ("bounce", "delay", "success"):
+            name = getattr(row, f"{kind}_text")
+            if name and (name.lower(), kind) not in texts:
+                reason = f"{row.name}: there is no [[text]] of the name {name} and the kind {kind}"
+                yield Fault(("bounce_profile", number, f"{kind}_text"), reason)
+    profiles = {"default"} | {row.name.lower() for _, row in rows.bounce_profile}
+    for number, row in rows.listener:
+        if row.bounce_profile and row.bounce_profile.lower() not in profiles:
+            reason = f"{row.name}: there is no [[bounce_profile]] of the name {row.bounce_profile}"
+            yield Fault(("listener", number, "bounce_profile"), reason)
+
+
 def _destinations(rows: Rows) -> Iterable[Fault]:
     profiles = {"default"} | {row.name.lower() for _, row in rows.bounce_profile}
     most = rows.delivery.max_connections if rows.delivery is not None else None
@@ -75,7 +93,7 @@ def _destinations(rows: Rows) -> Iterable[Fault]:
             yield Fault((*at, "recipient_minutes"), reason)
         if most is not None and "max_connections" in row.model_fields_set and row.max_connections > most:
             yield Fault((*at, "max_connections"), f"{row.domain}: {row.max_connections} {_SHARED_LIMIT} ({most})")
-        if row.bounce_profile.lower() not in profiles:
+        if row.bounce_profile and row.bounce_profile.lower() not in profiles:
             reason = f"{row.domain}: there is no [[bounce_profile]] of the name {row.bounce_profile}"
             yield Fault((*at, "bounce_profile"), reason)
 

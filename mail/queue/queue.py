@@ -9,7 +9,7 @@ Raises `core.sqlite.SchemaRefused` and `OSError` on opening. Logs in the mail lo
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -32,12 +32,15 @@ from mail.queue.importer import Importer, Log
 from mail.queue.load import Loader
 from mail.queue.memory import forget_idle
 from mail.queue.message import Message, Parcel, destination_of, divide
+from mail.queue.overdue import Overdue
 from mail.queue.places import Places
+from mail.queue.profile import Profiles
 from mail.queue.reclaim import Reclaimer
-from mail.queue.report import Reporter
+from mail.queue.report import Counter, Reporter, ReportSettings
+from mail.queue.retry import BounceProfile
 from mail.queue.rule import moving
 from mail.queue.schedule import Scheduler
-from mail.queue.settle import Counter, Settlement
+from mail.queue.settle import Settlement
 from mail.queue.suspension import Suspension
 from mail.queue.verb import Figures, Verbs
 from mail.queue.view import Facts, Views
@@ -56,8 +59,11 @@ class QueueSettings:
     """Who reports failures."""
     limits: Callable[[str], Limits] = lambda _name: Limits()
     """What a destination name is granted."""
-    unsubscribed: Unsubscribed = Unsubscribed()
+    unsubscribed: Unsubscribed = field(default_factory=Unsubscribed)
     """Recipients that get no mail."""
+    profiles: Mapping[str, BounceProfile] = field(default_factory=dict)
+    """Bounce profiles by name, for the choices of listeners and filters."""
+    reports: ReportSettings = field(default_factory=ReportSettings)
     always: tuple[str, ...] = ()
     """Pseudo hosts that are shown even when idle: `the.cpq.host` on an ESA, `the.cpq.release.host` on an SMA."""
     ready_limit: int = 1000
@@ -123,11 +129,12 @@ class DeliveryQueue:
             positions=self._positions,
             done=self._replayed,
         )
-        reporter = Reporter(
+        self._profiles = profiles = Profiles(settings.profiles, lambda key: scheduler.destination(key).limits.profile)
+        self._reporter = reporter = Reporter(
             journal,
             mids,
             settings.hostname,
-            profile=lambda name: settings.limits(name).profile,
+            settings=settings.reports,
             log=log,
             counters=counters,
             now=now,
@@ -138,7 +145,8 @@ class DeliveryQueue:
             scheduler,
             book,
             self._done,
-            report=reporter.report,
+            profile_of=profiles.of,
+            reports=reporter,
             log=log,
             counters=counters,
             now=now,
@@ -146,6 +154,7 @@ class DeliveryQueue:
         )
         scheduler.expire = self._settlement.expired
         self._settlement.unsubscribed = settings.unsubscribed
+        scheduler.expired = lambda parcel, _, now: profiles.of(parcel).expired(parcel.accepted.received_at, now)
         self._checkpointer = Checkpointer(
             self._database,
             book,
@@ -165,6 +174,17 @@ class DeliveryQueue:
             log=log,
             now=now,
         )
+        self._overdue = Overdue(
+            self._database,
+            book,
+            scheduler,
+            loader=self._loader,
+            settlement=self._settlement,
+            profiles=profiles,
+            log=log,
+            now=now,
+        )
+        self._checkpointer.review_at = self._overdue.review_at
         self._reclaimer = Reclaimer(
             self._database,
             book,
@@ -212,11 +232,13 @@ class DeliveryQueue:
         ).all()
 
     def reconfigure(self, settings: QueueSettings) -> None:
-        """Take limits, bounce profiles, connections and the unsubscribe list anew; no connection ends for it.
+        """Take limits, bounce profiles and their texts, connections and the unsubscribe list anew.
 
-        What else `settings` says stays as it was at the start.
+        No connection ends for it. What else `settings` says stays as it was at the start.
         """
         self._settlement.unsubscribed = settings.unsubscribed
+        self._profiles.replace(settings.profiles)
+        self._reporter.reconfigure(settings.reports)
         scheduler = self._scheduler
         scheduler.max_connections = settings.connections
         for destination in list(scheduler.destinations.values()):
@@ -239,7 +261,7 @@ class DeliveryQueue:
         """Import and deliver until stopping; the last checkpoint is made whatever happens."""
         try:
             self._suspension.restore()
-            for part in (self._checkpointer, self.importer, self._loader, self._reclaimer):
+            for part in (self._checkpointer, self.importer, self._loader, self._reclaimer, self._overdue):
                 scope.start(part.run(scope), name=part.name)
             self._dispatcher.begin(scope)
             scope.ready()
@@ -250,6 +272,7 @@ class DeliveryQueue:
                 while self._dispatcher.open_lines:
                     await asyncio.sleep(0.02)
                     self._dispatcher.release_idle()
+                await self._reporter.drain()
         finally:
             self._end()
 

@@ -1,33 +1,78 @@
-"""Failures made known: the bounce of a message, durable in the queue's own journal before its recipients are done.
+"""What senders are told: reports, durable in the queue's own journal.
 
-The settlement calls `Reporter.report`; the journal's entry comes back through the importer like any other mail. The
-null sender is not told here: the settlement logs a double bounce. Logs the new message and what could not be
-recorded.
+The settlement hands in what failed, waits or was passed on; the journal's entry comes back through the importer like
+any other mail. What is handed in within a moment is gathered, so that recipients of one message that fail together
+are told of in one report, and is then worked off in slices, so that many failures at once neither hold up the loop
+nor are synced one by one. The null sender is never told: the settlement logs a double bounce.
+
+Logs each report, and why one was not made or could not be recorded.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
 
 from core.clock import Clock
 from core.ids import IdBlocks
 from core.journal import Journal, JournalDamaged
 from core.maillog import clean
-from core.record import Outcome, Recipient, encode
-from mail.bounce import Failure, make_bounce
+from core.record import Outcome, encode
+from mail.bounce.cap import Cap
+from mail.bounce.notice import KINDS, Fate, Frame, Original, head_size, make_notice
+from mail.bounce.rule import Event, silenced, wants
+from mail.bounce.text import Text
 from mail.content import render_chunks
-from mail.delivery.courier import Result
 from mail.queue.importer import Log
-from mail.queue.message import Parcel
-from mail.queue.phrase import status
+from mail.queue.message import Message, Parcel
+from mail.queue.phrase import rid_list
 from mail.queue.retry import BounceProfile
-from mail.queue.settle import Counter
-from protocol.reply import Reply
 
 Told = Callable[[bool], None]
+GATHER_S = 0.05
+DRAIN_S = 5.0
+SLICE_S = 0.01
+"""Longest time that reports are made without letting others run."""
+_WORDS = {"failed": "bounce", "delayed": "delay warning", "relayed": "success report"}
+
+
+class Counter(Protocol):
+    """The daemon's counters."""
+
+    def add(self, name: str, n: int = 1) -> None: ...
+
+
+@dataclass(slots=True)
+class _Job:
+    """One report to make."""
+
+    event: Event
+    message: Message
+    to: str
+    profile: BounceProfile
+    original: Original | None = None
+    fates: list[Fate] = field(default_factory=list)
+    told: list[Told] = field(default_factory=list)
+
+    def tell(self, durable: bool) -> None:
+        for told in self.told:
+            told(durable)
+
+
+@dataclass(frozen=True)
+class ReportSettings:
+    """What reports are made with."""
+
+    texts: Mapping[str, Text] = field(default_factory=dict)
+    """Of the configuration, by lower case name."""
+    per_hour: int = 0
+    per_domain_per_hour: int = 0
+    """Caps against backscatter; 0 = none. Senders who logged in are not counted."""
 
 
 class Reporter:
-    """Makes bounces."""
+    """Makes reports."""
 
     def __init__(
         self,
@@ -35,92 +80,190 @@ class Reporter:
         mids: IdBlocks,
         hostname: str,
         *,
-        profile: Callable[[str], BounceProfile],
+        settings: ReportSettings,
         log: Log,
         counters: Counter,
         now: Clock,
         recorded: Callable[[], None],
     ) -> None:
-        """`profile` is by destination name; `recorded` is called when the journal has news."""
+        """`recorded` is called when the journal has news."""
         self._journal = journal
         self._mids = mids
         self._hostname = hostname
-        self._profile = profile
+        self._settings = settings
         self._log = log
         self._counters = counters
         self._now = now
         self._recorded = recorded
+        self._cap = Cap(settings.per_hour, settings.per_domain_per_hour, now)
+        self._jobs: dict[tuple[int, Event, str, str], _Job] = {}
+        self._armed = False
+        self._writing = 0
+        self._quiet = asyncio.Event()
+        """Whether the journal has all that it was given."""
+        self._quiet.set()
 
-    def report(self, parcel: Parcel, results: Sequence[Result], told: Told) -> None:
-        """Record a bounce for a parcel's recipients; `told` is called later in the loop, true when it is durable."""
-        profile = self._profile(parcel.destination[0])
-        if not profile.hard_bounce:
-            told(True)
+    def reconfigure(self, settings: ReportSettings) -> None:
+        """Take other texts, and caps if they differ; those begin anew then."""
+        before, self._settings = self._settings, settings
+        if (before.per_hour, before.per_domain_per_hour) != (settings.per_hour, settings.per_domain_per_hour):
+            self._cap = Cap(settings.per_hour, settings.per_domain_per_hour, self._now)
+
+    async def drain(self) -> None:
+        """Make and record at once whatever is gathered; at the end of the service, which waits no longer than this."""
+        while self._jobs:
+            self._make(self._jobs.pop(next(iter(self._jobs))))
+            await asyncio.sleep(0)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN_S):
+                await self._quiet.wait()
+
+    def failed(self, parcel: Parcel, fates: Sequence[Fate], profile: BounceProfile, told: Told) -> None:
+        """Tell of recipients that failed for good; `told` is called with true once that is durable, or not wanted."""
+        self._take(parcel, "failed", fates, profile, told)
+
+    def delayed(self, parcel: Parcel, fates: Sequence[Fate], profile: BounceProfile) -> None:
+        """Tell of recipients that wait; one that cannot be recorded is not tried again."""
+        self._take(parcel, "delayed", fates, profile, None)
+
+    def relayed(self, parcel: Parcel, fates: Sequence[Fate], profile: BounceProfile) -> None:
+        """Tell of recipients that were passed on to a host that does not report; as `delayed`."""
+        self._take(parcel, "relayed", fates, profile, None)
+
+    def _take(
+        self, parcel: Parcel, event: Event, fates: Sequence[Fate], profile: BounceProfile, told: Told | None
+    ) -> None:
+        wanted = [fate for fate in fates if wants(fate.recipient, event, profile)]
+        if event == "failed" and len(wanted) < len(fates):
+            unwanted = [fate.recipient.rid for fate in fates if not wants(fate.recipient, event, profile)]
+            why = "the bounce profile says so" if profile.hard_bounce == "off" else "its sender asked for that (NOTIFY)"
+            self._log.info(f"MID {parcel.mid} to RID {rid_list(unwanted)} not reported: {why}")
+        if not wanted or not parcel.sender:
+            if told is not None:
+                told(True)
+            return
+        fixed = {"failed": profile.bounce_to, "delayed": profile.delay_to, "relayed": ""}[event]
+        to = fixed or parcel.sender
+        job = self._jobs.get((parcel.mid, event, to, profile.name))
+        if job is None:
+            job = _Job(event, parcel.message, to, profile)
+            if told is None and not self._read(job):  # the message may be gone by the time the report is made
+                return
+            self._jobs[parcel.mid, event, to, profile.name] = job
+        job.fates += wanted
+        if told is not None:
+            job.told.append(told)
+        if not self._armed:
+            self._armed = True
+            asyncio.get_running_loop().call_later(GATHER_S, self._work)
+
+    def _work(self) -> None:
+        """Make reports for a slice of time."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + SLICE_S
+        while self._jobs and loop.time() < until:
+            self._make(self._jobs.pop(next(iter(self._jobs))))
+        self._armed = bool(self._jobs)
+        if self._armed:
+            loop.call_soon(self._work)
+
+    def _read(self, job: _Job) -> bool:
+        """Read what is returned of the message; false after a fault."""
+        if job.original is not None:
+            return True
+        message = job.message
+        try:
+            size = head_size(message.accepted, job.event, job.profile)
+            chunks = render_chunks(message.accepted, message.outcome, message.chunks())
+            job.original = Original(message.accepted, *_head(chunks, size))
+        except (OSError, JournalDamaged) as error:
+            self._unrecorded(job, error)
+            return False
+        return True
+
+    def _make(self, job: _Job) -> None:
+        if not self._read(job):
+            return
+        assert job.original is not None
+        why = self._refusal(job, job.original)
+        if why:
+            rids = rid_list([fate.recipient.rid for fate in job.fates])
+            self._log.info(f"MID {job.message.mid} to RID {rids} not reported to <{clean(job.to)}>: {why}")
+            job.tell(True)
             return
         try:
-            self._append(parcel, results, profile, told)
+            self._append(job, job.original)
         except (OSError, JournalDamaged) as error:
-            self._unrecorded(parcel, error, told)
+            self._unrecorded(job, error)
 
-    def _append(self, parcel: Parcel, results: Sequence[Result], profile: BounceProfile, told: Told) -> None:
+    def _refusal(self, job: _Job, original: Original) -> str:
+        """Say why a report is not made, '' if it is."""
+        if silenced(job.event, original.head, job.profile):
+            return "a list or a program sent the message"
+        why = "" if original.accepted.authenticated else self._cap.take(job.to)
+        if why:
+            self._counters.add("capped_reports")
+        return why
+
+    def _append(self, job: _Job, original: Original) -> None:
         mid = self._mids.next()
-        made = make_bounce(
-            parcel.accepted,
-            self._failures(parcel, results),
-            hostname=self._hostname,
-            now=self._now(),
-            mid=mid,
-            content=_head(render_chunks(parcel.accepted, parcel.outcome, parcel.chunks()), profile.max_bounce_copy),
-            max_copy=profile.max_bounce_copy,
-        )
-        if made is None:
-            told(True)
-            return
-        accepted, report = made
+        kind = KINDS[job.event]
+        named = {
+            "bounce": job.profile.bounce_text,
+            "delay": job.profile.delay_text,
+            "success": job.profile.success_text,
+        }
+        text = self._settings.texts.get(named[kind].lower())
+        frame = Frame(self._hostname, self._now(), mid, job.to, job.profile, text)
+        accepted, report = make_notice(original, job.event, job.fates, frame)
         content = self._journal.content()
         content.write(report)
 
         def done(error: Exception | None) -> None:
+            self._wrote()
             if error is not None:
-                self._unrecorded(parcel, error, told)
+                self._unrecorded(job, error)
                 return
-            self._log.info(f"MID {mid} was generated for bounce of MID {parcel.mid}")
+            self._log.info(f"MID {mid} was generated for {_WORDS[job.event]} of MID {job.message.mid}")
             self._log.info(f"Start MID {mid} ICID 0")
             self._log.info(f"MID {mid} ICID 0 From: <>")
-            self._log.info(f"MID {mid} ICID 0 RID 0 To: <{clean(parcel.sender)}>")
+            self._log.info(f"MID {mid} ICID 0 RID 0 To: <{clean(job.to)}>")
             self._log.info(f"MID {mid} queued for delivery")
             self._counters.add("gen_bounce_recips", len(accepted.recipients))
-            told(True)
+            job.tell(True)
             self._recorded()
 
-        self._journal.append(mid, encode(accepted), content, encode(Outcome(mid, "deliver")), done)
+        self._writing += 1
+        self._quiet.clear()
+        try:
+            self._journal.append(mid, encode(accepted), content, encode(Outcome(mid, "deliver")), done)
+        except BaseException:
+            self._wrote()
+            raise
 
-    def _unrecorded(self, parcel: Parcel, error: Exception, told: Told) -> None:
-        self._log.warning(f"MID {parcel.mid}: its bounce could not be recorded and will be tried again: {error}")
-        asyncio.get_running_loop().call_soon(told, False)
+    def _wrote(self) -> None:
+        self._writing -= 1
+        if not self._writing:
+            self._quiet.set()
 
-    def _failures(self, parcel: Parcel, results: Sequence[Result]) -> list[Failure]:
-        by_rid = {result.rid: result for result in results}
-        return [_failure(recipient, by_rid[recipient.rid], parcel, self._now()) for recipient in parcel.recipients]
-
-
-def _failure(recipient: Recipient, result: Result, parcel: Parcel, now: float) -> Failure:
-    host = parcel.destination[0] if result.code else ""
-    return Failure(recipient, _reply(result), host, now if parcel.attempts else 0.0)
+    def _unrecorded(self, job: _Job, error: Exception) -> None:
+        then = "could not be recorded and will be tried again" if job.told else "could not be recorded"
+        self._log.warning(f"MID {job.message.mid}: its {_WORDS[job.event]} {then}: {error}")
+        asyncio.get_running_loop().call_soon(job.tell, False)
 
 
-def _reply(result: Result) -> Reply:
-    return Reply(result.code or 554, status("hard", result), result.text)
-
-
-def _head(chunks: Iterable[bytes], enough: int) -> bytes:
-    """Give the beginning of a message, at least `enough` octets of it and its headers."""
-    head = b""
+def _head(chunks: Iterable[bytes], enough: int) -> tuple[bytes, bool]:
+    """Give the beginning of a message, at least `enough` octets of it, and whether it is all."""
+    head: list[bytes] = []
+    size = 0
+    complete = True
     for chunk in chunks:
-        head += chunk
-        if len(head) >= enough:
+        if size >= enough and chunk:
+            complete = False
             break
+        head.append(chunk)
+        size += len(chunk)
     close = getattr(chunks, "close", None)
     if close is not None:
         close()
-    return head
+    return b"".join(head), complete

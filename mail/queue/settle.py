@@ -1,8 +1,9 @@
 """What follows from an attempt: finished recipients, waits, failures, with their log lines and counts.
 
 The dispatcher calls `started`, then `results` or `unreachable`; the scheduler hands in expired parcels, the importer
-what a filter bounced. A finished recipient is in the done log when the call returns, so before the next attempt of
-that connection. A failed one goes to `report` first, which calls back when its bounce is durable.
+what a filter bounced, the operator's verbs what they end. A finished recipient is in the done log when the call
+returns, so before the next attempt of that connection. A failed one goes to the reports first, which call back when
+its bounce is durable.
 """
 
 import time
@@ -12,6 +13,7 @@ from typing import Protocol
 from core.clock import Clock
 from core.maillog import clean
 from core.record import CPQ_HOST, RELEASE_HOST, Recipient
+from mail.bounce.notice import Fate
 from mail.delivery.courier import Carried, Line, Result
 from mail.delivery.unsubscribe import Action, Unsubscribed
 from mail.queue.book import Book
@@ -20,8 +22,12 @@ from mail.queue.donelog import DoneLog
 from mail.queue.importer import Log
 from mail.queue.message import Parcel
 from mail.queue.phrase import EXPIRED, FILTERED, OPERATOR, UNSUBSCRIBED, detail, phrase, reply_text, rid_list, status
+from mail.queue.report import Counter, Told
+from mail.queue.retry import BounceProfile
 from mail.queue.schedule import Scheduler
 from mail.queue.state import Reason, State
+from mail.queue.warn import Delayed, Warnings
+from protocol.reply import Reply
 
 CHANNEL = frozenset({CPQ_HOST, RELEASE_HOST})
 REACHABLE = frozenset({State.NEW, State.READY, State.WAITING, State.PARKED})
@@ -30,14 +36,14 @@ UNREPORTED_S = 60.0
 """Wait when a bounce could not be recorded."""
 
 
-class Counter(Protocol):
-    """The daemon's counters."""
+class Reports(Delayed, Protocol):
+    """Makes known to the sender what became of recipients."""
 
-    def add(self, name: str, n: int = 1) -> None: ...
+    def failed(self, parcel: Parcel, fates: Sequence[Fate], profile: BounceProfile, told: Told) -> None:
+        """Durably, then calls back: true if it is."""
 
-
-Report = Callable[[Parcel, Sequence[Result], Callable[[bool], None]], None]
-"""Makes the failure of a parcel's recipients known to the sender, durably, then calls back: true if it is."""
+    def relayed(self, parcel: Parcel, fates: Sequence[Fate], profile: BounceProfile) -> None:
+        """As well as it goes."""
 
 
 class Settlement:
@@ -49,17 +55,20 @@ class Settlement:
         book: Book,
         done: DoneLog,
         *,
-        report: Report,
+        profile_of: Callable[[Parcel], BounceProfile],
+        reports: Reports,
         log: Log,
         counters: Counter,
         now: Clock,
         broken: Callable[[str], None],
     ) -> None:
         """`broken` is told why the done log cannot be written; attempts must stop then."""
+        self.warnings = Warnings(reports, log=log, now=now)
         self._scheduler = scheduler
         self._book = book
         self._done = done
-        self._report = report
+        self._profile_of = profile_of
+        self._reports = reports
         self._log = log
         self._counters = counters
         self._now = now
@@ -92,7 +101,7 @@ class Settlement:
         self._book.drop_content(parcel.message)
         first = results[0]
         if all(result.kind == "delivered" for result in results):
-            self._delivered(parcel, line.dcid, results, destination)
+            self._delivered(parcel, line, results, destination)
             self._finish(parcel, [result.rid for result in results], Reason.DELIVERED)
         elif first.kind == "returned":
             self._scheduler.give_back(parcel)
@@ -108,13 +117,13 @@ class Settlement:
                 destination.last_5xx = {"at": self._now(), "ip": line.remote_ip, "text": reply_text(result)}
         self._tried(parcel, destination)
         if delivered:
-            self._delivered(parcel, line.dcid, delivered, destination)
+            self._delivered(parcel, line, delivered, destination)
             self._part(parcel, [result.rid for result in delivered])
         if hard:
             failed = self._split(parcel, hard) if soft else parcel
-            self._fail(failed, hard, Reason.HARD_BOUNCED, "5xx_hard_bounced_recips", line.dcid)
+            self._fail(failed, hard, Reason.HARD_BOUNCED, "5xx_hard_bounced_recips", line)
         if soft:
-            self._delay(parcel, soft, Reason.SOFT_BOUNCED, line.dcid)
+            self._delay(parcel, soft, Reason.SOFT_BOUNCED, line)
 
     def unreachable(self, parcel: Parcel, text: str, enhanced: str, code: int = 0) -> None:
         """Apply that no connection came about: the parcel waits."""
@@ -124,25 +133,39 @@ class Settlement:
         self._book.drop_content(parcel.message)
         self._tried(parcel, destination)
         results = [Carried(one.rid, "soft", code, enhanced, text) for one in parcel.recipients]
-        self._delay(parcel, results, Reason.UNREACHABLE, 0)
+        self._delay(parcel, results, Reason.UNREACHABLE, None)
 
     def impossible(self, parcel: Parcel, text: str, enhanced: str, code: int = 0) -> None:
         """Apply that the destination cannot exist: the parcel fails (a DNS hard bounce)."""
         self._tried(parcel, self._scheduler.destinations[parcel.destination])
         results = [Carried(one.rid, "hard", code, enhanced, text) for one in parcel.recipients]
-        self._fail(parcel, results, Reason.HARD_BOUNCED, "dns_hard_bounced_recips", 0)
+        self._fail(parcel, results, Reason.HARD_BOUNCED, "dns_hard_bounced_recips")
 
     def expired(self, parcel: Parcel) -> None:
         """Fail a parcel whose time in the queue is over (already FAILING)."""
         text = f"{EXPIRED[1]}{f'; the last reply was: {parcel.last_reply}' if parcel.last_reply else ''}"
         results = [Carried(one.rid, "hard", 0, EXPIRED[0], text) for one in parcel.recipients]
-        self._fail(parcel, results, None, "expired_hard_bounced_recips", 0)
+        self._fail(parcel, results, None, "expired_hard_bounced_recips")
+
+    def aged(self, parcel: Parcel) -> None:
+        """Look at the age of a parcel that gets no attempt: fail it, or warn its sender; one in work is left alone."""
+        if parcel.state not in REACHABLE:
+            return
+        profile, now = self._profile_of(parcel), self._now()
+        if parcel.next_attempt_at <= now and profile.expired(parcel.accepted.received_at, now):
+            self._scheduler.withdraw(parcel)
+            parcel.move(Reason.EXPIRED)
+            self.expired(parcel)
+            return
+        destination = self._scheduler.destinations[parcel.destination]
+        text = parcel.last_reply or destination.last_failure or "its destination does not answer"
+        self.warnings.send_due(parcel, profile, Reply(450, "4.4.1", text))
 
     def filtered(self, parcel: Parcel) -> None:
         """Fail a new parcel that a filter bounced."""
         text = parcel.outcome.reason or FILTERED[1]
         results = [Carried(one.rid, "hard", 0, FILTERED[0], text) for one in parcel.recipients]
-        self._fail(parcel, results, Reason.FILTER_BOUNCED, "filter_hard_bounced_recips", 0)
+        self._fail(parcel, results, Reason.FILTER_BOUNCED, "filter_hard_bounced_recips")
 
     def bounced_by_operator(self, parcel: Parcel) -> bool:
         """Return a parcel's recipients to the sender; false if it is on a connection or being reported already.
@@ -153,7 +176,7 @@ class Settlement:
             return False
         self._scheduler.withdraw(parcel)
         results = [Carried(one.rid, "hard", 0, *OPERATOR) for one in parcel.recipients]
-        self._fail(parcel, results, Reason.OPERATOR_BOUNCED, "other_hard_bounced_recips", 0)
+        self._fail(parcel, results, Reason.OPERATOR_BOUNCED, "other_hard_bounced_recips")
         return True
 
     def deleted(self, parcel: Parcel) -> bool:
@@ -171,16 +194,30 @@ class Settlement:
 
     # Inside
 
-    def _delivered(self, parcel: Parcel, dcid: int, results: Sequence[Result], destination: Destination) -> None:
+    def _delivered(self, parcel: Parcel, line: Line, results: Sequence[Result], destination: Destination) -> None:
         rids = rid_list([result.rid for result in results])
         info = self._log.info
         words = " (centralized policy quarantine)" if parcel.destination[0] in CHANNEL else ""
-        info(f"Message done DCID {dcid} MID {parcel.mid} to RID {rids}{words}")
+        info(f"Message done DCID {line.dcid} MID {parcel.mid} to RID {rids}{words}")
         info(f"MID {parcel.mid} RID {rids} Response '{clean(results[0].text)}'")
         n = len(results)
         destination.counts.delivered_recips += n
         self._counters.add("delivered_recips", n)
         self._counters.add("completed_recips", n)
+        if any(recipient.notify for recipient in parcel.recipients):
+            self._passed_on(parcel, line, results)
+
+    def _passed_on(self, parcel: Parcel, line: Line, results: Sequence[Result]) -> None:
+        """Tell senders that asked for it what was given to a host that will not report itself (RFC 3461 5.2.2).
+
+        Neither a quarantine nor /dev/null (DCID 0) is a success.
+        """
+        if parcel.destination[0] in CHANNEL or not line.dcid:
+            return
+        given = {result.rid: result for result in results if not result.dsn}
+        now, host = self._now(), _host(parcel, line)
+        fates = [Fate(one, _reply(given[one.rid], "2.0.0"), host, now) for one in parcel.recipients if one.rid in given]
+        self._reports.relayed(parcel, fates, self._profile_of(parcel))
 
     def _unsubscribe(self, parcel: Parcel, hits: Sequence[tuple[Recipient, str]], action: Action) -> None:
         words = {"drop": "dropped", "bounce": "bounced"}[action]
@@ -195,7 +232,7 @@ class Settlement:
         whole = len(hits) == len(parcel.recipients)
         if action == "bounce":
             failed = parcel if whole else self._split(parcel, results)
-            self._fail(failed, results, Reason.HARD_BOUNCED, "other_hard_bounced_recips", 0)
+            self._fail(failed, results, Reason.HARD_BOUNCED, "other_hard_bounced_recips")
             return
         self._scheduler.destinations[parcel.destination].counts.deleted_recips += len(hits)
         for name in ("deleted_recips", "completed_recips"):
@@ -237,9 +274,10 @@ class Settlement:
         if self._book.finish(parcel, rids):
             self._log.info(f"Message finished MID {parcel.mid} done")
 
-    def _delay(self, parcel: Parcel, results: Sequence[Result], reason: Reason, dcid: int) -> None:
+    def _delay(self, parcel: Parcel, results: Sequence[Result], reason: Reason, line: Line | None) -> None:
         destination = self._scheduler.destinations[parcel.destination]
-        profile = destination.limits.profile
+        profile = self._profile_of(parcel)
+        dcid = line.dcid if line is not None else 0
         for result in results:
             enhanced = status("soft", result)
             self._log.info(
@@ -251,19 +289,23 @@ class Settlement:
         parcel.last_reply = reply_text(results[0])
         parcel.host_level = reason is Reason.UNREACHABLE
         if profile.spent(parcel.attempts):
-            self._fail(parcel, results, Reason.RETRIES_SPENT, "expired_hard_bounced_recips", dcid)
+            self._fail(parcel, results, Reason.RETRIES_SPENT, "expired_hard_bounced_recips", line)
             return
         parcel.move(reason)
-        self._wait(parcel, self._now() + profile.wait_s(parcel.attempts))
+        host = _host(parcel, line) if line is not None and results[0].code else ""
+        self.warnings.send_due(parcel, profile, _reply(results[0], status("soft", results[0])), host)
+        self._wait(parcel, self._now() + profile.wait_s(parcel.attempts), profile)
 
-    def _wait(self, parcel: Parcel, until: float) -> None:
-        profile = self._scheduler.destinations[parcel.destination].limits.profile
+    def _wait(self, parcel: Parcel, until: float, profile: BounceProfile) -> None:
         self._scheduler.wait(parcel, until)
         self._book.touch(parcel.message)
         rids = _rids(parcel.recipients)
         self._log.info(f"MID {parcel.mid} to RID {rids} pending till {time.ctime(until)} [{profile.name}]")
 
-    def _fail(self, parcel: Parcel, results: Sequence[Result], reason: Reason | None, kind: str, dcid: int) -> None:
+    def _fail(
+        self, parcel: Parcel, results: Sequence[Result], reason: Reason | None, kind: str, line: Line | None = None
+    ) -> None:
+        dcid = line.dcid if line is not None else 0
         if reason is not None:
             parcel.move(reason)
         self._book.touch(parcel.message)
@@ -282,15 +324,25 @@ class Settlement:
         def reported(durable: bool) -> None:
             self._reported(parcel, durable, kind)
 
-        if parcel.sender:
-            self._report(parcel, results, reported)
-        else:
+        if not parcel.sender:
             reported(True)
+            return
+        by_rid = {result.rid: result for result in results}
+        self._reports.failed(
+            parcel,
+            [self._fate(parcel, one, by_rid[one.rid], line) for one in parcel.recipients],
+            self._profile_of(parcel),
+            reported,
+        )
+
+    def _fate(self, parcel: Parcel, recipient: Recipient, result: Result, line: Line | None) -> Fate:
+        host = _host(parcel, line) if line is not None and result.code else ""
+        return Fate(recipient, _reply(result, status("hard", result)), host, self._now() if parcel.attempts else 0.0)
 
     def _reported(self, parcel: Parcel, durable: bool, kind: str) -> None:
         if not durable:
             parcel.move(Reason.NOT_REPORTED)
-            self._wait(parcel, self._now() + UNREPORTED_S)
+            self._wait(parcel, self._now() + UNREPORTED_S, self._profile_of(parcel))
             return
         rids = [one.rid for one in parcel.recipients]
         counts = self._scheduler.destinations[parcel.destination].counts
@@ -298,6 +350,15 @@ class Settlement:
         for name in (kind, "hard_bounced_recips", "completed_recips"):
             self._counters.add(name, len(rids))
         self._finish(parcel, rids, Reason.REPORTED)
+
+
+def _host(parcel: Parcel, line: Line) -> str:
+    """Name who answered."""
+    return str(getattr(line, "remote_host", "")) or parcel.destination[0]
+
+
+def _reply(result: Result, enhanced: str) -> Reply:
+    return Reply(result.code or (250 if enhanced[0] == "2" else 554), enhanced, result.text)
 
 
 def _rids(recipients: Sequence[Recipient]) -> str:

@@ -127,12 +127,14 @@ class Machine:
         *recipients: str,
         content: bytes = b"Subject: x\r\n\r\nbody\r\n",
         sender: str = "a@here.test",
+        notify: str = "",
+        facts: dict[str, Any] | None = None,
         **outcome: Any,
     ) -> int:
-        """Put a message into the journal and wait until it is durable."""
+        """Put a message into the journal and wait until it is durable; `facts` are further fields of `Accepted`."""
         mid = self.mids.next()
-        rows = [Recipient(rid, address) for rid, address in enumerate(recipients)]
-        accepted = Accepted(mid, 1, self.now(), sender, rows, len(content), subject="x")
+        rows = [Recipient(rid, address, notify=notify) for rid, address in enumerate(recipients)]
+        accepted = Accepted(mid, 1, self.now(), sender, rows, len(content), subject="x", **(facts or {}))
         sink = self.journal.content()
         sink.write(content)
         future: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()

@@ -32,7 +32,7 @@ def test_a_domain_in_no_row_has_what_default_says() -> None:
 def test_the_quarantine_channel_never_gives_up_and_never_bounces() -> None:
     profile = table(DestinationSection(max_connections=7)).limits("the.cpq.host").profile
     assert not profile.spent(10_000_000)
-    assert not profile.hard_bounce
+    assert profile.hard_bounce == "off"
 
 
 def test_a_row_gives_its_limits_however_the_domain_is_written() -> None:

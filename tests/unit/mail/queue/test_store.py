@@ -131,6 +131,8 @@ def test_an_index_of_the_first_layout_is_searched_by_sender_after_the_upgrade(tm
         old.query("INSERT INTO recipient VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", recipient(1)[:9])
     old.close()
     new = open_database(tmp_path / "old.db", store.SCHEMA)
+    assert store.overdue(new, 1.0, 10) == [1]
+    assert store.messages(new, [1])[0][1][0].warned == 0
     assert store.chosen(new, None, "@here.test", after=0, most=10) == [1]
     new.close()
 
