@@ -25,6 +25,7 @@ from daemons.tables import RunningTables
 from daemons.wiring import journal_settings, locate_through
 from mail.delivery.courier import Courier
 from mail.delivery.smtp_courier import SmtpCourier
+from mail.delivery.smtp_line import Handling
 from mail.queue.queue import DeliveryQueue
 
 
@@ -44,8 +45,9 @@ def build(config: Path) -> Daemon:
         log=log,
         now=clock.monotonic,
         gateways=tables.gateways,
+        limits=tables.destinations.limits,
+        handling=Handling(document.delivery.eight_bit, document.delivery.possible_delivery),
     )
-
     owed = OwedIds(machine.state / "settle.db")
     sender = Sender(
         machine.serial, machine.hostname, pairings, owed, dcids, log, implicit_tls=document.cpq.implicit_tls

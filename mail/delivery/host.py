@@ -96,7 +96,7 @@ class HostTable:
         host.failures = self._weight(host, now) + 1
         host.changed = now
         host.state, host.last_error = "down", error
-        host.late_until = now + min(MOST_S, FIRST_S * 2 ** (host.failures - 1))
+        host.late_until = now + min(MOST_S, FIRST_S * 2 ** min(host.failures - 1, 20))
 
     def slow(self, gateway: str, address: str) -> None:
         """Note that another address answered sooner: no failure, but it comes later for a while."""
