@@ -1,12 +1,14 @@
 """`gatepost check`: all that a machine's daemons would refuse to start with, without starting them."""
 
+import socket
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 from core.errors import ConfigError, GatepostError, Problem
 from core.ssh import key as ssh_key
-from daemons.config import Appliance, Esa
+from daemons.config import Appliance, Esa, Sma
+from daemons.delivery import unsubscribe_list
 from daemons.machine import Machine
 from daemons.wiring import filters_of, handler_of
 
@@ -48,6 +50,8 @@ def check(config: Path) -> list[str]:
         problems += _tried(partial(filters_of, machine, document))
         for section in document.listener:
             problems += _tried(partial(handler_of, machine, section))
+    if isinstance(machine.document, Esa | Sma):
+        problems += _tried(partial(unsubscribe_list, machine, machine.document))
     if problems:
         raise ConfigError(problems)
     return _notes(machine)
@@ -57,6 +61,23 @@ def _notes(machine: Machine) -> list[str]:
     notes = []
     if isinstance(machine.document, Esa) and not machine.document.listener:
         notes.append("there is no [[listener]]: this gateway takes no mail")
+    if isinstance(machine.document, Esa | Sma):
+        notes += _absent(machine.document)
     if not machine.document.user:
         notes.append("there is no [[user]]: nobody can log in to the console, only `gatepost cli` works")
+    return notes
+
+
+def _absent(document: Esa | Sma) -> list[str]:
+    """Name the addresses that mail is to leave by and that this machine does not have."""
+    wanted = {f"[[interface]] {row.name}": row.address for row in document.interface}
+    wanted["[delivery] source_address"] = document.delivery.source_address
+    notes = []
+    for where, address in wanted.items():
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            try:
+                probe.bind((address, 0))
+            except OSError:
+                notes.append(f"{where}: this machine has no address {address}, mail cannot leave by it")
     return notes

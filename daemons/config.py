@@ -9,10 +9,11 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from core.config import ApplianceSection, DnsSection, LogSection, RuntimeSection, Section, read_toml
+from core.config import AlertsSection, ApplianceSection, DnsSection, LogSection, RuntimeSection, Section, read_toml
 from core.errors import ConfigError, Problem
 from cpq.config import EsaCpqSection, QuarantineSection, SmaCpqSection, policy_of
 from mail.config import DeliverySections, MailSections
+from mail.delivery.config import RouteSection
 from ops.config import ConsoleSection, UserSection, WebSection
 from tunnel.config import BastionSection, TunnelSection
 
@@ -26,6 +27,7 @@ class Document(Section):
     dns: DnsSection = DnsSection()
     log: LogSection = LogSection()
     runtime: RuntimeSection = RuntimeSection()
+    alerts: AlertsSection = AlertsSection()
     console: ConsoleSection = ConsoleSection()
     user: Users = ()
     web: WebSection = WebSection()
@@ -54,6 +56,7 @@ class Esa(MailSections, Appliance):
 class Sma(DeliverySections, Appliance):
     """A management host."""
 
+    route: tuple[RouteSection, ...] = Field(default=(), max_length=10_000, description="SMTP routes")
     cpq: SmaCpqSection = SmaCpqSection()
     quarantine: tuple[QuarantineSection, ...] = ()
 

@@ -1,0 +1,71 @@
+"""`gatepost check`: what delivery would refuse, all at once, and what is hardly meant."""
+
+from pathlib import Path
+
+import pytest
+
+from daemons.gatepost import main
+from daemons.initial import make
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    make("esa", tmp_path / "esa", hostname="esa.example.test")
+    return tmp_path / "esa" / "gatepost.toml"
+
+
+def check(config: Path, text: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+    """Give the exit status and what was said on stderr of a check with more text in the document."""
+    capsys.readouterr()
+    document = config.read_text()
+    head = document[: document.index("[dns]")]
+    config.write_text(head + text)
+    status = main(["check", "--config", str(config)])
+    captured = capsys.readouterr()
+    return status, captured.out + captured.err
+
+
+def test_contradictions_of_all_tables_are_told_with_file_and_key(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, said = check(
+        config,
+        '[[destination]]\ndomain = "a.test"\nbounce_profile = "x"\nrecipient_limit = 1\n'
+        '[[interface_group]]\nname = "Pool"\ninterfaces = ["Out1"]\n',
+        capsys,
+    )
+    assert status == 78
+    for key in (
+        "destination[1].bounce_profile",
+        "destination[1].recipient_minutes",
+        "interface_group[1].interfaces[1]",
+    ):
+        assert f"{config}: {key}: " in said
+
+
+def test_lines_of_the_unsubscribe_list_are_told_even_while_it_is_off(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (config.parent / "list.txt").write_text("a@b.test\nnobody\n")
+    status, said = check(config, '[unsubscribe]\nfile = "list.txt"\nentries = ["@"]\n', capsys)
+    assert status == 78
+    assert f"{config.parent / 'list.txt'}: line 2: " in said
+    assert "unsubscribe.entries[1]: " in said
+
+
+def test_filters_name_only_interfaces_and_profiles_that_there_are(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    filters = "a: if true { alt-src-host('Out1'); bounce-profile('short'); }"
+    status, said = check(config, f'[filters]\ntext = "{filters}"\n', capsys)
+    assert status == 78
+    assert "there is no interface or group 'Out1'" in said
+    assert "there is no bounce profile 'short'" in said
+
+
+def test_an_address_that_this_machine_has_not_is_a_note(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = '[[interface]]\nname = "{}"\naddress = "{}"\nhostname = "out.test"\n'
+    status, said = check(config, text.format("Here", "127.0.0.1") + text.format("Away", "192.0.2.1"), capsys)
+    assert status == 0
+    assert "[[interface]] Away: this machine has no address 192.0.2.1, mail cannot leave by it" in said
+    assert "Here" not in said
