@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import AfterValidator, Field, ModelWrapValidatorHandler, TypeAdapter, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from core.config import Count, Host, Ip, Name, Port, Section, Size
+from core.config import Count, Host, Ip, Name, Port, Section
+from mail.bounce.config import BounceProfileSection, BouncesSection, BounceVerificationSection, TextSection
 from mail.delivery.carriage import EightBit
 from mail.delivery.crosscheck import Fault, Rows, faults_of
 from mail.delivery.route import LIMIT as ROUTE_LIMIT
@@ -72,7 +73,9 @@ class DestinationSection(Section):
     ip_preference: Family = Field(
         default="prefer-v4", description="which addresses are tried: prefer-v4, prefer-v6, require-v4 or require-v6"
     )
-    bounce_profile: str = Field(default="Default", description="name of a bounce profile")
+    bounce_profile: str = Field(
+        default="", description="name of a bounce profile; empty = the listener's, else Default"
+    )
     bounce_verification: bool = Field(default=False, description="tag the envelope sender of mail to it")
 
 
@@ -103,18 +106,6 @@ class DeliverySection(Section):
         default=False,
         description="no reply to a whole message counts as delivered, instead of one more try (against RFC 5321)",
     )
-
-
-class BounceProfileSection(Section):
-    """When delivery is given up and what the sender is told."""
-
-    name: Name = Field(default="Default", description="name of the profile")
-    max_retries: int = Field(default=100, ge=0, le=10_000, description="attempts after the first")
-    max_in_queue_s: int = Field(default=259_200, ge=0, le=3_000_000, description="given up after this (72 hours)")
-    initial_retry_s: int = Field(default=60, ge=1, le=86_400, description="first wait; doubles afterwards")
-    max_retry_s: int = Field(default=3_600, ge=1, le=86_400, description="longest wait between attempts")
-    hard_bounce: bool = Field(default=True, description="report a failure to the sender")
-    max_bounce_copy: Size = Field(default=10 << 10, description="messages up to this are returned whole")
 
 
 class InterfaceSection(Section):
@@ -158,6 +149,11 @@ class DeliveryTables(Section):
     bounce_profile: tuple[BounceProfileSection, ...] = Field(
         default=(), description="bounce profiles; Default is always there"
     )
+    text: tuple[TextSection, ...] = Field(default=(), description="texts of reports")
+    bounces: BouncesSection = Field(default=BouncesSection(), description="reports of this machine as a whole")
+    bounce_verification: BounceVerificationSection = Field(
+        default=BounceVerificationSection(), description="tags on envelope senders, and keys for them"
+    )
     unsubscribe: UnsubscribeSection = Field(default=UnsubscribeSection(), description="global unsubscribe list")
     delivery_tls: DeliveryTlsSection = Field(default=DeliveryTlsSection(), description="outbound TLS as a whole")
     tls_report: TlsReportSection = Field(default=TlsReportSection(), description="reports on TLS (RFC 8460)")
@@ -193,7 +189,7 @@ def _worded(kind: Any, text: str) -> PydanticCustomError:
     return PydanticCustomError(kind, "{text}", {"text": text})
 
 
-_TABLES = ("route", "destination", "bounce_profile", "interface", "interface_group", "alt_source", "listener")
+_TABLES = ("route", "destination", "bounce_profile", "text", "interface", "interface_group", "alt_source", "listener")
 
 
 def _sound(document: DeliveryTables, data: Mapping[str, Any]) -> Rows:
