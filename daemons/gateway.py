@@ -2,8 +2,8 @@
 
 Listens on the configured listeners (SO_REUSEPORT, so that several processes share them) and on
 run/gateway-N.sock: `status`, `listeners`, `suspend`, `resume`, `reload_filters`, `reload_certificates`. Owns a journal
-spool/journal/gateway-N and adopts those whose owner is gone. Pokes delivery-queue. SIGHUP reloads filters, certificates and the
-alternate source table.
+spool/journal/gateway-N and adopts those whose owner is gone. Pokes delivery-queue. SIGHUP reloads the filters, the
+alternate source table and the certificates.
 """
 
 from functools import partial
@@ -34,7 +34,7 @@ def build(config: Path, instance: int = 0) -> Daemon:
     document = cast(Esa, machine.document)
     name = f"gateway-{instance}"
     log, counters = machine.mail_log(), machine.counters(name)
-    edge = Edge(machine, document, log)
+    edge = Edge(machine, document, log, instance=instance)
     policy = MailPolicy(machine, document, log)
 
     settings = journal_settings(document.spool)
@@ -44,7 +44,7 @@ def build(config: Path, instance: int = 0) -> Daemon:
     choices = IntakeSettings(machine.hostname, document.filters.thread_above)
 
     def intake_of(journal: Journal) -> Intake:
-        return Intake(choices, journal, policy.pipeline, log=log, counters=counters, poke=poke)
+        return Intake(choices, journal, policy.pipeline, log=log, counters=counters, poke=poke, brake=edge.brake)
 
     intakes = [intake_of(one) for one in (journal, *orphans)]
     recoveries = [
@@ -62,9 +62,13 @@ def build(config: Path, instance: int = 0) -> Daemon:
         await policy.reload()
         return {"filters": len(policy.filters.program.filters)}
 
+    conservation = edge.conservation(listeners, journal, intakes)
+    counters.show(conservation.gauges)
     status = GatewayStatus(listeners, intakes[0], counters, mids, icids).status
     verbs = {"suspend": listeners.suspend, "resume": listeners.resume, "listeners": listeners.show, "status": status}
+    verbs["topin"] = listeners.topin
     services: list[Service] = [log, counters, journal, *orphans, *recoveries, adoption, *listeners.services.values()]
+    services += [conservation, edge.alerts]
     verbs |= {"reload_filters": reload_filters, "reload_certificates": edge.reload_certificates}
     reload = edge.reload(policy.reload)
     return Daemon(name, services, machine.socket(name), verbs, document.runtime.grace_s, reload)

@@ -25,6 +25,8 @@ class Listeners:
         self._log = log
         self._suspended = Suspended(state)
         self.services = {name: make(name, name in self._suspended) for name in names}
+        self.held = False
+        """Whether the listeners are closed for want of room (`hold`), whatever the operator wants."""
 
     def _chosen(self, args: dict[str, Any]) -> list[str]:
         names = args.get("listeners")
@@ -53,6 +55,36 @@ class Listeners:
             self._suspended.resume([name])
             self._log.info(f"Receiving resumed for {name}.")
         return {"listeners": names, "state": "listening"}
+
+    def hold(self, reason: str) -> None:
+        """Close all ports for a while; connections get the usual delay. What the operator suspended stays apart."""
+        self.held = True
+        for name, one in self.services.items():
+            if not one.suspended:
+                one.suspend(DELAY_S)
+                self._log.warning(f"Receiving suspended for {name}: {reason}.")
+
+    async def let_go(self, reason: str) -> None:
+        """Open the ports that `hold` closed and the operator has not suspended; one that is taken is tried again."""
+        self.held = False
+        for name, one in self.services.items():
+            if one.suspended and name not in self._suspended:
+                try:
+                    await one.resume()
+                except GatepostError as error:
+                    self.held = True
+                    self._log.warning(f"Receiving not resumed for {name}: {error.text}")
+                    continue
+                self._log.info(f"Receiving resumed for {name}: {reason}.")
+
+    async def topin(self, _: dict[str, Any]) -> dict[str, Any]:
+        """Control verb: who has how many connections open, by address and listener."""
+        hosts = [
+            {"host": host, "address": address, "listener": name, "connections": count}
+            for name, one in self.services.items()
+            for (address, host), count in one.peers().items()
+        ]
+        return {"hosts": hosts}
 
     async def show(self, _: dict[str, Any]) -> dict[str, Any]:
         """Control verb `listeners`: each with its address, state and open connections."""

@@ -8,6 +8,7 @@ Raises `GatepostError` (69) when the address cannot be bound. What belongs to a 
 
 import asyncio
 import ssl
+from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
@@ -56,6 +57,10 @@ class SmtpListener:
     def connections(self) -> int:
         """How many connections are open."""
         return len(self._admission.connections)
+
+    def peers(self) -> Counter[tuple[str, str]]:
+        """Count open connections by the peer's address and verified name ('' if it is not known)."""
+        return Counter((one.peer.host, one.peer.name) for one in self._admission.connections)
 
     @property
     def suspended(self) -> bool:

@@ -41,6 +41,11 @@ class Call:
     show: Callable[[str], None] = _shown_to_nobody
     """Shows a line at once, while the command runs: progress, a row of a continuous display. Nothing with `--json`."""
 
+    @property
+    def watched(self) -> bool:
+        """Whether anybody sees what `show` shows."""
+        return self.show is not _shown_to_nobody
+
     def quiet(self) -> "Call":
         """Give the same call for a document that stands alone."""
         return replace(self, show=_shown_to_nobody)

@@ -5,6 +5,7 @@ from ops.cli.commands import (
     configuration,
     cpq,
     destination,
+    monitor,
     quarantine,
     recipient,
     shell,
@@ -17,5 +18,17 @@ from ops.cli.registry import Registry
 
 def registry() -> Registry:
     """Give the registry of all commands."""
-    modules = (bastion, configuration, cpq, destination, quarantine, recipient, shell, status, suspension, support)
+    modules = (
+        bastion,
+        configuration,
+        cpq,
+        destination,
+        monitor,
+        quarantine,
+        recipient,
+        shell,
+        status,
+        suspension,
+        support,
+    )
     return Registry(item for module in modules for item in module.COMMANDS)

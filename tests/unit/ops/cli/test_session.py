@@ -178,8 +178,8 @@ async def test_support_has_its_own_prompt_and_cannot_enable_access(make: Make) -
 
 async def test_completion_follows_rights_operations_and_choices(make: Make) -> None:
     session, _ = make(caller=Caller("g", Role.GUEST))
-    assert session.complete("to") == ["tophosts"]
-    assert session.complete("help to") == ["tophosts"]
+    assert session.complete("to") == ["tophosts", "topin"]
+    assert session.complete("help toph") == ["tophosts"]
     assert "suspend" not in session.complete("")
     assert session.complete("tophosts soft") == ["soft_bounces"]
     assert session.complete("showrecipients --h") == ["--host"]
