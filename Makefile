@@ -10,7 +10,7 @@ ROUNDS ?= 3
 comma  := ,
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools lab test check bench profile clean
+.PHONY: help setup tools lab test check bench depth profile clean
 
 help: ## Print the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -39,6 +39,9 @@ check: setup ## Lint, types, layers and the shape of the tree
 bench: setup tools ## Measure against peers (an hour); less: make bench CASES=4k-kept-20 PEERS=postfix
 	@bench/setup-peers $(filter-out all,$(subst $(comma), ,$(PEERS)))
 	@$(BIN)/python -m bench --cases $(CASES) --peers $(PEERS) --rounds $(ROUNDS)
+
+depth: setup ## Measure a queue of a million messages for 50,000 hosts that do not answer (DEPTH="--dead silent")
+	@$(BIN)/python -m bench.depth $(DEPTH)
 
 profile: setup tools ## Flame graphs of the gateway and the delivery queue under load
 	@$(BIN)/python -m bench.profile

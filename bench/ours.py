@@ -27,7 +27,7 @@ class Gatepost:
         run = [sys.executable, "-m", "daemons.gatepost"]
         subprocess.run([*run, "init", "--role", "esa", "--dir", str(self._folder)], check=True, capture_output=True)
         config = self._folder / "gatepost.toml"
-        config.write_text(_machine_facts(config) + _GATEPOST_TOML.format(port=port, sink=sink_port))
+        config.write_text(machine_facts(config) + _GATEPOST_TOML.format(port=port, sink=sink_port))
         (self._folder / "filters.txt").write_text(_FILTERS)
         shutil.copy(self._keys.certificate, self._folder / "keys/tls.crt")
         shutil.copy(self._keys.key, self._folder / "keys/tls.key")
@@ -63,7 +63,7 @@ class Gatepost:
         return (self._folder / "daemons.log").read_text()[-2000:]
 
 
-def _machine_facts(config: Path) -> str:
+def machine_facts(config: Path) -> str:
     """Keep the [appliance] table that `gatepost init` wrote."""
     lines = config.read_text().splitlines()
     start = lines.index("[appliance]")

@@ -17,6 +17,8 @@ from mail.queue.destination import REVIEW_S, Destination, HostState
 from mail.queue.message import Parcel
 from mail.queue.schedule import Scheduler, look
 
+MOST_AT_ONCE = 16
+"""Connections to open in one plan; the next plan follows when others have had their turn of the loop."""
 TURN = 50
 """Messages on one connection, while others wait for one."""
 
@@ -37,8 +39,10 @@ def make_plan(scheduler: Scheduler, now: float) -> Plan:
     stirred, scheduler.stirred = scheduler.stirred, {}
     for destination in stirred.values():
         _look(scheduler, destination, now, plan)
-    while _serve_one(scheduler, now, plan):
+    while len(plan.open) < MOST_AT_ONCE and _serve_one(scheduler, now, plan):
         pass
+    if len(plan.open) == MOST_AT_ONCE:
+        scheduler.plan_wanted()
     if scheduler.hungry and scheduler.connections >= scheduler.max_connections:
         plan.close = len(scheduler.hungry)
     return plan

@@ -7,7 +7,7 @@ from core.record import HOLD_QUEUE, Accepted, Outcome, Recipient
 from mail.queue.connection import Connections
 from mail.queue.destination import Destination, HostState, Limits
 from mail.queue.message import NEVER, Message, Parcel, divide
-from mail.queue.plan import Plan, make_plan, yields
+from mail.queue.plan import MOST_AT_ONCE, Plan, make_plan, yields
 from mail.queue.retry import BounceProfile
 from mail.queue.rule import (
     deliver_now,
@@ -23,10 +23,15 @@ from mail.queue.state import Reason, State
 
 
 class Scheduler(Bare):
-    """With the plan at hand."""
+    """With the plan at hand, all of it at once."""
 
     def plan(self, now: float) -> Plan:
-        return make_plan(self, now)
+        whole = part = make_plan(self, now)
+        while len(part.open) == MOST_AT_ONCE:
+            part = make_plan(self, now)
+            whole.open += part.open
+            whole.close = part.close
+        return whole
 
 
 class Slot:
@@ -566,3 +571,14 @@ def test_a_full_line_still_takes_another_sender() -> None:
     one.add(other, 0.0)
     assert sum(each.state is State.READY for each in hog) == 10
     assert other.state is State.READY
+
+
+def test_no_plan_keeps_the_loop_for_long() -> None:
+    one = scheduler()
+    asked = []
+    one.plan_wanted = lambda: asked.append(1)
+    for number in range(100):
+        one.add(parcel(number, domain=f"d{number}.test"), 0.0)
+    asked.clear()
+    assert len(make_plan(one, 0.0).open) == MOST_AT_ONCE
+    assert asked

@@ -1,0 +1,290 @@
+"""A very deep queue: memory, the start, and the views, with the real delivery-queue on a spool that is filled here.
+
+    python -m bench.depth [--messages 1000000] [--destinations 50000] [--dead refused|silent] [--by index|journal]
+
+All but one destination lead to an address that refuses connections (`refused`), or takes no notice of them
+(`silent`: a listener whose backlog is full). One leads to a sink; its mail lies in the middle of the queue. `index`
+fills the index before the start: one message of each dead destination was tried an hour ago, everything is due.
+`journal` starts the daemon first and has it import everything. Prints the figures and fails (status 1) if one of them
+misses its bar. Uses 127.33.0.0/24.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import shutil
+import socket
+import socketserver
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar
+from zlib import crc32
+
+from bench.ours import machine_facts
+from bench.process import end
+from core.control import call
+from core.errors import GatepostError
+from core.journal import Journal, JournalSettings
+from core.record import Accepted, Outcome, Recipient, encode
+from core.sqlite import open_database
+from mail.queue import store
+from mail.queue.store import Change, MessageRow, RecipientRow
+
+HOST = "127.33.0.1"
+LIVING = 20
+"""Messages for the one destination that answers."""
+FIRST_MID = 10_000_000
+CONTENT = b"Subject: depth\r\n\r\n" + b"x" * 2000 + b"\r\n"
+BARS = {
+    "start to first delivery, s": 10.0,
+    "resident, MiB": 400.0,
+    "tophosts, ms": 200.0,
+    "hoststatus, ms": 200.0,
+}
+_TOML = """
+[dns]
+servers = ["127.0.0.1:9"]
+
+[delivery]
+connect_timeout_s = 30
+
+[[route]]
+domain = "living.test"
+hosts = ["{host}:{sink}"]
+
+[[route]]
+domain = "ALL"
+hosts = ["{host}:{dead}"]
+"""
+
+
+class Sink(socketserver.StreamRequestHandler):
+    """Says yes to everything, one command at a time, and notes when it has a message."""
+
+    arrivals: ClassVar[list[float]] = []
+
+    def handle(self) -> None:
+        """Serve one connection."""
+        self.wfile.write(b"220 sink\r\n")
+        content = False
+        for line in self.rfile:
+            if content:
+                if line == b".\r\n":
+                    content = False
+                    self.arrivals.append(time.monotonic())
+                    self.wfile.write(b"250 ok\r\n")
+                continue
+            verb = line[:4].upper()
+            content = verb == b"DATA"
+            self.wfile.write(b"354 go on\r\n" if content else b"221 bye\r\n" if verb == b"QUIT" else b"250 ok\r\n")
+            if verb == b"QUIT":
+                return
+
+
+@contextmanager
+def listening() -> Iterator[int]:
+    """Run the sink; gives its port."""
+    Sink.arrivals = []
+    with socketserver.ThreadingTCPServer((HOST, 0), Sink) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_address[1]
+        server.shutdown()
+
+
+@contextmanager
+def dead(kind: str) -> Iterator[int]:
+    """Give a port that refuses, or one where nobody ever answers."""
+    with contextlib.ExitStack() as stack:
+        sock = stack.enter_context(socket.socket())
+        sock.bind((HOST, 0))
+        if kind == "silent":
+            sock.listen(0)
+            for _ in range(4):
+                waiting = stack.enter_context(socket.socket())
+                waiting.setblocking(False)
+                waiting.connect_ex(sock.getsockname())
+        yield sock.getsockname()[1]
+
+
+def mail(number: int, destinations: int, messages: int) -> tuple[Accepted, Outcome, str]:
+    """Make the records of one message and name its domain; the living ones lie in the middle."""
+    half = messages // 2
+    domain = "living.test" if half <= number < half + LIVING else f"d{number % destinations}.dead.test"
+    mid, sender = FIRST_MID + number, f"user{number % 1000}@here.test"
+    recipient = [Recipient(0, f"someone@{domain}")]
+    return Accepted(mid, 1, time.time(), sender, recipient, len(CONTENT)), Outcome(mid, "deliver"), domain
+
+
+def fill_index(spool: Path, messages: int, destinations: int) -> None:
+    """Write the index and one file of content that all messages share."""
+    (spool / "queue" / "content").mkdir(parents=True, exist_ok=True)
+    database = open_database(spool / "queue" / "queue.db", store.SCHEMA)
+    (spool / "queue" / "content" / "1.content").write_bytes(CONTENT)
+    crc, size, an_hour_ago = crc32(CONTENT), len(CONTENT), time.time() - 3600
+    for start in range(0, messages, 20_000):
+        change = Change()
+        for number in range(start, min(start + 20_000, messages)):
+            accepted, outcome, domain = mail(number, destinations, messages)
+            row = (accepted.mid, accepted.sender, encode(accepted), encode(outcome), "", 1, "file", "1.content")
+            change.messages.append(MessageRow(*row, 0, size, crc, time.time() + 7200))
+            tried = number < destinations and domain != "living.test"
+            history = (1, an_hour_ago, "Connection refused", 1) if tried else (0, 0.0, "", 0)
+            flow = crc32(accepted.sender.encode())
+            bucket = crc32(domain.encode()) & 255
+            change.recipients.append(RecipientRow(accepted.mid, 0, bucket, domain, "", *history, 0, flow))
+        with database.transaction():
+            store.write(database, change)
+    database.close()
+
+
+async def fill_journal(spool: Path, messages: int, destinations: int) -> None:
+    """Append everything to the gateway's journal, a thousand at a time, as fast as its backlog allows."""
+    journal = Journal.open(spool / "journal" / "gateway-0", JournalSettings(reserve_bytes=0, backlog_bytes=1 << 30))
+    loop = asyncio.get_running_loop()
+    for start in range(0, messages, 1000):
+        waiting = set(range(start, min(start + 1000, messages)))
+        while waiting:
+            await asyncio.gather(
+                *(_append(journal, number, destinations, messages, waiting, loop) for number in waiting)
+            )
+            if waiting:
+                await asyncio.sleep(0.5)
+    journal.close()
+
+
+async def _append(
+    journal: Journal, number: int, destinations: int, messages: int, waiting: set[int], loop: asyncio.AbstractEventLoop
+) -> None:
+    accepted, outcome, _ = mail(number, destinations, messages)
+    done: asyncio.Future[Exception | None] = loop.create_future()
+    try:
+        content = journal.content()
+        content.write(CONTENT)
+        journal.append(accepted.mid, encode(accepted), content, encode(outcome), done.set_result)
+        if await done is None:
+            waiting.discard(number)
+    except OSError:
+        return  # the backlog is full: again a little later
+
+
+def resident(pid: int) -> tuple[float, float]:
+    """Give the memory of a process now, and the most that it ever had, in MiB."""
+    fields = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    return int(fields["VmRSS"].split()[0]) / 1024, int(fields["VmHWM"].split()[0]) / 1024
+
+
+def ask(control: Path, verb: str, **args: Any) -> tuple[float, Any]:
+    """Call a verb; gives milliseconds and the answer."""
+    begun = time.monotonic()
+    answer = asyncio.run(call(control, verb, timeout_s=60, **args))
+    return 1000 * (time.monotonic() - begun), answer
+
+
+def until(true: Callable[[], bool], limit_s: float, what: str) -> None:
+    """Wait for something. Raises `SystemExit` if it does not come about."""
+    deadline = time.monotonic() + limit_s
+    while not true():
+        if time.monotonic() > deadline:
+            raise SystemExit(f"bench: {what} not within {limit_s:.0f} s")
+        time.sleep(0.05)
+
+
+def watch(pid: int, control: Path, figures: dict[str, float], watch_s: float) -> None:
+    """Look at the views again and again for a while, and keep the worst of each."""
+    deadline = time.monotonic() + watch_s
+    while time.monotonic() < deadline:
+        for name, verb, args in (
+            ("tophosts, ms", "tophosts", {"limit": 20}),
+            ("all of tophosts, ms", "tophosts", {}),
+            ("hoststatus, ms", "hoststatus", {"host": "d7.dead.test"}),
+        ):
+            took, answer = ask(control, verb, **args)
+            figures[name] = max(figures.get(name, 0.0), took)
+            if verb == "hoststatus":
+                rule = answer["limiting_rule"]
+        time.sleep(1.0)
+    figures["resident, MiB"] = resident(pid)[1]
+    print(f"  hoststatus d7.dead.test: {rule}")
+
+
+def run(args: argparse.Namespace, folder: Path) -> dict[str, float]:
+    """Fill, start, measure."""
+    machine, figures = folder / "esa", dict[str, float]()
+    command = [sys.executable, "-m", "daemons.gatepost"]
+    subprocess.run([*command, "init", "--role", "esa", "--dir", str(machine)], check=True, capture_output=True)
+    config, control = machine / "gatepost.toml", machine / "run" / "delivery-queue.sock"
+    if args.by == "index":
+        begun = time.monotonic()
+        fill_index(machine / "spool", args.messages, args.destinations)
+        print(f"  filled in {time.monotonic() - begun:.0f} s")
+    with listening() as sink, dead(args.dead) as port, (folder / "log").open("wb") as log:
+        config.write_text(machine_facts(config) + _TOML.format(host=HOST, sink=sink, dead=port))
+        begun = time.monotonic()
+        argv = [*command, "run", "delivery-queue", "--config", str(config)]
+        daemon = subprocess.Popen(argv, stdout=log, stderr=log)
+        try:
+            if args.by == "journal":
+                until(control.exists, 20, "a control socket")
+                asyncio.run(fill_journal(machine / "spool", args.messages, args.destinations))
+                figures["accepted in, s"] = time.monotonic() - begun
+                known = args.messages - LIVING
+                until(lambda: _active(control) >= known, 600, "the import of everything")
+                figures["imported in, s"] = time.monotonic() - begun
+            until(lambda: bool(Sink.arrivals), 120, "a delivery to the living destination")
+            figures["start to first delivery, s"] = Sink.arrivals[0] - begun
+            watch(daemon.pid, control, figures, args.watch)
+            _delete(control, figures, args)
+            figures["resident, MiB"] = resident(daemon.pid)[1]
+        finally:
+            end(daemon, 60)
+            print((folder / "log").read_text()[-2000:], end="")
+    return figures
+
+
+def _active(control: Path) -> int:
+    with contextlib.suppress(GatepostError, OSError):
+        return int(ask(control, "status")[1]["gauges"]["active_recips"])
+    return 0
+
+
+def _delete(control: Path, figures: dict[str, float], args: argparse.Namespace) -> None:
+    """Have a tenth of the messages deleted, by sender, if the daemon has the verb."""
+
+
+def main() -> int:
+    """Run and judge."""
+    parser = argparse.ArgumentParser(prog="bench.depth", description=__doc__.splitlines()[0])
+    parser.add_argument("--messages", type=int, default=1_000_000)
+    parser.add_argument("--destinations", type=int, default=50_000)
+    parser.add_argument("--dead", choices=("refused", "silent"), default="refused")
+    parser.add_argument("--by", choices=("index", "journal"), default="index")
+    parser.add_argument("--watch", type=float, default=60.0, help="seconds to look at the views")
+    parser.add_argument("--folder", type=Path, help="where the spool goes (default: a temporary folder)")
+    args = parser.parse_args()
+    print(f"{args.messages} messages, {args.destinations} destinations, {args.dead}, by {args.by}")
+    folder = Path(tempfile.mkdtemp(prefix="gatepost-depth-", dir=args.folder))
+    try:
+        figures = run(args, folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    failed = False
+    bars = dict(BARS)
+    if args.by == "journal":
+        del bars["start to first delivery, s"]
+    for name, value in figures.items():
+        bar = bars.get(name)
+        misses = bar is not None and value > bar
+        failed = failed or misses
+        print(f"  {name:32} {value:10.1f}" + (f"   bar {bar:.0f}{'   MISSED' if misses else ''}" if bar else ""))
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
