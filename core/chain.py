@@ -191,17 +191,13 @@ def _check_path(chain: Sequence[x509.Certificate], store: verification.Store, no
     try:
         verifier.verify(chain[0], list(chain[1:]))
     except verification.VerificationError as problem:
-        text = f"no path from the certificate to a trusted authority ({_short(problem)})"
+        text = "no path from the certificate to a trusted authority"
         raise ChainRefused(text, "certificate-not-trusted") from problem
 
 
 def _authority_policy() -> verification.ExtensionPolicy:
     policy = verification.ExtensionPolicy.permit_all()
     return policy.require_present(x509.BasicConstraints, verification.Criticality.AGNOSTIC, None)
-
-
-def _short(problem: Exception) -> str:
-    return str(problem).partition("(")[0].strip()[:120]
 
 
 def _check_dates(certificate: x509.Certificate, moment: datetime) -> None:

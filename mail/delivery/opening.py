@@ -101,7 +101,9 @@ class Search:
                 chosen[target] = self._wanted.plan.settings(target)
             except HostUnusable as problem:
                 self._failure = problem
-                self._wanted.tls_failed(clean(problem.text))
+                text = clean(problem.text)
+                self._desk.log.info(f"Host {clean(target.host)} ({target.address}) not used: {text}")
+                self._wanted.tls_failed(text)
                 self._wanted.plan.concluded(target, None, problem)
         return chosen
 

@@ -150,22 +150,22 @@ class PolicyPlan:
             try:
                 how = check_dane(dane.usable, connection.chain, dane.names, self._means.now())
             except ChainRefused as problem:
-                return f"not verified: DANE: {problem}"
-            return f"verified by {how}"
+                return f"TLS not verified: DANE: {problem}"
+            return f"TLS verified by {how}"
         if dane is not None:
-            return "not verified: no TLSA record is usable"
+            return "TLS not verified: no TLSA record is usable"
         if self.sts.policy is not None and self.sts.policy.mode == "enforce":
-            return "verified by MTA-STS"
+            return "TLS verified by MTA-STS"
         if self.rule.level == "required-verify" or self._wish == "yes":
-            return "verified by authority"
+            return "TLS verified by authority"
         if self.rule.level == "preferred-verify":
             try:
                 check_authorities(
                     connection.chain, [target.host, self.domain], self._means.now(), self._means.authorities
                 )
             except ChainRefused as problem:
-                return f"not verified: {problem}"
-            return "verified by authority"
+                return f"TLS not verified: {problem}"
+            return "TLS verified by authority"
         return ""
 
     def _tested(self, target: Target, connection: ClientConnection) -> str:
@@ -178,9 +178,9 @@ class PolicyPlan:
             check_authorities(connection.chain, [target.host], self._means.now(), self._means.authorities)
         except ChainRefused as problem:
             self._failed(target, problem.kind, str(problem))
-            return f"not verified: MTA-STS testing: {problem}"
+            return f"TLS not verified: MTA-STS testing: {problem}"
         self._means.tally.good(self.domain, "sts", self.policy_of(target.host)[1])
-        return "verified by MTA-STS (testing)"
+        return "TLS verified by MTA-STS (testing)"
 
     def _failed(self, target: Target, result: str, reason: str) -> None:
         kind, policy = self.policy_of(target.host)
