@@ -1,6 +1,7 @@
 """Every dialog, three ways: the machine at once, the machine octet by octet, a live listener over TCP."""
 
 import asyncio
+import re
 import ssl
 from dataclasses import fields
 from pathlib import Path
@@ -91,6 +92,17 @@ def expect(dialog: Dialog, lines: list[bytes], stored: list[bytes], closed: bool
 def test_machine(path: Path, size: int) -> None:
     dialog = read_dialog(path)
     expect(dialog, *play(dialog, size))
+
+
+ENHANCED = re.compile(rb"([245])[0-9]{2}[ -]\1\.[0-9]{1,3}\.[0-9]{1,3} .*")
+WITHOUT = re.compile(rb"(220|250)[ -]mx\.example\.test.*|250[ -][A-Z0-9]+( [A-Z0-9 -]+)?|354 .*|334 .*")
+"""RFC 2034 3: the greeting, the answers to EHLO and HELO, go-aheads and challenges."""
+
+
+@pytest.mark.parametrize("path", DIALOGS, ids=lambda path: path.stem)
+def test_every_other_reply_carries_an_enhanced_code_of_its_class(path: Path) -> None:
+    lines, _, _ = play(read_dialog(path), 0)
+    assert [line for line in lines if not ENHANCED.fullmatch(line) and not WITHOUT.fullmatch(line)] == []
 
 
 @pytest.mark.parametrize("path", DIALOGS, ids=lambda path: path.stem)
