@@ -24,7 +24,7 @@ def frame_of(
         icid=accepted.icid,
         received_at=accepted.received_at,
         sender=accepted.sender,
-        recipients=tuple(FrameRecipient(one.rid, one.address, one.original, state) for one in recipients),
+        recipients=tuple(_recipient_out(one, state) for one in recipients),
         size=accepted.size,
         sha256=sha256,
         listener=accepted.listener,
@@ -48,7 +48,20 @@ def frame_of(
         ),
         holds=tuple(FrameHold(one.quarantine, one.reason, one.matched, one.expires_at) for one in outcome.holds),
         hold_count=outcome.hold_count,
+        ret=accepted.ret,
+        envid=accepted.envid,
+        authenticated=accepted.authenticated,
+        require_tls=accepted.require_tls,
+        bounce_profile=accepted.bounce_profile,
     )
+
+
+def _recipient_out(one: Recipient, state: str) -> FrameRecipient:
+    return FrameRecipient(one.rid, one.address, one.original, state, one.notify, one.orcpt)
+
+
+def _recipient_in(one: FrameRecipient) -> Recipient:
+    return Recipient(one.rid, one.address, one.original, one.notify, one.orcpt)
 
 
 def accepted_of(frame: Frame, *, mid: int, icid: int, peer: str, at: float) -> Accepted:
@@ -58,7 +71,7 @@ def accepted_of(frame: Frame, *, mid: int, icid: int, peer: str, at: float) -> A
         icid=icid,
         received_at=at,
         sender=frame.sender,
-        recipients=[Recipient(one.rid, one.address, one.original) for one in frame.recipients],
+        recipients=[_recipient_in(one) for one in frame.recipients],
         size=frame.size,
         listener=frame.listener,
         remote_ip=frame.remote_ip,
@@ -76,6 +89,11 @@ def accepted_of(frame: Frame, *, mid: int, icid: int, peer: str, at: float) -> A
         bounce_of=frame.bounce_of,
         origin_serial=frame.origin_serial,
         origin_mid=frame.origin_mid,
+        ret=frame.ret,
+        envid=frame.envid,
+        authenticated=frame.authenticated,
+        require_tls=frame.require_tls,
+        bounce_profile=frame.bounce_profile,
     )
 
 
@@ -89,7 +107,7 @@ def outcome_of(
         destination=destination,
         target=target,
         finished=list(frame.finished),
-        recipients=[Recipient(one.rid, one.address, one.original) for one in frame.recipients],
+        recipients=[_recipient_in(one) for one in frame.recipients],
         edits=[Edit(one.action, one.name, one.value) for one in frame.edits],
         decisions=[
             Decision(one.stage, one.rule, one.input, one.verdict, one.microseconds, one.at) for one in frame.decisions

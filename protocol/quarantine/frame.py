@@ -49,6 +49,14 @@ _FRAME_FIELDS = (
     ("body", 16),
     ("subject", MAX_TEXT),
 )
+_LATER_FIELDS = (
+    ("ret", 8),
+    ("envid", 500),
+    ("authenticated", MAX_ADDRESS),
+    ("require_tls", 8),
+    ("bounce_profile", MAX_NAME),
+)
+"""Fields that a peer of an older release does not send, and passes over when it gets them."""
 _SHORTENED = frozenset({"helo", "tls", "subject", "remote_host"})
 
 
@@ -60,6 +68,8 @@ class FrameRecipient:
     address: str
     original: str = ""
     state: str = "held"
+    notify: str = ""
+    orcpt: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +137,11 @@ class Frame:
     decisions: tuple[FrameDecision, ...] = ()
     holds: tuple[FrameHold, ...] = ()
     hold_count: int = 0
+    ret: str = ""
+    envid: str = ""
+    authenticated: str = ""
+    require_tls: str = ""
+    bounce_profile: str = ""
 
 
 def encode_frame(frame: Frame) -> bytes:
@@ -146,10 +161,7 @@ def encode_frame(frame: Frame) -> bytes:
         "bounce_of": frame.bounce_of,
         "finished": list(frame.finished),
         "hold_count": frame.hold_count,
-        "recipients": [
-            {"rid": one.rid, "address": one.address, "original": one.original, "state": one.state}
-            for one in frame.recipients
-        ],
+        "recipients": [_recipient_document(one) for one in frame.recipients],
         "edits": [{"action": one.action, "name": one.name, "value": one.value} for one in frame.edits],
         "decisions": [_decision_document(one) for one in frame.decisions[-MAX_DECISIONS:]],
         "holds": [_hold_document(one) for one in frame.holds],
@@ -157,6 +169,9 @@ def encode_frame(frame: Frame) -> bytes:
     for name, octets in _FRAME_FIELDS:
         value = getattr(frame, name)
         document[name] = _shorten(value, octets) if name in _SHORTENED else value
+    for name, _ in _LATER_FIELDS:
+        if value := getattr(frame, name):
+            document[name] = value
     try:
         data = json.dumps(document, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode("utf-8")
     except ValueError:
@@ -173,6 +188,7 @@ def decode_frame(data: bytes) -> Frame:
     if reader.number("v", MAX_ID) != VERSION:
         raise FrameError(f"v is not {VERSION}")
     texts = {name: reader.text(name, octets) for name, octets in _FRAME_FIELDS}
+    texts |= {name: reader.text(name, octets, "") for name, octets in _LATER_FIELDS}
     if not texts["sender_serial"] or not texts["origin_serial"]:
         raise FrameError("sender_serial or origin_serial is empty")
     frame = Frame(
@@ -216,6 +232,8 @@ def _recipients(reader: Reader) -> tuple[FrameRecipient, ...]:
             row.text("address", MAX_ADDRESS),
             row.text("original", MAX_ADDRESS),
             row.choice("state", RECIPIENT_STATES),
+            row.text("notify", 64, ""),
+            row.text("orcpt", 512, ""),
         )
         for row in rows
     )
@@ -258,6 +276,15 @@ def _decision(row: Reader) -> FrameDecision:
         row.number("microseconds", MAX_ID),
         row.moment("at"),
     )
+
+
+def _recipient_document(one: FrameRecipient) -> dict[str, Any]:
+    document = {"rid": one.rid, "address": one.address, "original": one.original, "state": one.state}
+    if one.notify:
+        document["notify"] = one.notify
+    if one.orcpt:
+        document["orcpt"] = one.orcpt
+    return document
 
 
 def _decision_document(one: FrameDecision) -> dict[str, Any]:
