@@ -44,8 +44,9 @@ class DestinationTable:
     """What a destination name is granted; one that is not listed has a copy of DEFAULT."""
 
     def __init__(self, destinations: Sequence[DestinationSection], profiles: Sequence[BounceProfileSection]) -> None:
-        self._rows = {canonical(row.domain): row for row in destinations}
-        self._default = self._rows.get("default", DestinationSection())
+        rows = {canonical(row.domain): row for row in destinations}
+        self._default = rows.get("default", DestinationSection())
+        self._rows = {name: row.inheriting(self._default) for name, row in rows.items()}
         known = {section.name.lower(): section.profile() for section in profiles}
         self.profiles = {"default": BounceProfileSection().profile()} | known
         """Bounce profiles by lower case name."""

@@ -46,7 +46,7 @@ class RouteSection(Section):
 
 
 class DestinationSection(Section):
-    """Limits of a destination domain; each domain in no row has a copy of the row DEFAULT."""
+    """Limits of a destination domain; what a row leaves out is as in the row DEFAULT, as is a domain in no row."""
 
     domain: Annotated[str, AfterValidator(_destination_domain)] = Field(
         default="DEFAULT", description="domain, without those below it; or DEFAULT"
@@ -77,6 +77,11 @@ class DestinationSection(Section):
         default="", description="name of a bounce profile; empty = the listener's, else Default"
     )
     bounce_verification: bool = Field(default=False, description="tag the envelope sender of mail to it")
+
+    def inheriting(self, default: "DestinationSection") -> "DestinationSection":
+        """Fill in what this row leaves out from the row DEFAULT."""
+        left = set(type(self).model_fields) - self.model_fields_set - {"domain"}
+        return self.model_copy(update={key: getattr(default, key) for key in left})
 
 
 class DeliverySection(Section):

@@ -86,9 +86,11 @@ def _profiles(rows: Rows) -> Iterable[Fault]:
 def _destinations(rows: Rows) -> Iterable[Fault]:
     profiles = {"default"} | {row.name.lower() for _, row in rows.bounce_profile}
     most = rows.delivery.max_connections if rows.delivery is not None else None
+    implied = next((row.recipient_minutes for _, row in rows.destination if row.domain == "DEFAULT"), 0)
     for number, row in rows.destination:
         at: Place = ("destination", number)
-        if row.recipient_limit and not row.recipient_minutes:
+        minutes = row.recipient_minutes if "recipient_minutes" in row.model_fields_set else implied
+        if row.recipient_limit and not minutes:
             reason = f"{row.domain}: recipient_limit needs recipient_minutes, 1 to 60"
             yield Fault((*at, "recipient_minutes"), reason)
         if most is not None and "max_connections" in row.model_fields_set and row.max_connections > most:
@@ -140,13 +142,14 @@ def _loops(rows: Rows) -> Iterable[Fault]:
     ours = [row for _, row in rows.listener if not row.kind.startswith("sinkhole")]
     if not ours:
         return
+    port = rows.delivery.port if rows.delivery is not None else 25
     for number, row in rows.route:
         routing = parse_hosts(Route(row.domain, row.hosts))
         if routing.way is not Way.HOSTS:
             continue
         for host in routing.hosts:
             for listener in ours:
-                if (host.port or 25) == listener.port and _is_here(host.name, listener.address, rows):
+                if (host.port or port) == listener.port and _is_here(host.name, listener.address, rows):
                     reason = (
                         f"{row.domain}: {host.name} port {listener.port} is our own listener {listener.name}: a loop"
                     )

@@ -55,3 +55,12 @@ def test_a_row_gives_its_limits_however_the_domain_is_written() -> None:
 
 def test_a_row_is_about_its_domain_and_not_about_those_below() -> None:
     assert table(DestinationSection(domain="x.test", max_connections=5)).limits("a.x.test").connections == 500
+
+
+def test_what_a_row_leaves_out_is_as_in_default() -> None:
+    found = table(
+        DestinationSection(max_connections=7, recipient_minutes=5, bounce_profile="short"),
+        DestinationSection(domain="x.test", recipient_limit=3),
+    ).limits("x.test")
+    assert (found.connections, found.recipient_limit, found.recipient_minutes) == (7, 3, 5)
+    assert found.profile.name == "Short"

@@ -137,3 +137,8 @@ def test_a_route_to_our_own_listener_is_a_loop(tmp_path: Path, bound: str, host:
 def test_a_route_to_our_own_sinkhole_is_no_loop(tmp_path: Path) -> None:
     text = '[[listener]]\nname = "In"\nkind = "sinkhole"\nport = 2525\n'
     assert not problems(tmp_path, f'{text}[[route]]\ndomain = "ALL"\nhosts = ["127.0.0.1:2525"]\n')
+
+
+def test_a_row_may_leave_the_minutes_to_default(tmp_path: Path) -> None:
+    default = "[[destination]]\nrecipient_minutes = 5\n"
+    assert not problems(tmp_path, default + '[[destination]]\ndomain = "x.test"\nrecipient_limit = 3\n')
