@@ -147,6 +147,17 @@ def _peer_uid(writer: asyncio.StreamWriter) -> int:
     return int(uid)
 
 
+def peer_pid(path: Path) -> int:
+    """Give the process that listens on a control socket, 0 if none does."""
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as sock:
+            sock.connect(str(path))
+            pid, _, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    except OSError:
+        return 0
+    return int(pid)
+
+
 async def call(path: Path, do: str, /, timeout_s: float = 10.0, **args: Any) -> Any:
     """Ask the daemon behind `path` to do something and give its answer."""
     name = path.stem

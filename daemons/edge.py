@@ -1,16 +1,21 @@
-"""The edge of a gateway: its listeners with their doors and certificates, for the root `gateway`.
+"""The edge of a gateway: its listeners with their doors and certificates, and resource conservation, for its root.
 
 Certificates are read again at SIGHUP and by the control verb `reload_certificates`; a pair that cannot be used
 changes nothing and is one line in the mail log.
 """
 
 import asyncio
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+from core.alert import WARNING, Alerts
+from core.config import AlertsSection
 from core.dns import Resolver
 from core.errors import ConfigError, Problem
+from core.journal.journal import Journal
 from core.maillog import MailLog, clean
+from core.memory import Memory
 from core.runtime import Reload
 from core.smtp.door import Brake
 from core.smtp.listener import SmtpListener
@@ -19,7 +24,10 @@ from daemons.config import Esa
 from daemons.machine import Machine
 from daemons.wiring import with_handler
 from mail.access import build_access, listener_settings
+from mail.edge.conserve import Conservation, Meter, Readings
 from mail.edge.door import build_door
+from mail.intake import Intake
+from mail.listeners import Listeners
 from mail.login.attempt import Logins
 from mail.login.users import Users
 from mail.receive import Gateway, GatewaySession
@@ -28,15 +36,19 @@ from mail.receive import Gateway, GatewaySession
 class Edge:
     """See the module."""
 
-    def __init__(self, machine: Machine, document: Esa, log: MailLog) -> None:
-        """Read the certificates. Raises `ConfigError` with every one that cannot be used."""
+    def __init__(self, machine: Machine, document: Esa, log: MailLog, *, instance: int = 0) -> None:
+        """Read the certificates; the first instance sends alerts. Raises `ConfigError` with all that cannot be used."""
         self.brake = Brake()
+        self._document = document
+        self._socket = machine.socket(f"gateway-{instance}")
         self.logins = Logins(Users(document.smtp_user), document.smtp_login, log)
         self._machine = machine
         self._log = log
         self._sections = {section.name: section for section in document.listener}
         self._certificate = machine.certificate()
         self._resolver = Resolver(document.dns.servers, timeout_s=document.dns.timeout_s)
+        alerts = document.alerts if instance == 0 else AlertsSection()
+        self.alerts = Alerts(alerts, hostname=machine.hostname, resolver=self._resolver, log=log)
 
     @property
     def names(self) -> list[str]:
@@ -55,6 +67,27 @@ class Edge:
         door = build_door(section, access, resolver=self._resolver, brake=self.brake, log=log)
         return SmtpListener(bound, session, tls=self._certificate.context, log=log, door=door, suspended=suspended)
 
+    def conservation(self, listeners: Listeners, journal: Journal, intakes: Sequence[Intake]) -> Conservation:
+        """Make the service that measures and slows receiving."""
+        machine, section = self._machine, self._document.conservation
+
+        readings = Readings(
+            sync_s=lambda: float(journal.status()["latency_s"]),
+            backlog_percent=lambda: 100.0 * journal.status()["backlog_bytes"] / journal.settings.backlog_bytes,
+            work_queue=lambda: sum(intake.working for intake in intakes),
+            trouble=lambda: str(journal.refusal or ""),
+        )
+        return Conservation(
+            section,
+            self.brake,
+            Meter(self._socket.parent, machine.spool, Memory(section.memory_limit)),
+            readings,
+            listeners=listeners,
+            hostname=machine.hostname,
+            log=self._log,
+            alerts=self.alerts,
+        )
+
     async def reload_certificates(self, _: dict[str, Any]) -> dict[str, Any]:
         """Control verb: show the certificates that the files hold now, from the next handshake on."""
         certificate = self._certificate
@@ -63,6 +96,8 @@ class Edge:
         except ConfigError as error:
             reasons = "; ".join(str(problem) for problem in error.problems)
             self._log.warning(f"Certificates not reloaded, the old ones stay: {clean(reasons)}")
+            text = f"certificates were not reloaded, those in use stay in use: {reasons}"
+            self.alerts.send(WARNING, "MAIL.CERTIFICATE_REFUSED", text)
             raise
         for warning in certificate.warnings:
             self._log.warning(f"Certificates: {clean(warning)}")

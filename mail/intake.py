@@ -18,6 +18,7 @@ from core.maillog import MailLog, clean
 from core.metrics import Counters
 from core.record import Accepted, Outcome, encode
 from core.runtime import spawn
+from core.smtp.door import Brake
 from mail.mime import Headers
 from mail.pipeline import Notes, Pipeline, Readable, held
 from protocol.reply import Reply
@@ -84,14 +85,16 @@ class Intake:
         counters: Counters,
         poke: Callable[[], None] = lambda: None,
         start: Callable[[Coroutine[Any, Any, None], str], object] = spawn,
+        brake: Brake | None = None,
     ) -> None:
-        """`poke` tells the delivery queue, at most once a loop turn; `start` runs a task."""
+        """`poke` tells the delivery queue, at most once a loop turn; `start` runs a task; `brake` delays answers."""
         self.settings = settings
         self.store = store
         self.log = log
         self.counters = counters
         self.working = 0
         """Messages in the work queue: accepted, outcome not written yet."""
+        self._brake = brake or Brake()
         self._pipeline = pipeline
         self._poke = poke
         self._start = start
@@ -134,7 +137,11 @@ class Intake:
             taken.answer(NOT_STORED)
             return False
         self.note_ready(accepted)
-        taken.answer(Reply(250, "2.0.0", f"Ok:  Message {accepted.mid} accepted"))
+        reply = Reply(250, "2.0.0", f"Ok:  Message {accepted.mid} accepted")
+        if self._brake.delay_s:
+            self._brake.hold(partial(taken.answer, reply))
+        else:
+            taken.answer(reply)
         return True
 
     def note_ready(self, accepted: Accepted) -> None:

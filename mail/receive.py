@@ -271,6 +271,9 @@ class GatewaySession(LoginSide, _NoFurtherVerbs):
         """Give the sink for the content. Raises nothing; None and 452 only where nothing can be taken."""
         if self._access.kind == "sinkhole":
             return Hole()
+        if self._gateway.brake.refusing:
+            self._failed("Resource conservation")
+            return None
         store = self._gateway.intake.store
         refusal = store.refusal
         if refusal is not None:

@@ -5,7 +5,6 @@ from typing import Any
 
 from core.ids import IdBlocks
 from core.metrics import Counters
-from mail.edge.conserve import Conservation
 from mail.intake import Intake
 from mail.listeners import Listeners
 

@@ -199,6 +199,7 @@ class Journal:
             "refusal": str(refusal or ""),
             "housekeeping": str(problem or ""),
             "backlog_bytes": self._ledger.total,
+            "latency_s": self._writer.latency_s,
             "segments": len(self._ledger.generations()),
             "generation": self._log.position.generation,
             "content_bytes_in_memory": self._content.held,

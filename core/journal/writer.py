@@ -13,12 +13,16 @@ import asyncio
 import threading
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
+from typing import Final
 
+from core import clock
 from core.journal.error import JournalUnavailable
 from core.journal.log import SegmentLog
 from core.journal.record import Item
 from core.killpoint import killpoint
 
+RECENT_S: Final = 5.0
+"""A slow write says nothing of the disk of later on: whoever keeps mail away for its sake must try again."""
 Fates = list[tuple[list[Item], JournalUnavailable | None]]
 
 
@@ -34,6 +38,7 @@ class Writer:
         self._waiting: list[Item] = []
         self._busy = False
         self._scheduled = False
+        self._began = self._ended = clock.monotonic()
         self.on_idle: Callable[[], object] = bool
         """Called when everybody has been told; does nothing until it is set."""
 
@@ -46,6 +51,14 @@ class Writer:
     def busy(self) -> bool:
         """Whether somebody has not been told yet."""
         return self._busy or bool(self._waiting)
+
+    @property
+    def latency_s(self) -> float:
+        """How long the batch in flight has taken so far; while there is none, how long a recent one took."""
+        now = clock.monotonic()
+        if self._busy:
+            return now - self._began
+        return self._ended - self._began if now - self._ended < RECENT_S else 0.0
 
     def submit(self, item: Item) -> None:
         """Have the item written with the next batch."""
@@ -71,6 +84,7 @@ class Writer:
         if not self._busy and self._waiting:
             batch, self._waiting = self._waiting, []
             self._busy = True
+            self._began = clock.monotonic()
             self._queue.put(batch)
 
     def _run(self) -> None:
@@ -103,6 +117,7 @@ class Writer:
 
     def _committed(self, fates: Fates) -> None:
         self._busy = False
+        self._ended = clock.monotonic()
         self._hand_over()
         killpoint("journal.releasing")
         for items, failure in fates:

@@ -4,6 +4,7 @@ A daemon root fills one `Door` per listener; the port and the connections ask it
 connection three comparisons. Knows no tables: policy gives the functions.
 """
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -18,13 +19,32 @@ BUSY: Final = Reply(421, "4.3.1", "#4.3.1 Insufficient system resources, try aga
 class Brake:
     """How much receiving is to be slowed down now, for all who share it. Set by whoever measures."""
 
-    __slots__ = ("delay_s", "refusing")
+    __slots__ = ("_held", "delay_s", "refusing")
 
     def __init__(self) -> None:
         self.delay_s = 0.0
         """Wait so long before a greeting and before the answer to content."""
         self.refusing = False
         """Take no mail and no connection at all."""
+        self._held: dict[asyncio.TimerHandle, Callable[[], None]] = {}
+
+    def hold(self, act: Callable[[], None]) -> None:
+        """Do something `delay_s` from now."""
+        handle: asyncio.TimerHandle
+
+        def due() -> None:
+            del self._held[handle]
+            act()
+
+        handle = asyncio.get_running_loop().call_later(self.delay_s, due)
+        self._held[handle] = act
+
+    def release(self) -> None:
+        """Do now all that is still held."""
+        while self._held:
+            handle, act = self._held.popitem()
+            handle.cancel()
+            act()
 
 
 def _nobody(_: str) -> bool:

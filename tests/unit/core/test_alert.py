@@ -1,0 +1,159 @@
+"""Alerts, received by a real aiosmtpd."""
+
+import asyncio
+import contextlib
+import email
+import email.policy
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from aiosmtpd.smtp import SMTP
+
+from core.alert import CRITICAL, INFO, WARNING, Alerts
+from core.config import AlertsSection
+from core.dns import Resolver
+from core.maillog import MailLog
+from tests.support.dns_server import DnsServer
+from tests.support.service import running
+
+MEMORY = "MAIL.RES_CON_START_ALERT.MEMORY"
+
+
+class Inbox:
+    """An aiosmtpd handler that keeps what comes, after `refusals`."""
+
+    def __init__(self, *refusals: str) -> None:
+        self.refusals = list(refusals)
+        self.messages: list[Any] = []
+        self.envelopes: list[tuple[str, list[str]]] = []
+
+    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
+        if self.refusals:
+            return self.refusals.pop(0)
+        self.messages.append(email.message_from_bytes(envelope.content, policy=email.policy.default))
+        self.envelopes.append((envelope.mail_from, envelope.rcpt_tos))
+        return "250 kept"
+
+    async def until(self, count: int) -> None:
+        while len(self.messages) < count:
+            await asyncio.sleep(0.005)
+
+
+@contextlib.asynccontextmanager
+async def receiving(inbox: Inbox) -> AsyncIterator[int]:
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: SMTP(inbox, hostname="in.test", loop=loop), "127.0.0.1", 0)
+    try:
+        async with asyncio.timeout(15):
+            yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def alerts(folder: Path, clock: Clock | None = None, dns: str = "127.0.0.1:9", **section: Any) -> Alerts:
+    section.setdefault("recipients", ("ops@example.test",))
+    return Alerts(
+        AlertsSection.model_validate(section),
+        hostname="esa.example.test",
+        resolver=Resolver([dns], timeout_s=1),
+        log=MailLog(folder / "log"),
+        monotonic=clock or Clock(),
+        retries_s=(0.01, 0.01),
+    )
+
+
+def lines(one: Alerts, folder: Path) -> str:
+    one._log.flush()
+    return (folder / "log").read_text()
+
+
+async def test_an_alert_reaches_the_configured_host(tmp_path: Path) -> None:
+    inbox = Inbox()
+    async with receiving(inbox) as port:
+        one = alerts(tmp_path, host="127.0.0.1", port=port)
+        async with running(one):
+            one.send(CRITICAL, MEMORY, "system (hostname: esa.example.test) has entered …")
+            await inbox.until(1)
+    (message,) = inbox.messages
+    assert inbox.envelopes == [("alert@esa.example.test", ["ops@example.test"])]
+    assert message["Subject"] == f"Critical {MEMORY}: esa.example.test"
+    assert message["Auto-Submitted"] == "auto-generated"
+    assert message.get_content().startswith("system (hostname: esa.example.test) has entered …")
+    sent = f'A System/Critical alert was sent to ops@example.test with subject "Critical {MEMORY}: esa.example.test".'
+    assert sent in lines(one, tmp_path)
+
+
+async def test_without_a_host_the_mail_exchanger_of_the_recipient_is_asked(tmp_path: Path) -> None:
+    inbox = Inbox()
+    zone = ("example.test. 300 IN MX 10 mx.example.test.", "mx.example.test. 300 IN A 127.0.0.1")
+    async with receiving(inbox) as port, DnsServer(*zone) as dns:
+        one = alerts(tmp_path, dns=dns.address, port=port)
+        async with running(one):
+            one.send(INFO, "MAIL.X", "text")
+            await inbox.until(1)
+
+
+async def test_a_temporary_refusal_is_tried_again_and_a_final_one_is_not(tmp_path: Path) -> None:
+    inbox = Inbox("451 later", "550 never")
+    async with receiving(inbox) as port:
+        one = alerts(tmp_path, host="127.0.0.1", port=port)
+        async with running(one):
+            one.send(INFO, "MAIL.A", "text")
+            one.send(INFO, "MAIL.B", "text")
+            one.send(INFO, "MAIL.C", "text")
+            await inbox.until(1)
+    assert [message["Subject"].split()[1] for message in inbox.messages] in (["MAIL.B:", "MAIL.C:"], ["MAIL.C:"])
+    log = lines(one, tmp_path)
+    assert "Internal SMTP Error: Failed to send message to host 127.0.0.1" in log
+    assert 'giving up on message to ops@example.test with subject "Info MAIL.A: esa.example.test": 550 never' in log
+
+
+async def test_nobody_there_is_a_line_in_the_log_and_nothing_else(tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        one = alerts(tmp_path, host="127.0.0.1", port=free.getsockname()[1])
+        async with running(one):
+            one.send(WARNING, "MAIL.A", "text")
+            while "giving up" not in ((tmp_path / "log").read_text() if (tmp_path / "log").exists() else ""):
+                await asyncio.sleep(0.005)
+    assert lines(one, tmp_path).count("Failed to send message") == 3
+
+
+async def test_repetition_is_limited_at_growing_intervals_and_counted(tmp_path: Path) -> None:
+    inbox, clock = Inbox(), Clock()
+    async with receiving(inbox) as port:
+        one = alerts(tmp_path, clock, host="127.0.0.1", port=port)
+        async with running(one):
+            for _ in range(3):
+                one.send(INFO, "MAIL.A", "text")
+            clock.now += 300
+            one.send(INFO, "MAIL.A", "again")
+            clock.now += 301
+            one.send(INFO, "MAIL.A", "too early: the interval has doubled")
+            await inbox.until(2)
+    assert one.suppressed == 3
+    assert "(2 alerts of this kind were left out since the last one.)" in inbox.messages[1].get_content()
+
+
+async def test_all_kinds_together_are_limited_and_what_is_too_slight_is_not_sent(tmp_path: Path) -> None:
+    one = alerts(tmp_path, per_hour=2, severity="warning")
+    for number in range(5):
+        one.send(WARNING, f"MAIL.{number}", "text")
+        one.send(INFO, f"MAIL.{number}", "text")
+    assert (len(one._waiting), one.suppressed) == (2, 3)
+
+
+async def test_without_recipients_nothing_is_kept(tmp_path: Path) -> None:
+    one = alerts(tmp_path, recipients=())
+    one.send(CRITICAL, "MAIL.A", "text")
+    assert not one._waiting
