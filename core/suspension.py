@@ -31,6 +31,11 @@ class Suspended:
     def __contains__(self, name: str) -> bool:
         return name in self._names
 
+    @property
+    def names(self) -> frozenset[str]:
+        """All that is suspended."""
+        return self._names
+
     def suspend(self, names: Iterable[str]) -> None:
         """Remember that these are suspended."""
         self._write(self._names.union(names))

@@ -115,6 +115,19 @@ class Dispatcher:
         for slot in list(self._idle):
             self._release(slot)
 
+    def let_go(self, chosen: Callable[[Destination], bool], why: str = "") -> int:
+        """Close idle connections to some destinations, and with a reason cut the others; give how many these are."""
+        for slot in [one for one in self._idle if chosen(one.destination)]:
+            self._release(slot)
+        busy = [one for one in self._slots if one.parcel is not None and chosen(one.destination)]
+        for slot in busy if why else ():
+            if slot.task is not None and not slot.stuck:
+                slot.stuck = slot.doing
+                slot.cut = why
+                self._log.info(f"DCID {slot.dcid} to {slot.destination.name} {why} while {slot.stuck}")
+                slot.task.cancel()
+        return len(busy)
+
     def _release(self, slot: Slot) -> None:
         self._idle.pop(slot, None)
         if slot.wake is not None and not slot.wake.done():
@@ -147,7 +160,7 @@ class Dispatcher:
         finally:
             slot.parcel = None
             self._connections.closed(slot.destination)
-        if not slot.stuck:
+        if slot.cut or not slot.stuck:
             await slot.line.close()
 
     async def _open(self, slot: Slot, parcel: Parcel) -> bool:
@@ -160,7 +173,7 @@ class Dispatcher:
             if not abandoned(slot):
                 self._connections.abandoned(destination)
                 raise
-            self._failed(destination, parcel, f"stuck while {slot.stuck}", "4.4.2")
+            self._failed(destination, parcel, slot.why, "4.4.2")
         except MailError as failure:
             self._refused(destination, parcel, failure)
         except (OSError, TimeoutError) as failure:
@@ -239,7 +252,7 @@ class Dispatcher:
             if not abandoned(slot):
                 self._log.info(f"Message aborted on DCID {line.dcid} MID {parcel.mid}: the service stops")
                 raise
-            self._settlement.unreachable(parcel, f"stuck while {slot.stuck}", "4.4.2")
+            self._settlement.unreachable(parcel, slot.why, "4.4.2")
             return
         except Exception as failure:
             number = incident("delivery", failure)

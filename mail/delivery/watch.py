@@ -40,7 +40,9 @@ class Slot:
     task: "asyncio.Task[Any] | None" = None
     carried: int = 0
     stuck: str = ""
-    """What it was doing when the watchdog gave it up."""
+    """What it was doing when it was given up, by the watchdog or by an operator's order."""
+    cut: str = ""
+    """Why it was given up, if an operator's order is the reason."""
     wake: "asyncio.Future[Parcel | None] | None" = field(default=None)
 
     @property
@@ -52,6 +54,11 @@ class Slot:
     def dcid(self) -> int:
         """The connection's number, 0 before there is one."""
         return self.line.dcid if self.line is not None else 0
+
+    @property
+    def why(self) -> str:
+        """Why it was given up, in words."""
+        return f"{self.cut} while {self.stuck}" if self.cut else f"stuck while {self.stuck}"
 
     @property
     def usable(self) -> bool:
@@ -80,7 +87,7 @@ def stuck_for(slot: Slot, now_s: float, patience: Patience) -> float:
 
 
 def abandoned(slot: Slot) -> bool:
-    """Tell, in a task that was cancelled, whether the watchdog did it; the task then goes on."""
+    """Tell, in a task that was cancelled, whether it was given up; the task then goes on."""
     if slot.stuck and slot.task is not None:
         slot.task.uncancel()
     return bool(slot.stuck)

@@ -32,17 +32,21 @@ from mail.queue.importer import Importer, Log
 from mail.queue.load import Loader
 from mail.queue.memory import forget_idle
 from mail.queue.message import Message, Parcel, destination_of, divide
+from mail.queue.now import DeliverNow
+from mail.queue.operate import Hands, Operations
 from mail.queue.overdue import Overdue
 from mail.queue.places import Places
 from mail.queue.profile import Profiles
+from mail.queue.reading import Reading
 from mail.queue.reclaim import Reclaimer
 from mail.queue.report import Counter, Reporter, ReportSettings
 from mail.queue.retry import BounceProfile
 from mail.queue.rule import moving
 from mail.queue.schedule import Scheduler
+from mail.queue.select import Picker
 from mail.queue.settle import Settlement
 from mail.queue.suspension import Suspension
-from mail.queue.verb import Figures, Verbs
+from mail.queue.verb import Figures, Parts, Verbs
 from mail.queue.view import Facts, Views
 
 TICK_S = 0.25
@@ -140,7 +144,7 @@ class DeliveryQueue:
             now=now,
             recorded=lambda: self.importer.poke(journal.directory.name),
         )
-        self._suspension = Suspension(state / "delivery-suspended", scheduler)
+        self._suspension = Suspension(state / "delivery-suspended", scheduler, log=log, now=now)
         self._settlement = Settlement(
             scheduler,
             book,
@@ -202,8 +206,12 @@ class DeliveryQueue:
             now=now,
             idle_close_s=settings.idle_close_s,
         )
+        self._suspension.let_go = self._dispatcher.let_go
         self._counters = counters
-        self.views = Views(scheduler, book, self._database, now=now, always=settings.always, facts=facts)
+        self._picker = picker = Picker(self._database, book, self._places, now)
+        hands = Hands(scheduler, book, self._settlement, self._loader, self._checkpointer)
+        self.operations = Operations(picker, hands, log=log, now=now)
+        self.views = Views(scheduler, picker, now=now, always=settings.always, facts=facts)
         book.segments.update(self._segments)
         self._reclaimer.sweep()
         self._loader.survey(self._loads)
@@ -222,15 +230,21 @@ class DeliveryQueue:
 
     def verbs(self) -> dict[str, Handler]:
         """Give the handlers of the control socket."""
-        return Verbs(
-            self.views,
-            self._suspension,
-            self.importer,
-            self._counters,
+        parts = Parts(
+            views=self.views,
+            operations=self.operations,
+            reading=Reading(self._picker, self._now),
+            deliver_now=DeliverNow(self._scheduler, self._book, self._database, self._now),
+            suspension=self._suspension,
+            scheduler=self._scheduler,
+            importer=self.importer,
+            counters=self._counters,
             database=self._database,
             health=self._health,
             storage=self._places.queue,
-        ).all()
+            now=self._now,
+        )
+        return Verbs(parts).all()
 
     def reconfigure(self, settings: QueueSettings) -> None:
         """Take limits, bounce profiles and their texts, connections and the unsubscribe list anew.
@@ -265,6 +279,7 @@ class DeliveryQueue:
             for part in (self._checkpointer, self.importer, self._loader, self._reclaimer, self._overdue):
                 scope.start(part.run(scope), name=part.name)
             self._dispatcher.begin(scope)
+            self.operations.open(scope)
             scope.ready()
             await self._keep_time(scope)
             self._scheduler.stopped = "the service stops"
@@ -274,6 +289,7 @@ class DeliveryQueue:
                     await asyncio.sleep(0.02)
                     self._dispatcher.release_idle()
                 await self._reporter.drain()
+            await self.operations.close()
         finally:
             self._end()
 

@@ -67,6 +67,7 @@ class Reason(StrEnum):
     DELETED = "deleted by an operator"
     UNSUBSCRIBED = "its recipients have unsubscribed"
     OPERATOR_BOUNCED = "bounced by an operator"
+    REDIRECTED = "sent another way by an operator"
     CHECKPOINTED = "written to the index"
 
 
@@ -112,6 +113,10 @@ _MOVES: dict[tuple[State, Reason], State] = {
     (State.READY, Reason.OPERATOR_BOUNCED): State.FAILING,
     (State.WAITING, Reason.OPERATOR_BOUNCED): State.FAILING,
     (State.PARKED, Reason.OPERATOR_BOUNCED): State.FAILING,
+    (State.NEW, Reason.REDIRECTED): State.NEW,
+    (State.READY, Reason.REDIRECTED): State.NEW,
+    (State.WAITING, Reason.REDIRECTED): State.NEW,
+    (State.PARKED, Reason.REDIRECTED): State.NEW,
 }
 
 

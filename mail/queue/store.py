@@ -242,34 +242,43 @@ def in_segment(database: Database, segment: tuple[str, int], most: int) -> list[
     return [_message(row) for row in rows]
 
 
-def chosen(
-    database: Database, destination: str | None, sender: str | None, *, after: int, most: int, until: int = 2**62
-) -> list[int]:
+def chosen(database: Database, destination: str | None, sender: str | None, *, after: int, most: int) -> list[int]:
     """Give the MIDs beyond `after` by destination name, by sender, or all, in their order.
 
     `sender` is an address, `user@` or `@domain`; without regard to the case of ASCII letters, '' is the null sender.
     """
-    # The plus keeps SQLite from walking through all MIDs where the sender's index finds the few.
-    sql, values = "SELECT mid FROM message WHERE +mid > ? AND +mid <= ?", list[Value]([after, until])
-    if destination is None and sender is None:
-        sql = "SELECT mid FROM message WHERE mid > ? AND mid <= ?"
-    elif sender is None:
-        sql = "SELECT DISTINCT mid FROM recipient WHERE mid > ? AND mid <= ? AND destination = ?"
-        values.append(destination)
-    else:
-        low = ascii_lower(sender)
-        if low.startswith("@"):
-            sql, more = f"{sql} AND {_DOMAIN} = ?", [low[1:]]
-        elif low.endswith("@"):
-            sql, more = f"{sql} AND lower(sender) >= ? AND lower(sender) < ?", [low, low[:-1] + "A"]
-        else:
-            sql, more = f"{sql} AND lower(sender) = ?", [low]
-        values += more
-        if destination is not None:
-            sql += " AND EXISTS (SELECT 1 FROM recipient WHERE mid = message.mid AND destination = ?)"
-            values.append(destination)
-    rows = cast(list[tuple[int]], database.query(f"{sql} ORDER BY mid LIMIT ?", (*values, most)))
+    sql, values = _choice(destination, sender)
+    rows = cast(list[tuple[int]], database.query(f"{sql} ORDER BY mid LIMIT ?", (after, *values, most)))
     return [mid for (mid,) in rows]
+
+
+def how_many(database: Database, destination: str | None, sender: str | None) -> int:
+    """Count the messages that `chosen` gives."""
+    sql, values = _choice(destination, sender)
+    row = database.first(f"SELECT COUNT(*) FROM ({sql})", (-1, *values))  # noqa: S608 - our own text
+    assert row is not None
+    return cast(int, row[0])
+
+
+def _choice(destination: str | None, sender: str | None) -> tuple[str, list[Value]]:
+    """Give the query of `chosen` without order and limit; its first value is the MID to go on after."""
+    if destination is None and sender is None:
+        return "SELECT mid FROM message WHERE mid > ?", []
+    if sender is None:
+        return "SELECT DISTINCT mid FROM recipient WHERE mid > ? AND destination = ?", [destination]
+    # The plus keeps SQLite from walking through all MIDs where the sender's index finds the few.
+    sql, low = "SELECT mid FROM message WHERE +mid > ?", ascii_lower(sender)
+    values: list[Value] = [low]
+    if low.startswith("@"):
+        sql, values = f"{sql} AND {_DOMAIN} = ?", [low[1:]]
+    elif low.endswith("@"):
+        sql, values = f"{sql} AND lower(sender) >= ? AND lower(sender) < ?", [low, low[:-1] + "A"]
+    else:
+        sql = f"{sql} AND lower(sender) = ?"
+    if destination is None:
+        return sql, values
+    sql += " AND EXISTS (SELECT 1 FROM recipient WHERE mid = message.mid AND destination = ?)"
+    return sql, [*values, destination]
 
 
 def ascii_lower(text: str) -> str:

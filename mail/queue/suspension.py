@@ -1,40 +1,113 @@
-"""Why deliveries are stopped as a whole: an operator's `suspenddel`, kept over restarts, or a done log that cannot
-be written.
+"""Why deliveries are stopped: an operator's `suspenddel`, for all or by host, kept over restarts, or a done log that
+cannot be written.
 
-Used by the control verbs and by the settlement. Raises `GatepostError` as core/suspension.py does.
+Used by the control verbs and by the settlement. Connections that carry a message get the time that the operator grants
+to finish, then they are cut. Raises `GatepostError` as core/suspension.py does. Logs who is suspended.
 """
 
+import asyncio
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
+from core.clock import Clock, monotonic
+from core.errors import EX_DATAERR, GatepostError
+from core.maillog import clean
 from core.suspension import Suspended
-from mail.queue.rule import halt
+from mail.queue.destination import Destination
+from mail.queue.importer import Log
+from mail.queue.rule import halt, resume_hosts, suspend_hosts
 from mail.queue.schedule import Scheduler
 
 DELIVERY = "delivery"
 SUSPENDED = "delivery is suspended: resume with resumedel"
+CUT = "cut, since delivery was suspended"
+_HOST = "@"
+"""Before the name of a host in the state file."""
+_LOOK_S = 0.05
+
+LetGo = Callable[[Callable[[Destination], bool], str], int]
+"""Closes idle connections, and with a reason cuts those that carry a message; gives how many of these there are."""
+
+
+def _none_open(_chosen: Callable[[Destination], bool], _why: str) -> int:
+    return 0
 
 
 class Suspension:
-    """The two reasons, and the scheduler told of them."""
+    """The orders, and the scheduler told of them."""
 
-    def __init__(self, path: Path, scheduler: Scheduler) -> None:
+    def __init__(self, path: Path, scheduler: Scheduler, *, log: Log, now: Clock) -> None:
         self._orders = Suspended(path)
         self._scheduler = scheduler
+        self._log = log
+        self._now = now
         self._broken = ""
+        self.let_go: LetGo = _none_open
+        """Set by the one who has the connections."""
 
     @property
     def suspended(self) -> bool:
-        """Whether an operator has suspended delivery."""
+        """Whether an operator has suspended all delivery."""
         return DELIVERY in self._orders
 
-    def restore(self) -> None:
-        """Take up the order that was in force when the daemon ended."""
-        self._tell()
+    @property
+    def hosts(self) -> list[str]:
+        """The hosts to which delivery is suspended by name."""
+        return sorted(name[1:] for name in self._orders.names if name.startswith(_HOST))
 
-    def order(self, suspended: bool) -> None:
-        """Suspend or resume, durably; blocking for a moment."""
-        (self._orders.suspend if suspended else self._orders.resume)([DELIVERY])
+    def restore(self) -> None:
+        """Take up the orders that were in force when the daemon ended."""
+        suspend_hosts(self._scheduler, self.hosts)
         self._tell()
+        self._say(self.hosts)
+
+    async def suspend(self, hosts: list[str] | None, delay_s: float | None) -> dict[str, Any]:
+        """Suspend all (None) or some hosts, durably; returns when no connection carries a message to them.
+
+        After `delay_s` those that still do are cut; without it nobody waits. Raises status 65 for a name that is none.
+        """
+        names = None if hosts is None else [_name(host) for host in hosts]
+        self._orders.suspend([DELIVERY] if names is None else [_HOST + name for name in names])
+        if names is not None:
+            suspend_hosts(self._scheduler, names)
+        self._tell()
+        self._say(names or [])
+        cut = 0
+        if delay_s is not None:
+            cut = await self._drain(delay_s)
+        return {**self.document(), "cut": cut}
+
+    async def _drain(self, delay_s: float) -> int:
+        until = monotonic() + delay_s
+        while self.let_go(self._concerns, ""):
+            if monotonic() >= until:
+                return self.let_go(self._concerns, CUT)
+            await asyncio.sleep(_LOOK_S)
+        return 0
+
+    def _concerns(self, destination: Destination) -> bool:
+        return self.suspended or _HOST + destination.name in self._orders
+
+    def resume(self, hosts: list[str] | None) -> dict[str, Any]:
+        """Resume all (None), or some hosts. Raises status 65 for hosts that are not suspended by name."""
+        if hosts is None:
+            names = self.hosts
+            self._orders.resume([DELIVERY, *(_HOST + name for name in names)])
+        else:
+            names = [_name(host) for host in hosts]
+            unknown = [name for name in names if _HOST + name not in self._orders]
+            if unknown:
+                there = ", ".join(self.hosts) or "none"
+                raise GatepostError(f"{unknown[0]} is not suspended by name; suspended are: {there}", EX_DATAERR)
+            self._orders.resume([_HOST + name for name in names])
+        resume_hosts(self._scheduler, names, self._now())
+        self._tell()
+        return {**self.document(), "resumed": names}
+
+    def document(self) -> dict[str, Any]:
+        """Give what is suspended."""
+        return {"state": "Delivery suspended" if self.suspended else "Online", "hosts": self.hosts}
 
     def broken(self, why: str) -> None:
         """Stop while removals cannot be recorded; '' when they can again."""
@@ -43,3 +116,14 @@ class Suspension:
 
     def _tell(self) -> None:
         halt(self._scheduler, self._broken or (SUSPENDED if self.suspended else ""))
+
+    def _say(self, names: Iterable[str]) -> None:
+        for name in [*(["ALL"] if self.suspended else []), *names]:
+            self._log.info(f"Deliveries are currently suspended [{clean(name)}]")
+
+
+def _name(host: str) -> str:
+    name = host.strip().lower().rstrip(".")
+    if not name or any(char.isspace() or char in "@/," for char in name) or len(name) > 300:
+        raise GatepostError(f"{host!r} is not a host; give the domain of recipients", EX_DATAERR)
+    return name

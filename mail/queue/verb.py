@@ -1,97 +1,143 @@
-"""The control verbs of `delivery-queue`: thin handlers over the views, the suspension and the importer.
+"""The control verbs of `delivery-queue`: thin handlers over the views, the operations, the suspension, the importer.
 
 The documents are those of `--json`. Raises `GatepostError` for arguments that make no sense.
 """
 
 import shutil
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from core.clock import Clock
 from core.control import Handler
+from core.errors import EX_USAGE, GatepostError
 from core.record import decode_accepted
 from core.sqlite import DatabaseThread
 from mail.queue.importer import Importer
+from mail.queue.now import DeliverNow
+from mail.queue.operate import Operations
+from mail.queue.reading import Reading
+from mail.queue.schedule import Scheduler
+from mail.queue.select import Selector
 from mail.queue.store import oldest
 from mail.queue.suspension import Suspension
 from mail.queue.view import MOST, SORTS, Views
 
 
 class Figures(Protocol):
-    """The daemon's counters, to be read."""
+    """The daemon's counters, to be read and reset."""
 
     def facts(self) -> dict[str, Any]: ...
+
+    def reset(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the verbs speak for."""
+
+    views: Views
+    operations: Operations
+    reading: Reading
+    deliver_now: DeliverNow
+    suspension: Suspension
+    scheduler: Scheduler
+    importer: Importer
+    counters: Figures
+    database: DatabaseThread
+    health: Callable[[], list[str]]
+    storage: Path
+    """A folder on the file system that the queue fills."""
+    now: Clock
 
 
 class Verbs:
     """Handlers by name."""
 
-    def __init__(
-        self,
-        views: Views,
-        suspension: Suspension,
-        importer: Importer,
-        counters: Figures,
-        *,
-        database: DatabaseThread,
-        health: Callable[[], list[str]],
-        storage: Path,
-    ) -> None:
-        """`storage` is a folder on the file system that the queue fills."""
-        self._views = views
-        self._suspension = suspension
-        self._importer = importer
-        self._counters = counters
-        self._database = database
-        self._health = health
-        self._storage = storage
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
 
     def all(self) -> dict[str, Handler]:
         """Give every handler."""
+        operations = self._parts.operations
         return {
             "status": self._status,
             "tophosts": self._tophosts,
             "hoststatus": self._hoststatus,
             "showrecipients": self._showrecipients,
+            "operate": operations.begin,
+            "operation": operations.follow,
+            "operation_stop": operations.stop,
+            "deliver_now": self._parts.deliver_now.handle,
             "suspend": self._suspend,
             "resume": self._resume,
+            "message": self._message,
+            "message_piece": self._message_piece,
+            "oldest_message": self._oldest_message,
+            "reset_counters": self._reset_counters,
             "poke": self._poke,
         }
 
     async def _status(self, _args: dict[str, Any]) -> dict[str, Any]:
-        document = await self._database.run(oldest)
-        facts = self._counters.facts()
+        parts = self._parts
+        document = await parts.database.run(oldest)
+        facts = parts.counters.facts()
         return {
-            "state": "Delivery suspended" if self._suspension.suspended else "Online",
+            "state": "Delivery suspended" if parts.suspension.suspended else "Online",
+            "suspended_hosts": parts.suspension.hosts,
             **facts,
-            "gauges": facts["gauges"] | self._views.gauges() | self._space(),
+            "gauges": facts["gauges"] | parts.views.gauges() | self._space(),
             "oldest_message_at": decode_accepted(document).received_at if document else None,
-            "troubles": self._health(),
+            "troubles": parts.health(),
         }
 
     def _space(self) -> dict[str, int]:
-        disk = shutil.disk_usage(self._storage)
+        disk = shutil.disk_usage(self._parts.storage)
         return {"kbytes_used": disk.used // 1024, "kbytes_free": disk.free // 1024}
 
     async def _tophosts(self, args: dict[str, Any]) -> dict[str, Any]:
-        return self._views.tophosts(str(args.get("sort") or SORTS[0]), int(args.get("limit") or 0))
+        return self._parts.views.tophosts(str(args.get("sort") or SORTS[0]), int(args.get("limit") or 0))
 
     async def _hoststatus(self, args: dict[str, Any]) -> dict[str, Any]:
-        return self._views.hoststatus(str(args["host"]))
+        views, host = self._parts.views, str(args["host"]).lower()
+        return {**views.hoststatus(host), "oldest_message_at": await views.oldest(host)}
 
     async def _showrecipients(self, args: dict[str, Any]) -> dict[str, Any]:
-        return await self._views.showrecipients(args.get("host"), args.get("sender"), int(args.get("limit") or MOST))
+        limit = min(int(args.get("limit") or MOST), MOST)
+        return await self._parts.views.showrecipients(
+            Selector.of(args), limit=limit, after=str(args.get("after") or "")
+        )
 
-    async def _suspend(self, _args: dict[str, Any]) -> dict[str, Any]:
-        return self._order(True)
+    async def _suspend(self, args: dict[str, Any]) -> dict[str, Any]:
+        hosts = None if args.get("hosts") is None else [str(host) for host in args["hosts"]]
+        delay_s = None if args.get("delay_s") is None else float(args["delay_s"])
+        return await self._parts.suspension.suspend(hosts, delay_s)
 
-    async def _resume(self, _args: dict[str, Any]) -> dict[str, Any]:
-        return self._order(False)
+    async def _resume(self, args: dict[str, Any]) -> dict[str, Any]:
+        return self._parts.suspension.resume(None if args.get("hosts") is None else [str(h) for h in args["hosts"]])
 
-    def _order(self, suspended: bool) -> dict[str, Any]:
-        self._suspension.order(suspended)
-        return {"state": "Delivery suspended" if suspended else "Online"}
+    async def _message(self, args: dict[str, Any]) -> dict[str, Any]:
+        return await self._parts.reading.facts(_mid(args))
+
+    async def _message_piece(self, args: dict[str, Any]) -> dict[str, Any]:
+        return await self._parts.reading.piece(_mid(args), int(args.get("offset") or 0))
+
+    async def _oldest_message(self, _args: dict[str, Any]) -> dict[str, Any]:
+        return await self._parts.reading.oldest()
+
+    async def _reset_counters(self, _args: dict[str, Any]) -> dict[str, Any]:
+        self._parts.counters.reset()
+        self._parts.views.reset_counters()
+        return {"reset_at": self._parts.now()}
 
     async def _poke(self, args: dict[str, Any]) -> dict[str, Any]:
-        self._importer.poke(str(args.get("topic", "")))
+        self._parts.importer.poke(str(args.get("topic", "")))
         return {}
+
+
+def _mid(args: dict[str, Any]) -> int:
+    text = str(args.get("mid", ""))
+    if not text.isdecimal() or len(text) > 18:
+        raise GatepostError(f"{text!r} is no MID: give a number", EX_USAGE)
+    return int(text)

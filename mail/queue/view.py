@@ -8,18 +8,17 @@ import heapq
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from core.clock import Clock
-from core.errors import EX_USAGE, GatepostError
-from core.record import CPQ_HOST, HOLD_QUEUE, RELEASE_HOST, Accepted, decode_accepted, decode_outcome
-from core.sqlite import DatabaseThread
-from mail.queue.book import Book
-from mail.queue.destination import Destination, HostState
-from mail.queue.message import NEVER, Message, Parcel
+from core.clock import Clock, monotonic
+from core.errors import EX_NOINPUT, EX_USAGE, GatepostError
+from core.record import CPQ_HOST, RELEASE_HOST, Accepted, decode_accepted
+from mail.queue.destination import Counts, Destination, HostState
+from mail.queue.message import NEVER
+from mail.queue.reroute import PSEUDO_HOSTS
 from mail.queue.rule import limiting_rule
 from mail.queue.schedule import Scheduler
-from mail.queue.store import MessageRow, RecipientRow, chosen, several
+from mail.queue.select import Entry, Picker, Selector
+from mail.queue.store import oldest_for
 
-SORTS = ("active_recipients", "connections_out", "delivered_recipients", "soft_bounced", "hard_bounced")
 HARD_KINDS = (
     "dns_hard_bounced_recips",
     "5xx_hard_bounced_recips",
@@ -34,11 +33,16 @@ _SORT_BY: dict[str, Callable[[Destination], int]] = {
     "soft_bounced": lambda one: one.counts.soft_bounced_evts,
     "hard_bounced": lambda one: one.counts.hard_bounced_recips,
 }
+SORTS = tuple(_SORT_BY)
 MOST = 10_000
+"""Recipients of one answer."""
+STEP = 500
+LONGEST_S = 2.0
+"""A search that takes longer gives what it has, and where to go on."""
 MOST_HOSTS = 1000
-PSEUDO_HOSTS = frozenset({CPQ_HOST, RELEASE_HOST, HOLD_QUEUE})
-"""Their queues differ by appliance, not by virtual gateway."""
 DEFAULT_GATEWAY = "default"
+CHANNEL = frozenset({CPQ_HOST, RELEASE_HOST})
+"""Their queues differ by appliance, not by virtual gateway."""
 
 Facts = Callable[[str], dict[str, Any]]
 """What the courier knows of a host: any of `addresses`, `mx`, `last_tls_error`."""
@@ -50,8 +54,7 @@ class Views:
     def __init__(
         self,
         scheduler: Scheduler,
-        book: Book,
-        database: DatabaseThread,
+        picker: Picker,
         *,
         now: Clock,
         always: Iterable[str] = (),
@@ -59,8 +62,7 @@ class Views:
     ) -> None:
         """`always` are the pseudo hosts that are shown even when they are idle."""
         self._scheduler = scheduler
-        self._book = book
-        self._database = database
+        self._picker = picker
         self._now = now
         self._always = tuple(always)
         self._facts = facts
@@ -82,9 +84,11 @@ class Views:
         return self._scheduler.by_name.get(name, [])
 
     def hoststatus(self, host: str) -> dict[str, Any]:
-        """Give all about one destination; an unknown one is shown as such, with zeros."""
+        """Give all about one destination. Raises status 66 for one that no mail was queued for."""
         name = host.lower()
         found = self._of(name)
+        if not found and name not in self._always and name not in PSEUDO_HOSTS:
+            raise GatepostError(f"{host}: no mail has been queued for this host", EX_NOINPUT)
         rules = [rule for one in found if (rule := limiting_rule(self._scheduler, one, self._now()))]
         errors = [one.last_5xx for one in found if one.last_5xx]
         active, attempted = sum(one.active for one in found), sum(one.attempted for one in found)
@@ -107,6 +111,7 @@ class Views:
             "last_activity_at": max((one.last_activity_at for one in found), default=0.0) or None,
             "last_failure": next((one.last_failure for one in found if one.last_failure), None),
             "virtual_gateways": [] if name in PSEUDO_HOSTS else [self._gateway(one) for one in found],
+            "appliances": [self._appliance(one) for one in found] if name in CHANNEL else [],
         }
         return document | self._facts(name)
 
@@ -123,29 +128,54 @@ class Views:
             "last_failure": one.last_failure or None,
         }
 
-    async def showrecipients(
-        self, host: str | None = None, sender: str | None = None, limit: int = MOST
-    ) -> dict[str, Any]:
-        """Give the recipients in the queue, by destination, by sender or all, the oldest message first."""
-        wanted_host = host.lower() if host else None
-        in_memory = {mid: message for mid, message in self._book.messages.items() if _sent_by(message.accepted, sender)}
-        most = limit + len(in_memory)
-        mids = await self._database.run(chosen, wanted_host, sender, after=0, most=most)
-        rows = await self._database.run(several, mids)
-        gone = self._book.gone
-        by_mid = {
-            row.mid: list(_stored_lines(row, recipients))
-            for row, recipients in rows
-            if row.mid not in gone and row.mid not in self._book.messages
-        }
-        by_mid |= {mid: list(_lines(message)) for mid, message in in_memory.items() if mid in self._book.messages}
-        lines = [
-            line
-            for mid in sorted(by_mid)
-            for line in by_mid[mid]
-            if wanted_host is None or line["destination"] == wanted_host
+    def _appliance(self, one: Destination) -> dict[str, Any]:
+        """Give the same of the queue for one paired appliance, by its serial; '' = the only one."""
+        return {**self._gateway(one), "name": one.target}
+
+    async def oldest(self, name: str) -> float | None:
+        """Give when the oldest message for a destination was accepted, None if there is none."""
+        document = await self._picker.database.run(oldest_for, name)
+        times = [
+            message.accepted.received_at
+            for message in self._picker.book.messages.values()
+            if any(parcel.destination[0] == name for parcel in message.parcels)
         ]
-        return {"recipients": lines[:limit], "truncated": len(lines) > limit or len(rows) >= limit + len(in_memory)}
+        return min(times + ([decode_accepted(document).received_at] if document else []), default=None)
+
+    async def showrecipients(
+        self, selector: Selector | None = None, *, limit: int = MOST, after: str = ""
+    ) -> dict[str, Any]:
+        """Give the recipients that are chosen, the oldest message first.
+
+        `next` says where to go on (`after`), None at the end; a long search may give few or none and a `next`.
+        """
+        selector = selector or Selector()
+        begin = _place(after)
+        stream = self._picker.stream(selector, begin[0] - 1)
+        lines: list[dict[str, Any]] = []
+        reached: tuple[int, int] | None = begin
+        until = monotonic() + LONGEST_S
+        while len(lines) <= limit and monotonic() < until:
+            mids = await stream.next(min(STEP, limit + 1))
+            if not mids:
+                reached = None
+                break
+            found = await self._picker.look(selector, mids)
+            for mid in mids:
+                one = found.get(mid)
+                entries = sorted(one.entries, key=lambda entry: entry.recipient.rid) if one is not None else []
+                lines += [
+                    _line(one.accepted, entry)  # type: ignore[union-attr]
+                    for entry in entries
+                    if (mid, entry.recipient.rid) > begin
+                ]
+            reached = (mids[-1], NO_RID)
+        return {"recipients": lines[:limit], "next": _next(lines, limit, reached)}
+
+    def reset_counters(self) -> None:
+        """Count from zero again for every destination."""
+        for one in self._scheduler.destinations.values():
+            one.counts = Counts()
 
     def gauges(self) -> dict[str, Any]:
         """Give the gauges of the status page that the queue knows."""
@@ -161,15 +191,8 @@ class Views:
 
 
 def _host(name: str, found: Sequence[Destination]) -> dict[str, Any]:
-    return {
-        "host": name,
-        "state": _state(found),
-        "active_recipients": sum(one.active for one in found),
-        "connections_out": sum(one.lines for one in found),
-        "delivered_recipients": sum(one.counts.delivered_recips for one in found),
-        "soft_bounced": sum(one.counts.soft_bounced_evts for one in found),
-        "hard_bounced": sum(one.counts.hard_bounced_recips for one in found),
-    }
+    figures = {key: sum(map(measure, found)) for key, measure in _SORT_BY.items()}
+    return {"host": name, "state": _state(found), **figures}
 
 
 def _state(found: Sequence[Destination]) -> str:
@@ -195,47 +218,36 @@ def _counters(found: Sequence[Destination]) -> dict[str, int]:
     }
 
 
-def _sent_by(accepted: Accepted, sender: str | None) -> bool:
-    """Match an address, `user@` or `@domain`, without regard to case; as `store.matching` does."""
-    if sender is None:
-        return True
-    low, own = sender.lower(), accepted.sender.lower()
-    if low.startswith("@"):
-        return own.endswith(low)
-    return own.startswith(low) if low.endswith("@") else own == low
+NO_RID = 2**31
+"""Greater than any RID."""
 
 
-def _lines(message: Message) -> Iterable[dict[str, Any]]:
-    for parcel in message.parcels:
-        yield from _parcel_lines(message, parcel)
+def _place(after: str) -> tuple[int, int]:
+    """Read `MID` or `MID.RID`. Raises status 64."""
+    mid, _, rid = after.partition(".")
+    if not after:
+        return (0, NO_RID)
+    if not mid.isdecimal() or not (rid.isdecimal() or not rid):
+        raise GatepostError(f"{after!r} is no place in the list; give the `next` of the page before", EX_USAGE)
+    return (int(mid), int(rid) if rid else NO_RID)
 
 
-def _parcel_lines(message: Message, parcel: Parcel) -> Iterable[dict[str, Any]]:
-    for recipient in parcel.recipients:
-        line = _line(message.accepted, recipient.rid, recipient.address, parcel.destination[0])
-        yield line | _history(parcel.attempts, parcel.next_attempt_at, parcel.last_reply)
+def _next(lines: Sequence[dict[str, Any]], limit: int, reached: tuple[int, int] | None) -> str | None:
+    if len(lines) > limit:
+        return f"{lines[limit - 1]['mid']}.{lines[limit - 1]['rid']}"
+    return str(reached[0]) if reached is not None else None
 
 
-def _stored_lines(row: MessageRow, recipients: Sequence[RecipientRow]) -> Iterable[dict[str, Any]]:
-    accepted, outcome = decode_accepted(row.accepted), decode_outcome(row.outcome)
-    addresses = {one.rid: one.address for one in outcome.recipients or accepted.recipients}
-    for one in recipients:
-        line = _line(accepted, one.rid, addresses.get(one.rid, ""), one.destination)
-        yield line | _history(one.attempts, one.next_attempt_at, one.last_reply)
-
-
-def _line(accepted: Accepted, rid: int, address: str, destination: str) -> dict[str, Any]:
+def _line(accepted: Accepted, entry: Entry) -> dict[str, Any]:
     return {
         "mid": str(accepted.mid),
-        "rid": str(rid),
+        "rid": str(entry.recipient.rid),
         "sender": accepted.sender,
-        "recipient": address,
-        "destination": destination,
+        "recipient": entry.recipient.address,
+        "destination": entry.destination,
         "size": accepted.size,
         "subject": accepted.subject,
+        "attempts": entry.attempts,
+        "next_attempt_at": entry.next_attempt_at if 0 < entry.next_attempt_at < NEVER else None,
+        "last_reply": entry.last_reply or None,
     }
-
-
-def _history(attempts: int, at: float, reply: str) -> dict[str, Any]:
-    next_attempt_at = at if 0 < at < NEVER else None
-    return {"attempts": attempts, "next_attempt_at": next_attempt_at, "last_reply": reply or None}

@@ -45,6 +45,12 @@ class FakeCounters:
     def snapshot(self) -> dict[str, dict[str, int]]:
         return {name: {"reset": n, "uptime": n, "lifetime": n} for name, n in self.counts.items()}
 
+    def facts(self) -> dict[str, Any]:
+        return {"counters": self.snapshot(), "rates": self.rates(), "gauges": {}}
+
+    def reset(self) -> None:
+        self.counts.clear()
+
     def rates(self) -> dict[str, dict[str, int]]:
         return {}
 

@@ -8,6 +8,7 @@ import pytest
 
 from mail.delivery.courier import Carried, Job
 from mail.queue.retry import BounceProfile
+from mail.queue.select import Selector
 from protocol.errors import PermanentFailure, TemporaryFailure
 from protocol.reply import Reply
 from tests.support.queue_machine import Machine
@@ -67,7 +68,7 @@ async def test_a_soft_failure_waits_in_the_index_and_is_tried_again(machine: Mac
         f"Delayed: DCID 1 MID {mid} to RID 0 - 4.3.2 - Mail system not accepting messages ('451', ['later']) []"
     ]
     assert machine.log.having("pending till")[0].endswith("[Default]")
-    shown = (await queue.views.showrecipients("there.test"))["recipients"]
+    shown = (await queue.views.showrecipients(Selector("there.test")))["recipients"]
     assert [(one["mid"], one["attempts"], one["last_reply"]) for one in shown] == [(str(mid), 1, "451 4.3.2 later")]
     machine.courier.behave = None
     machine.time += 61
@@ -155,7 +156,7 @@ async def test_held_mail_is_never_attempted_and_says_why(machine: Machine) -> No
     await machine.until(lambda: machine.log.having(f"Message finished MID {later}"))
     assert machine.courier.mids() == [later]
     assert "never attempted" in queue.views.hoststatus("the.hold.queue")["limiting_rule"]
-    assert (await queue.views.showrecipients("the.hold.queue"))["recipients"][0]["next_attempt_at"] is None
+    assert (await queue.views.showrecipients(Selector("the.hold.queue")))["recipients"][0]["next_attempt_at"] is None
 
 
 async def test_dropped_and_filter_bounced_mail_is_finished_at_import(machine: Machine) -> None:

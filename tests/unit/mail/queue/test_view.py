@@ -7,6 +7,7 @@ import pytest
 
 from core.errors import GatepostError
 from mail.delivery.courier import Carried, Job
+from mail.queue.select import Selector
 from tests.support.queue_machine import Machine
 
 
@@ -42,9 +43,9 @@ async def test_recipients_are_shown_from_memory_and_from_the_index_alike(machine
     queue = await machine.start()
     mid = await machine.accept("a@one.test", "b@two.test", sender="Ann@here.test")
     await machine.until(lambda: machine.counters.counts.get("soft_bounced_evts") == 2)
-    early = (await queue.views.showrecipients(sender="ann@"))["recipients"]
+    early = (await queue.views.showrecipients(Selector(sender="ann@")))["recipients"]
     await machine.until(lambda: not queue._book.messages)
-    late = (await queue.views.showrecipients(sender="@HERE.test"))["recipients"]
+    late = (await queue.views.showrecipients(Selector(sender="@HERE.test")))["recipients"]
     assert sorted(early, key=lambda one: one["rid"]) == late
     assert [one["next_attempt_at"] > machine.now() for one in late] == [True, True]
     shown = late[0] | {"next_attempt_at": 0}
@@ -60,8 +61,8 @@ async def test_recipients_are_shown_from_memory_and_from_the_index_alike(machine
         "next_attempt_at": 0,
         "last_reply": "451 4.3.2 later",
     }
-    assert (await queue.views.showrecipients("two.test"))["recipients"][0]["rid"] == "1"
-    assert (await queue.views.showrecipients("one.test", "bob@"))["recipients"] == []
+    assert (await queue.views.showrecipients(Selector("two.test")))["recipients"][0]["rid"] == "1"
+    assert (await queue.views.showrecipients(Selector("one.test", "bob@")))["recipients"] == []
 
 
 async def test_a_limited_list_says_that_there_is_more(machine: Machine) -> None:
@@ -71,14 +72,25 @@ async def test_a_limited_list_says_that_there_is_more(machine: Machine) -> None:
         await machine.accept(f"a{number}@one.test")
     await machine.until(lambda: machine.counters.counts.get("soft_bounced_evts") == 5)
     shown = await queue.views.showrecipients(limit=2)
-    assert (len(shown["recipients"]), shown["truncated"]) == (2, True)
-    assert not (await queue.views.showrecipients())["truncated"]
+    found = [one["mid"] for one in shown["recipients"]]
+    while shown["next"] is not None:
+        shown = await queue.views.showrecipients(limit=2, after=shown["next"])
+        found += [one["mid"] for one in shown["recipients"]]
+    assert found == [one["mid"] for one in (await queue.views.showrecipients())["recipients"]]
+    assert len(found) == 5
 
 
-async def test_an_unknown_host_is_shown_as_unknown(machine: Machine) -> None:
+async def test_a_host_that_no_mail_was_queued_for_is_called_unknown(machine: Machine) -> None:
     queue = await machine.start()
-    shown = queue.views.hoststatus("Nowhere.Test")
-    assert (shown["host"], shown["state"], shown["limiting_rule"]) == ("nowhere.test", "unknown", None)
+    with pytest.raises(GatepostError, match=r"nowhere\.test: no mail has been queued for this host") as caught:
+        queue.views.hoststatus("nowhere.test")
+    assert caught.value.status == 66
+
+
+async def test_a_pseudo_host_is_shown_even_when_idle(machine: Machine) -> None:
+    queue = await machine.start()
+    shown = queue.views.hoststatus("The.CPQ.Host")
+    assert (shown["host"], shown["state"], shown["limiting_rule"]) == ("the.cpq.host", "unknown", None)
     assert shown["gauges"]["active_recips"] == 0
     assert {"counters", "addresses", "mx", "last_5xx", "last_tls_error"} <= shown.keys()
 
