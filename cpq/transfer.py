@@ -269,7 +269,8 @@ class QuarantineLine:
 
     async def _envelope(self, frame: Frame) -> Reply:
         sender = envelope_address(frame.sender, None)
-        reply = await self._connection.command(f"MAIL FROM:<{sender}> SIZE={frame.size}")
+        body = " BODY=BINARYMIME" if frame.body == "BINARYMIME" else ""  # else its bare CR and LF are refused
+        reply = await self._connection.command(f"MAIL FROM:<{sender}> SIZE={frame.size}{body}")
         for one in frame.recipients:
             if not reply.positive:
                 break

@@ -202,7 +202,12 @@ class Job:
 
 
 def job(
-    mid: int = 5, content: bytes = CONTENT, *, recipients: Sequence[str] = ("b@example.test",), **more: object
+    mid: int = 5,
+    content: bytes = CONTENT,
+    *,
+    recipients: Sequence[str] = ("b@example.test",),
+    body: str = "7BIT",
+    **more: object,
 ) -> Job:
     """Give a message that a filter wants held in `Policy`, or with other fields of its outcome."""
     accepted = Accepted(
@@ -216,6 +221,7 @@ def job(
         remote_ip="192.0.2.1",
         trace=b"Received: from x\r\n\tby y; today\r\n",
         subject="Grüße [hold]",
+        body=body,
     )
     fields: dict[str, object] = {
         "finished": ["message filters", "quarantine"],

@@ -64,6 +64,19 @@ async def test_many_messages_on_one_line_and_large_ones_too(pair: tuple[Machine,
     assert not list((sma.dir / "spool/incoming").iterdir())
 
 
+async def test_binary_content_is_held_octet_for_octet(pair: tuple[Machine, Machine], held: Quarantine) -> None:
+    """Its NULs and bare line ends were taken for an attack on the line discipline, and it stayed on the gateway."""
+    esa, sma = pair
+    binary = b"Subject: b\r\n\r\n\0\n.\n\r\xff\r"
+    async with courier(esa) as post:
+        line = await post.open(CPQ_HOST, sma.serial)
+        (result,) = await line.send(job(content=binary, body="BINARYMIME"))
+        await line.close()
+    assert result.kind == "delivered"
+    (found,) = await held.store.catalogue.find(Search())
+    assert b"".join(held.folder.chunks(found.id)) == binary
+
+
 async def test_sessions_at_the_same_time_share_a_commit(pair: tuple[Machine, Machine], held: Quarantine) -> None:
     esa, _ = pair
     async with courier(esa) as post:
