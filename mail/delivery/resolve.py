@@ -60,12 +60,15 @@ class Resolution:
     mx: tuple[Mx, ...] = ()
 
     def targets(self, turn: int = 0) -> list[Target]:
-        """Give all targets in the order to try. `turn`, one more for each connection, rotates equal hosts."""
+        """Give all targets in the order to try.
+
+        `turn`, one more for each connection, rotates equal hosts and, a round of them later, each host's addresses.
+        """
         ordered: list[Target] = []
         for group in self.groups:
             start = turn % len(group)
             for candidate in group[start:] + group[:start]:
-                ordered += candidate
+                ordered += candidate if len(candidate) == 1 else _turned(candidate, turn // len(group))
         return ordered
 
 
@@ -113,7 +116,7 @@ class DestinationResolver:
 
     async def _by_route(self, hosts: Sequence[RouteHost]) -> Resolution:
         found = await asyncio.gather(*map(self._route_host, hosts), return_exceptions=True)
-        by_priority: dict[int, list[Candidate]] = {}
+        by_priority: dict[int, list[tuple[Group, ...]]] = {}
         ttl_s = _ROUTE_TTL_S
         problem: BaseException | None = None
         for host, result in zip(hosts, found, strict=True):
@@ -123,22 +126,22 @@ class DestinationResolver:
                 by_priority.setdefault(host.priority, []).append(result[0])
                 ttl_s = min(ttl_s, result[1])
         if by_priority:
-            groups = tuple(tuple(by_priority[priority]) for priority in sorted(by_priority))
-            return Resolution(groups, ttl_s, routed=True)
+            groups = [group for priority in sorted(by_priority) for group in _merged(by_priority[priority])]
+            return Resolution(tuple(groups), ttl_s, routed=True)
         if isinstance(problem, BadDestination | NoDestination):
             raise NoDestination(problem.reason)
         assert problem is not None
         raise problem
 
-    async def _route_host(self, host: RouteHost) -> tuple[Candidate, float]:
+    async def _route_host(self, host: RouteHost) -> tuple[tuple[Group, ...], float]:
         port = host.port or self._port
         if host.literal:
-            return (Target(host.name, host.name, port, host.priority),), _LITERAL_TTL_S
+            return (((Target(host.name, host.name, port, host.priority),),),), _LITERAL_TTL_S
         if host.addresses_only:
             answer = await self._addresses(host.name)
-            return _candidate(host.name, answer.records, port, host.priority), answer.ttl_s
+            return ((_candidate(host.name, answer.records, port, host.priority),),), answer.ttl_s
         resolution = await self._by_dns(host.name, port)
-        return tuple(resolution.targets()), resolution.ttl_s
+        return resolution.groups, resolution.ttl_s
 
     async def _by_dns(self, domain: str, port: int) -> Resolution:
         try:
@@ -220,6 +223,23 @@ class DestinationResolver:
             return await self._resolver.addresses(host)
         except DnsError as problem:
             raise _failure(problem) from problem
+
+
+def _merged(hosts: Sequence[tuple[Group, ...]]) -> tuple[Group, ...]:
+    """Give the groups of a route's hosts of one priority: they take turns, each with all its exchangers in order."""
+    if len(hosts) == 1:
+        return hosts[0]
+    return (tuple(tuple(Resolution(groups, 0.0).targets()) for groups in hosts),)
+
+
+def _turned(candidate: Candidate, turn: int) -> Candidate:
+    """Rotate the addresses of each host, each family by itself."""
+    turned: list[Target] = []
+    for _, targets in groupby(candidate, key=lambda target: (target.host, ":" in target.address)):
+        equal = list(targets)
+        start = turn % len(equal)
+        turned += equal[start:] + equal[:start]
+    return tuple(turned)
 
 
 def _candidate(host: str, addresses: Sequence[str], port: int, preference: int) -> Candidate:

@@ -12,6 +12,7 @@ from core.journal.entry import ContentRef, open_content
 from core.record import HOLD_QUEUE, Accepted, Outcome, Recipient
 from mail.queue.state import Reason, State, after
 from mail.queue.wheel import ABSENT
+from protocol.domain import canonical
 
 NEVER = float("inf")
 
@@ -166,7 +167,8 @@ def destination_of(outcome: Outcome, recipient: Recipient) -> tuple[str, str]:
         return (HOLD_QUEUE, "")
     if outcome.destination:
         return (outcome.destination, outcome.target)
-    return (recipient.address.rpartition("@")[2].lower(), outcome.gateway)
+    domain = recipient.address.rpartition("@")[2].lower()
+    return (domain if domain.isascii() else canonical(domain), outcome.gateway)
 
 
 def divide(message: Message, recipients: Sequence[Recipient], most: int) -> list[Parcel]:

@@ -25,6 +25,9 @@ ZONE = (
     "shaky.test. 60 IN MX 5 shaky-mx.test.",
     "number.test. 60 IN MX 5 192.0.2.77.",
     "empty.test. 60 IN TXT x",
+    "farm.test. 60 IN A 192.0.2.31",
+    "farm.test. 60 IN A 192.0.2.32",
+    "farm.test. 60 IN AAAA 2001:db8::31",
 )
 
 
@@ -197,3 +200,25 @@ async def test_dev_null_drops_and_usedns_asks() -> None:
     assert (await resolve("x.test", ("ALL", "/dev/null"))).drop
     found = await resolve("plain.test", ("ALL", "/dev/null"), ("plain.test", "USEDNS"))
     assert addresses(found) == ["192.0.2.9"]
+
+
+async def test_the_exchangers_of_the_only_host_of_a_priority_take_turns() -> None:
+    """A smart host with equal exchangers had all its connections on one of them."""
+    found = await resolve("y.test", ("ALL", "x.test farm.test/pri=7"))
+    assert addresses(found)[:3] == ["2001:db8::1", "192.0.2.1", "192.0.2.2"]
+    assert addresses(found, 1)[:3] == ["192.0.2.2", "2001:db8::1", "192.0.2.1"]
+    assert addresses(found, 1)[3] == "192.0.2.3"
+
+
+async def test_the_addresses_of_one_host_take_turns_within_their_family() -> None:
+    found = await resolve("y.test", ("ALL", "[farm.test]:2525"))
+    four = [[one for one in addresses(found, turn) if ":" not in one] for turn in (0, 1)]
+    assert four[0] == list(reversed(four[1]))
+    assert [addresses(found, turn)[0] for turn in (0, 1)] == ["2001:db8::31", "2001:db8::31"]
+    assert {target.port for target in found.targets()} == {2525}
+
+
+async def test_hosts_of_one_priority_take_turns_and_keep_their_exchangers() -> None:
+    found = await resolve("y.test", ("ALL", "x.test [plain.test]"))
+    assert addresses(found) == ["2001:db8::1", "192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.9"]
+    assert addresses(found, 1)[0] == "192.0.2.9"

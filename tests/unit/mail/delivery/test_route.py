@@ -109,3 +109,19 @@ def test_a_domain_stands_once() -> None:
 def test_the_table_is_bounded() -> None:
     with pytest.raises(ValueError, match="at most 40000"):
         SmtpRoutes(Route(f"{number}.test", ("a.test",)) for number in range(40_001))
+
+
+def test_the_longest_of_forty_thousand_rows_is_found_by_its_labels() -> None:
+    routes = SmtpRoutes(
+        [Route(f".d{number}.test", (f"h{number}.test",)) for number in range(39_998)]
+        + [Route("ALL", ("all.test",)), Route("x.d7.test", ("exact.test",))]
+    )
+    assert first_host(routes.lookup("a.b.c.D39997.test")) == "h39997.test"
+    assert first_host(routes.lookup("x.d7.test")) == "exact.test"
+    assert first_host(routes.lookup("y.d7.test")) == "h7.test"
+    assert first_host(routes.lookup("d7.test")) == "all.test"
+
+
+@pytest.mark.parametrize("written", ["Bücher.test", "xn--bcher-kva.test", "BÜCHER.TEST."])
+def test_a_domain_is_found_however_it_is_written(written: str) -> None:
+    assert first_host(table(("bücher.test", "mx.test")).lookup(written)) == "mx.test"
