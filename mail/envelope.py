@@ -49,18 +49,25 @@ NO_ENVELOPE: Final = Envelope(0, "")
 
 def envelope_of(mid: int, sender: str, parameters: Parameters) -> Envelope:
     """Start the envelope that MAIL asks for."""
-    if not parameters:
-        return Envelope(mid, sender)
-    return Envelope(
-        mid,
-        sender,
-        body=(parameters.get("BODY") or "7BIT").upper(),
-        seven_bit=(parameters.get("BODY") or "").upper() == "7BIT",
-        utf8="SMTPUTF8" in parameters,
-        ret=(parameters.get("RET") or "").upper(),
-        envid=parameters.get("ENVID") or "",
-        require_tls="REQUIRETLS" in parameters,
-    )
+    envelope = Envelope(mid, sender)
+    for key, value in parameters.items():
+        if key != "SIZE":  # by far the most frequent, and the protocol's own
+            _note(envelope, key, value or "")
+    return envelope
+
+
+def _note(envelope: Envelope, key: str, value: str) -> None:
+    if key == "BODY":
+        envelope.body = value.upper()
+        envelope.seven_bit = envelope.body == "7BIT"
+    elif key == "SMTPUTF8":
+        envelope.utf8 = True
+    elif key == "RET":
+        envelope.ret = value.upper()
+    elif key == "ENVID":
+        envelope.envid = value
+    elif key == "REQUIRETLS":
+        envelope.require_tls = True
 
 
 def tls_demand(envelope: Envelope, headers: Headers) -> str:

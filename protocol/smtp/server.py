@@ -131,7 +131,7 @@ class ServerMachine(LoginExchange):
             return
         size = parameters.get("SIZE")
         self._body_size = None if size is None else int(size)
-        self._binary = (parameters.get("BODY") or "").upper() == "BINARYMIME"
+        self._binary = "BODY" in parameters and (parameters["BODY"] or "").upper() == "BINARYMIME"
         self._utf8 = "SMTPUTF8" in parameters
 
     def _after_mail(self, reply: Reply) -> None:
