@@ -30,7 +30,7 @@ from core.errors import EX_OK, EX_SOFTWARE, GatepostError
 from core.lifecycle import Activities, Service, Signals, run_service
 
 _BACKGROUND: set[asyncio.Task[Any]] = set()
-_COLLECT_EVERY = 50_000
+_COLLECT_EVERY = 10_000
 """Objects made and not yet freed that start a young collection. A message makes a few hundred and hardly a cycle."""
 
 

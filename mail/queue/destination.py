@@ -4,6 +4,7 @@ Used by the scheduler, which decides, and by the views, which only read. Knows n
 only has mail in the index is some 800 octets.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -102,7 +103,7 @@ class Destination:
     def __init__(self, name: str, target: str, limits: Limits) -> None:
         self.name, self.target = self.key = (name, target)
         self.limits = limits
-        self.siblings: list[Destination] = []
+        self.siblings: Sequence[Destination] = ()
         """The others of the same name: those of other virtual gateways."""
         self.ready = Line()
         self.hurt: dict[Parcel, None] = {}

@@ -28,7 +28,7 @@ def _forget(scheduler: Scheduler, one: Destination) -> None:
     del scheduler.destinations[one.key]
     scheduler.wheel.discard(one)
     for other in one.siblings:
-        other.siblings.remove(one)
+        other.siblings = tuple(each for each in other.siblings if each is not one)
     same = scheduler.by_name[one.name]
     same.remove(one)
     if not same:

@@ -85,8 +85,8 @@ class Scheduler:
             found.paused = found.name in self.suspended
             same = self.by_name.setdefault(found.name, [])
             for one in same:
-                one.siblings.append(found)
-            found.siblings = list(same)
+                one.siblings = (*one.siblings, found)
+            found.siblings = tuple(same)
             same.append(found)
         return found
 

@@ -5,7 +5,7 @@ and the book at once and the index in its own thread; changes nothing.
 """
 
 import heapq
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any
 
@@ -74,14 +74,10 @@ class Views:
         if sort not in SORTS:
             raise GatepostError(f"tophosts cannot sort by {sort!r}: use one of {', '.join(SORTS)}", EX_USAGE)
         by_name = self._scheduler.by_name
-        value = _SORT_BY[sort]
-        ranked = [
-            (-value(found[0]) if len(found) == 1 else -sum(map(value, found)), name) for name, found in by_name.items()
-        ]
-        ranked += [(0, name) for name in self._always if name not in by_name]
-        first = heapq.nsmallest(limit or MOST_HOSTS, ranked)
-        hosts = [_host(name, by_name.get(name, ())) for _, name in first]
-        return {"as_of": self._now(), "hosts": hosts, "total": len(ranked)}
+        idle = [name for name in self._always if name not in by_name]
+        first = _greatest(by_name, idle, _SORT_BY[sort], limit or MOST_HOSTS)
+        hosts = [_host(name, by_name.get(name, ())) for name in first]
+        return {"as_of": self._now(), "hosts": hosts, "total": len(by_name) + len(idle)}
 
     def _of(self, name: str) -> list[Destination]:
         return self._scheduler.by_name.get(name, [])
@@ -191,6 +187,19 @@ class Views:
             "attempted_recips": attempted,
             "dests_in_memory": len(destinations),
         }
+
+
+def _greatest(
+    by_name: Mapping[str, Sequence[Destination]], idle: Sequence[str], value: Callable[[Destination], int], most: int
+) -> list[str]:
+    """Rank names; makes nothing but numbers for those that are not among the first."""
+    values = [value(found[0]) if len(found) == 1 else sum(map(value, found)) for found in by_name.values()]
+    values += [0] * len(idle)
+    least = sorted(values, reverse=True)[:most][-1] if values else 0
+    names = (*by_name, *idle)
+    above = sorted((-n, name) for n, name in zip(values, names, strict=True) if n > least)
+    level = heapq.nsmallest(most - len(above), (name for n, name in zip(values, names, strict=True) if n == least))
+    return [name for _, name in above] + level
 
 
 def _host(name: str, found: Sequence[Destination]) -> dict[str, Any]:
