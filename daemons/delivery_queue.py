@@ -36,7 +36,7 @@ def build(config: Path) -> Daemon:
     log, counters, pairings = machine.mail_log(), machine.counters("delivery-queue"), machine.pairings()
     dcids = machine.numbers("dcid")
     tables = RunningTables(machine, document, log)
-    tls = OutboundTls(machine, document.delivery_tls, tables.names, tables.destinations, log)
+    tls = OutboundTls(machine, document, tables, log)
     smtp = SmtpCourier(
         tables.resolver,
         connection_settings(machine, document),
@@ -75,5 +75,5 @@ def build(config: Path) -> Daemon:
         queue.reconfigure(tables.queue_settings())
 
     services: list[Service] = [log, counters, *tls.services, own, queue, settlements]
-    grace_s = document.runtime.grace_s
-    return Daemon("delivery-queue", services, machine.socket("delivery-queue"), queue.verbs(), grace_s, reload)
+    verbs, grace_s = queue.verbs() | tls.verbs(own, queue.importer.poke), document.runtime.grace_s
+    return Daemon("delivery-queue", services, machine.socket("delivery-queue"), verbs, grace_s, reload)

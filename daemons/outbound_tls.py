@@ -1,42 +1,88 @@
-"""The parts of outbound TLS of delivery-queue: DANE, MTA-STS, the counters and reports about both."""
+"""The parts of outbound TLS of delivery-queue: DANE, MTA-STS, the reports about both, and `tlsverify`."""
+
+from collections.abc import Callable
 
 from core import clock
-from core.dns import Resolver
+from core.control import Handler
 from core.errors import ConfigError, Problem
 from core.https import HttpsClient, HttpsSettings
+from core.journal import Journal
 from core.lifecycle import Service
 from core.maillog import MailLog
+from core.record import Accepted, Outcome, Recipient, encode
 from core.sqlite import DatabaseThread
-from daemons.delivery import DestinationTable
+from daemons.config import Esa, Sma
+from daemons.delivery import connection_settings
 from daemons.machine import Machine
+from daemons.tables import RunningTables
 from mail.delivery.tls import store
-from mail.delivery.tls.config import DeliveryTlsSection
 from mail.delivery.tls.dane import Dane
 from mail.delivery.tls.plan import Means, PolicySecurity
+from mail.delivery.tls.report import Reporter, TlsReports
 from mail.delivery.tls.sts import StsPolicies
 from mail.delivery.tls.tally import Tally
+from mail.delivery.tls.verify import Verifier
 
 
 class OutboundTls:
     """What protects mail on its way out."""
 
-    def __init__(
-        self, machine: Machine, section: DeliveryTlsSection, names: Resolver, table: DestinationTable, log: MailLog
-    ) -> None:
+    def __init__(self, machine: Machine, document: Esa | Sma, tables: RunningTables, log: MailLog) -> None:
         """Open the database. Raises `ConfigError` for authorities that cannot be read."""
+        section, names = document.delivery_tls, tables.names
         authorities = str(machine.dir / section.authorities) if section.authorities else ""
-        settings = HttpsSettings(section.mta_sts_port, authorities, section.mta_sts_timeout_s)
-        self.database = DatabaseThread(machine.state / "delivery-tls.db", store.SCHEMA)
-        self.https = HttpsClient(names, settings)
-        self.tally = Tally(self.database, log=log, now=clock.now)
-        self.sts = StsPolicies(names, self.https, self.database, log=log, now=clock.now)
+        self._database = database = DatabaseThread(machine.state / "delivery-tls.db", store.SCHEMA)
+        https = HttpsClient(names, HttpsSettings(section.mta_sts_port, authorities, section.mta_sts_timeout_s))
+        self._tally = Tally(database, log=log, now=clock.now)
+        self._sts = StsPolicies(names, https, database, log=log, now=clock.now)
         try:
-            means = Means(self.tally, clock.now, authorities)
+            means = Means(self._tally, clock.now, authorities)
         except OSError as problem:
             raise ConfigError([Problem(authorities, "delivery_tls.authorities", str(problem))]) from problem
-        self.security = PolicySecurity(table.tls, Dane(names), self.sts, means)
+        self.security = PolicySecurity(tables.destinations.tls, Dane(names), self._sts, means)
+        self._verifier = Verifier(tables.resolver, self.security, lambda: connection_settings(machine, document))
+        who = document.tls_report
+        self._reports = TlsReports(
+            database,
+            self._tally,
+            who=Reporter(
+                who.organization or machine.hostname, who.contact or f"postmaster@{machine.hostname}", machine.hostname
+            ),
+            resolver=names,
+            https=https,
+            submit=self._submit,
+            folder=machine.state / "tls-reports",
+            enabled=who.enabled,
+            log=log,
+            now=clock.now,
+        )
+        self._mids = machine.numbers("mid")
+        self._log = log
+
+    def verbs(self, journal: Journal, poke: Callable[[str], None]) -> dict[str, Handler]:
+        """Give the handlers of the control socket; reports go into `journal`, and `poke` says that it has news."""
+        self._journal, self._poke = journal, poke
+        return {"tlsverify": self._verifier.verb, "tlsreport": self._reports.verb}
+
+    def _submit(self, to: str, message: bytes) -> None:
+        """Queue a report, with the null sender."""
+        mid = self._mids.next()
+        content = self._journal.content()
+        content.write(message)
+        rows = [Recipient(0, to)]
+        accepted = Accepted(mid, 0, clock.now(), "", rows, len(message), listener="TLS reports", require_tls="no")
+
+        def done(error: Exception | None) -> None:
+            if error is not None:
+                self._log.warning(f"MID {mid}: a TLS report could not be recorded: {error}")
+                return
+            self._log.info(f"Start MID {mid} ICID 0 (TLS report)")
+            self._log.info(f"MID {mid} queued for delivery")
+            self._poke(self._journal.directory.name)
+
+        self._journal.append(mid, encode(accepted), content, encode(Outcome(mid, "deliver")), done)
 
     @property
     def services(self) -> list[Service]:
         """Give what must run."""
-        return [self.tally, self.sts]
+        return [self._tally, self._sts, self._reports]

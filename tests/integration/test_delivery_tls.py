@@ -3,13 +3,17 @@
 The network is 127.35; each domain has a mail host of its own.
 """
 
+import asyncio
+import gzip
 import hashlib
+import json
 from pathlib import Path
 
 import pytest
 
 from tests.support.authority import Authority, ders, server_context, spki_of
 from tests.support.dnssec import dnssec_programs
+from tests.support.lab import gatepost
 from tests.support.tls_world import TlsWorld, until
 
 pytestmark = [dnssec_programs, pytest.mark.timeout(120)]
@@ -184,3 +188,81 @@ async def test_a_level_that_verifies_wants_an_authority_and_a_name(tmp_path: Pat
         }
         await until(lambda: "TLS not verified: no path" in world.log(), world.log())
         assert "TLS verified by authority" in world.log()
+
+
+async def test_tlsverify_says_what_delivery_would_do_and_tlsreport_what_it_did(tmp_path: Path) -> None:
+    async with TlsWorld(tmp_path, "127.35.5") as world:
+        stranger = Authority("nobody knows")
+        key, chain = stranger.host("mx.dane.test")
+        world.domain("dane.test", server_context(key, chain), [f"_{{port}}._tcp.mx TLSA {ee(chain)}"])
+        world.domain("wrong.test", server_context(key, chain), ["_{port}._tcp.mx TLSA 3 1 1 " + "ab" * 32])
+        records = world.policy("sts.test", POLICY.format(mode="enforce", mx="mx.sts.test"))
+        world.domain("sts.test", server_context(*world.ca.host("mx.sts.test")), records, signed=False)
+        world.domain("clear.test", None, signed=False)
+        await world.start()
+
+        async def cli(*words: str) -> tuple[int, str, str]:
+            config = str(world.machine / "gatepost.toml")
+            return await asyncio.to_thread(gatepost, "cli", "--config", config, *words)
+
+        good = json.loads((await cli("tlsverify", "dane.test", "--json"))[1])
+        assert good["would_deliver"] is True
+        (host,) = good["hosts"]
+        assert (host["host"], host["policy"], host["verdict"]) == (
+            "mx.dane.test",
+            "tlsa",
+            "TLS verified by DANE-EE 3 1 1",
+        )
+        assert host["names"] == ["mx.dane.test"]
+        address, port = host["address"], host["port"]
+        assert [line for line in good["lines"] if not line.startswith("  ")] == [
+            "Host mx.dane.test, preference 10:",
+            f"Connecting to {address} on port {port}.",
+            f"Connected to {address} from interface 127.0.0.1.",
+            "Checking TLS connection.",
+            f"TLS connection established: protocol {host['protocol']}, cipher {host['cipher']}.",
+            "Verifying peer certificate.",
+            "Verifying certificate common name mx.dane.test.",
+            "TLS certificate match mx.dane.test",
+            "TLS certificate verified.",
+            "TLS verified by DANE-EE 3 1 1.",
+            f"TLS connection to {address} succeeded.",
+            "TLS successfully connected to mx.dane.test.",
+            "Mail would be delivered.",
+            "TLS verification completed.",
+        ]
+        status, text, _ = await cli("tlsverify", "wrong.test")
+        assert status == 0
+        assert "failed: DANE: the certificate does not match any TLSA record." in text
+        assert "Mail would not be delivered." in text
+        _, text, _ = await cli("tlsverify", "sts.test")
+        assert "MTA-STS policy: mode enforce, mx mx.sts.test" in text
+        assert "TLS verified by MTA-STS." in text
+        _, text, _ = await cli("tlsverify", "clear.test")
+        assert "Mail would go in the clear." in text
+        assert not any(one.seen for one in world.hosts.values())
+        status, _, error = await cli("tlsverify", "clear.test", "mx.other.test")
+        assert status == 65
+        assert "mx.other.test is no host of clear.test; its hosts: mx.clear.test" in error
+        status, _, error = await cli("tlsverify", "nowhere.clear.test")
+        assert status == 65
+        assert "DNS Hard Error looking up nowhere.clear.test" in error
+
+        await world.send("a@dane.test", "a@wrong.test", "a@sts.test", "a@clear.test")
+        for name in world.hosts:
+            await world.outcome(name)
+        counted = json.loads((await cli("tlsreport", "--write", "--json"))[1])
+        by_domain = {one["domain"]: one for one in counted["sessions"]}
+        figures = {name: (one["policy"], one["successful"], one["failed"]) for name, one in by_domain.items()}
+        assert figures == {
+            "dane.test": ("tlsa", 1, 0),
+            "wrong.test": ("tlsa", 0, 1),
+            "sts.test": ("sts", 1, 0),
+            "clear.test": ("no-policy-found", 0, 1),
+        }
+        assert by_domain["clear.test"]["failures"][0]["result"] == "starttls-not-supported"
+        (file,) = [one for one in counted["files"] if "sts.test" in one]
+        report = json.loads(gzip.decompress(Path(file).read_bytes()))
+        (policy,) = report["policies"]
+        assert policy["policy"]["policy-string"][:2] == ["version: STSv1", "mode: enforce"]
+        assert policy["summary"] == {"total-successful-session-count": 1, "total-failure-session-count": 0}

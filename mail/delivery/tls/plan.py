@@ -18,7 +18,7 @@ from core.smtp.client_settings import Judge, TlsSettings
 from core.smtp.client_tls import client_context
 from core.smtp.target import Target
 from mail.delivery.resolve import Resolution
-from mail.delivery.security import HostUnusable, Rule, SecurityPlan, Wish, level_settings
+from mail.delivery.security import HostUnusable, Rule, Wish, level_settings
 from mail.delivery.tls.dane import Dane, HostDane
 from mail.delivery.tls.store import Detail
 from mail.delivery.tls.sts import NOTHING, Found, StsPolicies
@@ -52,7 +52,7 @@ class PolicySecurity:
         self._sts = sts
         self._means = means
 
-    async def plan(self, domain: str, resolution: Resolution, wish: Wish = "") -> SecurityPlan:
+    async def plan(self, domain: str, resolution: Resolution, wish: Wish = "") -> "PolicyPlan":
         """Find out what protects mail for a recipient domain; the lookups are mostly cached.
 
         Where a route or an address literal decided on the hosts, neither DANE nor MTA-STS speaks about them.

@@ -12,6 +12,7 @@ from ops.cli.commands import (
     status,
     support,
     suspension,
+    transport_security,
 )
 from ops.cli.registry import Registry
 
@@ -30,5 +31,6 @@ def registry() -> Registry:
         status,
         suspension,
         support,
+        transport_security,
     )
     return Registry(item for module in modules for item in module.COMMANDS)
