@@ -15,6 +15,8 @@ from aiosmtpd.handlers import Mailbox, Sink
 from core.aiosmtpd_handler import CONSULTED, handler_sessions
 from core.smtp.listener import SmtpListener
 from core.smtp.settings import ListenerSettings
+from protocol.reply import Reply
+from protocol.smtp.conversation import Challenge
 from protocol.smtp.settings import ServerSettings
 from tests.support.service import running
 from tests.support.smtp_session import Recorder
@@ -188,6 +190,18 @@ async def test_the_handler_decides_first_and_the_inner_session_answers():
     assert book.messages == [MESSAGE.encode()]
     assert book.envelopes == [("a@client.test", ["b@example.test"])]
     assert "['b@example.test'] client.test" in handler.heard[-2]
+
+
+async def test_log_in_is_the_inner_sessions():
+    book = Recorder()
+    made = handler_sessions(Plain(), HOST, inner=book.session)()
+    assert made.withheld == frozenset()
+    assert made.login("LOGIN", b"user") == Challenge(b"Password:")
+    later = made.login_response(b"pencil")
+    answers: list[Reply] = []
+    later.attach(answers.append)
+    assert [reply.code for reply in answers] == [235]
+    assert book.events == ["login LOGIN"]
 
 
 async def test_a_peer_that_leaves_while_the_handler_thinks_leaves_nothing():

@@ -1,5 +1,6 @@
 """The server machine: what no transcript shows. The rules themselves are dialogs in tests/conformance/."""
 
+from base64 import b64decode, b64encode
 from collections.abc import Callable
 from typing import Any
 
@@ -196,15 +197,27 @@ PIECES = st.sampled_from(
         *(b"EHLO c\r\n", b"HELO c\r\n", b"NOOP\r\n", b"RSET\r\n", b"QUIT\r\n", b"VRFY\r\n", b"STARTTLS\r\n"),
         *(b"MAIL FROM:<a@c.test>\r\n", b"RCPT TO:<b@d.test>\r\n", b"RCPT TO:<550-x@d.test>\r\n", b"XT PUT 4\r\n"),
         *(b"DATA\r\n", b".\r\n", b"..\r\n", b"x\r\n", b"BDAT 5\r\n", b"BDAT 3 LAST\r\n", b"BDAT x\r\n"),
+        *(b"AUTH PLAIN\r\n", b"AUTH LOGIN\r\n", b"AUTH PLAIN AHVzZXIAcGVuY2ls\r\n", b"dXNlcg==\r\n", b"*\r\n", b"\r\n"),
+        *(b"AUTH SCRAM-SHA-256\r\n", b"AUTH SCRAM-SHA-256 biwsbj11c2VyLHI9YWJj\r\n", b"Yz1iaXdzLHI9eCxwPWFiYw==\r\n"),
+        *(b"MAIL FROM:<a@c.test> BODY=BINARYMIME\r\n", b"MAIL FROM:<\xc3\xb6@c.test> SMTPUTF8 RET=FULL\r\n"),
+        *(
+            b"RCPT TO:<\xc3\xb6@d.test> NOTIFY=NEVER ORCPT=utf-8;\xc3\xb6\r\n",
+            b"BDAT 0\r\n",
+            b"VRFY \xc3\xb6 SMTPUTF8\r\n",
+        ),
         *(b"\r", b"\n", b".", b"\0", b" ", b"z" * 700),
     )
 )
 INPUT = st.lists(PIECES | st.binary(max_size=6), max_size=30).map(b"".join)
 
 
-def converse(octets: bytes, cuts: list[int]) -> tuple[bytes, list[bytes]]:
+def converse(octets: bytes, cuts: list[int], *, secure: bool = False) -> tuple[bytes, list[bytes]]:
     book = Recorder()
-    talk = machine(book, size_limit=60, text_line_limit=40, extension_verbs=("XT",), starttls=True, output_limit=10**6)
+    options = {"size_limit": 60, "text_line_limit": 40, "extension_verbs": ("XT",), "starttls": not secure}
+    mechanisms = ("PLAIN", "LOGIN", "SCRAM-SHA-256")
+    dialect = make_dialect(ServerSettings("mx.test", auth_mechanisms=mechanisms, output_limit=10**6, **options))
+    talk = ServerMachine(dialect, book.session(), incident, lambda: None)
+    talk.connect(PEER, TLS if secure else None)
     start, said = 0, b""
     for cut in [*sorted(cuts), len(octets)]:
         talk.receive(octets[start:cut])
@@ -215,11 +228,11 @@ def converse(octets: bytes, cuts: list[int]) -> tuple[bytes, list[bytes]]:
 
 
 @settings(max_examples=400, deadline=None)
-@given(INPUT, st.lists(st.integers(0, 300), max_size=12))
-def test_a_split_changes_nothing(octets: bytes, cuts: list[int]):
-    octets = ENVELOPE + octets
+@given(INPUT, st.lists(st.integers(0, 300), max_size=12), st.booleans())
+def test_a_split_changes_nothing(octets: bytes, cuts: list[int], secure: bool):
+    octets = (b"HELO c\r\n" if secure else ENVELOPE) + octets
     cuts = [cut for cut in cuts if cut <= len(octets)]
-    assert converse(octets, cuts) == converse(octets, [])
+    assert converse(octets, cuts, secure=secure) == converse(octets, [], secure=secure)
 
 
 @settings(max_examples=400, deadline=None)
@@ -228,6 +241,51 @@ def test_no_octets_raise(octets: bytes):
     said, _ = converse(octets, [])
     assert said.startswith(b"220 ")
     assert all(200 <= code <= 599 for code in codes(said))
+
+
+def logging_in(book: Recorder) -> ServerMachine:
+    dialect = make_dialect(ServerSettings("mx.test", auth_mechanisms=("PLAIN", "LOGIN", "SCRAM-SHA-256")))
+    talk = ServerMachine(dialect, book.session(), incident, lambda: None)
+    talk.connect(PEER, TLS)
+    talk.receive(b"HELO c\r\n")
+    talk.take()
+    return talk
+
+
+def test_a_session_hears_of_a_log_in_that_is_broken_off():
+    for response in (b"*\r\n", b"not base64\r\n", b"x" * 13000 + b"\r\n", b"dXNl\n"):
+        book = Recorder()
+        talk = logging_in(book)
+        talk.receive(b"AUTH LOGIN\r\n" + response)
+        assert book.events[-1] == "login broken off"
+        assert not talk.authenticated
+
+
+def test_a_response_is_awaited_like_a_command():
+    talk = logging_in(Recorder())
+    talk.receive(b"AUTH LOGIN\r\n")
+    assert talk.phase is Phase.COMMAND
+    assert talk.records == 2
+    talk.receive(b"dXNlcg==\r\n")
+    assert talk.records == 3
+
+
+def test_an_error_of_the_session_in_a_log_in_is_451_and_the_next_line_is_a_command():
+    class Failing(type(Recorder().session())):  # type: ignore[misc]
+        def login(self, mechanism: str, initial: bytes | None) -> Reply:
+            raise RuntimeError("secret detail")
+
+    talk = logging_in(Recorder())
+    talk._session = Failing(Recorder())
+    talk.receive(b"AUTH LOGIN\r\nNOOP\r\n")
+    assert codes(talk.take()) == [451, 250]
+
+
+def test_a_long_challenge_goes_out_whole():
+    talk = logging_in(Recorder())
+    nonce = b"n" * 500
+    talk.receive(b"AUTH SCRAM-SHA-256 " + b64encode(b"n,,n=user,r=" + nonce) + b"\r\n")
+    assert nonce in b64decode(talk.take().removeprefix(b"334 "))
 
 
 @pytest.mark.parametrize("limit", [0, 1000])
