@@ -19,6 +19,7 @@ from ops.cli.account import Account, Role, account_book
 from ops.cli.commands import registry
 from ops.cli.execute import Executor
 from ops.cli.server import ConsoleServer, ConsoleSettings, Sessions
+from ops.status_log import StatusLog
 from tunnel.service import build_endpoint
 
 
@@ -43,6 +44,9 @@ def build(config: Path) -> Daemon:
     host_key = ssh_key.read_key(machine.keys / "host_ed25519")
     server = ConsoleServer(executor, settings, host_key, accounts=book, audit=log, sessions=sessions)
     services: list[Service] = [log, server.listener()]
+    if section.status_log_s and machine.role != "bastion":
+        status_log = machine.log("status")
+        services += [status_log, StatusLog(appliance_of(machine, sessions), status_log, section.status_log_s)]
     if isinstance(document, ApplianceDocument) and section.service:
         services.append(build_endpoint(document.tunnel, machine.serial, machine.dir, server.service_session))
     return Daemon("console", services, machine.socket("console"), {}, document.runtime.grace_s)

@@ -109,6 +109,10 @@ class Machine:
         path = self.dir / "log" / "mail_logs" / "mail.current"
         return MailLog(path, level=log.level, max_bytes=log.max_bytes, keep=log.keep)
 
+    def log(self, kind: str) -> MailLog:
+        """Open a text log other than the mail log: `cli`, `status`."""
+        return MailLog(self.dir / "log" / f"{kind}_logs" / f"{kind}.current")
+
     def counters(self, daemon: str) -> Counters:
         """Open the counters of a daemon; the queue, which every mail machine has, also looks at the machine."""
         counters = Counters(self.state / f"{daemon}.counters.json")

@@ -31,7 +31,7 @@ def appliance_of(machine: Machine, sessions: Sessions) -> Appliance:
 
 def audit_log(machine: Machine) -> MailLog:
     """Open the CLI audit log."""
-    return MailLog(machine.dir / "log" / "cli_logs" / "cli.current")
+    return machine.log("cli")
 
 
 def run_local(config: Path, words: Sequence[str]) -> int:

@@ -1,15 +1,33 @@
-"""web: will be the operator web UI; for now it answers health checks.
+"""web: the machine's figures over HTTPS, `/xml/status` and `/metrics`, for users that have a password.
 
-Listens on run/web.sock only. Owns nothing yet.
+Listens on [web] with the certificate keys/tls.crt, and on run/web.sock. Asks the other daemons over their control
+sockets; failed log-ins go to the CLI audit log. SIGHUP reads the certificate again.
 """
 
 from pathlib import Path
 
+from core.http import HttpServer
+from core.lifecycle import Service
+from core.password import matches
 from core.runtime import Daemon
 from daemons.machine import Machine
+from daemons.operator import appliance_of, audit_log
+from ops.cli.account import Role
+from ops.cli.server import Sessions
+from ops.web.application import build as build_application
+from ops.web.login import Logins, WebUser
 
 
 def build(config: Path) -> Daemon:
-    """Wire the daemon."""
+    """Wire the daemon. Raises `ConfigError` before any socket opens."""
     machine = Machine.open(config)
-    return Daemon("web", [], machine.socket("web"), grace_s=machine.document.runtime.grace_s)
+    document, log, certificate = machine.document, audit_log(machine), machine.certificate()
+    users = {user.name: WebUser(user.name, Role(user.role), user.password) for user in document.user if user.password}
+    application = build_application(appliance_of(machine, Sessions()), Logins(users, matches, log.info))
+    server = HttpServer(application, document.web.address, document.web.port, tls=certificate.context)
+
+    async def reload() -> None:
+        certificate.reload()
+
+    services: list[Service] = [log, server]
+    return Daemon("web", services, machine.socket("web"), {}, document.runtime.grace_s, reload)

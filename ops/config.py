@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from core.config import Host, Port, Section
+from core.password import check_stored
 
 _KEY = re.compile(r"(ssh-ed25519|sk-ssh-ed25519@openssh\.com|ssh-rsa) ([A-Za-z0-9+/]+={0,2})( [^\r\n]*)?")
 
@@ -30,6 +31,10 @@ def _public_key(value: str) -> str:
     return value
 
 
+def _stored_password(value: str) -> str:
+    return check_stored(value) if value else value
+
+
 PublicKey = Annotated[str, AfterValidator(_public_key)]
 
 
@@ -42,6 +47,9 @@ class ConsoleSection(Section):
     idle_s: float = Field(default=1800, ge=30, le=86400, description="seconds without input after which a session ends")
     login_timeout_s: float = Field(default=20, ge=1, le=120, description="seconds a client gets to log in")
     connections: int = Field(default=100, ge=1, le=10000, description="most connections at a time")
+    status_log_s: float = Field(
+        default=60, ge=0, le=86400, description="seconds between lines of the status log; 0 = none"
+    )
     connections_per_source: int = Field(
         default=10, ge=1, le=1000, description="most connections of one address that have not logged in yet"
     )
@@ -53,13 +61,16 @@ class UserSection(Section):
     name: str = Field(description="user name", pattern=r"^[a-z_][a-z0-9._-]{0,31}$")
     role: Literal["administrator", "operator", "guest"] = Field(default="guest", description="what the user may do")
     keys: tuple[PublicKey, ...] = Field(default=(), description="public keys, as `TYPE BASE64 COMMENT` lines")
+    password: Annotated[str, AfterValidator(_stored_password)] = Field(
+        default="", description="for the web side: what `gatepost password` prints; empty = no log-in there"
+    )
     commands: tuple[str, ...] | None = Field(
         default=None, description="the only commands that this user may run, without a shell; left out: all of the role"
     )
 
 
 class WebSection(Section):
-    """The operator web UI; it answers health checks only so far."""
+    """The web side over HTTPS: /xml/status and /metrics, for users that have a password."""
 
     address: Host = Field(default="127.0.0.1", description="address to listen on")
     port: Port = Field(default=443, description="port to listen on")

@@ -49,8 +49,9 @@ def make(role: str, folder: Path) -> Machine:
     assert made.status == 0, made
     config = folder / "gatepost.toml"
     text = config.read_text()
-    ports = {"console": [free_port()]}
+    ports = {"console": [free_port()], "web": [free_port()]}
     text = moved(text, "console", "port", str(ports["console"][0]))
+    text = moved(text, "web", "port", str(ports["web"][0]))
     if role == "bastion":
         ports["bastion"] = [free_port(), free_port(), free_port()]
         text = moved(text, "bastion", "address", '"127.0.0.1"')

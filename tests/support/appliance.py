@@ -1,5 +1,6 @@
 """A machine whose daemons are answers: real control sockets, canned documents, and a record of what was asked."""
 
+import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator, Mapping
@@ -31,9 +32,11 @@ class Audit:
 
     def __init__(self) -> None:
         self.lines: list[str] = []
+        self.written = asyncio.Event()
 
     def info(self, text: str) -> None:
         self.lines.append(text)
+        self.written.set()
 
 
 class Daemons:

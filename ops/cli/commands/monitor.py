@@ -15,7 +15,8 @@ from ops.cli.dialogue import Dialogue
 from ops.cli.display import moment, number
 from ops.cli.registry import MAIL_MACHINES, Call, Document, command
 from ops.cli.table import Column, table
-from ops.status import collect
+from ops.metrics import metrics_text
+from ops.status import answers_of, collect
 
 _MOST_ROWS = 100_000
 _AGAIN = 20
@@ -201,4 +202,20 @@ async def dnsstatus(call: Call) -> Document:
     return {"as_of": document["as_of"], "counters": counters}
 
 
-COMMANDS = (rate, hostrate, topin, dnsstatus)
+def _render_metrics(document: Document, width: int) -> str:
+    return str(document["text"])
+
+
+@command(
+    "metrics",
+    "Print the figures of all daemons for Prometheus.",
+    render=_render_metrics,
+    machines=MAIL_MACHINES,
+    multiline=("text",),
+)
+async def metrics(call: Call) -> Document:
+    """The same text as /metrics of the web side."""
+    return {"text": metrics_text(await answers_of(call.appliance)).decode()}
+
+
+COMMANDS = (rate, hostrate, topin, dnsstatus, metrics)

@@ -1,0 +1,77 @@
+"""An HTTPS server as a service: uvicorn, which is touched here only.
+
+A root makes one for an ASGI application. Signals stay the daemon's; on stopping, requests under way get a few
+seconds. Bounded: open connections, time to keep one alive. Raises status 69 when the address is taken.
+"""
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import uvicorn
+
+from core.lifecycle import Scope
+from core.port import listen
+
+_CONNECTIONS = 100
+_GRACE_S = 5
+_KEEP_ALIVE_S = 15
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its signal handlers: a daemon has its own."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals alone."""
+        yield
+
+
+class HttpServer:
+    """Serves one application on one address."""
+
+    name = "http"
+
+    def __init__(self, application: Any, address: str, port: int, *, tls: Callable[[], ssl.SSLContext]) -> None:
+        """`application` is an ASGI application; `port` 0 takes a free one."""
+        self.port = port
+        self._application = application
+        self._address = address
+        self._tls = tls
+
+    def _front(self) -> ssl.SSLContext:
+        """Give a context that hands every handshake to the one in force then: certificates can be replaced."""
+        front = self._tls()
+
+        def newest(session: ssl.SSLObject, _name: str | None, _: ssl.SSLContext) -> None:
+            session.context = self._tls()
+
+        front.sni_callback = newest
+        return front
+
+    async def run(self, scope: Scope) -> None:
+        """Serve until stopping."""
+        sock = listen(self.name, self._address, self.port, backlog=_CONNECTIONS)
+        self.port = sock.getsockname()[1]
+        config = uvicorn.Config(
+            self._application,
+            http="h11",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            limit_concurrency=_CONNECTIONS,
+            timeout_keep_alive=_KEEP_ALIVE_S,
+            timeout_graceful_shutdown=_GRACE_S,
+            ssl_context_factory=lambda _config, _default: self._front(),
+        )
+        server = _Server(config)
+        serving = scope.start(server.serve(sockets=[sock]), name="http server")
+        scope.ready()
+        await scope.stopping.wait()
+        server.should_exit = True
+        with scope.activity("requests being answered"), contextlib.suppress(asyncio.CancelledError):
+            await serving

@@ -1,0 +1,78 @@
+"""HTTP Basic log-in of the users of the console, those who have a password (RFC 7617).
+
+Checked on a thread, two at a time; what fails takes a second longer and is written to the audit log.
+"""
+
+import asyncio
+import base64
+import binascii
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from core.maillog import clean
+from ops.cli.account import Role
+
+_FAILURE_S = 1.0
+_AT_ONCE = 2
+_WAITING = 20
+
+
+@dataclass(frozen=True)
+class WebUser:
+    """A user who may log in over HTTP."""
+
+    name: str
+    role: Role
+    password: str
+    """As it is stored."""
+
+
+class Logins:
+    """Checks the `Authorization` field of requests."""
+
+    def __init__(
+        self,
+        users: Mapping[str, WebUser],
+        matches: Callable[[str, str], bool],
+        refused: Callable[[str], None],
+        *,
+        failure_s: float = _FAILURE_S,
+    ) -> None:
+        """`matches` compares a stored with a claimed password, blocking; `refused` is told who was not let in."""
+        self._users = users
+        self._matches = matches
+        self._refused = refused
+        self._failure_s = failure_s
+        self._room = asyncio.Semaphore(_AT_ONCE)
+        self._waiting = 0
+
+    async def user_of(self, authorization: str) -> WebUser | None:
+        """Give the user whom a field proves, None if it proves none."""
+        claim = _claim(authorization)
+        if claim is None or self._waiting >= _WAITING:
+            return None
+        self._waiting += 1
+        try:
+            async with self._room:
+                return await self._check(*claim)
+        finally:
+            self._waiting -= 1
+
+    async def _check(self, name: str, password: str) -> WebUser | None:
+        user = self._users.get(name)
+        if user is not None and await asyncio.to_thread(self._matches, user.password, password):
+            return user
+        self._refused(f"web: {clean(name)} not let in")
+        await asyncio.sleep(self._failure_s)
+        return None
+
+
+def _claim(authorization: str) -> tuple[str, str] | None:
+    scheme, _, value = authorization.partition(" ")
+    if scheme.lower() != "basic" or len(value) > 1024:
+        return None
+    try:
+        name, colon, password = base64.b64decode(value.strip(), validate=True).decode("utf-8").partition(":")
+    except (binascii.Error, UnicodeDecodeError):
+        return None
+    return (name, password) if colon else None
