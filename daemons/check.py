@@ -10,7 +10,8 @@ from core.ssh import key as ssh_key
 from daemons.config import Appliance, Esa, Sma
 from daemons.delivery import unsubscribe_list
 from daemons.machine import Machine
-from daemons.wiring import filters_of, handler_of
+from daemons.wiring import bounce_tags, filters_of, handler_of
+from mail.bounce.config import load_texts
 
 _KEYS = {
     "esa": ("host", "tunnel"),
@@ -52,6 +53,8 @@ def check(config: Path) -> list[str]:
             problems += _tried(partial(handler_of, machine, section))
     if isinstance(machine.document, Esa | Sma):
         problems += _tried(partial(unsubscribe_list, machine, machine.document))
+        problems += _tried(partial(load_texts, machine.document.text, machine.dir))
+        problems += _tried(partial(bounce_tags, machine, machine.document))
     if problems:
         raise ConfigError(problems)
     return _notes(machine)

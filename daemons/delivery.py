@@ -8,6 +8,7 @@ from core.record import CPQ_HOST, RELEASE_HOST
 from core.smtp.client_settings import ConnectionSettings, Timeouts
 from daemons.config import Esa, Sma
 from daemons.machine import Machine
+from daemons.wiring import bounce_tags
 from mail.bounce.config import BounceProfileSection
 from mail.bounce.text import Text
 from mail.config import ListenerSection
@@ -16,6 +17,7 @@ from mail.delivery.gateway import AUTO, Source, VirtualGateways
 from mail.delivery.resolve import DestinationResolver
 from mail.delivery.route import Family, Route, SmtpRoutes
 from mail.delivery.security import Rule
+from mail.delivery.smtp_line import Handling
 from mail.delivery.unsubscribe import Unsubscribed, read
 from mail.queue.destination import Limits
 from mail.queue.queue import QueueSettings
@@ -80,6 +82,10 @@ class DestinationTable:
             per_gateway=row.limit_apply == "gateway",
         )
 
+    def tagged(self, name: str) -> bool:
+        """Say whether mail to a destination leaves with a tagged envelope sender."""
+        return self._row(name).bounce_verification
+
     def tls(self, name: str) -> Rule:
         """Say how TLS is used towards a destination."""
         row = self._row(name)
@@ -111,6 +117,17 @@ def queue_settings(
         connections=document.delivery.max_connections,
         idle_close_s=document.delivery.idle_close_s,
     )
+
+
+def handling(machine: Machine, document: Esa | Sma, table: DestinationTable) -> Handling:
+    """Say what happens to messages on their way out. Raises `ConfigError` for keys that cannot be read."""
+    section = document.delivery
+    tags = bounce_tags(machine, document)
+
+    def mail_from(sender: str, domain: str) -> str:
+        return tags.add(sender) if table.tagged(domain) else sender
+
+    return Handling(section.eight_bit, section.possible_delivery, mail_from if tags.tagging else None)
 
 
 def smtp_routes(document: Esa | Sma) -> SmtpRoutes:

@@ -18,14 +18,13 @@ from cpq.exchange.store import OwedIds
 from cpq.settle import Settlements
 from cpq.transfer import QuarantineCourier, Sender
 from daemons.config import Esa, Sma
-from daemons.delivery import connection_settings
+from daemons.delivery import connection_settings, handling
 from daemons.machine import Machine
 from daemons.outbound_tls import OutboundTls
 from daemons.tables import RunningTables
 from daemons.wiring import journal_settings, locate_through
 from mail.delivery.courier import Courier
 from mail.delivery.smtp_courier import SmtpCourier
-from mail.delivery.smtp_line import Handling
 from mail.queue.queue import DeliveryQueue
 
 
@@ -46,7 +45,7 @@ def build(config: Path) -> Daemon:
         now=clock.monotonic,
         gateways=tables.gateways,
         limits=tables.destinations.limits,
-        handling=Handling(document.delivery.eight_bit, document.delivery.possible_delivery),
+        handling=handling(machine, document, tables.destinations),
     )
     owed = OwedIds(machine.state / "settle.db")
     sender = Sender(

@@ -22,7 +22,7 @@ from core.smtp.listener import SmtpListener
 from core.smtp.session import SessionFactory
 from daemons.config import Esa
 from daemons.machine import Machine
-from daemons.wiring import with_handler
+from daemons.wiring import bounce_tags, verification_of, with_handler
 from mail.access import build_access, listener_settings
 from mail.edge.conserve import Conservation, Meter, Readings
 from mail.edge.door import build_door
@@ -44,6 +44,8 @@ class Edge:
         self.logins = Logins(Users(document.smtp_user), document.smtp_login, log)
         self._machine = machine
         self._log = log
+        self._document = document
+        self._tags = bounce_tags(machine, document)
         self._sections = {section.name: section for section in document.listener}
         self._certificate = machine.certificate()
         self._resolver = Resolver(document.dns.servers, timeout_s=document.dns.timeout_s)
@@ -58,7 +60,7 @@ class Edge:
     def listener(self, shared: Gateway, name: str, suspended: bool) -> SmtpListener:
         """Make a listener."""
         section, log = self._sections[name], self._log
-        access = build_access(section)
+        access = build_access(section, verification_of(self._document, section, self._tags))
         bound = listener_settings(
             section, self._machine.hostname, tls=True, reuse_port=True, mechanisms=self.logins.users.mechanisms
         )

@@ -4,17 +4,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from core import plugin
+from core import clock, plugin
 from core.content import ContentSettings
 from core.control import call
+from core.errors import ConfigError, Problem
 from core.journal.journal import JournalSettings
 from core.smtp.session import SessionFactory
 from core.smtp.settings import ListenerSettings
 from cpq.locate import Location
 from cpq.transfer import Locate
-from daemons.config import Esa
+from daemons.config import Esa, Sma
 from daemons.machine import Machine
 from mail.alternate import AlternateSource, AlternateSources
+from mail.bounce.config import load_keys
+from mail.bounce.tag import Tags
+from mail.bounce.verify import Verification
 from mail.config import ListenerSection, SpoolSection
 from mail.delivery.gateway import AUTO
 from mail.filter.compiler import Around
@@ -64,6 +68,26 @@ def handler_of(machine: Machine, section: ListenerSection) -> Any:
         return None
     key = f"listener.{section.name}.handler"
     return plugin.load(section.handler, machine.dir / "handlers", file=str(machine.config), key=key)
+
+
+def bounce_tags(machine: Machine, document: Esa | Sma) -> Tags:
+    """Read the keys of bounce verification. Raises `ConfigError` for one that is unreadable, or needed and missing."""
+    tags = Tags(load_keys(document.bounce_verification.key, machine.dir), clock.now)
+    listeners = document.listener if isinstance(document, Esa) else ()
+    asking = [f"[[destination]] {row.domain}" for row in document.destination if row.bounce_verification]
+    asking += [f"[[listener]] {row.name}" for row in listeners if row.bounce_verification != "off"]
+    if asking and not tags.tagging:
+        reason = f"a key that is not retired is needed for {', '.join(asking)}"
+        raise ConfigError([Problem(str(machine.config), "bounce_verification.key", reason)])
+    return tags
+
+
+def verification_of(document: Esa, section: ListenerSection, tags: Tags) -> Verification | None:
+    """Say how a listener looks at bounces; None where there are no keys."""
+    if not tags.tagging:
+        return None
+    mark = f"{section.bounce_verification_header}\r\n".encode("ascii")
+    return Verification(tags, section.bounce_verification, document.bounce_verification.untagged_valid, mark)
 
 
 def with_handler(

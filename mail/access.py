@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from core.smtp.settings import ListenerSettings, Timeouts
+from mail.bounce.verify import Verification
 from mail.config import ListenerSection, PolicySection
 from mail.hat import Group, HostAccessTable, Policy, Rule, parse_entries
 from mail.rat import RatEntry, RecipientAccessTable
@@ -29,6 +30,8 @@ class Access:
     eight_bit_headers: bool
     max_received: int
     bounce_profile: str = ""
+    verification: Verification | None = None
+    """Of bounces; None where this machine has no keys for it."""
 
     @property
     def public(self) -> bool:
@@ -36,7 +39,7 @@ class Access:
         return self.kind == "public"
 
 
-def build_access(section: ListenerSection) -> Access:
+def build_access(section: ListenerSection, verification: Verification | None = None) -> Access:
     """Build the tables of one listener."""
     groups = [
         Group(group.name, Rule(group.rule), parse_entries(group.entries), _policy(section, group.policy, group.name))
@@ -54,6 +57,7 @@ def build_access(section: ListenerSection) -> Access:
         eight_bit_headers=section.eight_bit_headers == "pass",
         max_received=section.max_received,
         bounce_profile=section.bounce_profile,
+        verification=verification,
     )
 
 

@@ -27,6 +27,8 @@ class Envelope:
     ret: str = ""
     envid: str = ""
     require_tls: bool = False
+    invalid_bounce: bool = False
+    """Whether a recipient failed bounce verification, and was taken all the same."""
     recipients: list[Recipient] = field(default_factory=list)
     _seen: set[str] = field(default_factory=set)
 

@@ -18,6 +18,7 @@ from core.record import Accepted
 from core.smtp.door import Brake
 from core.smtp.session import Answer, ExtensionAnswer, Peer, TlsInfo
 from mail.access import Access
+from mail.bounce.verify import Verification
 from mail.envelope import NO_ENVELOPE, envelope_of, tls_demand
 from mail.hat import Match, Policy, Rule
 from mail.inspect import TOO_LARGE, refuse_content
@@ -42,6 +43,7 @@ TOO_MANY_CONNECTIONS: Final = Reply(421, "4.4.5", "#4.4.5 Too many connections f
 NO_ROOM: Final = Reply(452, "4.3.1", "Insufficient system storage")
 HARVESTING: Final = Reply(550, "5.7.1", "Too many invalid recipients")
 CONSERVING: Final = Reply(452, "4.3.1", "#4.3.1 Insufficient system resources, try again later")
+INVALID_BOUNCE: Final = Reply(550, "5.7.1", "#5.7.1 Bounce refused: no mail of that kind was sent from this address")
 NOBODY: Final = Peer("", 0, "", 0)
 NOT_IMPLEMENTED: Final = Reply(502, "5.5.1", "Command not implemented")
 
@@ -238,6 +240,11 @@ class GatewaySession(LoginSide, _NoFurtherVerbs):
             return TOO_MANY_RECIPIENTS
         assert self._match is not None
         relay = self._match.rule is Rule.RELAY or bool(self._user)
+        verification = self._access.verification
+        if verification is not None:
+            recipient, genuine = verification.judge(recipient, bounce=not (envelope.sender or relay))
+            if not genuine and not self._take_invalid_bounce(recipient, verification):
+                return INVALID_BOUNCE
         refusal, bypass = judge(recipient, self._access, self._gateway.hostname, relay=relay)
         if refusal is not None:
             return self._refuse_recipient(recipient, refusal)
@@ -251,6 +258,17 @@ class GatewaySession(LoginSide, _NoFurtherVerbs):
         if rid is not None:
             self._log.info(f"MID {envelope.mid} ICID {self._icid} RID {rid} To: <{clean(address)}>")
         return OK_RECIPIENT
+
+    def _take_invalid_bounce(self, recipient: Path, verification: Verification) -> bool:
+        """Mark or refuse, as the listener says; true if the recipient is taken."""
+        self._envelope.invalid_bounce = taken = verification.mode == "header"
+        if not taken:
+            self._gateway.intake.counters.add("rejected_recips")
+        self._log.info(
+            f"MID {self._envelope.mid} ICID {self._icid} invalid bounce, rcpt address <{clean(recipient.text)}> "
+            f"{'marked' if taken else 'rejected'} by bounce verification."
+        )
+        return taken
 
     def _refuse_recipient(self, recipient: Path, refusal: Reply) -> Reply:
         gateway = self._gateway
@@ -313,6 +331,12 @@ class GatewaySession(LoginSide, _NoFurtherVerbs):
         drop = "Dropped by sinkhole listener" if self._access.kind == "sinkhole-queuing" else ""
         self._gateway.intake.take(Taken(accepted, content, headers, answer, drop))
 
+    @property
+    def _mark(self) -> bytes:
+        """The header line of a message that failed bounce verification."""
+        verification = self._access.verification
+        return verification.mark if verification is not None and self._envelope.invalid_bounce else b""
+
     def _accepted(self, size: int, headers: Headers) -> Accepted:
         """Make the record of the message and log what its header says."""
         gateway, origin, envelope = self._gateway, self._origin, self._envelope
@@ -341,7 +365,7 @@ class GatewaySession(LoginSide, _NoFurtherVerbs):
             policy=self._match.policy.name,
             body=envelope.body,
             smtputf8=envelope.utf8,
-            trace=received_line(origin, gateway.hostname, mid, received_at),
+            trace=received_line(origin, gateway.hostname, mid, received_at) + self._mark,
             subject=subject,
             ret=envelope.ret,
             envid=envelope.envid,

@@ -16,7 +16,7 @@ from mail.delivery.courier import Carried, Job, Kind, Result
 from protocol.errors import PermanentFailure
 from protocol.reply import Reply
 from protocol.smtp.failure import ClientFailure, PeerClosed, Stage, TimedOut
-from protocol.smtp.transaction import TransactionResult
+from protocol.smtp.transaction import Transaction, TransactionResult
 
 
 class Log(Protocol):
@@ -32,6 +32,8 @@ class Handling:
     eight_bit: EightBit = "convert"
     possible_delivery: bool = False
     """No reply to the whole content counts as delivered."""
+    mail_from: Callable[[str, str], str] | None = None
+    """Gives the envelope sender to use for a sender and a recipient domain: tags of bounce verification."""
 
 
 ORDINARY = Handling()
@@ -52,6 +54,7 @@ class SmtpLine:
         """`broken` hears of a failure in the middle of a message."""
         self.dcid = dcid
         self.remote_ip = connection.target.address
+        self.remote_host = connection.target.host
         self._connection = connection
         self._interface = connection.local_address
         self._log = log
@@ -98,7 +101,7 @@ class SmtpLine:
         recipients = job.recipients
         offers = self._connection.offers
         try:
-            transaction = await prepare(job, recipients, offers, self._handling.eight_bit)
+            transaction = await self._prepare(job, recipients)
         except PermanentFailure as problem:
             return _all(recipients, "hard", problem.reply)
         result = await self._connection.send(transaction)
@@ -108,6 +111,12 @@ class SmtpLine:
         if self._never_seen(result):
             return [Carried(one.rid, "returned", 0, "", "the connection was gone") for one in recipients]
         return await self._by_recipient(job, recipients, result, dsn=dsn)
+
+    async def _prepare(self, job: Job, recipients: Sequence[Recipient]) -> Transaction:
+        transaction = await prepare(job, recipients, self._connection.offers, self._handling.eight_bit)
+        if self._handling.mail_from is not None and transaction.sender:
+            transaction.sender = self._handling.mail_from(transaction.sender, recipients[0].address.rpartition("@")[2])
+        return transaction
 
     async def _by_recipient(
         self, job: Job, recipients: Sequence[Recipient], result: TransactionResult, *, dsn: bool
@@ -123,7 +132,7 @@ class SmtpLine:
             if not rest or not self.usable:
                 return [results[one.rid] for one in job.recipients]
             recipients = rest
-            transaction = await prepare(job, recipients, self._connection.offers, self._handling.eight_bit)
+            transaction = await self._prepare(job, recipients)
             result = await self._connection.send(transaction)
 
     def _never_seen(self, result: TransactionResult) -> bool:

@@ -215,7 +215,7 @@ class DeliveryQueue:
         book.segments.update(self._segments)
         self._reclaimer.sweep()
         self._loader.survey(self._loads)
-        self._loads = []
+        self._loads.clear()
 
     def _restore(self) -> None:
         """Read what the index says, with what the done logs say on top."""

@@ -1,0 +1,197 @@
+"""Bounces and bounce verification on a real gateway and delivery queue, both ways."""
+
+import asyncio
+import contextlib
+import email
+import email.policy
+import re
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.road import DaemonProcess, make_gateway
+
+KEY = "4f1c8a7e2b9d4c6f8e0a1b3d5c7e9f20"
+FURTHER = """
+bounce_verification = "reject"
+bounce_profile = "words"
+
+[[listener]]
+name = "Marking"
+address = "127.0.0.1"
+port = {marking}
+rat = ["example.test"]
+bounce_verification = "header"
+
+[[destination]]
+domain = "tagged.test"
+bounce_verification = true
+
+[bounce_verification]
+key = [{{ id = "7", file = "keys/bounce-7.key" }}]
+
+[[bounce_profile]]
+name = "words"
+bounce_text = "ours"
+
+[[text]]
+name = "ours"
+subject = "Not for $$5"
+text = "Alas: $Recipients"
+"""
+
+
+class Host:
+    """A host outside: refuses recipients called `no…`, takes the rest; keeps (sender, recipients, content)."""
+
+    def __init__(self) -> None:
+        self.taken: asyncio.Queue[tuple[str, list[str], bytes]] = asyncio.Queue()
+        self.refused: list[str] = []
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 host.test\r\n")
+        sender, recipients = "", list[str]()
+        with contextlib.suppress(ConnectionError):
+            while line := await reader.readline():
+                verb = line[:4].upper()
+                reply = b"250 2.0.0 ok\r\n"
+                if verb == b"MAIL":
+                    sender, recipients = line.decode().partition("<")[2].partition(">")[0], []
+                elif verb == b"RCPT":
+                    address = line.decode().partition("<")[2].partition(">")[0]
+                    if address.startswith("no"):
+                        self.refused.append(sender)
+                        reply = b"550 5.1.1 no such user\r\n"
+                    else:
+                        recipients.append(address)
+                elif verb == b"DATA":
+                    writer.write(b"354 go\r\n")
+                    content = await reader.readuntil(b"\r\n.\r\n")
+                    self.taken.put_nowait((sender, recipients, content[:-3]))
+                elif verb == b"QUIT":
+                    break
+                writer.write(reply)
+        writer.close()
+
+    async def next(self) -> tuple[str, list[str], bytes]:
+        async with asyncio.timeout(15):
+            return await self.taken.get()
+
+
+async def send(port: int, sender: str, *recipients: str, content: bytes = b"Subject: x\r\n\r\nbody\r\n") -> list[str]:
+    """Send a message; give the replies to RCPT and to the content."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+
+    async def say(line: bytes) -> str:
+        writer.write(line + b"\r\n")
+        while (reply := await reader.readline())[3:4] == b"-":
+            pass
+        return reply.decode().strip()
+
+    await reader.readline()
+    await say(b"EHLO client.test")
+    assert (await say(f"MAIL FROM:<{sender}>".encode())).startswith("250")
+    replies = [await say(f"RCPT TO:<{one}>".encode()) for one in recipients]
+    if any(one.startswith("250") for one in replies):
+        assert (await say(b"DATA")).startswith("354")
+        replies.append(await say(content + b"."))
+    writer.close()
+    return replies
+
+
+class World:
+    def __init__(self, host: Host, port: int, marking: int, folder: Path) -> None:
+        self.host, self.port, self.marking, self.folder = host, port, marking, folder
+
+    async def until_logged(self, words: str) -> None:
+        path = self.folder / "log" / "mail_logs" / "mail.current"
+        async with asyncio.timeout(5):
+            while not path.exists() or words not in path.read_text():
+                await asyncio.sleep(0.05)
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    host = Host()
+    server = await asyncio.start_server(host.serve, "127.0.0.1", 0)
+    folder = tmp_path / "esa"
+    port = make_gateway(folder, server.sockets[0].getsockname()[1])
+    probe = await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.1", 0)
+    marking = probe.sockets[0].getsockname()[1]
+    probe.close()
+    config = folder / "gatepost.toml"
+    listener, separator, rest = FURTHER.partition("[[listener]]")
+    text = config.read_text().replace('rat = ["example.test"]', 'rat = ["example.test", "tagged.test", "far.test"]')
+    text = text.replace("\n[listener.policy]", f"{listener}\n[listener.policy]", 1)
+    config.write_text(f"{text}\n{separator}{rest.format(marking=marking)}")
+    (folder / "keys" / "bounce-7.key").write_text(KEY)
+    daemons = [DaemonProcess(folder, "gateway", "gateway-0"), DaemonProcess(folder, "delivery-queue", "delivery-queue")]
+    for daemon in daemons:
+        await daemon.start()
+    for daemon in daemons:
+        await daemon.until_ready()
+    yield World(host, port, marking, folder)
+    for daemon in daemons:
+        await daemon.kill()
+    server.close()
+
+
+async def test_a_sender_is_tagged_on_the_way_out_and_its_bounce_is_known_on_the_way_in(world: World) -> None:
+    assert (await send(world.port, "joe@example.test", "ann@tagged.test", "bob@far.test"))[-1].startswith("250")
+    both = [await world.host.next(), await world.host.next()]
+    went = {recipients[0]: sender for sender, recipients, _ in both}
+    assert went["bob@far.test"] == "joe@example.test"
+    tagged = went["ann@tagged.test"]
+    assert re.fullmatch(r"prvs=joe=7\d{3}[a-z2-7]{6}@example\.test", tagged)
+
+    replies = await send(world.port, "", tagged)
+    assert replies[-1].startswith("250"), replies
+    sender, recipients, _ = await world.host.next()
+    assert (sender, recipients) == ("", ["joe@example.test"])
+
+    forged = tagged.replace("joe", "jim")
+    for address in (forged, "joe@example.test"):
+        assert (await send(world.port, "", address))[0].startswith("550 5.7.1"), address
+        await world.until_logged(f"invalid bounce, rcpt address <{address}> rejected by bounce verification.")
+    # Other mail may answer a tagged address; it reaches the mailbox.
+    assert (await send(world.port, "ann@tagged.test", tagged))[-1].startswith("250")
+    assert (await world.host.next())[1] == ["joe@example.test"]
+    # Mail that is tagged already is not tagged again.
+    assert (await send(world.port, tagged, "ann@tagged.test"))[-1].startswith("250")
+    assert (await world.host.next())[0] == tagged
+
+
+async def test_a_listener_may_mark_invalid_bounces_instead(world: World) -> None:
+    assert (await send(world.marking, "", "joe@example.test"))[-1].startswith("250")
+    _, recipients, content = await world.host.next()
+    assert recipients == ["joe@example.test"]
+    assert b"X-Bounce-Verification: failed\r\n" in content
+
+
+async def test_our_own_bounce_to_a_tagged_sender_goes_out_and_has_the_words_of_its_profile(world: World) -> None:
+    assert (await send(world.port, "joe@example.test", "nobody@tagged.test"))[-1].startswith("250")
+    sender, recipients, content = await world.host.next()
+    assert (sender, recipients) == ("", ["joe@example.test"])
+    assert world.host.refused[0].startswith("prvs=joe=7")
+    report = email.message_from_bytes(content, policy=email.policy.default)
+    assert report["Subject"] == "Not for $$5"
+    assert report["Auto-Submitted"] == "auto-replied"
+    text, status, original = report.iter_parts()  # type: ignore[attr-defined]
+    assert text.get_content().strip() == "Alas: nobody@tagged.test"
+    fields = status.get_payload()
+    assert fields[1]["Action"] == "failed"
+    assert fields[1]["Diagnostic-Code"] == "smtp; 550 5.1.1 no such user"
+    assert original.get_content_type() == "message/rfc822"
+
+
+async def test_a_missing_key_stops_the_check(world: World) -> None:
+    (world.folder / "keys" / "bounce-7.key").unlink()
+    command = [sys.executable, "-m", "daemons.gatepost", "check", "--config", str(world.folder / "gatepost.toml")]
+    process = await asyncio.create_subprocess_exec(
+        *command, stderr=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, cwd=Path(__file__).parents[2]
+    )
+    _, errors = await process.communicate()
+    assert process.returncode == 78
+    assert b"bounce-7.key" in errors
