@@ -81,6 +81,8 @@ def listener_settings(
             size_limit=0 if 0 in sizes else max(sizes),
             recipient_limit=max(*recipients, _MIN_RECIPIENTS),
             starttls=tls and section.tls != "implicit" and any(policy.tls != "off" for policy in policies),
+            error_limit=section.max_errors,
+            junk_limit=section.max_idle_commands,
             auth_mechanisms=mechanisms if any(policy.auth not in (None, "off") for policy in policies) else (),
         ),
         max_connections=section.max_connections,

@@ -149,6 +149,12 @@ class ListenerSection(EdgeSection):
         default="X-Bounce-Verification: failed", description="header field that marks them"
     )
     max_received: int = Field(default=100, ge=10, le=1000, description="more Received fields than this are a loop")
+    max_errors: int = Field(
+        default=20, ge=0, le=10_000, description="refused commands since the last message that end it; 0 = no limit"
+    )
+    max_idle_commands: int = Field(
+        default=100, ge=0, le=100_000, description="commands without progress (NOOP, RSET …) that end it; 0 = no limit"
+    )
     command_timeout_s: float = Field(default=300.0, gt=0, le=3600, description="longest wait for a command")
     data_timeout_s: float = Field(default=180.0, gt=0, le=3600, description="longest silence within content")
     success_timeout_s: float = Field(

@@ -29,3 +29,18 @@ def test_no_limit_anywhere_is_no_limit_of_the_machine() -> None:
     section = ListenerSection.model_validate({"name": "In", "policy": {"max_message_size": 0, "tls": "off"}})
     server = listener_settings(section, "esa.example.test", tls=True).server
     assert (server.size_limit, server.starttls) == (0, False)
+
+
+def test_log_in_is_offered_where_some_group_has_it_and_there_is_a_way() -> None:
+    section = ListenerSection.model_validate(
+        {"name": "In", "sender_group": [{"name": "A", "policy": {"auth": "required"}}]}
+    )
+    offered = listener_settings(section, "esa.example.test", tls=True, mechanisms=("PLAIN",)).server
+    assert offered.auth_mechanisms == ("PLAIN",)
+    assert listener_settings(SECTION, "esa.example.test", tls=True, mechanisms=("PLAIN",)).server.auth_mechanisms == ()
+
+
+def test_patience_with_errors_and_idling_is_a_choice() -> None:
+    section = ListenerSection.model_validate({"name": "In", "max_errors": 3, "max_idle_commands": 7})
+    server = listener_settings(section, "esa.example.test", tls=True).server
+    assert (server.error_limit, server.junk_limit) == (3, 7)
