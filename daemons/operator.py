@@ -22,6 +22,7 @@ def appliance_of(machine: Machine, sessions: Sessions) -> Appliance:
         serial=machine.serial,
         hostname=machine.hostname,
         run=machine.dir / "run",
+        files=machine.dir / "configuration",
         version=importlib.metadata.version("gatepost"),
         configuration=lambda: machine.document.model_dump(mode="json", exclude_none=True),
         pair=pairing_verb(machine) if machine.role == "esa" else None,

@@ -225,8 +225,8 @@ class DeliveryQueue:
         if self._replayed:
             database.submit(_finish, self._replayed).result()
         self._segments = database.submit(store.segments).result()
-        self._loads = database.submit(store.loads).result()
-        self._done = donelog.DoneLog(queue, 1 + max([self._floor, *donelog.epochs(queue)]))
+        self._loads: list[store.Load] = database.submit(store.loads).result()
+        self._done: donelog.DoneLog = donelog.DoneLog(queue, 1 + max([self._floor, *donelog.epochs(queue)]))
 
     def verbs(self) -> dict[str, Handler]:
         """Give the handlers of the control socket."""

@@ -49,6 +49,8 @@ class Appliance:
     hostname: str
     run: Path
     """Directory of the control sockets."""
+    files: Path | None = None
+    """Directory for what commands write for their caller, such as archived messages."""
     product: str = "Gatepost"
     version: str = ""
     configuration: Callable[[], Mapping[str, Any]] = _no_configuration
@@ -72,6 +74,10 @@ class Appliance:
     async def ask(self, daemon: str, verb: str, /, timeout_s: float | None = None, **args: Any) -> Any:
         """Ask the one daemon of that name; what is None in `args` is not sent."""
         return await self._ask(self.sockets(daemon)[0], verb, timeout_s, args)
+
+    async def ask_at(self, socket: Path, verb: str, /, timeout_s: float | None = None, **args: Any) -> Any:
+        """Ask the daemon behind one of `sockets`, where a particular process is meant."""
+        return await self._ask(socket, verb, timeout_s, args)
 
     async def ask_each(
         self, daemons: Sequence[str], verb: str, /, timeout_s: float | None = None, **args: Any

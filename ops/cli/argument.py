@@ -53,7 +53,7 @@ class Parameter:
     @property
     def option(self) -> str:
         """The word that introduces an option or flag."""
-        return "--" + self.name.replace("_", "-")
+        return "--" + self.name.rstrip("_").replace("_", "-")
 
     def read(self, word: str) -> Any:
         """Turn a word into a value. Raises `UsageProblem`."""

@@ -18,6 +18,7 @@ from ops.cli.account import Caller, Role
 from ops.cli.display import clean
 from ops.cli.execute import Executor, Result, line_of, split
 from ops.cli.line import LineScreen
+from ops.cli.progress import ProgressDisplay
 from ops.cli.registry import Call
 from ops.cli.session import IdleTooLong, Session
 from ops.cli.terminal import Terminal
@@ -194,8 +195,12 @@ class Channel(asyncssh.SSHServerSession[bytes]):
             words = split(self._command or "")
         except GatepostError as error:
             return Result(error.status, error=line_of(error))
-        call = Call(self._executor.appliance, self._caller, self._executor.registry, self._read_all, self._show)
-        return await self._executor.alone(call, words, self._pty[1] if self._pty else 0)
+        columns = self._pty[1] if self._pty else 0
+        progress = ProgressDisplay(self._write_error, bar=bool(columns), width=columns)
+        call = Call(
+            self._executor.appliance, self._caller, self._executor.registry, self._read_all, self._show, progress
+        )
+        return await self._executor.alone(call, words, columns)
 
     def _deliver(self, result: Result) -> int:
         end = "\r\n" if self._pty else "\n"

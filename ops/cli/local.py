@@ -7,6 +7,7 @@ lines from standard input.
 import asyncio
 import sys
 from collections.abc import Sequence
+from shutil import get_terminal_size
 from typing import TextIO
 
 from ops.cli.account import LOCAL
@@ -15,6 +16,7 @@ from ops.cli.commands import registry
 from ops.cli.display import clean
 from ops.cli.execute import AuditLog, Executor, SilentLog
 from ops.cli.line import LineScreen
+from ops.cli.progress import ProgressDisplay
 from ops.cli.registry import Call
 from ops.cli.session import Session
 
@@ -49,10 +51,23 @@ async def run_local(
 
     if not argv:
         return await Session(executor, LOCAL, LineScreen(read_line, write), idle_s=_DAY_S).run()
-    call = Call(appliance, LOCAL, executor.registry, read_all, lambda text: write(clean(text, lines=True) + "\n"))
+
+    def show(text: str) -> None:
+        write(clean(text, lines=True) + "\n")
+
+    call = Call(appliance, LOCAL, executor.registry, read_all, show, _progress(stderr))
     result = await executor.alone(call, argv, width)
     if result.output:
         write(result.output + "\n")
     if result.error:
         stderr.write(f"gatepost: {result.error}\n")
     return result.status
+
+
+def _progress(stderr: TextIO) -> ProgressDisplay:
+    def write(text: str) -> None:
+        stderr.write(text)
+        stderr.flush()
+
+    bar = stderr.isatty()
+    return ProgressDisplay(write, bar=bar, width=get_terminal_size().columns if bar else 0)

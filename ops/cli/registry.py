@@ -15,6 +15,7 @@ from ops.cli.appliance import Appliance
 from ops.cli.argument import Parameter, UsageProblem, parameters_of, usage
 from ops.cli.dialogue import Dialogue
 from ops.cli.display import as_json
+from ops.cli.progress import Progress, silent
 
 Document = dict[str, Any]
 MACHINES = frozenset({"esa", "sma", "bastion"})
@@ -40,6 +41,8 @@ class Call:
     """Reads what the caller sends on standard input, bounded; empty in a dialogue."""
     show: Callable[[str], None] = _shown_to_nobody
     """Shows a line at once, while the command runs: progress, a row of a continuous display. Nothing with `--json`."""
+    progress: Progress = silent
+    """Shows how far a long command is."""
 
     @property
     def watched(self) -> bool:
@@ -48,7 +51,7 @@ class Call:
 
     def quiet(self) -> "Call":
         """Give the same call for a document that stands alone."""
-        return replace(self, show=_shown_to_nobody)
+        return replace(self, show=_shown_to_nobody, progress=silent)
 
 
 Run = Callable[..., Awaitable[Document]]

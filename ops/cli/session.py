@@ -6,7 +6,7 @@ that Ctrl-C can break it off and the session goes on. Knows no SSH and no termin
 
 import asyncio
 from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from core import clock
@@ -16,6 +16,7 @@ from ops.cli.account import Caller
 from ops.cli.dialogue import Aborted, Dialogue, Screen
 from ops.cli.display import clean
 from ops.cli.execute import Executor, Leave, line_of, split
+from ops.cli.progress import ProgressDisplay
 from ops.cli.registry import Call, Command, Document
 
 EX_ABORTED = 130
@@ -147,7 +148,7 @@ class Session:
             raise GatepostError(f"{item.name}: internal error, incident {number}; see the console's log") from None
 
     async def _batch(self, words: Sequence[str]) -> int:
-        result = await self._executor.batch(self._call, words, self._screen.width)
+        result = await self._executor.batch(self._watched(), words, self._screen.width)
         if result.output:
             self._screen.write(result.output + "\n")
         if result.error:
@@ -169,7 +170,7 @@ class Session:
         assert item.dialogue is not None
         try:
             self._executor.registry.admit(item, self._executor.appliance.role, self._call.caller)
-            arguments = await item.dialogue(self._call, Dialogue(self._screen, perform))
+            arguments = await item.dialogue(self._watched(), Dialogue(self._screen, perform))
             if arguments is not None:
                 await self._show(item, arguments)
         except GatepostError as error:
@@ -177,8 +178,13 @@ class Session:
             return error.status
         return status
 
+    def _watched(self) -> Call:
+        """Give the call with a display for its progress: a bar on a terminal, lines in a pipe."""
+        width = self._screen.width
+        return replace(self._call, progress=ProgressDisplay(self._screen.write, bar=width > 0, width=width))
+
     async def _show(self, item: Command, arguments: Document) -> Document:
-        document = await self._executor.perform(self._call, item, arguments)
+        document = await self._executor.perform(self._watched(), item, arguments)
         self._screen.write("\n" + self._executor.render(item, document, self._screen.width) + "\n")
         return document
 

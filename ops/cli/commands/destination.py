@@ -7,14 +7,12 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from core.errors import EX_DATAERR, GatepostError
-from core.record import CPQ_HOST, HOLD_QUEUE, RELEASE_HOST
 from ops.cli.argument import Help
 from ops.cli.dialogue import Dialogue
 from ops.cli.display import age, brief, moment, number
 from ops.cli.registry import MAIL_MACHINES, Call, Document, command
 from ops.cli.table import Column, table
 
-PSEUDO_HOSTS = frozenset({CPQ_HOST, RELEASE_HOST, HOLD_QUEUE})
 _TOP = 20
 _SORT_KEYS = {
     "active_rcpts": ("Active Recipients", "active_recipients"),
@@ -66,7 +64,7 @@ async def tophosts(
 ) -> Document:
     """The internal destinations of the central quarantine are listed too."""
     field = _SORT_KEYS[sort][1]
-    document: Document = await call.appliance.ask("delivery-queue", "tophosts", sort=field)
+    document: Document = await call.appliance.ask("delivery-queue", "tophosts", sort=field, limit=_TOP)
     ranked = sorted(document["hosts"], key=lambda host: -(host.get(field) or 0))
     return {"as_of": call.appliance.now(), **document, "hosts": ranked[:_TOP]}
 
@@ -177,11 +175,12 @@ def _errors(document: Document) -> list[str]:
 
 def _gateways(document: Document) -> list[str]:
     """Show what differs by virtual gateway, if there is more than the default one."""
-    found = document.get("virtual_gateways") or []
-    if [one["name"] for one in found] in ([], ["default"]):
+    appliances = document.get("appliances") or []
+    found = appliances or document.get("virtual_gateways") or []
+    if [one["name"] for one in found] in ([], ["default"], [""]):
         return []
     rule = "=" * 60
-    lines = ["", "Virtual gateway information:"]
+    lines = ["", "Appliances:" if appliances else "Virtual gateway information:"]
     for one in found:
         lines += [
             rule,
@@ -210,7 +209,7 @@ async def _ask_host(call: Call, dialogue: Dialogue) -> Document | None:
 async def hoststatus(call: Call, host: Annotated[str, Help("recipient domain")]) -> Document:
     """Counters are since the last reset; cached DNS data and the last errors are shown as they are."""
     name = host.strip().rstrip(".").lower()
-    if name in PSEUDO_HOSTS or not name or any(c.isspace() or c in "@/" for c in name):
+    if not name or any(c.isspace() or c in "@/" for c in name):
         raise GatepostError(f"{host!r} is not a valid host; give the domain of recipients", EX_DATAERR)
     document: Document = await call.appliance.ask("delivery-queue", "hoststatus", host=name)
     return {"as_of": call.appliance.now(), **document}

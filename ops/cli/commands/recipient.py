@@ -3,12 +3,11 @@
 from typing import Annotated
 
 from ops.cli.argument import Help
+from ops.cli.commands.operation import QUEUE, Filter, Host, Mids, Sender, ask_selector, selector_of
 from ops.cli.dialogue import Dialogue
 from ops.cli.display import number
 from ops.cli.registry import MAIL_MACHINES, Call, Document, command
 from ops.cli.table import Column, table
-
-_SELECTORS = ("By recipient host", "By Envelope From address", "All")
 
 
 def render(document: Document, width: int) -> str:
@@ -29,18 +28,28 @@ def render(document: Document, width: int) -> str:
         rows.append([f"[{item['rid']}]", attempts, str(item["recipient"]), str(item.get("last_reply") or "")])
     if not rows:
         return "No recipients are waiting for delivery."
-    more = "\n\nThere are more; narrow the choice with --host or --sender, or raise --limit."
-    notice = more if document.get("truncated") else ""
-    return table(heads, rows, width) + notice
+    after = document.get("next")
+    more = f"\n\nThere are more; go on with --after {after}, or narrow the choice." if after else ""
+    return table(heads, rows, width) + more
+
+
+_PAGE = 40
 
 
 async def _ask_selector(call: Call, dialogue: Dialogue) -> Document | None:
-    chosen = await dialogue.choose("Please select how you would like to show messages:", _SELECTORS)
-    if chosen == 2:
-        return {}
-    question = "Recipient host:" if chosen == 0 else "Envelope From address:"
-    value = await dialogue.ask(question)
-    return {"host" if chosen == 0 else "sender": value} if value else None
+    asked = await ask_selector(dialogue, "show")
+    if asked is None:
+        return None
+    wanted = {key: value for key, value in asked[0].items() if key != "all_"} | {"limit": _PAGE}
+    while True:
+        document = await dialogue.perform("showrecipients", wanted)
+        after = (document or {}).get("next")
+        if not after or not await dialogue.confirm("Show the next page?", default=True):
+            return None
+        wanted = {**wanted, "after": str(after)}
+
+
+_LIMIT = 10_000
 
 
 @command(
@@ -53,15 +62,31 @@ async def _ask_selector(call: Call, dialogue: Dialogue) -> Document | None:
 async def showrecipients(
     call: Call,
     *,
-    host: Annotated[str, Help("only this recipient domain", "DOMAIN")] = "",
-    sender: Annotated[str, Help("only this sender: ADDRESS, USER@ or @DOMAIN", "ADDRESS")] = "",
-    limit: Annotated[int | None, Help("most recipients to list", "N", least=1, most=100000)] = None,
+    host: Host = "",
+    sender: Sender = "",
+    mid: Mids = "",
+    filter_: Filter = "",
+    limit: Annotated[int, Help("most recipients to list", "N", least=1, most=1_000_000)] = _LIMIT,
+    after: Annotated[str, Help("go on behind this place of the list", "PLACE")] = "",
 ) -> Document:
-    """Messages in the work queue or in quarantine are not among them."""
-    document: Document = await call.appliance.ask(
-        "delivery-queue", "showrecipients", host=host.lower() or None, sender=sender or None, limit=limit
-    )
-    return document
+    """Oldest message first. Messages in the work queue or in quarantine are not among them. `next` of the document
+    goes into `--after` for what follows. What is given must all hold for a recipient."""
+    selector = selector_of(host, sender, mid, filter_)
+    found: list[Document] = []
+    place: str | None = after or None
+    try:
+        while len(found) < limit:
+            document: Document = await call.appliance.ask(
+                QUEUE, "showrecipients", **selector, limit=min(limit - len(found), _LIMIT), after=place
+            )
+            found += document["recipients"]
+            place = document.get("next")
+            if not place:
+                break
+            call.progress(len(found), 0, f"{len(found)} found")
+    finally:
+        call.progress(-1, 0, "")
+    return {"recipients": found, "next": place}
 
 
 COMMANDS = (showrecipients,)

@@ -14,10 +14,10 @@ from ops.cli.dialogue import Dialogue
 from ops.cli.registry import MAIL_MACHINES, Call, Document, command
 
 HIDDEN = "cpq_listener"
-_DELAY_S = 30
-_MOST_S = 3600
-_GRACE_S = 15.0
-_WAIT = "Enter the number of seconds to wait before abruptly closing connections."
+DELAY_S = 30
+MOST_S = 3600
+GRACE_S = 15.0
+WAIT = "Enter the number of seconds to wait before abruptly closing connections."
 
 
 def _texts(document: Document, done: str) -> list[str]:
@@ -47,7 +47,7 @@ async def _switch(
 ) -> Document:
     """Tell the daemons; names None means all listeners. Raises the first error if no daemon was reached."""
     told: dict[str, object] = {} if delay_s is None else {"delay_s": delay_s}
-    wait_s = _GRACE_S + (delay_s or 0)
+    wait_s = GRACE_S + (delay_s or 0)
     gateway = {**told, "listeners": names} if names is not None else told
     answers: list[Answer] = []
     if "gateway" in daemons:
@@ -73,7 +73,7 @@ _LISTENING = ("gateway", "cpq-listener")
 
 
 async def _ask_delay(call: Call, dialogue: Dialogue) -> Document | None:
-    return {"seconds": await dialogue.seconds(_WAIT, _DELAY_S, _MOST_S)}
+    return {"seconds": await dialogue.seconds(WAIT, DELAY_S, MOST_S)}
 
 
 @command(
@@ -86,7 +86,7 @@ async def _ask_delay(call: Call, dialogue: Dialogue) -> Document | None:
 )
 async def suspend(
     call: Call,
-    seconds: Annotated[int, Help("time that open connections get to finish", least=0, most=_MOST_S)] = _DELAY_S,
+    seconds: Annotated[int, Help("time that open connections get to finish", least=0, most=MOST_S)] = DELAY_S,
 ) -> Document:
     """The machine stays suspended over a restart, until `resume`."""
     return {**await _switch(call, "suspend", _EVERYTHING, None, seconds), "delay_s": seconds}
@@ -125,7 +125,7 @@ async def _ask_listeners(call: Call, dialogue: Dialogue) -> Document | None:
 
 async def _ask_listeners_and_delay(call: Call, dialogue: Dialogue) -> Document | None:
     chosen = await _ask_listeners(call, dialogue) or {}
-    return {**chosen, "seconds": await dialogue.seconds(_WAIT, _DELAY_S, _MOST_S)}
+    return {**chosen, "seconds": await dialogue.seconds(WAIT, DELAY_S, MOST_S)}
 
 
 @command(
@@ -140,7 +140,7 @@ async def suspendlistener(
     call: Call,
     listeners: Annotated[list[str] | None, Help("names of listeners, or All", "LISTENER")] = None,
     *,
-    seconds: Annotated[int, Help("time that open connections get to finish", "N", 0, _MOST_S)] = _DELAY_S,
+    seconds: Annotated[int, Help("time that open connections get to finish", "N", 0, MOST_S)] = DELAY_S,
 ) -> Document:
     """All, which is also the default, includes the hidden listener of the central quarantine."""
     daemons, names = _chosen(call, listeners)

@@ -36,7 +36,7 @@ async def test_hosts_come_in_the_order_asked_for_and_no_more_than_twenty(daemons
     assert [item["host"] for item in by_active["hosts"]][:2] == ["h29.example", "h28.example"]
     assert by_delivered["hosts"][0]["host"] == "h0.example"
     assert len(by_active["hosts"]) == 20
-    assert daemons.asked[1][2] == {"sort": "delivered_recipients"}
+    assert daemons.asked[1][2] == {"sort": "delivered_recipients", "limit": 20}
 
 
 async def test_tophosts_looks_as_it_did(daemons: Daemons, run: Any) -> None:
@@ -67,11 +67,21 @@ async def test_hoststatus_looks_as_it_did(daemons: Daemons, run: Any) -> None:
     same_as_golden(GOLDEN / "hoststatus.txt", result.output)
 
 
-async def test_the_internal_destinations_are_no_valid_hosts(run: Any) -> None:
-    for name in ("the.cpq.host", "THE.CPQ.RELEASE.HOST", "user@b.example"):
-        result = await run(f"hoststatus {name}")
-        assert result.status == 65
-        assert "is not a valid host" in result.error
+async def test_the_internal_destinations_are_hosts_too_and_name_their_appliances(daemons: Daemons, run: Any) -> None:
+    appliance = {"name": "42SMA", "state": "down", "active_recipients": 3, "limiting_rule": "host down"}
+    shown = {**STATUS, "host": "the.cpq.host", "appliances": [appliance]}
+    async with daemons.up(delivery_queue={"hoststatus": shown}):
+        result = await run("hoststatus The.CPQ.Host")
+    assert result.status == 0
+    assert daemons.asked[0][2] == {"host": "the.cpq.host"}
+    assert "Appliances:" in result.output
+    assert "42SMA:" in result.output
+
+
+async def test_an_address_is_no_host(run: Any) -> None:
+    result = await run("hoststatus user@b.example")
+    assert result.status == 65
+    assert "is not a valid host" in result.error
 
 
 async def test_an_error_of_the_queue_comes_through_with_its_status(daemons: Daemons, run: Any) -> None:

@@ -32,8 +32,24 @@ async def test_it_looks_as_it_did(daemons: Daemons, run: Any) -> None:
 
 
 async def test_selectors_reach_the_queue_and_absent_ones_do_not(daemons: Daemons, run: Any) -> None:
-    async with daemons.up(delivery_queue={"showrecipients": FOUND}):
-        found = document(await run("showrecipients --host B.Example --sender @a.example --limit 5 --json"))
-        await run("showrecipients")
-    assert found == FOUND
-    assert [args for _, _, args in daemons.asked] == [{"host": "b.example", "sender": "@a.example", "limit": 5}, {}]
+    async with daemons.up(delivery_queue={"showrecipients": {**FOUND, "next": None}}):
+        line = "showrecipients --host B.Example. --sender @a.example --filter true --mid 15,16 --limit 5 --json"
+        found = document(await run(line))
+        await run("showrecipients --sender <>")
+    assert found == {**FOUND, "next": None}
+    chosen = {"host": "b.example", "sender": "@a.example", "filter": "true", "mids": ["15", "16"]}
+    assert [args for _, _, args in daemons.asked] == [{**chosen, "limit": 5}, {"sender": "", "limit": 10000}]
+
+
+async def test_a_long_list_is_fetched_in_pages_and_says_how_to_go_on(daemons: Daemons, run: Any) -> None:
+    async def page(args: dict[str, Any]) -> dict[str, Any]:
+        begin = int(args.get("after") or 0)
+        rows = [row(str(n), 0, "b@b.example") for n in range(begin + 1, begin + 1 + min(2, args["limit"]))]
+        return {"recipients": rows, "next": rows[-1]["mid"]}
+
+    async with daemons.up(delivery_queue={"showrecipients": page}):
+        found = document(await run("showrecipients --limit 5 --json"))
+        shown = (await run("showrecipients --limit 5 --after 7")).output
+    assert [one["mid"] for one in found["recipients"]] == ["1", "2", "3", "4", "5"]
+    assert found["next"] == "5"
+    assert shown.endswith("There are more; go on with --after 12, or narrow the choice.")
