@@ -39,18 +39,17 @@ class ServerCertificate:
         """What is hardly meant with the certificates in force: one that has expired."""
         self._context = self._load()
 
-    @property
-    def count(self) -> int:
-        """How many there are."""
-        return len(self._pairs)
-
     def context(self) -> ssl.SSLContext:
         """Give the context for the next handshake."""
         return self._context
 
-    def reload(self) -> None:
-        """Read all files again; connections keep what they have. Raises `ConfigError`: then the old ones stay."""
+    def reload(self) -> list[str]:
+        """Read all files again and give warnings; connections keep what they have.
+
+        Raises `ConfigError`: then the old ones stay.
+        """
         self._context = self._load()
+        return self.warnings
 
     def _load(self) -> ssl.SSLContext:
         contexts: list[ssl.SSLContext] = []

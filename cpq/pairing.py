@@ -62,6 +62,7 @@ class Pairings:
         self._by_serial: dict[str, Pairing] = {}
         self._by_fingerprint: dict[bytes, Pairing] = {}
         self._server: ssl.SSLContext | None = None
+        self._server_fits = False
         self._clients: dict[str, ssl.SSLContext] = {}
         self.faults: list[str] = []
         """Pairing files that could not be used, in plain words."""
@@ -91,14 +92,32 @@ class Pairings:
     def server_context(self) -> ssl.SSLContext:
         """Give the context of the listener: it trusts the paired certificates and asks every client for one."""
         self._refresh()
-        if self._server is None:
+        if self._server is not None and self._server_fits:
+            return self._server
+        try:
             context = self._context(ssl.PROTOCOL_TLS_SERVER)
+        except GatepostError as error:
+            if self._server is None:
+                raise
+            self.faults.append(error.text)  # peers that were paired before still get in
+            context = self._server
+        else:
             context.num_tickets = 0
             context.options |= ssl.OP_NO_TICKET
             for one in self._by_serial.values():
                 context.load_verify_locations(cadata=one.certificate)
-            self._server = context
-        return self._server
+        self._server, self._server_fits = context, True
+        return context
+
+    def reload(self) -> list[str]:
+        """Read this machine's own certificate again; connections keep what they have. No warnings so far.
+
+        Raises `GatepostError`: then the old one stays.
+        """
+        self._context(ssl.PROTOCOL_TLS_SERVER)
+        self._server_fits = False
+        self._clients = {}
+        return []
 
     def client_context(self, serial: str) -> ssl.SSLContext:
         """Give the context for calling one paired appliance. Raises KeyError if it is not paired."""
@@ -154,7 +173,7 @@ class Pairings:
         if signature == self._signature:
             return
         self._signature = signature
-        self._server = None
+        self._server_fits = False
         self._clients = {}
         self.faults = []
         found = [one for one in map(self._read, files) if one is not None]

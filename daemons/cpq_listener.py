@@ -2,33 +2,33 @@
 
 On an SMA it takes held mail into the quarantine store (spool/quarantine, shared with release-host); on an ESA it takes
 released mail back, runs the rest of the pipeline and writes it to its journal spool/journal/cpq-listener. Listens on
-run/cpq-listener.sock: `status`, `suspend`, `resume`.
+run/cpq-listener.sock: `status`, `suspend`, `resume`, `reload_certificates`.
 """
 
 import asyncio
 from pathlib import Path
 from typing import cast
 
-from core.content import Content, ContentStore
+from core.content import Content
 from core.control import Poke
 from core.journal import Journal
 from core.lifecycle import Service
 from core.record import Accepted, Outcome
 from core.runtime import Daemon, Reload
-from cpq.config import policy_of
-from cpq.content import ContentFolder
 from cpq.exchange.seen import SeenTransfers
 from cpq.exchange.store import TakenIds
-from cpq.hold import HoldIntake, Place
 from cpq.listener import Binding, CpqListener
 from cpq.receive import Intake
 from cpq.resume import ResumeIntake
-from cpq.store import SqliteStore
 from daemons.config import Esa, Sma
+from daemons.holding import hold_intake
 from daemons.machine import Machine
 from daemons.policy import MailPolicy
+from daemons.renew import Renewal
 from daemons.wiring import journal_settings
 from mail.pipeline import Notes, Readable
+
+NAME = "cpq-listener"
 
 
 def build(config: Path) -> Daemon:
@@ -40,11 +40,7 @@ def build(config: Path) -> Daemon:
     intake: Intake
     reload: Reload | None = None
     if isinstance(document, Sma):
-        folder = machine.spool / "quarantine"
-        contents = ContentStore(folder / "arriving", journal_settings(document.spool).content)
-        store, files = SqliteStore(folder / "quarantine.db"), ContentFolder(folder / "content")
-        place = Place(store, files, contents, policy_of(document.quarantine), machine.numbers("mid"), log)
-        intake = HoldIntake(place, machine.serial, quota_octets=document.cpq.quota_mib << 20)
+        intake = hold_intake(machine, document, log)
     else:
         policy = MailPolicy(machine, document, log)
         pipeline, reload = policy.pipeline, policy.reload
@@ -59,7 +55,7 @@ def build(config: Path) -> Daemon:
             return out
 
         seen = SeenTransfers()
-        folder, settings = machine.journal("cpq-listener"), journal_settings(document.spool)
+        folder, settings = machine.journal(NAME), journal_settings(document.spool)
         journal = Journal.open(folder, settings, show=seen.see)
         intake = ResumeIntake(
             journal,
@@ -74,8 +70,10 @@ def build(config: Path) -> Daemon:
         services.append(journal)
     section = document.cpq
     binding = Binding(machine.hostname, section.address, section.port, section.implicit_tls, section.max_connections)
-    state = machine.state / "cpq-listener.json"
+    state = machine.state / f"{NAME}.json"
     listener = CpqListener(binding, intake, pairings, icids=machine.numbers("icid"), log=log, state=state)
+    own = Renewal(pairings.reload, log)
     verbs = {"status": listener.status, "suspend": listener.suspend, "resume": listener.resume}
-    name = "cpq-listener"
-    return Daemon(name, [*services, listener], machine.socket(name), verbs, document.runtime.grace_s, reload)
+    verbs["reload_certificates"] = own.renew
+    grace_s = document.runtime.grace_s
+    return Daemon(NAME, [*services, listener], machine.socket(NAME), verbs, grace_s, own.after(reload))

@@ -1,27 +1,23 @@
 """The edge of a gateway: its listeners with their doors and certificates, and resource conservation, for its root.
 
-Certificates are read again at SIGHUP and by the control verb `reload_certificates`; a pair that cannot be used
-changes nothing and is one line in the mail log.
+The first gateway of a machine sends the alerts; the others measure the same and would only repeat them.
 """
 
-import asyncio
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
-from core.alert import WARNING, Alerts
+from core.alert import Alerts
 from core.config import AlertsSection
 from core.dns import Resolver
-from core.errors import ConfigError, Problem
 from core.journal.journal import Journal
-from core.maillog import MailLog, clean
+from core.maillog import MailLog
 from core.memory import Memory
-from core.runtime import Reload
 from core.smtp.door import Brake
 from core.smtp.listener import SmtpListener
 from core.smtp.session import SessionFactory
 from daemons.config import Esa
 from daemons.machine import Machine
+from daemons.renew import Renewal
 from daemons.wiring import bounce_tags, verification_of, with_handler
 from mail.access import build_access, listener_settings
 from mail.edge.conserve import Conservation, Meter, Readings
@@ -51,6 +47,7 @@ class Edge:
         self._resolver = Resolver(document.dns.servers, timeout_s=document.dns.timeout_s)
         alerts = document.alerts if instance == 0 else AlertsSection()
         self.alerts = Alerts(alerts, hostname=machine.hostname, resolver=self._resolver, log=log)
+        self.certificates = Renewal(self._certificate.reload, log, self.alerts)
 
     @property
     def names(self) -> list[str]:
@@ -89,34 +86,3 @@ class Edge:
             log=self._log,
             alerts=self.alerts,
         )
-
-    async def reload_certificates(self, _: dict[str, Any]) -> dict[str, Any]:
-        """Control verb: show the certificates that the files hold now, from the next handshake on."""
-        certificate = self._certificate
-        try:
-            await asyncio.to_thread(certificate.reload)
-        except ConfigError as error:
-            reasons = "; ".join(str(problem) for problem in error.problems)
-            self._log.warning(f"Certificates not reloaded, the old ones stay: {clean(reasons)}")
-            text = f"certificates were not reloaded, those in use stay in use: {reasons}"
-            self.alerts.send(WARNING, "MAIL.CERTIFICATE_REFUSED", text)
-            raise
-        for warning in certificate.warnings:
-            self._log.warning(f"Certificates: {clean(warning)}")
-        self._log.info(f"Certificates reloaded: {certificate.count} in force")
-        return {"certificates": certificate.count, "warnings": certificate.warnings}
-
-    def reload(self, first: Reload) -> Reload:
-        """Give what SIGHUP does: `first`, then certificates; one that fails keeps the other from nothing."""
-
-        async def both() -> None:
-            problems: list[Problem] = []
-            for step in (first, partial(self.reload_certificates, {})):
-                try:
-                    await step()
-                except ConfigError as error:
-                    problems += error.problems
-            if problems:
-                raise ConfigError(problems)
-
-        return both

@@ -69,6 +69,6 @@ def build(config: Path, instance: int = 0) -> Daemon:
     verbs["topin"] = listeners.topin
     services: list[Service] = [log, counters, journal, *orphans, *recoveries, adoption, *listeners.services.values()]
     services += [conservation, edge.alerts]
-    verbs |= {"reload_filters": reload_filters, "reload_certificates": edge.reload_certificates}
-    reload = edge.reload(policy.reload)
+    verbs |= {"reload_filters": reload_filters, "reload_certificates": edge.certificates.renew}
+    reload = edge.certificates.after(policy.reload)
     return Daemon(name, services, machine.socket(name), verbs, document.runtime.grace_s, reload)

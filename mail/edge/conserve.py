@@ -7,6 +7,7 @@ and the end are alerts. Above a length of the work queue the listeners are suspe
 """
 
 import asyncio
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,9 +66,9 @@ class Meter:
         return values
 
     def pids(self) -> Iterable[int]:
-        """Give the processes that handle mail on this machine."""
+        """Give the processes that handle mail on this machine, this one among them before its socket is open."""
         sockets = [path for name in _PROCESSES for path in self._run.glob(f"{name}.sock")]
-        return {pid for path in sockets if (pid := peer_pid(path))}
+        return {os.getpid(), *(pid for path in sockets if (pid := peer_pid(path)))}
 
 
 class Conservation:

@@ -34,6 +34,27 @@ def test_every_handshake_has_the_context(files: tuple[Path, Path]) -> None:
     assert certificate.context() is certificate.context()
 
 
+def test_a_bad_pair_leaves_the_old_context_in_place(files: tuple[Path, Path]) -> None:
+    certificate = ServerCertificate(*files)
+    before = certificate.context()
+    files[1].write_text("nothing")
+    with pytest.raises(ConfigError):
+        certificate.reload()
+    assert certificate.context() is before
+    key, made = make_server_certificate("mx.example.test")
+    files[1].write_bytes(key)
+    files[0].write_bytes(made)
+    assert certificate.reload() == []
+    assert certificate.context() is not before
+
+
+def test_an_expired_certificate_is_used_and_warned_of(
+    files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.tls.time.time", lambda: 5e9)
+    assert ["has expired" in warning for warning in ServerCertificate(*files).warnings] == [True]
+
+
 def test_a_key_that_is_not_the_certificates_is_a_fault_of_the_configuration(files: tuple[Path, Path]) -> None:
     files[1].write_bytes(make_server_certificate("mx.example.test")[0])
     with pytest.raises(ConfigError, match=r"tls\.crt.*not usable with tls\.key.*gatepost init") as caught:

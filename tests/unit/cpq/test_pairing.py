@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import EX_CONFIG, GatepostError
+from core.pki import make_cpq_certificate
 from cpq.pairing import Pairings
 from tests.support.quarantine import Machine, certificate, machines
 
@@ -97,3 +98,18 @@ def test_an_own_key_that_cannot_be_used_is_a_fault_of_the_configuration(sma: Mac
     with pytest.raises(GatepostError) as caught:
         sma.pairings.server_context()
     assert caught.value.status == EX_CONFIG
+
+
+def test_the_own_certificate_is_read_again_and_a_bad_one_changes_nothing(tmp_path: Path) -> None:
+    key, own = make_cpq_certificate("A" * 20 + "-" + "B" * 12)
+    (tmp_path / "cpq.key").write_bytes(key)
+    (tmp_path / "cpq.crt").write_bytes(own)
+    pairings = Pairings(tmp_path / "pairing", tmp_path / "cpq.key", tmp_path / "cpq.crt")
+    before = pairings.server_context()
+    (tmp_path / "cpq.key").write_text("nothing")
+    with pytest.raises(GatepostError, match="cannot be used"):
+        pairings.reload()
+    assert pairings.server_context() is before
+    (tmp_path / "cpq.key").write_bytes(key)
+    assert pairings.reload() == []
+    assert pairings.server_context() is not before

@@ -1,0 +1,232 @@
+"""The edge of a real gateway daemon: TLS, certificates, PROXY, XCLIENT, names, refusals, conservation, alerts."""
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import signal
+import ssl
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.control import call
+from core.errors import GatepostError
+from core.pki import make_server_certificate
+from tests.support.dns_server import DnsServer
+from tests.support.lab import free_port, short_folder
+from tests.support.road import DaemonProcess, make_gateway
+from tests.unit.core.test_alert import Inbox, receiving
+
+pytestmark = pytest.mark.slow
+ZONE = ("1.0.0.127.in-addr.arpa. 300 IN PTR home.client.test.", "home.client.test. 300 IN A 127.0.0.1")
+
+
+class Edge:
+    """A running gateway and the way to it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.ports: dict[str, int] = {}
+        self.daemon = DaemonProcess(folder, "gateway", "gateway-0")
+
+    def listener(self, name: str, *lines: str) -> str:
+        self.ports[name] = free_port()
+        keys = [f'name = "{name}"', 'address = "127.0.0.1"', f"port = {self.ports[name]}", 'rat = ["example.test"]']
+        return "\n".join(["[[listener]]", *keys, *lines, ""])
+
+    async def ask(self, verb: str) -> Any:
+        return await call(self.folder / "run" / "gateway-0.sock", verb)
+
+    @contextlib.asynccontextmanager
+    async def dial(self, name: str, **options: Any) -> AsyncIterator["Client"]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.ports[name], **options)
+        try:
+            yield Client(reader, writer)
+        finally:
+            writer.transport.abort()
+
+    async def certificate(self, name: str, sni: str = "other.test") -> str:
+        """Shake hands as a client does and give the fingerprint of what was shown."""
+        async with self.dial(name, ssl=anybody(), server_hostname=sni) as client:
+            assert (await client.hear()).startswith("220")
+            shown = client.writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+        return hashlib.sha256(shown).hexdigest()
+
+    async def log(self, text: str) -> str:
+        """Wait for a text in the mail log and give the log."""
+        file = self.folder / "log" / "mail_logs" / "mail.current"
+        async with asyncio.timeout(10):
+            while not file.exists() or text not in file.read_text():
+                await asyncio.sleep(0.05)
+        return file.read_text()
+
+
+class Client:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer = reader, writer
+
+    async def hear(self) -> str:
+        async with asyncio.timeout(15):
+            while (line := (await self.reader.readline()).decode())[3:4] == "-":
+                pass
+        return line.strip()
+
+    async def say(self, text: str) -> str:
+        self.writer.write(text.encode() + b"\r\n")
+        return await self.hear()
+
+
+def anybody() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def put_pair(folder: Path, stem: str, hostname: str) -> str:
+    key, certificate = make_server_certificate(hostname)
+    (folder / "keys" / f"{stem}.key").write_bytes(key)
+    (folder / "keys" / f"{stem}.crt").write_bytes(certificate)
+    return hashlib.sha256(ssl.PEM_cert_to_DER_cert(certificate.decode())).hexdigest()
+
+
+@contextlib.asynccontextmanager
+async def edge(dns: DnsServer, *parts: str, make: Any = None) -> AsyncIterator[Edge]:
+    with short_folder() as folder:
+        make_gateway(folder, 9)
+        one = Edge(folder)
+        config = folder / "gatepost.toml"
+        text = config.read_text().replace('"127.0.0.1:9"]\n', f'"{dns.address}"]\n', 1)
+        config.write_text(text + "\n" + "\n".join(parts) + "\n" + (make(one) if make else ""))
+        await one.daemon.start()
+        try:
+            await one.daemon.until_ready()
+            yield one
+        finally:
+            with contextlib.suppress(ProcessLookupError, AssertionError):
+                await one.daemon.kill()
+
+
+async def test_certificates_by_name_are_replaced_while_connections_last_and_a_bad_pair_is_refused() -> None:
+    first: dict[str, str] = {}
+
+    def make(one: Edge) -> str:
+        first["tls"] = put_pair(one.folder, "tls", "esa.example.test")
+        first["www"] = put_pair(one.folder, "www", "www.example.test")
+        pair = '[[certificate]]\ncertificate = "keys/www.crt"\nkey = "keys/www.key"\n'
+        return pair + one.listener("Implicit", 'tls = "implicit"')
+
+    async with DnsServer(*ZONE) as dns, edge(dns, make=make) as one:
+        assert await one.certificate("Implicit") == first["tls"]
+        assert await one.certificate("Implicit", "WWW.example.test") == first["www"]
+        async with one.dial("Implicit", ssl=anybody()) as lasting:
+            await lasting.hear()
+            second = put_pair(one.folder, "tls", "esa.example.test")
+            os.kill(one.daemon.pid, signal.SIGHUP)
+            await one.log("Certificates reloaded")
+            assert await one.certificate("Implicit") == second
+
+            (one.folder / "keys" / "tls.key").write_bytes(make_server_certificate("esa.example.test")[0])
+            with pytest.raises(GatepostError, match=r"not usable with tls\.key"):
+                await one.ask("reload_certificates")
+            assert await one.certificate("Implicit") == second, "a bad pair took the place of a good one"
+            (one.folder / "keys" / "tls.crt").unlink()
+            os.kill(one.daemon.pid, signal.SIGHUP)
+            await one.log("No such file")
+            assert await one.certificate("Implicit") == second
+            third = put_pair(one.folder, "tls", "esa.example.test")
+            assert (await one.ask("reload_certificates"))["warnings"] == []
+            assert await one.certificate("Implicit") == third
+            assert (await lasting.say("NOOP")).startswith("250"), "a connection in progress was dropped"
+        log = await one.log("Certificates not reloaded, those in use stay")
+        assert "TLS success protocol TLSv1.3" in log
+
+
+async def test_proxy_xclient_names_and_refusals() -> None:
+    group = '[[listener.sender_group]]\nname = "{}"\nrule = "{}"\nentries = ["{}"]\n'
+
+    def make(one: Edge) -> str:
+        named = one.listener("Named", 'xclient_from = ["127.0.0.1"]') + group.format("FRIENDS", "RELAY", ".client.test")
+        proxied = one.listener("Proxied", 'proxy_from = ["127.0.0.0/8"]')
+        proxied += group.format("GONE", "TCPREFUSE", "192.0.2.66")
+        return named + proxied + one.listener("Shut", 'default_rule = "TCPREFUSE"')
+
+    async with DnsServer(*ZONE) as dns, edge(dns, make=make) as one:
+        async with one.dial("Named") as client:
+            assert (await client.hear()).startswith("220")
+            await client.say("EHLO client")
+            await client.say("MAIL FROM:<a@b.test>")
+            assert (await client.say("RCPT TO:<x@elsewhere.test>")).startswith("250"), "the verified name may relay"
+            await client.say("RSET")
+            said = await client.say("XCLIENT ADDR=192.0.2.7 NAME=mx.stranger.test HELO=stranger PROTO=ESMTP")
+            assert said.startswith("220 esa.example.test")
+            await client.say("EHLO proxy")
+            await client.say("MAIL FROM:<a@b.test>")
+            assert (await client.say("RCPT TO:<x@elsewhere.test>")).startswith("550"), "the table was not asked anew"
+        log = await one.log("address 192.0.2.7 reverse dns host mx.stranger.test verified yes")
+        assert "address 127.0.0.1 reverse dns host home.client.test verified yes" in log
+        assert "RELAY SG FRIENDS match .client.test" in log
+
+        async with one.dial("Proxied") as client:
+            client.writer.write(b"PROXY TCP4 192.0.2.9 198.51.100.1 40000 25\r\n")
+            assert (await client.hear()).startswith("220")
+        async with one.dial("Proxied") as client:
+            client.writer.write(b"PROXY TCP4 192.0.2.66 198.51.100.1 40000 25\r\n")
+            with pytest.raises(ConnectionResetError):
+                await client.reader.read()
+        async with one.dial("Proxied") as client:
+            client.writer.write(b"EHLO nobody\r\n")
+            with contextlib.suppress(ConnectionResetError):
+                assert await client.reader.read() == b""
+        with pytest.raises(ConnectionResetError):
+            async with one.dial("Shut") as client:
+                await client.reader.read()
+        log = await one.log("ICID 0 TCPREFUSE SG None match ALL SBRS None")
+        assert "(198.51.100.1) address 192.0.2.9" in log
+        assert "ICID 0 TCPREFUSE SG GONE match 192.0.2.66" in log
+        assert "SMTP Proxied: 127.0.0.1 not a PROXY header" in log
+
+
+async def test_memory_that_runs_out_refuses_mail_and_alerts_people() -> None:
+    inbox = Inbox()
+    async with receiving(inbox) as port, DnsServer(*ZONE) as dns:
+        alerts = f'[alerts]\nrecipients = ["ops@example.test"]\nhost = "127.0.0.1"\nport = {port}\n'
+        pressed = '[conservation]\nmemory_limit = "20M"\ndisk_start = 0\ndisk_halt = 0\n'
+        async with edge(dns, alerts + pressed, make=lambda one: one.listener("Pressed")) as one:
+            async with one.dial("Pressed") as client:
+                assert (await client.hear()).startswith("421 4.3.1")
+            gauges = (await one.ask("status"))["gauges"]
+            assert gauges["resource_conservation"] == 999
+            assert gauges["ram_utilization"] > 60
+            await one.log("Warning: Resource conservation: off -> refusing mail: memory")
+            await inbox.until(1)
+    subject = "Critical MAIL.RES_CON_START_ALERT.MEMORY: esa.example.test"
+    assert inbox.messages[0]["Subject"] == subject
+    text = inbox.messages[0].get_content()
+    assert text.startswith("system (hostname: esa.example.test) has entered a 'resource conservation' mode")
+
+
+async def test_a_little_pressure_delays_the_answer_to_content() -> None:
+    async with DnsServer(*ZONE) as dns:
+        facts = os.statvfs(Path.cwd())
+        used = 100 - 100 * facts.f_bavail / facts.f_blocks
+        start, halt = used - 0.5, min(100.0, used + 14.5)
+        pressed = f"[conservation]\nmemory_start = 0\nmemory_halt = 0\ndisk_start = {start}\ndisk_halt = {halt}\n"
+        async with edge(dns, pressed, make=lambda one: one.listener("Slow")) as one:
+            delay = (await one.ask("status"))["gauges"]["resource_conservation"]
+            assert 1 <= delay <= 10
+            loop = asyncio.get_running_loop()
+            began = loop.time()
+            async with one.dial("Slow") as client:
+                assert (await client.hear()).startswith("220")
+                greeted = loop.time()
+                for line in ("EHLO c", "MAIL FROM:<a@b.test>", "RCPT TO:<x@example.test>", "DATA"):
+                    await client.say(line)
+                said = loop.time()
+                assert (await client.say("Subject: x\r\n\r\ny\r\n.")).startswith("250")
+            assert loop.time() - said >= delay * 0.9
+            assert greeted - began >= min(delay * 0.5, 1)
+            assert said - greeted < delay, "commands were delayed as well"
