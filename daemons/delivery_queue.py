@@ -35,6 +35,7 @@ def build(config: Path) -> Daemon:
     log, counters, pairings = machine.mail_log(), machine.counters("delivery-queue"), machine.pairings()
     dcids = machine.numbers("dcid")
     tables = RunningTables(machine, document, log)
+    counters.also(tables.names.statistics.counts)
     tls = OutboundTls(machine, document, tables, log)
     smtp = SmtpCourier(
         tables.resolver,
