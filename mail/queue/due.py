@@ -12,7 +12,7 @@ from mail.queue.destination import Destination, HostState
 from mail.queue.message import NEVER
 from mail.queue.wheel import Wheel
 
-PROBE = 2
+PROBE = 1
 """Messages brought back for a host that is not known to be up; the others follow when it answers."""
 AT_ONCE = 64
 """Destinations given to the loader at a time."""
@@ -54,12 +54,13 @@ class DueIndex:
             return ready <= self._ready_limit // 2
         return not ready and not destination.opening
 
-    def take(self, now: float) -> list[tuple[Destination, int]]:
-        """Give destinations to load for, each with how many messages."""
+    def take(self, now: float, *, suspects: bool = True) -> list[tuple[Destination, int]]:
+        """Give destinations to load for, each with how many messages; without `suspects` no hosts that were down."""
         chosen: list[tuple[Destination, int]] = []
-        while len(chosen) < AT_ONCE and (self._fresh or self._suspect):
-            from_suspects = not self._fresh or (self._suspect and len(chosen) % SUSPECTS_PART == SUSPECTS_PART - 1)
-            line = self._suspect if from_suspects else self._fresh
+        while len(chosen) < AT_ONCE:
+            line = self._next(len(chosen), suspects)
+            if not line:
+                break
             destination = line.pop(next(iter(line)))
             destination.asked = False
             if destination.blocked_until(now):
@@ -68,6 +69,12 @@ class DueIndex:
                 up = destination.state is HostState.UP
                 chosen.append((destination, self._ready_limit - len(destination.ready) if up else PROBE))
         return [(destination, most) for destination, most in chosen if most > 0]
+
+    def _next(self, turn: int, suspects: bool) -> dict[tuple[str, str], Destination]:
+        """Choose whose line is served next."""
+        if not suspects or not self._suspect:
+            return self._fresh
+        return self._suspect if not self._fresh or turn % SUSPECTS_PART == SUSPECTS_PART - 1 else self._fresh
 
     def __len__(self) -> int:
         """Give how many destinations stand in line."""

@@ -25,6 +25,9 @@ from mail.queue.schedule import Scheduler, look
 from mail.queue.store import Load, MessageRow, RecipientRow
 
 BATCH = 500
+ENOUGH_COLD = 1000
+"""With so many parcels in line for hosts that are not known to be up, none are loaded for hosts that were down."""
+TURN_S = 0.02
 WAKE_AT_ONCE = 16
 """Destinations whose waiting mail is made due in one turn."""
 
@@ -130,7 +133,9 @@ class Loader:
     async def _load_some(self) -> None:
         """Load for the destinations whose turn it is."""
         now = self._now()
-        chosen = self._scheduler.due.take(now)
+        chosen = self._scheduler.due.take(now, suspects=self._scheduler.cold < ENOUGH_COLD)
+        if not chosen:
+            await asyncio.sleep(TURN_S)
         wants = [Want(one.key, min(most, BATCH), one.cursor) for one, most in chosen]
         before = [one.earliest for one, _ in chosen]
         for one, _ in chosen:

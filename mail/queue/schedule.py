@@ -157,6 +157,7 @@ class Scheduler:
         parcel = None
         while line and (room or not limited):
             parcel = line.popleft()
+            self.cold -= destination.state is not HostState.UP
             if not self.expired(parcel, destination, now):
                 destination.window.taken += 1
                 parcel.move(Reason.STARTED)
