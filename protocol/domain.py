@@ -1,10 +1,12 @@
 """Domain names in the one form that tables and queues are keyed by.
 
 Tables (routes, destinations) use it for what the operator wrote and for what is looked up, so that `Bücher.example`,
-`xn--bcher-kva.example` and `XN--BCHER-KVA.EXAMPLE.` are one domain. Source: RFC 3490 (A-labels), RFC 1035 2.3.3.
+`xn--bcher-kva.example` and `XN--BCHER-KVA.EXAMPLE.` are one domain. Source: RFC 5890 2.3.2.1, RFC 1035 2.3.3.
 """
 
 from ipaddress import ip_address
+
+from protocol.address import to_ascii
 
 
 def canonical(domain: str) -> str:
@@ -16,8 +18,8 @@ def canonical(domain: str) -> str:
     if name.isascii():
         return name.removesuffix(".")
     try:
-        return name.encode("idna").decode("ascii").removesuffix(".")
-    except UnicodeError:
+        return to_ascii(name.removesuffix("."))
+    except ValueError:
         return name
 
 

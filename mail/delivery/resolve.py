@@ -127,7 +127,7 @@ class DestinationResolver:
                 ttl_s = min(ttl_s, result[1])
         if by_priority:
             groups = [group for priority in sorted(by_priority) for group in _merged(by_priority[priority])]
-            return Resolution(tuple(groups), ttl_s, routed=True)
+            return Resolution(tuple(map(_ranked, range(len(groups)), groups)), ttl_s, routed=True)
         if isinstance(problem, BadDestination | NoDestination):
             raise NoDestination(problem.reason)
         assert problem is not None
@@ -230,6 +230,11 @@ def _merged(hosts: Sequence[tuple[Group, ...]]) -> tuple[Group, ...]:
     if len(hosts) == 1:
         return hosts[0]
     return (tuple(tuple(Resolution(groups, 0.0).targets()) for groups in hosts),)
+
+
+def _ranked(rank: int, group: Group) -> Group:
+    """Make the rank of a route's group the preference of its targets: those of another group are no equals."""
+    return tuple(tuple(replace(target, preference=rank) for target in candidate) for candidate in group)
 
 
 def _turned(candidate: Candidate, turn: int) -> Candidate:

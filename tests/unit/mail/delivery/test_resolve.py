@@ -222,3 +222,9 @@ async def test_hosts_of_one_priority_take_turns_and_keep_their_exchangers() -> N
     found = await resolve("y.test", ("ALL", "x.test [plain.test]"))
     assert addresses(found) == ["2001:db8::1", "192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.9"]
     assert addresses(found, 1)[0] == "192.0.2.9"
+
+
+async def test_hosts_of_different_priority_never_count_as_equals() -> None:
+    """The exchanger of the first had preference 10, as the second host had priority 10: they raced each other."""
+    found = await resolve("y.test", ("ALL", "x.test/pri=0 192.0.2.99/pri=10"))
+    assert [target.preference for target in found.targets()] == [0, 0, 0, 1, 2]
