@@ -111,7 +111,7 @@ def _policy(section: ListenerSection, group: PolicySection | None, name: str) ->
         max_recipients_per_message=merged.max_recipients_per_message or 0,
         max_recipients_per_hour=merged.max_recipients_per_hour or 0,
         max_invalid_recipients_per_hour=merged.max_invalid_recipients_per_hour or 0,
-        tls=merged.tls or "off",
+        tls=merged.tls or "preferred",
         auth=merged.auth or "off",
         reject_code=merged.reject_code or plain.reject_code,
         reject_text=merged.reject_text or plain.reject_text,

@@ -256,7 +256,7 @@ class ReceivingSections(Section):
             asking = [policy for policy in policies if policy.auth not in (None, "off")]
             if asking and not self.smtp_user:
                 faults.append(f"{row.name}: auth needs at least one [[smtp_user]]")
-            if row.tls != "implicit" and any(policy.tls in (None, "off") for policy in asking):
+            if row.tls != "implicit" and any(policy.tls == "off" for policy in asking):
                 faults.append(f"{row.name}: auth is under TLS only, and tls is off here")
         if faults:
             raise ValueError("; ".join(faults))

@@ -44,3 +44,10 @@ def test_patience_with_errors_and_idling_is_a_choice() -> None:
     section = ListenerSection.model_validate({"name": "In", "max_errors": 3, "max_idle_commands": 7})
     server = listener_settings(section, "esa.example.test", tls=True).server
     assert (server.error_limit, server.junk_limit) == (3, 7)
+
+
+def test_a_policy_that_does_not_speak_of_tls_offers_it() -> None:
+    """Whoever set any other parameter of the default policy was no longer offered STARTTLS."""
+    section = ListenerSection.model_validate({"name": "In", "policy": {"max_message_size": "1M"}})
+    assert listener_settings(section, "esa.example.test", tls=True).server.starttls
+    assert build_access(section).hosts.lookup("192.0.2.1").policy.tls == "preferred"
