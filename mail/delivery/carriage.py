@@ -31,6 +31,8 @@ async def prepare(job: Job, recipients: Sequence[Recipient], offers: Offers, eig
     transaction = _ordinary(job, recipients, offers, eight_bit)
     if transaction is None:
         transaction = await _special(job, recipients, offers, eight_bit)
+    if job.accepted.require_tls == "yes" and "REQUIRETLS" in offers:
+        transaction.mail_parameters = ("REQUIRETLS",)
     if "DSN" in offers:
         transaction.dsn_mail = _dsn_mail(job.accepted)
         transaction.dsn_rcpt = _dsn_rcpt(recipients)

@@ -5,7 +5,7 @@ The dispatcher calls it through the shapes of `mail/delivery/courier.py`; `mail/
 address tried.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,7 +13,7 @@ from core import clock
 from core.clock import Clock
 from core.smtp.client_settings import ConnectionSettings
 from mail.delivery.carriage import a_label
-from mail.delivery.courier import Line
+from mail.delivery.courier import Job, Line, Result
 from mail.delivery.gateway import Source, VirtualGateways
 from mail.delivery.host import HostTable
 from mail.delivery.opening import Desk, Search, Wanted
@@ -21,6 +21,7 @@ from mail.delivery.pool import Pool
 from mail.delivery.resolve import DestinationResolver, Resolution
 from mail.delivery.security import Security
 from mail.delivery.smtp_line import ORDINARY, Handling, Log, NullLine
+from mail.delivery.tls.require import RequireTls
 from mail.queue.destination import Limits
 
 MOST_KNOWN = 20_000
@@ -66,6 +67,7 @@ class SmtpCourier:
         self._limits = limits
         self._hosts = HostTable(now, clock.now)
         self._desk = Desk(self._hosts, Pool(), next_dcid, log, handling)
+        self._require_tls = RequireTls(security, next_dcid, log, handling)
         self._gateways = gateways
         self._known: dict[str, Known] = {}
         self._by_source: dict[Source, ConnectionSettings] = {}
@@ -102,8 +104,15 @@ class SmtpCourier:
         def tls_failed(text: str) -> None:
             known.last_tls_error = text
 
-        wanted = Wanted(destination, target, self._settings_of(target), self._limits(destination), plan, tls_failed)
-        return await Search(self._desk, wanted).line(known.resolution.targets(known.turn))
+        settings = self._settings_of(target)
+        wanted = Wanted(destination, target, settings, self._limits(destination), plan, tls_failed)
+        line = await Search(self._desk, wanted).line(known.resolution.targets(known.turn))
+
+        async def strictly(job: Job) -> Sequence[Result]:
+            return await self._require_tls.send(job, a_label(destination), known.resolution, settings)
+
+        line.strictly = strictly
+        return line
 
     async def _resolve(self, destination: str) -> Known:
         known = self._known.get(destination)

@@ -4,7 +4,7 @@ Made by the SMTP courier. Decides what a reply, or the want of one, means for a 
 limit for one transaction go in the next (RFC 5321 4.5.3.1.10). Logs what ended a connection and possible deliveries.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -23,6 +23,9 @@ class Log(Protocol):
     """The mail log."""
 
     def info(self, text: str) -> None: ...
+
+
+Strictly = Callable[[Job], Awaitable[Sequence[Result]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,8 @@ class SmtpLine:
         self._broken = broken
         self._recall: Callable[[], bool] = lambda: False
         self._successor: SmtpLine | None = None
+        self.strictly: Strictly | None = None
+        """Who carries messages that ask for REQUIRETLS instead of this line, which others share (RFC 8689)."""
 
     @property
     def usable(self) -> bool:
@@ -98,6 +103,8 @@ class SmtpLine:
 
     async def send(self, job: Job) -> Sequence[Result]:
         """Carry one message."""
+        if job.accepted.require_tls == "yes" and self.strictly is not None:
+            return await self.strictly(job)
         recipients = job.recipients
         offers = self._connection.offers
         try:

@@ -266,3 +266,28 @@ async def test_tlsverify_says_what_delivery_would_do_and_tlsreport_what_it_did(t
         (policy,) = report["policies"]
         assert policy["policy"]["policy-string"][:2] == ["version: STSv1", "mode: enforce"]
         assert policy["summary"] == {"total-successful-session-count": 1, "total-failure-session-count": 0}
+
+
+async def test_requiretls_goes_to_verified_hosts_that_offer_it_and_nowhere_else(tmp_path: Path) -> None:
+    async with TlsWorld(tmp_path, "127.35.6") as world:
+        stranger = Authority("nobody knows")
+        key, chain = stranger.host("mx.good.test")
+        world.domain("good.test", server_context(key, chain), [f"_{{port}}._tcp.mx TLSA {ee(chain)}"])
+        world.domain("authority.test", server_context(*world.ca.host("mx.authority.test")), signed=False)
+        world.domain("lacks.test", server_context(*world.ca.host("mx.lacks.test")), signed=False)
+        world.domain("stranger.test", server_context(*stranger.host("mx.stranger.test")), signed=False)
+        world.domain("clear.test", None, signed=False)
+        for name in ("good.test", "authority.test", "stranger.test"):
+            world.hosts[name].offers = ["REQUIRETLS"]
+        await world.start()
+        await world.send(*(f"strict@{name}" for name in world.hosts), strict=True)
+        await world.send(*(f"plain@{name}" for name in world.hosts))
+        await until(lambda: world.log().count("5.7.30") >= 3, world.log())
+        await until(lambda: all(host.seen for host in world.hosts.values()), world.log())
+        await until(lambda: len(world.hosts["good.test"].seen) == 2, world.log())
+        await until(lambda: len(world.hosts["authority.test"].seen) == 2, world.log())
+        strict = {name: [line for line in host.mails if "REQUIRETLS" in line] for name, host in world.hosts.items()}
+        assert {name for name, lines in strict.items() if lines} == {"good.test", "authority.test"}
+        for name in ("lacks.test", "stranger.test", "clear.test"):
+            assert [seen[0] for seen in world.hosts[name].seen] == [(f"plain@{name}",)]
+        assert "REQUIRETLS failed: not offered" in await world.settled_log()

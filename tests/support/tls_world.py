@@ -52,7 +52,7 @@ rat = ["ALL"]
 [listener.policy]
 max_messages_per_session = 0
 max_connections_per_address = 0
-tls = "off"
+tls = "preferred"
 """
 
 
@@ -210,13 +210,16 @@ class TlsWorld:
         """Ask delivery-queue."""
         return await call(self.machine / "run" / "delivery-queue.sock", verb, timeout_s=30, **args)
 
-    async def send(self, *recipients: str, content: str = "Subject: x\r\n\r\nx") -> None:
-        """Send a message for each recipient."""
+    async def send(self, *recipients: str, content: str = "Subject: x\r\n\r\nx", strict: bool = False) -> None:
+        """Send a message for each recipient, with `strict` asking for REQUIRETLS."""
 
         def submit() -> None:
             with smtplib.SMTP("127.0.0.1", self._listener, local_hostname="client.test", timeout=20) as client:
+                if strict:
+                    client.starttls(context=ssl._create_unverified_context())
+                options = ["REQUIRETLS"] if strict else []
                 for recipient in recipients:
-                    client.sendmail("someone@sender.test", [recipient], content)
+                    client.sendmail("someone@sender.test", [recipient], content, options)
 
         await asyncio.to_thread(submit)
 

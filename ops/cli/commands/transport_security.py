@@ -3,6 +3,7 @@
 from typing import Annotated
 
 from core.errors import EX_DATAERR, GatepostError
+from ops.cli.account import INSPECTORS
 from ops.cli.argument import Help
 from ops.cli.dialogue import Dialogue
 from ops.cli.display import number
@@ -39,6 +40,7 @@ async def _ask_domain(call: Call, dialogue: Dialogue) -> Document | None:
     "Try TLS with the hosts of a domain as delivery would.",
     render=render_tlsverify,
     dialogue=_ask_domain,
+    roles=INSPECTORS,
     machines=MAIL_MACHINES,
 )
 async def tlsverify(
@@ -67,7 +69,13 @@ def render_tlsreport(document: Document, width: int) -> str:
     return "\n".join([state, shown, *(f"written: {file}" for file in document["files"])])
 
 
-@command("tlsreport", "Show what became of TLS with other hosts.", render=render_tlsreport, machines=MAIL_MACHINES)
+@command(
+    "tlsreport",
+    "Show what became of TLS with other hosts.",
+    render=render_tlsreport,
+    roles=INSPECTORS,
+    machines=MAIL_MACHINES,
+)
 async def tlsreport(
     call: Call,
     domain: Annotated[str, Help("only this recipient domain")] = "",

@@ -1,0 +1,88 @@
+"""Messages that ask for REQUIRETLS (RFC 8689): each over a connection of its own, to a verified host that offers it.
+
+The SMTP line hands such a message here; the line itself, which others share, is not used for it. A host counts as
+verified by DANE, by MTA-STS or by an authority. Where every host lacks that or the extension the message fails for good
+with 5.7.30; where one could only not be reached, it waits. Logs the connection's lines.
+"""
+
+from collections.abc import Callable, Sequence
+
+from core.maillog import clean
+from core.smtp.client import ClientConnection, connect
+from core.smtp.client_settings import ConnectionSettings
+from core.smtp.target import Target
+from mail.delivery.courier import Carried, Job, Kind, Result
+from mail.delivery.resolve import Resolution
+from mail.delivery.security import HostUnusable, Security, SecurityPlan
+from mail.delivery.smtp_line import Handling, Log, SmtpLine
+from protocol.errors import TemporaryFailure
+from protocol.smtp.failure import ClientFailure, ConnectError, Stage, TlsError
+
+_MOST_TARGETS = 5
+
+
+class _Unfit(Exception):
+    """A host answered and is not fit for the message."""
+
+
+class RequireTls:
+    """Carries messages that ask for REQUIRETLS."""
+
+    def __init__(self, security: Security, next_dcid: Callable[[], int], log: Log, handling: Handling) -> None:
+        self._security = security
+        self._next_dcid = next_dcid
+        self._log = log
+        self._handling = handling
+
+    async def send(
+        self, job: Job, domain: str, resolution: Resolution, settings: ConnectionSettings
+    ) -> Sequence[Result]:
+        """Carry one message; give a result for each recipient."""
+        waits, reason = "", f"{domain} has no host that can be used"
+        try:
+            plan = await self._security.plan(domain, resolution, "yes")
+        except TemporaryFailure as problem:
+            return _all(job, "soft", 451, "4.7.5", problem.reason or str(problem))
+        for target in resolution.targets()[:_MOST_TARGETS]:
+            dcid = self._next_dcid()
+            try:
+                connection = await self._open(plan, target, settings, dcid)
+            except _Unfit as problem:
+                reason = str(problem)
+            except ClientFailure as problem:
+                waits = problem.text
+            else:
+                line = SmtpLine(connection, dcid, self._log, self._handling)
+                try:
+                    return await line.send(job)
+                finally:
+                    await line.close()
+        if waits:
+            return _all(job, "soft", 0, "4.4.1", waits)
+        return _all(job, "hard", 550, "5.7.30", f"REQUIRETLS support required: {reason}")
+
+    async def _open(
+        self, plan: SecurityPlan, target: Target, settings: ConnectionSettings, dcid: int
+    ) -> ClientConnection:
+        try:
+            connection = await connect(target, settings, plan.settings(target))
+        except (TlsError, HostUnusable) as problem:
+            plan.concluded(target, None, problem)
+            self._log.info(f"DCID {dcid} IP {target.address} REQUIRETLS failed: {clean(problem.text)}")
+            if isinstance(problem, HostUnusable) and problem.kind == "dnssec-invalid":
+                raise ConnectError(problem.text, Stage.CONNECT) from problem
+            raise _Unfit(f"{target.host}: {problem.text}") from problem
+        words = plan.concluded(target, connection, None)
+        if "REQUIRETLS" not in connection.offers:
+            connection.close()
+            self._log.info(f"DCID {dcid} IP {target.address} REQUIRETLS failed: not offered")
+            raise _Unfit(f"{target.host} does not offer REQUIRETLS")
+        self._log.info(
+            f"New SMTP DCID {dcid} interface {connection.local_address} address {target.address} port {target.port}"
+        )
+        self._log.info(f"DCID {dcid} {words or 'TLS verified'} (REQUIRETLS)")
+        return connection
+
+
+def _all(job: Job, kind: Kind, code: int, enhanced: str, text: str) -> list[Carried]:
+    return [Carried(one.rid, kind, code, enhanced, text) for one in job.recipients]
