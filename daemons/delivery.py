@@ -12,13 +12,14 @@ from daemons.wiring import bounce_tags
 from mail.bounce.config import BounceProfileSection
 from mail.bounce.text import Text
 from mail.config import ListenerSection
-from mail.delivery.config import DestinationSection
+from mail.delivery.config import DeliverySection, DestinationSection
 from mail.delivery.gateway import AUTO, Source, VirtualGateways
 from mail.delivery.resolve import DestinationResolver
 from mail.delivery.route import Family, Route, SmtpRoutes
 from mail.delivery.security import Rule
 from mail.delivery.smtp_line import Handling
 from mail.delivery.unsubscribe import Unsubscribed, read
+from mail.delivery.watch import Patience
 from mail.queue.destination import Limits
 from mail.queue.queue import QueueSettings
 from mail.queue.report import ReportSettings
@@ -116,7 +117,15 @@ def queue_settings(
         ready_limit=document.queue.ready_per_destination,
         connections=document.delivery.max_connections,
         idle_close_s=document.delivery.idle_close_s,
+        patience=_patience(document.delivery),
     )
+
+
+def _patience(section: DeliverySection) -> Patience:
+    """Give the watchdog the longest that the courier's own time-outs allow, and two minutes more."""
+    steps_s = (section.greeting_timeout_s, section.command_timeout_s, section.final_timeout_s)
+    opening_s = section.connect_timeout_s + section.greeting_timeout_s + 4 * section.command_timeout_s
+    return Patience(open_s=5 * opening_s + 120, step_s=max(steps_s) + 120)
 
 
 def handling(machine: Machine, document: Esa | Sma, table: DestinationTable) -> Handling:

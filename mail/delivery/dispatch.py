@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from core.clock import Clock
 from core.diagnostic import incident
 from mail.delivery.courier import Busy, Courier, Line
-from mail.delivery.watch import Patience, Slot, abandoned, stuck_for
+from mail.delivery.watch import Patience, Slot, abandoned, forget_frames, stuck_for
 from mail.queue.connection import Connections
 from mail.queue.destination import Destination
 from mail.queue.importer import Log
@@ -176,8 +176,10 @@ class Dispatcher:
             self._failed(destination, parcel, slot.why, "4.4.2")
         except MailError as failure:
             self._refused(destination, parcel, failure)
+            forget_frames(failure)
         except (OSError, TimeoutError) as failure:
             self._failed(destination, parcel, str(failure) or "timeout", "4.4.1")
+            forget_frames(failure)
         except Exception as failure:
             number = incident("delivery", failure)
             self._failed(destination, parcel, f"internal error, incident {number}", "4.3.0")

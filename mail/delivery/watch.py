@@ -91,3 +91,14 @@ def abandoned(slot: Slot) -> bool:
     if slot.stuck and slot.task is not None:
         slot.task.uncancel()
     return bool(slot.stuck)
+
+
+def forget_frames(failure: BaseException | None) -> None:
+    """Let go of the frames that a failure came through.
+
+    They refer to it and it to them; with thousands of hosts that do not answer such rings would fill memory until the
+    collector stops everything to find them.
+    """
+    while failure is not None:
+        failure.__traceback__ = None
+        failure = failure.__cause__ or failure.__context__

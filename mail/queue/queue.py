@@ -24,6 +24,7 @@ from core.sqlite import Database, DatabaseThread
 from mail.delivery.courier import Courier
 from mail.delivery.dispatch import Dispatcher
 from mail.delivery.unsubscribe import Unsubscribed
+from mail.delivery.watch import Patience
 from mail.queue import donelog, store
 from mail.queue.book import Book
 from mail.queue.checkpoint import Checkpointer
@@ -78,6 +79,8 @@ class QueueSettings:
     checkpoint_s: float = 1.0
     patience_s: float = 30.0
     """How long a journal segment may wait for deferred mail before its content is moved."""
+    patience: Patience = field(default_factory=Patience)
+    """How long a connection may stand still before the watchdog ends it."""
 
 
 class Counters(Counter, Figures, Protocol):
@@ -205,6 +208,8 @@ class DeliveryQueue:
             log=log,
             now=now,
             idle_close_s=settings.idle_close_s,
+            patience=settings.patience,
+            stuck=lambda: counters.add("stuck_connections"),
         )
         self._suspension.let_go = self._dispatcher.let_go
         self._counters = counters
