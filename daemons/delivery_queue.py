@@ -33,7 +33,7 @@ def build(config: Path) -> Daemon:
     machine = Machine.open(config)
     document = cast(Esa | Sma, machine.document)
     log, counters, pairings = machine.mail_log(), machine.counters("delivery-queue"), machine.pairings()
-    dcids = machine.numbers("dcid")
+    dcids, bounces = machine.numbers("dcid"), machine.log("bounce")
     tables = RunningTables(machine, document, log)
     counters.also(tables.names.statistics.counts)
     tls = OutboundTls(machine, document, tables, log)
@@ -63,6 +63,7 @@ def build(config: Path) -> Daemon:
         journal=own,
         couriers=couriers,
         log=log,
+        bounce_log=bounces,
         counters=counters,
         mids=machine.numbers("mid"),
         facts=smtp.facts,
@@ -74,6 +75,6 @@ def build(config: Path) -> Daemon:
         smtp.forget()
         queue.reconfigure(tables.queue_settings())
 
-    services: list[Service] = [log, counters, *tls.services, own, queue, settlements]
+    services: list[Service] = [log, bounces, counters, *tls.services, own, queue, settlements]
     verbs, grace_s = queue.verbs() | tls.verbs(own, queue.importer.poke), document.runtime.grace_s
     return Daemon("delivery-queue", services, machine.socket("delivery-queue"), verbs, grace_s, reload)

@@ -105,7 +105,6 @@ class BouncesSection(Section):
     max_per_domain_per_hour: Count = Field(
         default=10_000, description="reports an hour to one sender domain; 0 = no limit"
     )
-    log: bool = Field(default=True, description="write log/bounces: each bounce and delay in a line of its own")
 
 
 class BounceKeySection(Section):

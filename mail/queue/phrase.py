@@ -4,7 +4,7 @@ Pure text, used by the settlement and the reports. Source: behaviour 3.2 (Delive
 """
 
 from core.maillog import clean
-from mail.delivery.courier import Result
+from mail.delivery.courier import Job, Result
 
 _PHRASES = {
     "1.0": "Unknown address error",
@@ -66,6 +66,15 @@ def phrase(enhanced: str) -> str:
 def detail(result: Result) -> str:
     """Give the tail of a `Delayed` or `Bounced` line: `('550', ['no such user']) []`."""
     return f"('{result.code:03d}', ['{clean(result.text)}']) []"
+
+
+def bounce_line(word: str, kind: str, job: Job, address: str, result: Result) -> str:
+    """Give a line of the bounce log (behaviour 3.3)."""
+    enhanced = status(kind, result)
+    return (
+        f"{word}: {job.mid}:{result.rid} From:<{clean(job.sender)}> To:<{clean(address)}>"
+        f" Reason: \"{enhanced} - {phrase(enhanced)}\" Response: \"('{result.code:03d}', ['{clean(result.text)}'])\""
+    )
 
 
 def reply_text(result: Result) -> str:

@@ -103,6 +103,7 @@ class DeliveryQueue:
         log: Log,
         counters: Counters,
         mids: IdBlocks,
+        bounce_log: Log | None = None,
         facts: Facts = lambda _host: {},
         now: clock.Clock = clock.now,
     ) -> None:
@@ -161,6 +162,7 @@ class DeliveryQueue:
         )
         scheduler.expire = self._settlement.expired
         self._settlement.unsubscribed = settings.unsubscribed
+        self._settlement.bounce_log = bounce_log
         scheduler.expired = lambda parcel, _, now: profiles.of(parcel).expired(parcel.accepted.received_at, now)
         self._checkpointer = Checkpointer(
             self._database,

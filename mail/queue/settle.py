@@ -21,7 +21,18 @@ from mail.queue.destination import Destination
 from mail.queue.donelog import DoneLog
 from mail.queue.importer import Log
 from mail.queue.message import Parcel
-from mail.queue.phrase import EXPIRED, FILTERED, OPERATOR, UNSUBSCRIBED, detail, phrase, reply_text, rid_list, status
+from mail.queue.phrase import (
+    EXPIRED,
+    FILTERED,
+    OPERATOR,
+    UNSUBSCRIBED,
+    bounce_line,
+    detail,
+    phrase,
+    reply_text,
+    rid_list,
+    status,
+)
 from mail.queue.report import Counter, Told
 from mail.queue.retry import BounceProfile
 from mail.queue.schedule import Scheduler
@@ -64,6 +75,8 @@ class Settlement:
     ) -> None:
         """`broken` is told why the done log cannot be written; attempts must stop then."""
         self.warnings = Warnings(reports, log=log, now=now)
+        self.bounce_log: Log | None = None
+        """A log of its own for what bounced or waits (behaviour 3.3)."""
         self._scheduler = scheduler
         self._book = book
         self._done = done
@@ -284,6 +297,7 @@ class Settlement:
                 f"Delayed: DCID {dcid} MID {parcel.mid} to RID {result.rid} - {enhanced} - {phrase(enhanced)}"
                 f" {detail(result)}"
             )
+        self._note("Delayed", "soft", parcel, results)
         destination.counts.soft_bounced_evts += len(results)
         self._counters.add("soft_bounced_evts", len(results))
         parcel.last_reply = reply_text(results[0])
@@ -321,6 +335,8 @@ class Settlement:
                     f"Double bounce: MID {parcel.mid} to RID {result.rid} - {enhanced} - {reply_text(result)}"
                 )
 
+        self._note("Bounced", "hard", parcel, results)
+
         def reported(durable: bool) -> None:
             self._reported(parcel, durable, kind)
 
@@ -334,6 +350,13 @@ class Settlement:
             self._profile_of(parcel),
             reported,
         )
+
+    def _note(self, word: str, kind: str, parcel: Parcel, results: Sequence[Result]) -> None:
+        """Write the bounce log."""
+        if self.bounce_log is not None:
+            addresses = {one.rid: one.address for one in parcel.recipients}
+            for result in results:
+                self.bounce_log.info(bounce_line(word, kind, parcel, addresses.get(result.rid, ""), result))
 
     def _fate(self, parcel: Parcel, recipient: Recipient, result: Result, line: Line | None) -> Fate:
         host = _host(parcel, line) if line is not None and result.code else ""

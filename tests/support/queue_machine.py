@@ -115,6 +115,7 @@ class Machine:
         self.courier = FakeCourier()
         self.cpq = FakeCourier()
         self.log = FakeLog()
+        self.bounce_log = FakeLog()
         self.counters = FakeCounters()
         self.time = 0.0
         (root / "spool" / "ids").mkdir(parents=True, exist_ok=True)
@@ -163,6 +164,7 @@ class Machine:
             journal=self.own,
             couriers={"": self.courier, "the.cpq.host": self.cpq},
             log=self.log,
+            bounce_log=self.bounce_log,
             counters=self.counters,
             mids=self.mids,
             now=self.now,

@@ -369,3 +369,19 @@ async def test_two_thousand_failures_do_not_hold_up_the_loop(machine: Machine) -
         now = asyncio.get_running_loop().time()
         longest, last = max(longest, now - last), now
     assert longest < 0.25
+
+
+async def test_the_bounce_log_has_a_line_for_each_bounce_and_delay(machine: Machine) -> None:
+    async def both(job: Job, dcid: int) -> Sequence[Carried]:
+        if not job.sender:
+            return [Carried(0, "delivered", 250, "2.0.0", "ok")]
+        return [Carried(0, "hard", 550, "5.1.1", "no such user"), Carried(1, "soft", 451, "", "later")]
+
+    machine.courier.behave = both
+    await machine.start()
+    mid = await machine.accept("b@there.test", "c@there.test")
+    await machine.until(lambda: len(machine.bounce_log.lines) == 2)
+    bounced, delayed = machine.bounce_log.lines
+    reason = "Reason: \"5.1.1 - Bad destination email address\" Response: \"('550', ['no such user'])\""
+    assert bounced == f"Bounced: {mid}:0 From:<a@here.test> To:<b@there.test> {reason}"
+    assert delayed.startswith(f'Delayed: {mid}:1 From:<a@here.test> To:<c@there.test> Reason: "4.1.0 - ')
