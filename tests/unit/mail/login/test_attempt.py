@@ -12,6 +12,7 @@ from core.password import make_hash
 from mail.login.attempt import Logins
 from mail.login.config import SmtpLoginSection, SmtpUserSection
 from mail.login.users import Users
+from protocol.smtp.conversation import Peer
 from tests.support.gateway import GatewayUnderTest, gateway
 from tests.unit.mail.test_receive import MESSAGE, stored
 
@@ -159,3 +160,29 @@ async def test_a_peer_that_leaves_while_its_password_is_checked_is_forgotten(ser
     while not logged(server):
         await asyncio.sleep(0.001)
     assert client.machine.take() == b""
+
+
+async def test_the_submission_listener_of_the_manual_takes_mail_from_users_only(server: GatewayUnderTest) -> None:
+    section: dict[str, Any] = {
+        "kind": "private",
+        "rat": (),
+        "default_rule": "ACCEPT",
+        "policy": {"tls": "required", "auth": "required"},
+    }
+    client = server.connect(**section)
+    assert client.say("EHLO client.example", "MAIL FROM:<joe@example.test>")[-1].startswith("530 5.7.0 ")
+    client.secure()
+    assert client.say("MAIL FROM:<joe@example.test>")[0] == "530 5.7.0 #5.7.0 Authentication required"
+    await client.answered(plain("joe", "correct horse"))
+    replies = client.say("MAIL FROM:<joe@example.test>", "RCPT TO:<x@elsewhere.example>")
+    assert [reply[:3] for reply in replies] == ["250", "250"]
+
+
+async def test_a_listed_proxy_may_say_who_has_logged_in_there(server: GatewayUnderTest) -> None:
+    client = server.connect()
+    client.session._said = Peer("192.0.2.9", 1, "127.0.0.1", 25, login="ann")
+    client.say("EHLO client.example", "MAIL FROM:<ann@example.test>")
+    assert client.say("RCPT TO:<x@elsewhere.example>")[0].startswith("250 ")
+    await client.deliver(MESSAGE)
+    ((accepted, _, _),) = stored(server)
+    assert accepted.authenticated == "ann"
