@@ -23,7 +23,7 @@ def test_what_the_checklist_names_exists(name: str) -> None:
 
 
 def test_every_row_names_its_tests_or_says_that_there_is_none() -> None:
-    assert len(ROWS) == 56
+    assert len(ROWS) >= 56
     assert [row for row, tests in ROWS if "`" not in tests and "*Not yet*" not in tests] == []
     numbers = [int(row.partition(".")[0]) for row, _ in ROWS if re.match(r"\d+\. ", row)]
     assert numbers == list(range(1, 18))
