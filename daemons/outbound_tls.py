@@ -66,6 +66,7 @@ class OutboundTls:
 
     def _submit(self, to: str, message: bytes) -> None:
         """Queue a report, with the null sender."""
+        self._tally.excuse(to.rpartition("@")[2].lower())
         mid = self._mids.next()
         content = self._journal.content()
         content.write(message)

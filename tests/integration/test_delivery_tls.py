@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from core.sqlite import open_database
+from mail.delivery.tls import store
 from tests.support.authority import Authority, ders, server_context, spki_of
 from tests.support.dnssec import dnssec_programs
 from tests.support.lab import gatepost
@@ -291,3 +293,32 @@ async def test_requiretls_goes_to_verified_hosts_that_offer_it_and_nowhere_else(
         for name in ("lacks.test", "stranger.test", "clear.test"):
             assert [seen[0] for seen in world.hosts[name].seen] == [(f"plain@{name}",)]
         assert "REQUIRETLS failed: not offered" in await world.settled_log()
+
+
+async def test_a_report_is_delivered_and_causes_none(tmp_path: Path) -> None:
+    def yesterday(folder: Path) -> None:
+        (folder / "state").mkdir(exist_ok=True)
+        database = open_database(folder / "state" / "delivery-tls.db", store.SCHEMA)
+        with database.transaction():
+            store.count(database, {store.Key("2020-01-02", "told.test", "no-policy-found"): ("{}", 7)}, {})
+        database.close()
+
+    async with TlsWorld(tmp_path, "127.35.7") as world:
+        records = ['_smtp._tls TXT "v=TLSRPTv1; rua=mailto:r@told.test"']
+        world.domain("told.test", server_context(*world.ca.host("mx.told.test")), records, signed=False)
+        await world.start("[tls_report]\nenabled = true\n", yesterday)
+        host = world.hosts["told.test"]
+        await until(lambda: host.seen, world.log())
+        ((recipients, _, content),) = host.seen
+        assert recipients == ("r@told.test",)
+        assert host.mails[0].startswith("MAIL FROM:<>")
+        assert b"TLS-Required: No\r\n" in content
+        assert b"TLS-Report-Domain: told.test\r\n" in content
+        assert "TLS report for told.test sent to mailto:r@told.test" in await world.settled_log()
+        counted = (await world.ask("tlsreport"))["sessions"]
+        assert [one["day"] for one in counted] == []
+        await until(lambda: "DCID 1 close" in world.log(), world.log())
+        await world.send("a@told.test")
+        await until(lambda: len(host.seen) == 2, world.log())
+        counted = (await world.ask("tlsreport"))["sessions"]
+        assert [(one["domain"], one["successful"]) for one in counted] == [("told.test", 1)]

@@ -156,8 +156,8 @@ class TlsWorld:
     async def __aenter__(self) -> "TlsWorld":
         return self
 
-    async def start(self, extra: str = "") -> None:
-        """Start hosts, zones and the gateway with `extra` in its configuration."""
+    async def start(self, extra: str = "", prepare: Callable[[Path], None] = lambda _folder: None) -> None:
+        """Start hosts, zones and the gateway with `extra` in its configuration; `prepare` gets the machine's folder."""
         for name, address in self._addresses.items():
             self._servers.append(await asyncio.start_server(self.hosts[name].serve, address, self.port))
         for server in self.policies.values():
@@ -165,6 +165,7 @@ class TlsWorld:
         await asyncio.to_thread(self.names.start)
         make("esa", self.machine, hostname="esa.example.test")
         self.configure(extra)
+        prepare(self.machine)
         self._daemons = [
             DaemonProcess(self.machine, "gateway", "gateway-0"),
             DaemonProcess(self.machine, "delivery-queue", "delivery-queue"),

@@ -27,7 +27,7 @@ from mail.delivery.tls.store import Row
 from mail.delivery.tls.tally import KEEP_DAYS, Tally, day_of
 from mail.queue.importer import Log
 
-_LOOK_S = 600.0
+_FIRST_S, _LOOK_S = 2.0, 600.0
 _DAY_S = 86_400
 _MEDIA = "application/tlsrpt+gzip"
 Submit = Callable[[str, bytes], None]
@@ -77,7 +77,9 @@ class TlsReports:
     async def run(self, scope: Scope) -> None:
         """Report on each day once it is over."""
         scope.ready()
-        while await scope.pause(_LOOK_S):
+        wait_s = _FIRST_S
+        while await scope.pause(wait_s):
+            wait_s = _LOOK_S
             try:
                 if self._enabled:
                     await self.report()

@@ -34,15 +34,27 @@ class Tally:
         self._now = now
         self._good: dict[Key, tuple[str, int]] = {}
         self._failed: dict[tuple[Key, Detail], int] = {}
+        self._excused: dict[str, None] = {}
+
+    def excuse(self, domain: str) -> None:
+        """Leave out a domain's sessions until one is good: it is sent a report, and reports must not cause reports."""
+        while len(self._excused) >= _MOST:
+            del self._excused[next(iter(self._excused))]
+        self._excused[domain] = None
 
     def good(self, domain: str, kind: str, policy: str, number: int = 1) -> None:
         """Count a session that is as the policy wants it; with 0 only note the policy."""
+        if number and domain in self._excused:
+            del self._excused[domain]
+            return
         key = Key(day_of(self._now()), domain, kind)
         if key in self._good or len(self._good) < _MOST:
             self._good[key] = (policy, self._good.get(key, ("", 0))[1] + number)
 
     def failed(self, domain: str, kind: str, policy: str, detail: Detail) -> None:
         """Count a session that failed, or would have if the policy were enforced."""
+        if domain in self._excused:
+            return
         self.good(domain, kind, policy, 0)
         key = (Key(day_of(self._now()), domain, kind), detail)
         if key in self._failed or len(self._failed) < _MOST:
