@@ -6,12 +6,13 @@ The first gateway of a machine sends the alerts; the others measure the same and
 from collections.abc import Sequence
 from functools import partial
 
-from core.alert import Alerts
+from core.alert import WARNING, Alerts
 from core.config import AlertsSection
 from core.dns import Resolver
 from core.journal.journal import Journal
 from core.maillog import MailLog
 from core.memory import Memory
+from core.record import HOLD_QUEUE, Outcome
 from core.smtp.door import Brake
 from core.smtp.listener import SmtpListener
 from core.smtp.session import SessionFactory
@@ -65,6 +66,11 @@ class Edge:
         bound, session = with_handler(self._machine, section, bound, session)
         door = build_door(section, access, resolver=self._resolver, brake=self.brake, log=log)
         return SmtpListener(bound, session, tls=self._certificate.context, log=log, door=door, suspended=suspended)
+
+    def note_held(self, outcome: Outcome) -> None:
+        """Tell people of a message that waits for them."""
+        text = f"message {outcome.mid} waits in {HOLD_QUEUE}: {outcome.reason}. `releasehold` has it processed again."
+        self.alerts.send(WARNING, "MAIL.HOLD_QUEUE", text)
 
     def conservation(self, listeners: Listeners, journal: Journal, intakes: Sequence[Intake]) -> Conservation:
         """Make the service that measures and slows receiving."""

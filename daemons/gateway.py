@@ -44,7 +44,8 @@ def build(config: Path, instance: int = 0) -> Daemon:
     choices = IntakeSettings(machine.hostname, document.filters.thread_above)
 
     def intake_of(journal: Journal) -> Intake:
-        return Intake(choices, journal, policy.pipeline, log=log, counters=counters, poke=poke, brake=edge.brake)
+        more: dict[str, Any] = {"poke": poke, "brake": edge.brake, "held": edge.note_held}
+        return Intake(choices, journal, policy.pipeline, log=log, counters=counters, **more)
 
     intakes = [intake_of(one) for one in (journal, *orphans)]
     recoveries = [

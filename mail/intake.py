@@ -16,7 +16,7 @@ from core.content import Content
 from core.diagnostic import incident
 from core.maillog import MailLog, clean
 from core.metrics import Counters
-from core.record import Accepted, Outcome, encode
+from core.record import HOLD_QUEUE, Accepted, Outcome, encode
 from core.runtime import spawn
 from core.smtp.door import Brake
 from mail.mime import Headers
@@ -86,8 +86,12 @@ class Intake:
         poke: Callable[[], None] = lambda: None,
         start: Callable[[Coroutine[Any, Any, None], str], object] = spawn,
         brake: Brake | None = None,
+        held: Callable[[Outcome], None] = lambda outcome: None,
     ) -> None:
-        """`poke` tells the delivery queue, at most once a loop turn; `start` runs a task; `brake` delays answers."""
+        """`poke` tells the delivery queue, at most once a loop turn; `start` runs a task; `brake` delays answers;
+
+        `held` learns of messages that nobody will deliver before a person has looked.
+        """
         self.settings = settings
         self.store = store
         self.log = log
@@ -95,6 +99,7 @@ class Intake:
         self.working = 0
         """Messages in the work queue: accepted, outcome not written yet."""
         self._brake = brake or Brake()
+        self._held = held
         self._pipeline = pipeline
         self._poke = poke
         self._start = start
@@ -155,6 +160,8 @@ class Intake:
         notes.write(self.log)
         if outcome.verdict == "drop":
             self.counters.add("dropped_msgs")
+        elif outcome.destination == HOLD_QUEUE:
+            self._held(outcome)
         if not self._poked:
             self._poked = True
             asyncio.get_running_loop().call_soon(self._poke_now)

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from core.record import Accepted, Recipient, decode_outcome
+from core.record import Accepted, Outcome, Recipient, decode_outcome
+from core.smtp.door import Brake
 from mail import intake as module
 from mail.mime import Headers
 from mail.pipeline import Readable
@@ -74,3 +75,36 @@ async def test_content_that_cannot_be_read_now_is_read_later(tmp_path: Path, mon
         await under_test.intake.work(accepted, Readable(Headers(content), read))
         assert [decode_outcome(one).verdict for one in outcomes] == ["drop"]
         assert under_test.lines()[0] == "Critical: MID 7 cannot be read now: [Errno 24] Too many open files"
+
+
+async def test_a_message_that_waits_for_a_person_is_told_of(tmp_path: Path) -> None:
+    with gateway(tmp_path) as under_test:
+        told: list[Outcome] = []
+        under_test.intake._held = told.append
+
+        def broken(*_: object, **__: object) -> None:
+            raise RuntimeError("fault")
+
+        under_test.pipeline.run_in_thread = broken  # type: ignore[method-assign, assignment]
+        content = b"Subject: x\r\n\r\n"
+        accepted = Accepted(7, 1, 0.0, "a@b", [Recipient(0, "c@d")], len(content))
+        await under_test.intake.work(accepted, Readable(Headers(content), lambda: content))
+        await under_test.intake.work(accepted, Readable(Headers(content), lambda: content))
+        assert [(one.mid, one.destination) for one in told] == [(7, "the.hold.queue")] * 2
+
+
+async def test_a_brake_holds_the_answer_and_not_the_message(tmp_path: Path) -> None:
+    brake = Brake()
+    with gateway(tmp_path) as under_test:
+        under_test.intake._brake = brake
+        brake.delay_s = 60
+        client = under_test.connect()
+        client.say("EHLO x.example", "MAIL FROM:<a@x.example>", "RCPT TO:<b@example.test>")
+        client.machine.receive(b"BDAT 14 LAST\r\nSubject: x\r\n\r\n")
+        async with asyncio.timeout(10):
+            while not brake._held:
+                await asyncio.sleep(0.001)
+        assert client.machine.take() == b""
+        assert "ready 14 bytes" in "\n".join(under_test.lines())
+        brake.release()
+        assert client.machine.take().startswith(b"250 2.0.0 Ok:  Message")

@@ -298,3 +298,52 @@ async def test_implicit_tls_takes_a_client_that_leaves_with_or_without_close_not
         while listener.connections:
             await asyncio.sleep(0.001)
         assert book.events[-1] == "closed: closed by the peer"
+
+
+SLOW = (
+    ("greeting", b"EH", Timeouts(greeting_s=30, command_s=300)),
+    ("command", b"HELO c\r\nNOO", Timeouts(greeting_s=300, command_s=30)),
+    ("content", b"HELO c\r\nMAIL FROM:<a@b.test>\r\nRCPT TO:<c@d.test>\r\nDATA\r\nx", Timeouts(data_block_s=30)),
+)
+
+
+@pytest.mark.parametrize(("octets", "timeouts"), [one[1:] for one in SLOW], ids=[one[0] for one in SLOW])
+async def test_an_octet_now_and_then_gains_no_time(octets: bytes, timeouts: Timeouts) -> None:
+    async with listening(Door(), timeouts=timeouts) as (listener, _):
+        async with dialled(listener) as (reader, writer), dialled(listener) as (other, talker):
+            await reader.readline()
+            await other.readline()
+            writer.write(octets)
+            for _ in range(octets.count(b"\r\n")):
+                await reader.readline()
+            now = clock.monotonic()
+            for second in range(0, 40, 5):
+                writer.write(b"x")
+                talker.write(b"HELO lively.test\r\n")
+                assert (await other.readline()).startswith(b"250")
+                listener.sweep(now + second)
+            assert (await reader.read()).startswith(b"421 4.4.2")
+            talker.write(b"NOOP\r\n")
+            assert (await other.readline()).startswith(b"250"), "the others were affected"
+
+
+async def test_a_handshake_in_single_octets_ends_with_its_time() -> None:
+    async with listening(Door(), implicit_tls=True, timeouts=Timeouts(handshake_s=0.1)) as (listener, book):
+        async with dialled(listener) as (reader, writer):
+            for octet in b"\x16\x03\x01":
+                writer.write(bytes([octet]))
+                await asyncio.sleep(0.02)
+            with contextlib.suppress(ConnectionResetError):
+                assert await reader.read() == b""
+        assert book.peers == []
+    async with listening(Door(), timeouts=Timeouts(handshake_s=0.1)) as (listener, book):
+        async with dialled(listener) as (reader, writer):
+            await reader.readline()
+            writer.write(b"EHLO c\r\nSTARTTLS\r\n")
+            while not (await reader.readline()).startswith(b"220"):
+                pass
+            writer.write(b"\x16\x03")
+            with contextlib.suppress(ConnectionResetError):
+                assert await reader.read() == b""
+        while listener.connections:
+            await asyncio.sleep(0.001)
