@@ -20,6 +20,10 @@ Handlers = dict[Stage, Callable[[Any, Reply, Job | None], None]]
 """What is done with a reply, by what it is for."""
 
 
+def _due(stage: Stage) -> str:
+    return f"a {stage}" if stage is Stage.FINAL else f"a reply to {stage}"
+
+
 class ClientLink:
     """One connection. `tls`: whether to ask for STARTTLS; `secured`: TLS is up before the greeting."""
 
@@ -128,13 +132,13 @@ class ClientLink:
 
     @property
     def _awaited(self) -> str:
-        return f"a reply to {self._expected[0][0]}" if self._due and self._expected else "nothing"
+        return _due(self._expected[0][0]) if self._due and self._expected else "nothing"
 
     def _injected(self) -> None:
         self.fail(ProtocolError("sent more in the clear after its reply to STARTTLS", Stage.STARTTLS))
 
     def _fault(self, reply: Reply, stage: Stage) -> None:
-        self.fail(ProtocolError(f"answered {said(reply)}, where a reply to {stage} was due", stage))
+        self.fail(ProtocolError(f"answered {said(reply)}, where {_due(stage)} was due", stage))
 
     def _take_reply(self, reply: Reply) -> None:
         if self.state is State.CLOSED:

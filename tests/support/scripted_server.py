@@ -45,6 +45,10 @@ class Peer:
         self.heard += lines
         return lines
 
+    async def line(self) -> bytes:
+        """Read one line, whatever it is; empty at the end."""
+        return await self._reader.readline()
+
     async def content(self) -> bytes:
         """Read content up to and with its final dot."""
         data = b""
