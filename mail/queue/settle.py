@@ -98,9 +98,10 @@ class Settlement:
         if not table or parcel.destination[0] in CHANNEL:
             return True
         hits = [(one, entry) for one in parcel.recipients if (entry := table.match(one.address, remote_ip))]
+        left = len(parcel.recipients) - len(hits)
         if hits:
             self._unsubscribe(parcel, hits, table.action)
-        return len(hits) < len(parcel.recipients) or not hits
+        return left > 0
 
     def started(self, parcel: Parcel, line: Line) -> None:
         """Log that a connection begins with a parcel."""
