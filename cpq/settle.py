@@ -81,6 +81,15 @@ class Settlements:
         except GatepostError as error:
             self._log.warning(f"centralized policy quarantine: transfers not settled: {clean(error.text)}")
 
+    async def abandon(self, transfer_id: bytes, serial: str, mid: int) -> None:
+        """Have a receiver forget a transfer that was attempted and is given up: it may have taken the message.
+
+        `serial` is the receiver's, '' = the paired management host. It is settled once the queue is rid of the MID.
+        """
+        peer = self._pairings.named(serial) if serial else self._pairings.only("sma")
+        if peer is not None:
+            await self._owed.owe(transfer_id, peer.serial, mid)
+
     async def _find_finished(self) -> None:
         now = self._clock()
         seen: dict[bytes, float] = {}

@@ -69,6 +69,7 @@ def build(config: Path) -> Daemon:
         facts=smtp.facts,
     )
     settlements = Settlements(owed, channel, pairings, queue.is_queued, log)
+    queue.operations.abandon = settlements.abandon
 
     async def reload() -> None:
         await tables.reload()

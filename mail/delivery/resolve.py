@@ -9,6 +9,7 @@ import asyncio
 import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from ipaddress import ip_address
 from itertools import groupby
 
 from core.dns import Answer, DnsError, DnsNotFound, Mx, Resolver
@@ -104,6 +105,9 @@ class DestinationResolver:
         return _of_family(await self._resolve(domain), self._family(domain), domain)
 
     async def _resolve(self, domain: str) -> Resolution:
+        ordered = _redirection(domain)
+        if ordered is not None:
+            return await self._by_route([ordered])
         routing = self._routes.lookup(domain)
         if routing.way is Way.DROP:
             return Resolution((), _ROUTE_TTL_S, drop=True, routed=True)
@@ -245,6 +249,18 @@ def _turned(candidate: Candidate, turn: int) -> Candidate:
         start = turn % len(equal)
         turned += equal[start:] + equal[:start]
     return tuple(turned)
+
+
+def _redirection(name: str) -> RouteHost | None:
+    """Read the queue's name for mail that an operator sent another way, `[HOST]:PORT`; None for any other name."""
+    host, bracket, port = name.removeprefix("[").rpartition("]:")
+    if not bracket or not name.startswith("[") or not port.isdecimal():
+        return None
+    try:
+        literal = bool(ip_address(host))
+    except ValueError:
+        literal = False
+    return RouteHost(host, int(port), literal=literal, addresses_only=not literal)
 
 
 def _candidate(host: str, addresses: Sequence[str], port: int, preference: int) -> Candidate:

@@ -228,3 +228,10 @@ async def test_hosts_of_different_priority_never_count_as_equals() -> None:
     """The exchanger of the first had preference 10, as the second host had priority 10: they raced each other."""
     found = await resolve("y.test", ("ALL", "x.test/pri=0 192.0.2.99/pri=10"))
     assert [target.preference for target in found.targets()] == [0, 0, 0, 1, 2]
+
+
+async def test_mail_sent_another_way_by_an_operator_goes_to_the_addresses_of_that_host() -> None:
+    found = await resolve("[farm.test]:2525", ("ALL", "127.0.0.9:25"), family="require-v4")
+    assert {(one.address, one.port) for one in found.targets()} == {("192.0.2.31", 2525), ("192.0.2.32", 2525)}
+    literal = await resolve("[192.0.2.9]:26", ("ALL", "127.0.0.9:25"))
+    assert [(one.address, one.port) for one in literal.targets()] == [("192.0.2.9", 26)]
