@@ -49,8 +49,11 @@ def _first_word(headers: Headers, name: bytes) -> bytes:
     return values[0].split(b";")[0].strip().lower() if values else b""
 
 
-def silenced(event: Event, head: bytes, profile: BounceProfile) -> bool:
-    """Tell whether no report of an event is made, because a list or a program sent the message."""
-    if profile.automatic == "all" or (profile.automatic == "failures" and event == "failed"):
+def silenced(event: Event, head: bytes, profile: BounceProfile, *, asked: bool) -> bool:
+    """Tell whether no report of an event is made, because a list or a program sent the message.
+
+    `asked`: it said by NOTIFY that it wants the report, which counts unless the profile keeps quiet about everything.
+    """
+    if profile.automatic == "all" or (profile.automatic == "failures" and (asked or event == "failed")):
         return False
     return is_automatic(head)

@@ -198,7 +198,8 @@ class Reporter:
 
     def _refusal(self, job: _Job, original: Original) -> str:
         """Say why a report is not made, '' if it is."""
-        if silenced(job.event, original.head, job.profile):
+        asked = any(fate.recipient.notify for fate in job.fates)
+        if silenced(job.event, original.head, job.profile, asked=asked):
             return "a list or a program sent the message"
         why = "" if original.accepted.authenticated else self._cap.take(job.to)
         if why:

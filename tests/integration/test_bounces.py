@@ -93,7 +93,8 @@ async def send(port: int, sender: str, *recipients: str, content: bytes = b"Subj
     await reader.readline()
     await say(b"EHLO client.test")
     assert (await say(f"MAIL FROM:<{sender}>".encode())).startswith("250")
-    replies = [await say(f"RCPT TO:<{one}>".encode()) for one in recipients]
+    paths = [one if ">" in one else f"{one}>" for one in recipients]
+    replies = [await say(f"RCPT TO:<{path}".encode()) for path in paths]
     if any(one.startswith("250") for one in replies):
         assert (await say(b"DATA")).startswith("354")
         replies.append(await say(content + b"."))
@@ -184,6 +185,19 @@ async def test_our_own_bounce_to_a_tagged_sender_goes_out_and_has_the_words_of_i
     assert fields[1]["Action"] == "failed"
     assert fields[1]["Diagnostic-Code"] == "smtp; 550 5.1.1 no such user"
     assert original.get_content_type() == "message/rfc822"
+
+
+async def test_success_is_reported_to_those_who_ask_where_the_next_host_has_no_dsn(world: World) -> None:
+    replies = await send(world.port, "joe@example.test", "ann@far.test> NOTIFY=SUCCESS ORCPT=rfc822;a+2Bnn@far.test")
+    assert replies[-1].startswith("250"), replies
+    first = await world.host.next()
+    assert (first[0], first[1]) == ("joe@example.test", ["ann@far.test"])
+    sender, recipients, content = await world.host.next()
+    assert (sender, recipients) == ("", ["joe@example.test"])
+    report = email.message_from_bytes(content, policy=email.policy.default)
+    fields = list(report.iter_parts())[1].get_payload()  # type: ignore[attr-defined]
+    assert fields[1]["Action"] == "relayed"
+    assert fields[1]["Original-Recipient"] == "rfc822; a+nn@far.test"
 
 
 async def test_a_missing_key_stops_the_check(world: World) -> None:
