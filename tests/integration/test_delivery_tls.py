@@ -322,3 +322,24 @@ async def test_a_report_is_delivered_and_causes_none(tmp_path: Path) -> None:
         await until(lambda: len(host.seen) == 2, world.log())
         counted = (await world.ask("tlsreport"))["sessions"]
         assert [(one["domain"], one["successful"]) for one in counted] == [("told.test", 1)]
+
+
+async def test_a_policy_binds_its_own_domain_and_not_others_with_the_same_host(tmp_path: Path) -> None:
+    async with TlsWorld(tmp_path, "127.35.8") as world:
+        stranger = Authority("nobody knows")
+        world.domain("shared.test", server_context(*stranger.host("mx.shared.test")), signed=False)
+        records = world.policy("strict.test", POLICY.format(mode="enforce", mx="mx.shared.test"))
+        world.domain("strict.test", None, records, signed=False, mx="mx.shared.test.")
+        world.domain("sibling.test", None, signed=False, mx="mx.shared.test.")
+        await world.start()
+        host = world.hosts["shared.test"]
+        await world.send("a@strict.test")
+        assert await world.outcome("strict.test") == "deferred"
+        # The host failed the policy of one domain a moment ago: the other's mail goes there all the same.
+        await world.send("a@sibling.test")
+        await until(lambda: host.seen, world.log())
+        # And the connection that is open to it now is not good enough for the first.
+        await world.send("b@strict.test", "b@sibling.test")
+        await until(lambda: len(host.seen) == 2, world.log())
+        await world.settled_log()
+        assert [seen[0] for seen in host.seen] == [("a@sibling.test",), ("b@sibling.test",)]
