@@ -9,6 +9,8 @@ import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from protocol.address import to_ascii
+
 
 @dataclass(frozen=True, slots=True)
 class RatEntry:
@@ -72,7 +74,18 @@ def parse_recipient(text: str) -> str:
     _check_domain(domain, text)
     if at and domain.startswith("."):
         raise ValueError(f"'{text}': a partial domain cannot carry a user name")
-    return key
+    return f"{local}{at}{_known_as(domain, text)}"
+
+
+def _known_as(domain: str, text: str) -> str:
+    """Give a domain as the protocol does: by its A-labels."""
+    if domain.isascii():
+        return domain
+    dot = "." if domain.startswith(".") else ""
+    try:
+        return dot + to_ascii(domain.removeprefix("."))
+    except ValueError as error:
+        raise ValueError(f"'{text}': {error}") from None
 
 
 def _check_domain(domain: str, text: str) -> None:

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mail.rat import RatEntry, RecipientAccessTable, parse_recipient
+from protocol.address import parse_path
 
 
 def table(*patterns: str) -> RecipientAccessTable:
@@ -45,3 +46,16 @@ def test_everybody_else_is_refused() -> None:
 def test_any_text_is_a_pattern_or_a_value_error(text: str) -> None:
     with contextlib.suppress(ValueError):
         parse_recipient(text)
+
+
+@pytest.mark.parametrize(
+    "pattern", ["b\u00fccher.test", "B\u00dcCHER.test", "xn--bcher-kva.test", "j\u00f6@b\u00fccher.test"]
+)
+def test_a_domain_may_be_written_as_people_write_it(pattern: str) -> None:
+    """Recipients are known by A-labels; a row in other letters was never found."""
+    path = parse_path("<j\u00f6@B\u00fccher.test>".encode(), smtputf8=True)
+    assert table(pattern).lookup(path.local, path.domain).accept
+
+
+def test_a_partial_domain_in_other_letters() -> None:
+    assert table(".b\u00fccher.test").lookup("a", "sub.xn--bcher-kva.test").accept
