@@ -195,6 +195,7 @@ class Checkpointer:
         for parcel in message.parcels:
             self._scheduler.forget(parcel)
             parcel.move(Reason.CHECKPOINTED)
+        message.parcels = []  # each refers to the other: the collector is spared the search
 
     def _crowd_out(self) -> None:
         """Park what stands in line for destinations that take nothing for a while; with memory short, more of it.
