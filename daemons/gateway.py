@@ -26,6 +26,7 @@ from mail.listeners import Listeners
 from mail.receive import Gateway
 from mail.recover import Recovery
 from mail.status import GatewayStatus
+from mail.workqueue import Pause, work_queues
 
 
 def build(config: Path, instance: int = 0) -> Daemon:
@@ -48,6 +49,7 @@ def build(config: Path, instance: int = 0) -> Daemon:
         return Intake(choices, journal, policy.pipeline, log=log, counters=counters, **more)
 
     intakes = [intake_of(one) for one in (journal, *orphans)]
+    queues = work_queues(intakes, (journal, *orphans), Pause(machine.state / "workqueue.json"), log)
     recoveries = [
         Recovery(one.recovered, intake, log) for one, intake in zip((journal, *orphans), intakes, strict=True)
     ]
@@ -65,11 +67,11 @@ def build(config: Path, instance: int = 0) -> Daemon:
 
     conservation = edge.conservation(listeners, journal, intakes)
     counters.show(conservation.gauges)
-    status = GatewayStatus(listeners, intakes[0], counters, mids, icids).status
-    verbs = {"suspend": listeners.suspend, "resume": listeners.resume, "listeners": listeners.show, "status": status}
-    verbs["topin"] = listeners.topin
+    figures = GatewayStatus(listeners, intakes[0], counters, mids, icids)
+    verbs = {"suspend": listeners.suspend, "resume": listeners.resume, "listeners": listeners.show}
+    verbs |= {"topin": listeners.topin, "status": figures.status, "reset_counters": figures.reset, **queues[0].verbs()}
     services: list[Service] = [log, counters, journal, *orphans, *recoveries, adoption, *listeners.services.values()]
-    services += [conservation, edge.alerts]
+    services += [conservation, edge.alerts, *queues]
     verbs |= {"reload_filters": reload_filters, "reload_certificates": edge.certificates.renew}
     reload = edge.certificates.after(policy.reload)
     return Daemon(name, services, machine.socket(name), verbs, document.runtime.grace_s, reload)

@@ -97,7 +97,11 @@ class Intake:
         self.log = log
         self.counters = counters
         self.working = 0
-        """Messages in the work queue: accepted, outcome not written yet."""
+        """Messages in the work queue that the pipeline has: accepted, outcome not written yet."""
+        self.held: dict[int, None] = {}
+        """MIDs that wait for the pipeline in the journal: the work queue is paused, or was."""
+        self.paused: Callable[[], bool] = lambda: False
+        """Set by the work queue (mail/workqueue.py), which runs what is held."""
         self._brake = brake or Brake()
         self._held = held
         self._pipeline = pipeline
@@ -110,6 +114,8 @@ class Intake:
         data = taken.content.inline
         if taken.drop:
             self._store_with(taken, _sunk(taken))
+        elif self.held or self.paused():
+            self._store_for_later(taken)
         elif data is not None and len(data) <= self.settings.thread_above:
             self._store_with(taken, self._decide(taken, data))
         else:
@@ -169,6 +175,16 @@ class Intake:
     def _poke_now(self) -> None:
         self._poked = False
         self._poke()
+
+    def _store_for_later(self, taken: Taken) -> None:
+        """Write the message alone; it is read again when the work queue goes on."""
+        mid = taken.accepted.mid
+
+        def done(error: Exception | None) -> None:
+            if self._accept(taken, error):
+                self.held[mid] = None
+
+        self.store.append(mid, encode(taken.accepted), taken.content, None, done)
 
     def _store_first(self, taken: Taken, data: bytes | None) -> None:
         """Write the message alone; the pipeline follows off the loop."""

@@ -33,6 +33,9 @@ class Recovery:
     async def run(self, scope: Scope) -> None:
         """Run every message again, oldest first, until done or stopping."""
         scope.ready()
+        if self._intake.paused():
+            self._intake.held |= dict.fromkeys(entry.mid for entry in self._entries)
+            self._entries = ()
         if self._entries:
             self._log.info(f"{len(self._entries)} accepted messages go through the work queue again")
         for entry in self._entries:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from core import clock
 from core.ids import IdBlocks
 from core.metrics import Counters
 from mail.intake import Intake
@@ -23,11 +24,16 @@ class GatewayStatus:
             "injection_conn_id": lambda: icids.last,
         }
 
+    async def reset(self, _: dict[str, Any]) -> dict[str, Any]:
+        """Begin the counters' reset reading anew."""
+        self._counters.reset()
+        return {"reset_at": clock.now()}
+
     async def status(self, _: dict[str, Any]) -> dict[str, Any]:
         """Give state, counters, rates and gauges by the names of the status page."""
         gauges: dict[str, Any] = {
             "conn_in": self._listeners.connections,
-            "msgs_in_work_queue": self._intake.working,
+            "msgs_in_work_queue": self._intake.working + len(self._intake.held),
         }
         facts = self._counters.facts()
         return {

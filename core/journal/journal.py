@@ -11,7 +11,7 @@ Raises on opening: `JournalBusy`, `OSError`.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -27,7 +27,7 @@ from core.journal.ledger import Ledger
 from core.journal.log import LogParts, SegmentLog
 from core.journal.mark import MarkWriter
 from core.journal.reclaim import acknowledged
-from core.journal.record import ACCEPTED, PAGE, Done, Item, stored_bytes
+from core.journal.record import ACCEPTED, OUTCOME, PAGE, Done, Item, stored_bytes
 from core.journal.recovery import Recovery, read_records
 from core.journal.segment import CONTENT_DIRECTORY
 from core.journal.spare import Spares
@@ -189,6 +189,15 @@ class Journal:
         for reader, record in read_records(self._disk, self.directory, self._mark.position):
             content = reader.content(record) if record.kind & ACCEPTED else None
             show(Scanned(record.mid, record.accepted, record.outcome, content))
+
+    def waiting(self, wanted: Container[int]) -> Iterator[Recovered]:
+        """Give accepted messages of some MIDs, oldest first, read from the disk; for those without an outcome.
+
+        Blocking; their segments stay until they have one. `wanted` may change meanwhile.
+        """
+        for reader, record in read_records(self._disk, self.directory, self._mark.position):
+            if record.kind & ACCEPTED and not record.kind & OUTCOME and record.mid in wanted:
+                yield Recovered(record.mid, record.accepted, reader.content(record))
 
     def status(self) -> dict[str, Any]:
         """Give what an operator wants to know: health, backlog, limits, position."""

@@ -41,7 +41,7 @@ class Reading:
     async def facts(self, mid: int) -> dict[str, Any]:
         """Give envelope, age, headers and recipients of a message, as `showmessage` and `removemessage` need them."""
         found = await self._find(mid)
-        headers = await _off_loop(mid, lambda: _headers(_rendered(found)))
+        headers = await _off_loop(mid, lambda: headers_of(_rendered(found)))
         return facts_of(found.accepted, self._now(), headers) | {
             "where": "delivery",
             "recipients": [
@@ -102,7 +102,8 @@ def _rendered(found: Found) -> Iterable[bytes]:
     return render_chunks(found.accepted, found.outcome, found.chunks())
 
 
-def _headers(chunks: Iterable[bytes]) -> str:
+def headers_of(chunks: Iterable[bytes]) -> str:
+    """Give the header section as text, line ends as LF. Blocking."""
     head = b""
     for chunk in chunks:
         head += chunk

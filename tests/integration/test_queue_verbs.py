@@ -165,3 +165,31 @@ async def test_deleting_is_finished_in_time_and_survives_a_kill(console: Console
     assert time.monotonic() - began < 10
     await console.gateway.restart("delivery-queue")  # SIGKILL
     assert await console.active("dead.test") == done["busy"]
+
+
+async def test_a_paused_work_queue_takes_mail_keeps_it_over_a_kill_and_runs_it_in_order(console: Console) -> None:
+    async with outside_host() as host:
+        console.gateway.configure(f'[[route]]\ndomain = "ALL"\nhosts = ["127.0.0.1:{host.port}"]\n')
+        await console.gateway.restart("delivery-queue")
+        assert (await console.batch("workqueue", "pause", "why")).status == 64
+        paused = await console.dialogue("workqueue", "pause", "y", "upgrade of the scanner", "", "quit")
+        assert "Manually pause work queue? This will only affect unprocessed messages. [N]>" in paused
+        assert "Status:   Paused by local: upgrade of the scanner" in paused
+        await fill(console, *[("a@here.test", [f"r{n}@there.test"], f"n{n}") for n in range(20)])
+        await console.gateway.restart("gateway")
+        await fill(console, ("a@here.test", ["big@there.test"], "big"), ("a@here.test", ["z@there.test"], "last"))
+        status = await console.document("workqueue", "status")
+        assert (status["status"], status["messages"], status["reason"]) == ("Paused", 22, "upgrade of the scanner")
+        assert not host.seen
+        log = console.gateway.log()
+        mid = next(line for line in log.splitlines() if "To: <r3@there.test>" in line).split("MID ")[1].split()[0]
+        assert "From the body" in (await console.batch("showmessage", mid)).out
+        assert (await console.batch("removemessage", mid, "--yes")).out == f"MID {mid} removed (1 recipients).\n"
+        assert (await console.document("workqueue", "resume"))["status"] == "Operational"
+        await until(lambda: len(host.seen) == 21, "all went through", 20)
+        assert not host.of("r3@there.test")
+        queued = [
+            line.split("MID ")[1].split()[0] for line in console.gateway.log().splitlines() if "queued for" in line
+        ]
+        assert queued == sorted(queued, key=int)
+        assert (await console.document("workqueue", "rate", "1"))["samples"][0]["pending"] == 0

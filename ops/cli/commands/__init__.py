@@ -17,6 +17,7 @@ from ops.cli.commands import (
     support,
     suspension,
     transport_security,
+    workqueue,
 )
 from ops.cli.registry import Registry
 
@@ -40,5 +41,6 @@ def registry() -> Registry:
         suspension,
         support,
         transport_security,
+        workqueue,
     )
     return Registry(item for module in modules for item in module.COMMANDS)
