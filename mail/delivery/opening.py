@@ -128,6 +128,7 @@ class Search:
         for target, tls in chosen.items():
             line = self._desk.pool.borrow(self._key(target, tls), most)
             if line is not None:
+                line.remote_host = target.host
                 return line
         return None
 

@@ -80,6 +80,7 @@ async def test_another_destination_takes_over_an_idle_connection() -> None:
             second = await place.open(at(server.port, "mx.two"))
             assert given_up == [True]
         assert (second.dcid, second.carried, server.connections) == (first.dcid, 1, 1)
+        assert (first.remote_host, second.remote_host) == ("mx.one", "mx.two")
         assert not first.usable
         await first.close()
         (result,) = await second.send(job(b"A: b\r\n\r\n"))
