@@ -6,6 +6,7 @@ other mail hosts, over port 7025 to paired appliances, and on an SMA to release-
 reads destinations, routes, interfaces, bounce profiles and the unsubscribe list again.
 """
 
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -71,11 +72,7 @@ def build(config: Path) -> Daemon:
     settlements = Settlements(owed, channel, pairings, queue.is_queued, log)
     queue.operations.abandon = settlements.abandon
 
-    async def reload() -> None:
-        await tables.reload()
-        smtp.forget()
-        queue.reconfigure(tables.queue_settings())
-
+    reload = partial(tables.reload, forget=smtp.forget, reconfigure=queue.reconfigure)
     services: list[Service] = [log, bounces, counters, *tls.services, own, queue, settlements]
     verbs, grace_s = queue.verbs() | tls.verbs(own, queue.importer.poke), document.runtime.grace_s
     return Daemon("delivery-queue", services, machine.socket("delivery-queue"), verbs, grace_s, reload)

@@ -5,7 +5,7 @@ puts what the document says now into those very parts, so connections go on and 
 Raises `ConfigError`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from core.maillog import MailLog
@@ -74,8 +74,11 @@ class RunningTables:
             self._machine, self.document, self.destinations, unsubscribed=self.unsubscribed, texts=self._texts
         )
 
-    async def reload(self) -> None:
-        """Take what the document says now. Raises `ConfigError` with every fault; nothing has changed then."""
+    async def reload(self, forget: Callable[[], None], reconfigure: Callable[[QueueSettings], None]) -> None:
+        """Take what the document says now, then tell the courier to `forget` and the queue its new settings.
+
+        Raises `ConfigError` with every fault; nothing has changed then.
+        """
         found = await reread(self._machine, self._log, self._read)
         self.document = found.document
         self.destinations.adopt(found.destinations)
@@ -83,6 +86,8 @@ class RunningTables:
         self.resolver.reroute(found.routes)
         self.unsubscribed = found.unsubscribed
         self._texts = found.texts
+        forget()
+        reconfigure(self.queue_settings())
         tables = found.document
         self._log.info(
             f"Delivery tables reloaded: {len(tables.destination)} destinations, {len(tables.route)} routes,"
