@@ -25,6 +25,8 @@ from mail.edge.config import ConservationSection
 from mail.listeners import Listeners
 
 EVERY_S: Final = 1.0
+LOOK_AGAIN: Final = 10
+"""Readings for which the processes that were found are taken to be the same."""
 MEMORY: Final = "memory"
 DISK: Final = "disk"
 SYNC: Final = "journal write"
@@ -54,6 +56,8 @@ class Meter:
         self._spool = spool
         self._memory = memory
         self._disk = disk or Disk()
+        self._found: frozenset[int] = frozenset()
+        self._good_for = 0
 
     def read(self) -> dict[str, float]:
         """Give per cent of memory and disk in use; what cannot be read is left out."""
@@ -67,8 +71,12 @@ class Meter:
 
     def pids(self) -> Iterable[int]:
         """Give the processes that handle mail on this machine, this one among them before its socket is open."""
-        sockets = [path for name in _PROCESSES for path in self._run.glob(f"{name}.sock")]
-        return {os.getpid(), *(pid for path in sockets if (pid := peer_pid(path)))}
+        if not self._good_for:
+            sockets = [path for name in _PROCESSES for path in self._run.glob(f"{name}.sock")]
+            self._found = frozenset({os.getpid(), *(pid for path in sockets if (pid := peer_pid(path)))})
+            self._good_for = LOOK_AGAIN
+        self._good_for -= 1
+        return self._found
 
 
 class Conservation:

@@ -62,7 +62,7 @@ async def test_a_slow_journal_slows_receiving_then_stops_it_and_all_is_undone(tm
     world = World(tmp_path)
     for seconds, delay, refusing, shown in (
         (0, 0, False, 0),
-        (15.5, 30, False, 30),
+        (16.5, 30, False, 30),
         (31, 0, True, 999),
         (0, 0, False, 0),
     ):
@@ -71,9 +71,9 @@ async def test_a_slow_journal_slows_receiving_then_stops_it_and_all_is_undone(tm
         assert (world.brake.delay_s, world.brake.refusing) == (delay, refusing)
         assert world.service.gauges()["resource_conservation"] == shown
     assert world.lines(tmp_path) == [
-        "Warning: Resource conservation: off -> 30 s of delay: journal write 15.5 s (from 1 to 30)",
-        "Warning: Resource conservation: 30 s of delay -> refusing mail: journal write 31.0 s (from 1 to 30)",
-        "Info: Resource conservation: refusing mail -> off: journal write 0.0 s (from 1 to 30)",
+        "Warning: Resource conservation: off -> 30 s of delay: journal write 16.5 s (from 3 to 30)",
+        "Warning: Resource conservation: 30 s of delay -> refusing mail: journal write 31.0 s (from 3 to 30)",
+        "Info: Resource conservation: refusing mail -> off: journal write 0.0 s (from 3 to 30)",
     ]
     kinds = [(severity, kind) for severity, kind, _ in world.sent.alerts]
     assert kinds == [("Critical", "MAIL.RES_CON_START_ALERT.QUEUE"), ("Critical", "MAIL.RES_CON_STOP_ALERT")]
