@@ -330,10 +330,14 @@ class DeliveryQueue:
             self._book.discard(message)
             return
         if verdict == "bounce":
-            parcel = Parcel(message, destination_of(message.outcome, recipients[0]), recipients)
-            message.parcels.append(parcel)
-            self._scheduler.destination(parcel.destination).active += len(recipients)
-            self._settlement.filtered(parcel)
+            key = destination_of(message.outcome, recipients[0])
+            most = self._settings.limits("").recipients_per_message
+            parts = [recipients[start : start + most] for start in range(0, len(recipients), most)]
+            parcels = [Parcel(message, key, part) for part in parts]
+            message.parcels += parcels
+            self._scheduler.destination(key).active += len(recipients)
+            for parcel in parcels:
+                self._settlement.filtered(parcel)
             return
         now = self._now()
         for parcel in divide(message, recipients, self._settings.limits("").recipients_per_message):

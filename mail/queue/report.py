@@ -32,6 +32,8 @@ from mail.queue.retry import BounceProfile
 Told = Callable[[bool], None]
 GATHER_S = 0.05
 DRAIN_S = 5.0
+ENOUGH = 500
+"""Recipients in a report; with more the next begins, so that none takes long to make."""
 SLICE_S = 0.01
 """Longest time that reports are made without letting others run."""
 _WORDS = {"failed": "bounce", "delayed": "delay warning", "relayed": "success report"}
@@ -142,20 +144,28 @@ class Reporter:
             if told is not None:
                 told(True)
             return
-        fixed = {"failed": profile.bounce_to, "delayed": profile.delay_to, "relayed": ""}[event]
-        to = fixed or parcel.sender
-        job = self._jobs.get((parcel.mid, event, to, profile.name))
-        if job is None:
-            job = _Job(event, parcel.message, to, profile)
-            if told is None and not self._read(job):  # the message may be gone by the time the report is made
-                return
-            self._jobs[parcel.mid, event, to, profile.name] = job
-        job.fates += wanted
+        job = self._job(parcel.message, event, profile)
         if told is not None:
             job.told.append(told)
+        elif not self._read(job):  # now, since the message may be gone by the time the report is made
+            return
+        job.fates += wanted
         if not self._armed:
             self._armed = True
             asyncio.get_running_loop().call_later(GATHER_S, self._work)
+
+    def _job(self, message: Message, event: Event, profile: BounceProfile) -> _Job:
+        """Give the report that is being gathered about an event of a message, or begin one."""
+        fixed = {"failed": profile.bounce_to, "delayed": profile.delay_to, "relayed": ""}[event]
+        to = fixed or message.accepted.sender
+        key = (message.mid, event, to, profile.name)
+        job = self._jobs.get(key)
+        if job is not None and len(job.fates) >= ENOUGH:
+            self._jobs[message.mid, event, to, f"{profile.name}/{id(job)}"] = job  # full: nothing is added any more
+            job = None
+        if job is None:
+            job = self._jobs[key] = _Job(event, message, to, profile)
+        return job
 
     def _work(self) -> None:
         """Make reports for a slice of time."""
@@ -182,7 +192,7 @@ class Reporter:
         return True
 
     def _make(self, job: _Job) -> None:
-        if not self._read(job):
+        if not job.fates or not self._read(job):
             return
         assert job.original is not None
         why = self._refusal(job, job.original)

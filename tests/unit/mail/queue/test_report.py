@@ -385,3 +385,13 @@ async def test_the_bounce_log_has_a_line_for_each_bounce_and_delay(machine: Mach
     reason = "Reason: \"5.1.1 - Bad destination email address\" Response: \"('550', ['no such user'])\""
     assert bounced == f"Bounced: {mid}:0 From:<a@here.test> To:<b@there.test> {reason}"
     assert delayed.startswith(f'Delayed: {mid}:1 From:<a@here.test> To:<c@there.test> Reason: "4.1.0 - ')
+
+
+async def test_a_message_with_very_many_recipients_is_told_of_in_several_reports(machine: Machine) -> None:
+    await machine.start()
+    mid = await machine.accept(*[f"u{number}@there.test" for number in range(5000)], verdict="bounce")
+    await machine.until(lambda: machine.log.having(f"Message finished MID {mid}"), 20)
+    await machine.until(lambda: len(machine.courier.carried) == 5)
+    told = [address for report in reports(machine, mid) for address, _ in recipients_of(report)]
+    assert sorted(told) == sorted(f"u{number}@there.test" for number in range(5000))
+    assert machine.counters.counts["filter_hard_bounced_recips"] == 5000
