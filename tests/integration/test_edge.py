@@ -230,3 +230,38 @@ async def test_a_little_pressure_delays_the_answer_to_content() -> None:
             assert loop.time() - said >= delay * 0.9
             assert greeted - began >= min(delay * 0.5, 1)
             assert said - greeted < delay, "commands were delayed as well"
+
+
+async def test_the_quarantine_channel_shows_a_new_certificate_from_the_next_handshake_on() -> None:
+    with short_folder() as folder:
+        make_gateway(folder, 9)
+        port = free_port()
+        with (folder / "gatepost.toml").open("a") as config:
+            config.write(f'\n[cpq]\naddress = "127.0.0.1"\nport = {port}\n')
+
+        async def shown() -> str:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            client = Client(reader, writer)
+            await client.hear()
+            await client.say("EHLO sma.example.test")
+            assert (await client.say("STARTTLS")).startswith("220")
+            await writer.start_tls(anybody())
+            certificate = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+            writer.transport.abort()
+            return hashlib.sha256(certificate).hexdigest()
+
+        daemon = DaemonProcess(folder, "cpq-listener", "cpq-listener")
+        await daemon.start()
+        try:
+            await daemon.until_ready()
+            before = await shown()
+            new = put_pair(folder, "cpq", "anything")
+            assert await shown() == before
+            assert (await call(folder / "run" / "cpq-listener.sock", "reload_certificates"))["reloaded"]
+            assert await shown() == new
+            (folder / "keys" / "cpq.key").write_text("nothing")
+            with pytest.raises(GatepostError, match="cannot be used"):
+                await call(folder / "run" / "cpq-listener.sock", "reload_certificates")
+            assert await shown() == new != before
+        finally:
+            await daemon.kill()
