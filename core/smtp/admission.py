@@ -44,6 +44,7 @@ class Admission:
         self.connections: set[Connection] = set()
         self.loop: asyncio.AbstractEventLoop
         self._by_address: Counter[str] = Counter()
+        self._refused = 0
         self._dialect = make_dialect(settings.server)
         server = replace(settings.server, xclient=True, extensions=(*settings.server.extensions, XCLIENT))
         self._dialect_of_listed = make_dialect(server)
@@ -58,15 +59,28 @@ class Admission:
 
     def admit(self, connection: "Connection", host: str) -> bytes | None:
         """Count a connection, or give the refusal to send."""
+        refusal = self._refusal(host)
+        if refusal is None:
+            self.connections.add(connection)
+            self._by_address[host] += 1
+        else:
+            self._refused += 1
+        return refusal
+
+    def _refusal(self, host: str) -> bytes | None:
         if self.door.brake is not None and self.door.brake.refusing:
             return BUSY
         if self.full:
             return FULL
         if 0 < self.settings.max_per_address <= self._by_address[host]:
             return FULL_FOR_ADDRESS
-        self.connections.add(connection)
-        self._by_address[host] += 1
         return None
+
+    def note_refused(self) -> None:
+        """Log how many were turned away since the last call: a line for each would make a flood of its own."""
+        if self._refused and self._log is not None:
+            count, self._refused = self._refused, 0
+            self._log.info(f"SMTP {self.settings.name}: {count} connections refused with 421")
 
     def forget(self, connection: "Connection", host: str) -> None:
         """Stop counting a connection."""

@@ -101,6 +101,7 @@ class SmtpListener:
         """Judge every connection's deadlines; `run` does it once a second."""
         if self._cut_at is not None and now >= self._cut_at:
             self._end_all()
+        self._admission.note_refused()
         limits = self.settings.timeouts
         for connection in tuple(self._admission.connections):
             machine = connection.machine

@@ -347,3 +347,18 @@ async def test_a_handshake_in_single_octets_ends_with_its_time() -> None:
                 assert await reader.read() == b""
         while listener.connections:
             await asyncio.sleep(0.001)
+
+
+async def test_a_flood_is_one_line_in_the_log(tmp_path: Path) -> None:
+    log = MailLog(tmp_path / "log")
+    async with listening(Door(), log=log, max_per_address=1) as (listener, book):
+        async with dialled(listener) as (first, _):
+            await first.readline()
+            for _ in range(3):
+                async with dialled(listener) as (reader, _):
+                    assert (await reader.read()).startswith(b"421 4.4.5")
+            listener.sweep(clock.monotonic())
+            listener.sweep(clock.monotonic())
+        assert len(book.peers) == 1, "a session was made for who is refused"
+    log.flush()
+    assert (tmp_path / "log").read_text().count("SMTP Inbound: 3 connections refused with 421") == 1
