@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from tests.integration.test_delivery_tables import Gateway, outside_host, until
-from tests.support.lab import Ran, gatepost, short_folder
+from tests.support.lab import Lab, Ran, gatepost, short_folder
+from tests.support.need import needs
 
 pytestmark = pytest.mark.slow
 MANY = 2000
@@ -155,6 +156,22 @@ async def _removed(console: Console, mid: str) -> bool:
     ran = await console.batch("removemessage", mid, "--yes")
     assert ran.status in (0, 75), ran
     return ran.status == 0
+
+
+@needs("ssh", "ssh-keygen")
+def test_the_verbs_answer_over_ssh_as_command_and_as_dialogue(standing_lab: Lab) -> None:
+    dry = standing_lab.ssh("esa", "deleterecipients", "--all", "--dry-run", "--json").document
+    assert (dry["dry_run"], dry["state"]) == (True, "done")
+    assert standing_lab.ssh("esa", "deleterecipients", "--all").status == 64
+    for host in ("the.cpq.host", "the.hold.queue"):
+        assert standing_lab.ssh("esa", "hoststatus", host, "--json").document["host"] == host
+    shown = standing_lab.ssh("esa", stdin="bouncerecipients\n1\nnowhere.test\nworkqueue\n\nexit\n").out
+    assert "Please select how you would like to bounce messages:" in shown
+    assert 'No messages being delivered to "nowhere.test".' in shown
+    assert "Status:   Operational" in shown
+    assert "- PAUSE - Pause the work queue." in shown
+    released = standing_lab.ssh("sma", "hoststatus", "the.cpq.release.host", "--json").document
+    assert released["gauges"]["active_recips"] == 0
 
 
 async def test_deleting_is_finished_in_time_and_survives_a_kill(console: Console) -> None:
