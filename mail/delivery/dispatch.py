@@ -110,6 +110,12 @@ class Dispatcher:
                 self._stuck()
                 slot.task.cancel()
 
+    def give_up_openings(self) -> None:
+        """End attempts to connect, at the stop of the service: no peer has seen anything of their messages."""
+        for slot in self._slots:
+            if slot.line is None and slot.task is not None:
+                slot.task.cancel()
+
     def release_idle(self) -> None:
         """Close all idle connections."""
         for slot in list(self._idle):

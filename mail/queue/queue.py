@@ -291,6 +291,7 @@ class DeliveryQueue:
             await self._keep_time(scope)
             self._scheduler.stopped = "the service stops"
             self._dispatcher.release_idle()
+            self._dispatcher.give_up_openings()
             with scope.activity("deliveries under way"):
                 while self._dispatcher.open_lines:
                     await asyncio.sleep(0.02)

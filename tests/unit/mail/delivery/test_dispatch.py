@@ -146,3 +146,23 @@ async def test_one_sender_with_much_mail_does_not_delay_another(tmp_path: Path) 
     await machine.until(lambda: other in machine.courier.mids())
     assert machine.courier.mids().index(other) < 60
     await machine.close()
+
+
+async def test_a_stop_does_not_wait_for_hosts_that_do_not_answer(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    opened = machine.courier.open
+
+    async def silent(destination: str, target: str) -> FakeLine:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    machine.courier.open = silent  # type: ignore[method-assign]
+    queue = await machine.start()
+    mid = await machine.accept("b@there.test")
+    await machine.until(lambda: queue._scheduler.connections == 1)
+    async with asyncio.timeout(3):
+        await machine.stop()
+    machine.courier.open = opened  # type: ignore[method-assign]
+    await machine.start()
+    await machine.until(lambda: machine.courier.mids() == [mid])
+    await machine.close()
