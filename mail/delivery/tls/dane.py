@@ -9,8 +9,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from core.chain import usable
-from core.dns import Answer, DnsError, DnsNotFound, DnsTemporary, Resolver, Tlsa
+from core.dns import Answer, DnsNotFound, DnsTemporary, Resolver, Tlsa
 from mail.delivery.resolve import Resolution
+from mail.delivery.security import HostUnusable
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,10 @@ class Dane:
         return self._resolver.validating
 
     async def hosts(self, domain: str, resolution: Resolution) -> dict[str, HostDane]:
-        """Give by name the hosts of a domain that TLSA records bind, or may bind. None if the MX is not secure."""
+        """Give by name the hosts of a domain that TLSA records bind, or may bind. Empty if the MX is not secure.
+
+        Raises `HostUnusable` if nobody can tell whether it is.
+        """
         if not self.possible or not await self._secure(domain, resolution):
             return {}
         wanted = {target.host: target.port for target in resolution.targets()}
@@ -51,9 +55,13 @@ class Dane:
         """Tell whether DNSSEC vouches for the very exchangers that were resolved (RFC 7672 2.2.1)."""
         try:
             answer = await self._resolver.mx(domain)
-        except DnsError:
+        except DnsNotFound:
             return False
-        return answer.secure and answer.records == resolution.mx
+        except DnsTemporary as problem:
+            raise HostUnusable(f"DANE: the MX of {domain} cannot be looked up again: {problem}") from problem
+        if answer.secure and answer.records != resolution.mx:
+            raise HostUnusable(f"DANE: the MX of {domain} has just changed")
+        return answer.secure
 
     async def host(self, domain: str, host: str, port: int) -> HostDane | None:
         """Give what binds one host, None if surely nothing does (RFC 7672 2.2.2)."""
