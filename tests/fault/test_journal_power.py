@@ -1,9 +1,6 @@
 """A real file system whose power goes: what was acknowledged is on it afterwards."""
 
 import asyncio
-import fcntl
-import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,66 +8,15 @@ import pytest
 
 from core.disk import Disk
 from core.journal import Journal, JournalSettings, Tail, read_content
-from tests.support.need import needs
+from tests.support.volume import Volume, fill, mounted, on_a_volume
 
-EXT4_IOC_SHUTDOWN = 0x8004587D
-NO_LOG_FLUSH = (2).to_bytes(4, "little")
 SETTINGS = JournalSettings(segment_bytes=256 * 1024, backlog_bytes=8 * 1024 * 1024, reserve_bytes=0, keep_s=60)
 
 
-def run(*command: str) -> None:
-    subprocess.run(command, check=True, capture_output=True)
-
-
-on_a_volume = needs("mkfs.ext4", "mount", "umount")
-
-
 @pytest.fixture
-def volume(tmp_path: Path) -> Iterator["Volume"]:
-    if os.geteuid() != 0:
-        pytest.skip("mounting a loop device needs root")
-    volume = Volume(tmp_path / "image", tmp_path / "volume")
-    try:
-        volume.mount()
-    except subprocess.CalledProcessError as error:
-        pytest.skip(f"loop mounts are not possible here: {error.stderr.decode().strip()}")
-    yield volume
-    run("umount", str(volume.place))
-
-
-def fill(ballast: Path) -> None:
-    """Use up the file system, to the last block that it gives."""
-    with ballast.open("wb", buffering=0) as file:
-        for step in (1024 * 1024, 4096, 4096):
-            try:
-                while file.write(bytes(step)):
-                    continue
-            except OSError:
-                os.fsync(file.fileno())
-
-
-class Volume:
-    """A small ext4 in a file."""
-
-    def __init__(self, image: Path, place: Path) -> None:
-        self.image, self.place = image, place
-        with image.open("wb") as file:
-            file.truncate(64 * 1024 * 1024)
-        run("mkfs.ext4", "-q", "-m", "0", str(image))
-        place.mkdir()
-
-    def mount(self) -> None:
-        run("mount", "-o", "loop", str(self.image), str(self.place))
-
-    def cut_power(self) -> None:
-        """Throw away what is not on the disk, then come up again."""
-        fd = os.open(self.place, os.O_RDONLY)
-        try:
-            fcntl.ioctl(fd, EXT4_IOC_SHUTDOWN, NO_LOG_FLUSH)
-        finally:
-            os.close(fd)
-        run("umount", str(self.place))
-        self.mount()
+def volume(tmp_path: Path) -> Iterator[Volume]:
+    with mounted(tmp_path) as volume:
+        yield volume
 
 
 def body(mid: int) -> bytes:
@@ -130,13 +76,11 @@ async def test_a_disk_that_stops_in_mid_flight_loses_nothing_acknowledged(volume
     directory = volume.place / "gateway-0"
     journal = Journal.open(directory, SETTINGS)
     accepted = await accept(journal, range(1, 41))
-    fd = os.open(volume.place, os.O_RDONLY)
-    fcntl.ioctl(fd, EXT4_IOC_SHUTDOWN, NO_LOG_FLUSH)
-    os.close(fd)
+    volume.shut()
     assert await accept(journal, range(41, 61)) == []
     assert journal.refusal is not None
     journal.close()
-    run("umount", str(volume.place))
+    volume.unmount()
     volume.mount()
     journal = Journal.open(directory, SETTINGS)
     tail = Tail(directory)

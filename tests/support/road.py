@@ -1,9 +1,11 @@
 """A gateway and its delivery queue as real processes of one machine, pointed at a host of the test's own."""
 
 import asyncio
+import os
 import signal
 import socket
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from core.control import call
@@ -34,22 +36,30 @@ max_message_size = "100M"
 """
 
 
-def make_gateway(folder: Path, sink_port: int) -> int:
-    """Make a machine that relays everything to a port of loopback; give the port that its listener will take."""
+def make_gateway(folder: Path, sink_port: int, more: str = "") -> int:
+    """Make a machine that relays everything to a port of loopback; give the port that its listener will take.
+
+    `more` is added to the configuration.
+    """
     make("esa", folder, hostname="esa.example.test")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
     config = folder / "gatepost.toml"
     facts = [line for line in config.read_text().splitlines() if line.startswith(("serial =", "hostname ="))]
-    config.write_text("\n".join(["[appliance]", 'role = "esa"', *facts]) + CONFIG.format(port=port, sink=sink_port))
+    config.write_text(
+        "\n".join(["[appliance]", 'role = "esa"', *facts]) + CONFIG.format(port=port, sink=sink_port) + more
+    )
     return port
 
 
 class DaemonProcess:
     """One daemon as a process, which may be killed and started again."""
 
-    def __init__(self, machine: Path, name: str, instance: str) -> None:
+    def __init__(self, machine: Path, name: str, instance: str, wrap: Iterable[str] = ()) -> None:
+        """`wrap` is a program and its arguments that run the daemon, such as `prlimit`; it must keep its pid."""
+        self.wrap = [*wrap]
+        self.environment: dict[str, str] = {}
         self._command = [
             sys.executable,
             "-m",
@@ -71,7 +81,9 @@ class DaemonProcess:
 
     async def start(self) -> None:
         with self._log.open("ab") as log:
-            self._process = await asyncio.create_subprocess_exec(*self._command, cwd=ROOT, stderr=log)
+            self._process = await asyncio.create_subprocess_exec(
+                *self.wrap, *self._command, cwd=ROOT, stderr=log, env={**os.environ, **self.environment}
+            )
 
     async def until_ready(self) -> None:
         assert self._process is not None
@@ -85,6 +97,23 @@ class DaemonProcess:
                 except GatepostError:
                     pass
                 await asyncio.sleep(0.02)
+
+    @property
+    def status(self) -> int | None:
+        """How it ended, None while it runs."""
+        assert self._process is not None
+        return self._process.returncode
+
+    async def ended(self) -> int:
+        """Wait until it has ended by itself."""
+        assert self._process is not None
+        return await self._process.wait()
+
+    async def end(self) -> None:
+        """Kill it if it runs."""
+        if self._process is not None and self._process.returncode is None:
+            self._process.kill()
+            await self._process.wait()
 
     async def kill(self) -> None:
         assert self._process is not None
