@@ -3,7 +3,8 @@
 Kept for each virtual gateway and address, because another source address may be treated otherwise. The SMTP courier
 tells it what came of each attempt and asks in which order to try addresses; `hoststatus` shows it. An address that
 failed is passed over as long as there are others: first 15 seconds, twice as long after each further failure, up to
-a quarter of an hour; what it has gathered goes away with time. Knows no destination, does no I/O, logs nothing.
+a quarter of an hour; what it has gathered goes away with time. An address that answered and failed the policy of one
+domain is passed over for that domain only. Knows no policy, does no I/O, logs nothing.
 """
 
 from collections.abc import Iterable, Sequence
@@ -19,6 +20,8 @@ DECAY_S = 600.0
 """A failure is forgotten in this time, if none follows."""
 SLOW_S = 60.0
 """An address that lost a race comes after others for so long."""
+UNFIT_S = 60.0
+"""An address that failed a domain's policy comes after others, for that domain, for so long."""
 CAREFUL_S = 3600.0
 """How long a peer that broke the protocol is spoken to in the simplest way."""
 MOST = 20_000
@@ -49,10 +52,12 @@ class HostTable:
         self._hosts: dict[tuple[str, str], Host] = {}
         self._open: dict[str, int] = {}
         """Connections by address, from all virtual gateways."""
+        self._unfit: dict[tuple[str, str, str], float] = {}
+        """Until when an address comes last for one domain, by virtual gateway, address and domain."""
 
-    def order(self, gateway: str, targets: Iterable[Target]) -> list[list[Target]]:
+    def order(self, gateway: str, targets: Iterable[Target], domain: str = "") -> list[list[Target]]:
         """Group targets to be tried one group after the other: those of equal preference that follow each other, and
-        those that failed lately last."""
+        those that failed lately last, for everybody or for this domain."""
         now = self._now()
         groups: dict[tuple[float, int], list[Target]] = {}
         number, preference = 0, -1
@@ -60,7 +65,10 @@ class HostTable:
             number += target.preference != preference
             preference = target.preference
             host = self._hosts.get((gateway, target.address))
-            late = host.late_until if host is not None and host.late_until > now else 0.0
+            late = host.late_until if host is not None else 0.0
+            if self._unfit:
+                late = max(late, self._unfit.get((gateway, target.address, domain), 0.0))
+            late = late if late > now else 0.0
             groups.setdefault((late, number), []).append(target)
         return [groups[key] for key in sorted(groups)]
 
@@ -83,15 +91,22 @@ class HostTable:
         if not self._open[address]:
             del self._open[address]
 
-    def up(self, gateway: str, address: str) -> None:
+    def up(self, gateway: str, address: str, domain: str = "") -> None:
         """Note that a connection came about."""
         host = self._host(gateway, address)
+        self._unfit.pop((gateway, address, domain), None)
         host.state = "up"
         host.late_until = 0.0
 
-    def down(self, gateway: str, address: str, error: str) -> None:
-        """Note that no connection came about."""
+    def down(self, gateway: str, address: str, error: str, *, only_for: str = "") -> None:
+        """Note that no connection came about; `only_for` names the domain whose policy alone was the reason."""
         now = self._now()
+        if only_for:
+            self._unfit.pop((gateway, address, only_for), None)
+            if len(self._unfit) >= MOST:
+                del self._unfit[next(iter(self._unfit))]
+            self._unfit[(gateway, address, only_for)] = now + UNFIT_S
+            return
         host = self._host(gateway, address)
         host.failures = self._weight(host, now) + 1
         host.changed = now

@@ -69,7 +69,7 @@ class Search:
     async def line(self, targets: Sequence[Target]) -> SmtpLine:
         """Find a line to one of the targets, which are in the order of the resolution. Raises as the module says."""
         left = MOST_TARGETS
-        for group in self._hosts.order(self._wanted.gateway, self._reachable(targets)):
+        for group in self._hosts.order(self._wanted.gateway, self._reachable(targets), self._wanted.domain):
             chosen = self._permitted(group[:left])
             left -= len(group)
             line = self._borrowed(chosen) or await self._connected(self._free(chosen))
@@ -177,7 +177,7 @@ class Search:
         except ClientFailure as problem:
             self._failed(target, dcid, problem)
             return None
-        self._hosts.up(gateway, target.address)
+        self._hosts.up(gateway, target.address, wanted.domain)
         self._tell(dcid, connection)
         words = wanted.plan.concluded(target, connection, None)
         if words:
@@ -204,7 +204,9 @@ class Search:
     def _failed(self, target: Target, dcid: int, problem: ClientFailure) -> None:
         self._failure = problem
         text = clean(problem.text)
-        self._hosts.down(self._wanted.gateway, target.address, text)
+        # The address answers: that it is not good enough for this domain's policy says nothing to others.
+        unfit = self._wanted.domain if isinstance(problem, TlsError) else ""
+        self._hosts.down(self._wanted.gateway, target.address, text, only_for=unfit)
         if isinstance(problem, ProtocolError):
             self._hosts.confused(self._wanted.gateway, target.address, text)
         if isinstance(problem, TlsError):

@@ -335,6 +335,9 @@ async def test_a_policy_binds_its_own_domain_and_not_others_with_the_same_host(t
         host = world.hosts["shared.test"]
         await world.send("a@strict.test")
         assert await world.outcome("strict.test") == "deferred"
+        status = await world.ask("hoststatus", host="strict.test")
+        assert status["last_tls_error"]
+        assert [(one["state"], one["retry_at"]) for one in status["addresses"]] == [("unknown", None)]
         # The host failed the policy of one domain a moment ago: the other's mail goes there all the same.
         await world.send("a@sibling.test")
         await until(lambda: host.seen, world.log())

@@ -4,7 +4,7 @@ import pytest
 
 from core.smtp.target import Target
 from mail.delivery import host
-from mail.delivery.host import CAREFUL_S, DECAY_S, FIRST_S, MOST_S, SLOW_S, HostTable
+from mail.delivery.host import CAREFUL_S, DECAY_S, FIRST_S, MOST_S, SLOW_S, UNFIT_S, HostTable
 
 ONE, TWO, BACKUP = (Target(f"mx{n}", f"192.0.2.{n}", 25, n // 3) for n in (1, 2, 3))
 ALL = (ONE, TWO, BACKUP)
@@ -104,3 +104,31 @@ def test_what_is_remembered_is_bounded_and_what_is_in_use_stays(monkeypatch: pyt
         hosts.down("", f"192.0.2.{number}", "x")
     assert len(hosts._hosts) == 3
     assert hosts.open("", "192.0.2.99", per_gateway=True) == 1
+
+
+def test_an_address_that_fails_the_policy_of_one_domain_is_as_good_as_before_for_others() -> None:
+    """A wrong certificate for one domain's policy put the address behind others for all that share it."""
+    hosts, clock = table()
+    hosts.down("", ONE.address, "TLS is required", only_for="strict.test")
+
+    def of(domain: str) -> list[list[str]]:
+        return [[target.host for target in group] for group in hosts.order("", ALL, domain)]
+
+    assert of("strict.test") == [["mx2"], ["mx3"], ["mx1"]]
+    assert of("lax.test") == [["mx1", "mx2"], ["mx3"]]
+    assert (hosts.facts([""], [ONE])[0]["state"], hosts.facts([""], [ONE])[0]["retry_at"]) == ("unknown", None)
+    hosts.up("", ONE.address, "strict.test")
+    assert of("strict.test") == [["mx1", "mx2"], ["mx3"]]
+    hosts.down("", ONE.address, "TLS is required", only_for="strict.test")
+    clock.now += UNFIT_S
+    assert of("strict.test") == [["mx1", "mx2"], ["mx3"]]
+    hosts.down("", ONE.address, "refused")
+    assert of("lax.test") == [["mx2"], ["mx3"], ["mx1"]]
+
+
+def test_what_is_remembered_of_domains_and_addresses_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host, "MOST", 3)
+    hosts, _ = table()
+    for number in range(9):
+        hosts.down("", ONE.address, "x", only_for=f"d{number}.test")
+    assert len(hosts._unfit) == 3
