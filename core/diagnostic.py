@@ -3,18 +3,23 @@
 What happens to mail goes to `core/maillog.py` instead.
 """
 
+import contextlib
 import os
-import sys
 import traceback
 import uuid
 
 CRITICAL, ERROR, WARNING, INFO = 2, 3, 4, 6
+_STDERR = 2
 
 
 def say(level: int, text: str) -> None:
-    """Write one diagnostic to stderr, with its priority in the form of sd-daemon(3) under a service manager."""
+    """Write one diagnostic to stderr, with its priority in the form of sd-daemon(3) under a service manager.
+
+    Where stderr is a file on a disk that is full, or was closed, the line is lost and nothing else.
+    """
     prefix = f"<{level}>" if "JOURNAL_STREAM" in os.environ else ""
-    print(f"{prefix}{text}", file=sys.stderr, flush=True)  # noqa: T201
+    with contextlib.suppress(OSError):
+        os.write(_STDERR, f"{prefix}{text}\n".encode("utf-8", "backslashreplace"))
 
 
 def incident(where: str, error: BaseException) -> str:

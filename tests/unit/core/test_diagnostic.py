@@ -1,5 +1,8 @@
 """What is written for whoever runs the daemon."""
 
+import subprocess
+import sys
+
 import pytest
 
 from core.diagnostic import ERROR, incident, say
@@ -29,3 +32,11 @@ def test_an_incident_is_found_by_its_id_with_the_place_where_it_happened(capfd: 
     assert said.startswith(f"listener A: incident {number}: ")
     assert "LookupError: no such thing" in said
     assert "in broken" in said
+
+
+def test_a_standard_error_on_a_full_disk_stops_nobody() -> None:
+    """A daemon whose stderr was a file ended with a traceback when the disk of that file was full or read-only."""
+    code = "from core.diagnostic import say; say(3, 'lost'); print('goes on')"
+    with open("/dev/full", "wb") as full:
+        run = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=full, check=False)
+    assert (run.returncode, run.stdout) == (0, b"goes on\n")
