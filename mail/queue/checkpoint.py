@@ -29,6 +29,7 @@ from mail.queue.places import message_row
 from mail.queue.schedule import SOON_S, Scheduler, recount
 from mail.queue.state import Reason, State
 from mail.queue.store import Change, RecipientRow, write
+from mail.queue.tally.tally import MOST, Tally
 
 SYNC_S = 0.2
 """Longest time between a completion and its sync."""
@@ -74,6 +75,8 @@ class Checkpointer:
         self.review_at: Callable[[Message], float] = lambda _message: NEVER
         """Says when the age of a message is to be looked at."""
         self._database = database
+        self.tally = Tally(now)
+        """The counts that go with a change."""
         self._book = book
         self._done = done
         self._scheduler = scheduler
@@ -116,7 +119,8 @@ class Checkpointer:
         gathered = self._gathered
         if gathered is None:
             positions = self._importer.positions()
-            if not self._book.changed and positions == self._positions and not self._book.moving:
+            idle = positions == self._positions and not (self._book.changed or self._book.moving or self.tally.due)
+            if idle:
                 return True
             try:
                 self._done.begin_epoch()
@@ -138,7 +142,7 @@ class Checkpointer:
             self._database.submit(_commit, self._done, self._gathered.change).result()
             self._gathered = None
         self._done.begin_epoch()
-        change = self.gather(self._importer.positions()).change
+        change = self.gather(self._importer.positions(), counts=None).change
         self._database.submit(_commit, self._done, change).result()
         self._done.retire(change.epoch)
 
@@ -148,12 +152,12 @@ class Checkpointer:
         self.failure = why
         return False
 
-    def gather(self, positions: list[tuple[str, int, int]]) -> Gathered:
-        """Collect what changed; from here on it counts as written."""
+    def gather(self, positions: list[tuple[str, int, int]], counts: int | None = MOST) -> Gathered:
+        """Collect what changed, and the counts of so many destinations; from here on it counts as written."""
         book = self._book
         if self._importer.caught_up:
             self._floor = self._done.epoch
-        change = Change(self._floor, positions)
+        change = Change(self._floor, positions, tallied=self.tally.gather(counts))
         gathered = Gathered(change)
         for message in book.dirty.values():
             _describe(message, change, self.review_at(message))

@@ -5,14 +5,21 @@ message profits from. Spam and bounces name domains without end, so what has bee
 and then by the queue; does no I/O.
 """
 
+from collections.abc import Callable
+
 from mail.queue.destination import Destination
 from mail.queue.schedule import Scheduler
 
 MOST_IDLE = 10_000
 
 
-def forget_idle(scheduler: Scheduler, most: int = MOST_IDLE) -> int:
-    """Let go of destinations without mail and connections, beyond `most` the longest idle; give how many went."""
+def forget_idle(
+    scheduler: Scheduler, most: int = MOST_IDLE, forgotten: Callable[[tuple[str, str]], None] = lambda _key: None
+) -> int:
+    """Let go of destinations without mail and connections, beyond `most` the longest idle; give how many went.
+
+    `forgotten` is told of each.
+    """
     if len(scheduler.destinations) <= most:
         return 0
     idle = [one for one in scheduler.destinations.values() if _is_idle(one)]
@@ -21,6 +28,7 @@ def forget_idle(scheduler: Scheduler, most: int = MOST_IDLE) -> int:
     idle.sort(key=lambda one: one.last_activity_at, reverse=True)
     for one in idle[most:]:
         _forget(scheduler, one)
+        forgotten(one.key)
     return len(idle) - most
 
 

@@ -47,6 +47,7 @@ from mail.queue.schedule import Scheduler
 from mail.queue.select import Picker
 from mail.queue.settle import Settlement
 from mail.queue.suspension import Suspension
+from mail.queue.tally.store import tallies
 from mail.queue.verb import Figures, Parts, Verbs
 from mail.queue.view import Facts, Views
 
@@ -194,6 +195,7 @@ class DeliveryQueue:
             now=now,
         )
         self._checkpointer.review_at = self._overdue.review_at
+        self._checkpointer.tally = self._settlement.tally
         self._reclaimer = Reclaimer(
             self._database,
             book,
@@ -222,7 +224,9 @@ class DeliveryQueue:
         book.segments.update(self._segments)
         self._reclaimer.sweep()
         self._loader.survey(self._loads)
+        self._settlement.tally.restore(self._tallies, scheduler)
         self._loads.clear()
+        self._tallies.clear()
 
     def _restore(self) -> None:
         """Read what the index says, with what the done logs say on top."""
@@ -233,6 +237,7 @@ class DeliveryQueue:
             database.submit(_finish, self._replayed).result()
         self._segments = database.submit(store.segments).result()
         self._loads: list[store.Load] = database.submit(store.loads).result()
+        self._tallies = database.submit(tallies).result()
         self._done: donelog.DoneLog = donelog.DoneLog(queue, 1 + max([self._floor, *donelog.epochs(queue)]))
 
     def verbs(self) -> dict[str, Handler]:
@@ -248,6 +253,7 @@ class DeliveryQueue:
             counters=self._counters,
             database=self._database,
             health=self._health,
+            reset_counts=self._reset_counts,
             storage=self._places.queue,
             now=self._now,
         )
@@ -272,6 +278,12 @@ class DeliveryQueue:
         if mid in self._book.messages or self._checkpointer.failure:
             return True
         return bool(await self._database.run(store.messages, [mid]))
+
+    async def _reset_counts(self) -> None:
+        """Count from zero again, for every destination too; durable when this returns, if the index can be written."""
+        self._counters.reset()
+        self._settlement.tally.reset(self._scheduler.destinations.values())
+        await self._checkpointer.make()
 
     def _health(self) -> list[str]:
         """Name what is wrong."""
@@ -312,7 +324,7 @@ class DeliveryQueue:
                 if self._done.broken and self._done.retry():
                     self._suspension.broken("")
             if turns % FORGET_TURNS == 0:
-                forget_idle(self._scheduler)
+                forget_idle(self._scheduler, forgotten=self._settlement.tally.forget)
 
     def _end(self) -> None:
         """Write down what is left and close; blocking, at the end of the process."""

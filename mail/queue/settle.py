@@ -37,6 +37,7 @@ from mail.queue.report import Counter, Told
 from mail.queue.retry import BounceProfile
 from mail.queue.schedule import Scheduler
 from mail.queue.state import Reason, State
+from mail.queue.tally.tally import Tally
 from mail.queue.warn import Delayed, Warnings
 from protocol.reply import Reply
 
@@ -75,6 +76,7 @@ class Settlement:
     ) -> None:
         """`broken` is told why the done log cannot be written; attempts must stop then."""
         self.warnings = Warnings(reports, log=log, now=now)
+        self.tally = Tally(now)
         self.bounce_log: Log | None = None
         """A log of its own for what bounced or waits (behaviour 3.3)."""
         self._scheduler = scheduler
@@ -200,7 +202,7 @@ class Settlement:
         self._scheduler.withdraw(parcel)
         rids = [one.rid for one in parcel.recipients]
         self._log.info(f"Deleted: MID {parcel.mid} to {rid_list(rids)}")
-        self._scheduler.destinations[parcel.destination].counts.deleted_recips += len(rids)
+        self.tally.counts(self._scheduler.destinations[parcel.destination]).deleted_recips += len(rids)
         for name in ("deleted_recips", "completed_recips"):
             self._counters.add(name, len(rids))
         self._finish(parcel, rids, Reason.DELETED)
@@ -215,7 +217,7 @@ class Settlement:
         info(f"Message done DCID {line.dcid} MID {parcel.mid} to RID {rids}{words}")
         info(f"MID {parcel.mid} RID {rids} Response '{clean(results[0].text)}'")
         n = len(results)
-        destination.counts.delivered_recips += n
+        self.tally.counts(destination).delivered_recips += n
         self._counters.add("delivered_recips", n)
         self._counters.add("completed_recips", n)
         if any(recipient.notify for recipient in parcel.recipients):
@@ -248,7 +250,7 @@ class Settlement:
             failed = parcel if whole else self._split(parcel, results)
             self._fail(failed, results, Reason.HARD_BOUNCED, "other_hard_bounced_recips")
             return
-        self._scheduler.destinations[parcel.destination].counts.deleted_recips += len(hits)
+        self.tally.counts(self._scheduler.destinations[parcel.destination]).deleted_recips += len(hits)
         for name in ("deleted_recips", "completed_recips"):
             self._counters.add(name, len(hits))
         rids = [one.rid for one, _ in hits]
@@ -299,7 +301,7 @@ class Settlement:
                 f" {detail(result)}"
             )
         self._note("Delayed", "soft", parcel, results)
-        destination.counts.soft_bounced_evts += len(results)
+        self.tally.counts(destination).soft_bounced_evts += len(results)
         self._counters.add("soft_bounced_evts", len(results))
         parcel.last_reply = reply_text(results[0])
         parcel.host_level = reason is Reason.UNREACHABLE
@@ -369,7 +371,7 @@ class Settlement:
             self._wait(parcel, self._now() + UNREPORTED_S, self._profile_of(parcel))
             return
         rids = [one.rid for one in parcel.recipients]
-        counts = self._scheduler.destinations[parcel.destination].counts
+        counts = self.tally.counts(self._scheduler.destinations[parcel.destination])
         counts.hard[kind] = counts.hard.get(kind, 0) + len(rids)
         for name in (kind, "hard_bounced_recips", "completed_recips"):
             self._counters.add(name, len(rids))

@@ -11,13 +11,15 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, cast
 
 from core.sqlite import Database, Row, Schema, Value
+from mail.queue.tally import store as tally
+from mail.queue.tally.store import Tallied
 
 _DOMAIN = "lower(replace(sender, rtrim(sender, replace(sender, '@', '')), ''))"
 """What stands behind the last `@` of a sender: `rtrim` takes away all that is not one."""
 
 SCHEMA = Schema(
     "queue",
-    2,
+    3,
     """
     CREATE TABLE state (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
     INSERT INTO state VALUES ('epoch', 0);
@@ -60,7 +62,8 @@ SCHEMA = Schema(
     CREATE INDEX message_sender_domain ON message (
         lower(replace(sender, rtrim(sender, replace(sender, '@', '')), ''))
     );
-    """,
+    """  # noqa: S608 - our own text
+    + tally.TABLE,
     compatible=2,
     upgrades={
         1: """
@@ -75,7 +78,8 @@ SCHEMA = Schema(
         CREATE INDEX message_sender_domain ON message (
             lower(replace(sender, rtrim(sender, replace(sender, '@', '')), ''))
         );
-        """
+        """,
+        2: tally.TABLE,
     },
 )
 
@@ -137,6 +141,8 @@ class Change:
     """(journal, generation, kind, name, offset, mid)."""
     rerouted: list[tuple[str, str, int, int, int]] = field(default_factory=list)
     """(destination, target, bucket, mid, rid)."""
+    tallied: Tallied | None = None
+    """Counts by destination."""
 
 
 class Load(NamedTuple):
@@ -184,6 +190,8 @@ def write(database: Database, change: Change) -> None:
     for sql, rows in work:
         if rows:
             database.many(sql, rows)
+    if change.tallied is not None:
+        tally.write(database, change.tallied)
 
 
 def finish(database: Database, done: Mapping[int, Set[int]]) -> int:

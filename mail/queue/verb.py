@@ -4,7 +4,7 @@ The documents are those of `--json`. Raises `GatepostError` for arguments that m
 """
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -47,6 +47,7 @@ class Parts:
     counters: Figures
     database: DatabaseThread
     health: Callable[[], list[str]]
+    reset_counts: Callable[[], Awaitable[None]]
     storage: Path
     """A folder on the file system that the queue fills."""
     now: Clock
@@ -127,8 +128,7 @@ class Verbs:
         return await self._parts.reading.oldest()
 
     async def _reset_counters(self, _args: dict[str, Any]) -> dict[str, Any]:
-        self._parts.counters.reset()
-        self._parts.views.reset_counters()
+        await self._parts.reset_counts()
         return {"reset_at": self._parts.now()}
 
     async def _poke(self, args: dict[str, Any]) -> dict[str, Any]:

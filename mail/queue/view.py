@@ -12,7 +12,7 @@ from typing import Any
 from core.clock import Clock, monotonic
 from core.errors import EX_NOINPUT, EX_USAGE, GatepostError
 from core.record import CPQ_HOST, RELEASE_HOST, Accepted, decode_accepted
-from mail.queue.destination import Counts, Destination, HostState
+from mail.queue.destination import Destination, HostState
 from mail.queue.message import NEVER
 from mail.queue.reroute import PSEUDO_HOSTS
 from mail.queue.rule import limiting_rule
@@ -170,11 +170,6 @@ class Views:
                 ]
             reached = (mids[-1], NO_RID)
         return {"recipients": lines[:limit], "next": _next(lines, limit, reached)}
-
-    def reset_counters(self) -> None:
-        """Count from zero again for every destination."""
-        for one in self._scheduler.destinations.values():
-            one.counts = Counts()
 
     def gauges(self) -> dict[str, Any]:
         """Give the gauges of the status page that the queue knows."""

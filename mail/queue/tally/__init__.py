@@ -1,0 +1,1 @@
+"""Counts by destination that outlive the daemon."""
