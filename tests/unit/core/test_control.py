@@ -77,12 +77,12 @@ async def test_a_bad_line_gets_a_clear_error(path: Path, line: bytes, words: str
 
 
 async def test_an_argument_that_lacks_is_malformed_and_leaves_a_traceback(
-    path: Path, capsys: pytest.CaptureFixture[str]
+    path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(GatepostError, match="malformed control request, incident") as caught:
         await call(path, "greet")
     assert caught.value.status == 65
-    assert "KeyError: 'name'" in capsys.readouterr().err
+    assert "KeyError: 'name'" in capfd.readouterr().err
 
 
 async def test_nobody_there_is_status_69(tmp_path: Path) -> None:

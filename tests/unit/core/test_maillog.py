@@ -84,17 +84,17 @@ def test_what_turns_text_round_or_is_not_seen_is_shown_escaped(character: str) -
 
 
 def test_lines_that_are_lost_are_told_on_standard_error_once(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """A log in a folder of another user was empty, and nothing said why."""
     (tmp_path / "logs").write_text("a file in the way")
     log = MailLog(tmp_path / "logs" / "mail.current")
     log.warning("one")
     log.warning("two")
-    error = capsys.readouterr().err
+    error = capfd.readouterr().err
     assert error.count("\n") == 1
     assert f"{tmp_path}/logs/mail.current: cannot be written" in error
     (tmp_path / "logs").unlink()
     log.warning("three")
-    assert "2 log lines were lost" in capsys.readouterr().err
+    assert "2 log lines were lost" in capfd.readouterr().err
     assert "three" in (tmp_path / "logs" / "mail.current").read_text()
