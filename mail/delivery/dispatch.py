@@ -108,13 +108,15 @@ class Dispatcher:
                 slot.stuck = f"{slot.doing}: no progress for {for_s:.0f} s"
                 self._log.warning(f"DCID {slot.dcid} to {slot.destination.name} is stuck while {slot.stuck}; given up")
                 self._stuck()
-                slot.task.cancel()
+                slot.cancel()
 
     def give_up_openings(self) -> None:
         """End attempts to connect, at the stop of the service: no peer has seen anything of their messages."""
         for slot in self._slots:
-            if slot.line is None and slot.task is not None:
-                slot.task.cancel()
+            if slot.line is None:
+                if not slot.begun:
+                    slot.stuck = slot.doing
+                slot.cancel()
 
     def release_idle(self) -> None:
         """Close all idle connections."""
@@ -131,7 +133,7 @@ class Dispatcher:
                 slot.stuck = slot.doing
                 slot.cut = why
                 self._log.info(f"DCID {slot.dcid} to {slot.destination.name} {why} while {slot.stuck}")
-                slot.task.cancel()
+                slot.cancel()
         return len(busy)
 
     def _release(self, slot: Slot) -> None:
@@ -147,8 +149,12 @@ class Dispatcher:
 
     async def _serve(self, slot: Slot, parcel: Parcel) -> None:
         """Open a connection for a parcel, then carry what there is."""
+        slot.begun = True
         try:
-            if not self._settlement.cleared(parcel):
+            if slot.stuck:  # given up before its first step
+                self._connections.abandoned(slot.destination)
+                self._scheduler.give_back(parcel)
+            elif not self._settlement.cleared(parcel):
                 self._connections.abandoned(slot.destination)
             elif await self._open(slot, parcel):
                 await self._use(slot, parcel)

@@ -38,6 +38,8 @@ class Slot:
     """Loop time at which it began with that."""
     line: Line | None = None
     task: "asyncio.Task[Any] | None" = None
+    begun: bool = False
+    """Whether its task has taken its first step; one that has not would never hear of a cancellation."""
     carried: int = 0
     stuck: str = ""
     """What it was doing when it was given up, by the watchdog or by an operator's order."""
@@ -54,6 +56,11 @@ class Slot:
     def dcid(self) -> int:
         """The connection's number, 0 before there is one."""
         return self.line.dcid if self.line is not None else 0
+
+    def cancel(self) -> None:
+        """Have its task end; before its first step it looks itself whether it was given up."""
+        if self.begun and self.task is not None:
+            self.task.cancel()
 
     @property
     def why(self) -> str:

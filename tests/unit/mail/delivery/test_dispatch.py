@@ -166,3 +166,43 @@ async def test_a_stop_does_not_wait_for_hosts_that_do_not_answer(tmp_path: Path)
     await machine.start()
     await machine.until(lambda: machine.courier.mids() == [mid])
     await machine.close()
+
+
+async def test_a_connection_cut_before_its_first_step_does_not_keep_its_message_for_ever(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    queue = await machine.start()
+    dispatcher = queue._dispatcher
+    plan = dispatcher._plan
+
+    def plan_and_cut() -> None:
+        plan()
+        if dispatcher._slots:
+            dispatcher._plan = plan  # type: ignore[method-assign]
+            assert dispatcher.let_go(lambda _: True, "cut, since delivery was suspended") == 1
+
+    dispatcher._plan = plan_and_cut  # type: ignore[method-assign]
+    mid = await machine.accept("b@there.test")
+    await machine.until(lambda: machine.courier.mids() == [mid])
+    assert machine.courier.opened == 1
+    await machine.until(lambda: queue._scheduler.connections == 1)
+    await machine.close()
+
+
+async def test_a_stop_right_after_a_plan_does_not_wait_for_connections_that_never_began(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    queue = await machine.start()
+    dispatcher = queue._dispatcher
+    plan = dispatcher._plan
+
+    def plan_and_stop() -> None:
+        plan()
+        if dispatcher._slots:
+            queue._scheduler.stopped = "the service stops"
+            dispatcher.give_up_openings()
+
+    dispatcher._plan = plan_and_stop  # type: ignore[method-assign]
+    await machine.accept("b@there.test")
+    await machine.until(lambda: queue._scheduler.stopped)
+    await machine.until(lambda: not dispatcher.open_lines, 2)
+    assert not machine.courier.opened
+    await machine.close()
