@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from core.clock import Clock
+from core.diagnostic import incident
 from core.ids import IdBlocks
 from core.journal import Journal, JournalDamaged
 from core.maillog import clean
@@ -114,7 +115,7 @@ class Reporter:
     async def drain(self) -> None:
         """Make and record at once whatever is gathered; at the end of the service, which waits no longer than this."""
         while self._jobs:
-            self._make(self._jobs.pop(next(iter(self._jobs))))
+            self._make_next()
             await asyncio.sleep(0)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(DRAIN_S):
@@ -172,10 +173,19 @@ class Reporter:
         loop = asyncio.get_running_loop()
         until = loop.time() + SLICE_S
         while self._jobs and loop.time() < until:
-            self._make(self._jobs.pop(next(iter(self._jobs))))
+            self._make_next()
         self._armed = bool(self._jobs)
         if self._armed:
             loop.call_soon(self._work)
+
+    def _make_next(self) -> None:
+        """Make the oldest report; one that cannot be made for a fault of ours must not keep the others waiting."""
+        job = self._jobs.pop(next(iter(self._jobs)))
+        try:
+            self._make(job)
+        except Exception as error:
+            number = incident(f"{_WORDS[job.event]} of MID {job.message.mid}", error)
+            self._unrecorded(job, f"internal error, incident {number}")
 
     def _read(self, job: _Job) -> bool:
         """Read what is returned of the message; false after a fault."""
@@ -257,7 +267,7 @@ class Reporter:
         if not self._writing:
             self._quiet.set()
 
-    def _unrecorded(self, job: _Job, error: Exception) -> None:
+    def _unrecorded(self, job: _Job, error: Exception | str) -> None:
         then = "could not be recorded and will be tried again" if job.told else "could not be recorded"
         self._log.warning(f"MID {job.message.mid}: its {_WORDS[job.event]} {then}: {error}")
         asyncio.get_running_loop().call_soon(job.tell, False)

@@ -395,3 +395,28 @@ async def test_a_message_with_very_many_recipients_is_told_of_in_several_reports
     told = [address for report in reports(machine, mid) for address, _ in recipients_of(report)]
     assert sorted(told) == sorted(f"u{number}@there.test" for number in range(5000))
     assert machine.counters.counts["filter_hard_bounced_recips"] == 5000
+
+
+async def test_a_report_that_cannot_be_made_does_not_end_all_reports(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mail.queue import report
+
+    made = report.make_notice
+    faults = [UnicodeError("a fault of ours")]
+
+    def faulty(*args: object) -> object:
+        if faults:
+            raise faults.pop()
+        return made(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(report, "make_notice", faulty)
+    machine.courier.behave = refuse_all
+    await machine.start()
+    first = await machine.accept("b@there.test")
+    await machine.until(lambda: machine.log.having(f"MID {first}: its bounce could not be recorded"))
+    assert "internal error, incident " in machine.log.having(f"MID {first}: its bounce")[0]
+    second = await machine.accept("c@there.test")
+    await machine.until(lambda: machine.log.having(f"was generated for bounce of MID {second}"))
+    machine.time += 61
+    await machine.until(lambda: machine.log.having(f"was generated for bounce of MID {first}"))
