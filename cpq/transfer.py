@@ -111,9 +111,10 @@ class QuarantineCourier:
         self._sender = sender
         self._locate = locate
 
-    async def open(self, destination: str, target: str) -> "QuarantineLine":
+    async def open(self, destination: str, target: str, wish: str = "") -> "QuarantineLine":
         """Connect to the appliance that `destination` and `target` (its serial) lead to, and ask if it is ready.
 
+        No message's `wish` changes how the channel is protected.
         Raises `TemporaryFailure` for everything that stands in the way.
         """
         location = await self._find(destination, target)

@@ -24,6 +24,8 @@ class Busy(TemporaryFailure):
     """Limits for each address leave none free: the parcel goes back without blame, and waits for a connection."""
 
 
+BY_POLICY = "4.7.5"
+"""Enhanced code of an `open` that failed because no host that answers meets the destination's TLS policy."""
 Kind = Literal["delivered", "soft", "hard", "returned"]
 """`returned`: not attempted, because a kept connection was gone before the peer answered anything. No blame: the
 recipient goes back to the head of its queue. Only a line that has carried a message before may say so."""
@@ -130,9 +132,11 @@ class Line(Protocol):
 class Courier(Protocol):
     """Opens lines to the destinations that it serves."""
 
-    async def open(self, destination: str, target: str) -> Line:
+    async def open(self, destination: str, target: str, wish: str = "") -> Line:
         """Connect to one of the hosts of `destination`.
 
+        `wish` is what the message that it is for asks of TLS: with `no` (RFC 8689 5) the line may be one for such
+        messages only, which its `excepted` says; it gives back any other.
         `target` is `Outcome.target` (serial of an appliance, '' = the paired management host). The courier has
         its own time-outs. Raises as the module says.
         """

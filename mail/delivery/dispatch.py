@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from core.clock import Clock
 from core.diagnostic import incident
-from mail.delivery.courier import Busy, Courier, Line
+from mail.delivery.courier import BY_POLICY, Busy, Courier, Line
 from mail.delivery.watch import Patience, Slot, abandoned, forget_frames, stuck_for
 from mail.queue.connection import Connections
 from mail.queue.destination import Destination
@@ -180,7 +180,8 @@ class Dispatcher:
         destination = slot.destination
         courier = self._couriers.get(destination.name) or self._couriers[""]
         try:
-            slot.line = await courier.open(destination.name, destination.target)
+            wish = "no" if parcel.accepted.require_tls == "no" else ""
+            slot.line = await courier.open(destination.name, destination.target, wish)
         except asyncio.CancelledError:
             if not abandoned(slot):
                 self._connections.abandoned(destination)
@@ -196,7 +197,8 @@ class Dispatcher:
             number = incident("delivery", failure)
             self._failed(destination, parcel, f"internal error, incident {number}", "4.3.0")
         else:
-            self._connections.opened(destination, self._now())
+            excepted = getattr(slot.line, "excepted", False)
+            self._connections.opened(destination, self._now(), proved=not excepted)
             self._share(slot)
             return True
         return False
@@ -227,7 +229,7 @@ class Dispatcher:
             self._failed(destination, parcel, _text(failure), failure.reply.enhanced)
 
     def _failed(self, destination: Destination, parcel: Parcel, text: str, enhanced: str) -> None:
-        if self._connections.open_failed(destination, self._now()):
+        if self._connections.open_failed(destination, self._now(), by_policy=enhanced == BY_POLICY):
             self._connections.refund(destination, parcel)
             self._settlement.unreachable(parcel, text, enhanced or "4.4.0")
         else:

@@ -3,8 +3,8 @@
 Made by the SMTP courier for each `open`. Addresses of equal preference race each other (`core/smtp/race.py`); one that
 fails the handshake or the greeting is given up and the others race on. Before that, an idle connection of another
 destination to one of them is taken over. Logs the connection's lines, one for each address that failed and none for
-those that were only slower. Raises the failure of the last address tried, `Busy` where limits for each address leave
-none, or `NoDestination`.
+those that were only slower. Raises the failure of the last address tried, but of one that failed a policy if
+there is such, `Busy` where limits for each address leave none, or `NoDestination`.
 """
 
 import socket
@@ -64,6 +64,8 @@ class Search:
         self._wanted = wanted
         self._hosts = desk.hosts
         self._failure: TemporaryFailure | None = None
+        self._refused: TlsError | HostUnusable | None = None
+        """The last failure that was for a policy."""
         self._busy = 0
 
     async def line(self, targets: Sequence[Target]) -> SmtpLine:
@@ -80,8 +82,9 @@ class Search:
         raise self._nothing()
 
     def _nothing(self) -> TemporaryFailure:
-        if self._failure is not None:
-            return self._failure
+        failure = self._refused or self._failure
+        if failure is not None:
+            return failure
         if self._busy:
             text = f"all {self._wanted.limits.connections} connections that each of its addresses may have are open"
             return Busy(Reply(451, "4.4.5", text), text)
@@ -100,7 +103,7 @@ class Search:
             try:
                 chosen[target] = self._wanted.plan.settings(target)
             except HostUnusable as problem:
-                self._failure = problem
+                self._refused = problem
                 text = clean(problem.text)
                 self._desk.log.info(f"Host {clean(target.host)} ({target.address}) not used: {text}")
                 self._wanted.tls_failed(text)
@@ -210,6 +213,7 @@ class Search:
         if isinstance(problem, ProtocolError):
             self._hosts.confused(self._wanted.gateway, target.address, text)
         if isinstance(problem, TlsError):
+            self._refused = problem
             self._wanted.tls_failed(text)
             self._desk.log.info(f"DCID {dcid} TLS failed: {text}")
         self._desk.log.info(

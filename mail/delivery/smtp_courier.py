@@ -11,6 +11,7 @@ from typing import Any
 
 from core import clock
 from core.clock import Clock
+from core.maillog import clean
 from core.smtp.client_settings import ConnectionSettings
 from mail.delivery.carriage import a_label
 from mail.delivery.courier import Job, Line, Result
@@ -19,10 +20,11 @@ from mail.delivery.host import HostTable
 from mail.delivery.opening import Desk, Search, Wanted
 from mail.delivery.pool import Pool
 from mail.delivery.resolve import DestinationResolver, Resolution
-from mail.delivery.security import Security
-from mail.delivery.smtp_line import ORDINARY, Handling, Log, NullLine
-from mail.delivery.tls.require import RequireTls
+from mail.delivery.security import HostUnusable, Security, Wish
+from mail.delivery.smtp_line import ORDINARY, Handling, Log, NullLine, SmtpLine
+from mail.delivery.tls.require import ExceptedLine, RequireTls
 from mail.queue.destination import Limits
+from protocol.smtp.failure import TlsError
 
 MOST_KNOWN = 20_000
 """Domains that are remembered; the oldest go."""
@@ -92,27 +94,43 @@ class SmtpCourier:
         self._known.clear()
         self._by_source.clear()
 
-    async def open(self, destination: str, target: str) -> Line:
-        """Connect to one of the hosts of a domain; `target` is the virtual gateway to come from."""
+    async def open(self, destination: str, target: str, wish: str = "") -> Line:
+        """Connect to one of the hosts of a domain; `target` is the virtual gateway to come from.
+
+        With the wish `no`, where no host meets the domain's own policy, connect without that policy (RFC 8689 5).
+        """
         known = await self._resolve(destination)
         if known.resolution.drop:
             return NullLine()
         known.turn += 1
         known.gateways[target] = None
-        plan = await self._security.plan(a_label(destination), known.resolution)
-
-        def tls_failed(text: str) -> None:
-            known.last_tls_error = text
-
         settings = self._settings_of(target)
-        wanted = Wanted(destination, target, settings, self._limits(destination), plan, tls_failed)
-        line = await Search(self._desk, wanted).line(known.resolution.targets(known.turn))
+        try:
+            line = await self._search(destination, target, known, settings)
+        except (TlsError, HostUnusable) as problem:
+            if wish != "no":
+                raise
+            line = await self._search(destination, target, known, settings, "no")
+            self._desk.log.info(f"DCID {line.dcid} TLS-Required: No sets aside: {clean(problem.text)}")
+            return ExceptedLine(line)
 
         async def strictly(job: Job) -> Sequence[Result]:
             return await self._require_tls.send(job, a_label(destination), known.resolution, settings)
 
         line.strictly = strictly
         return line
+
+    async def _search(
+        self, destination: str, gateway: str, known: Known, settings: ConnectionSettings, wish: Wish = ""
+    ) -> SmtpLine:
+        plan = await self._security.plan(a_label(destination), known.resolution, wish)
+
+        def tls_failed(text: str) -> None:
+            if not wish:
+                known.last_tls_error = text
+
+        wanted = Wanted(destination, gateway, settings, self._limits(destination), plan, tls_failed)
+        return await Search(self._desk, wanted).line(known.resolution.targets(known.turn))
 
     async def _resolve(self, destination: str) -> Known:
         known = self._known.get(destination)

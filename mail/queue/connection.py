@@ -36,15 +36,19 @@ class Connections:
         self._scheduler = scheduler
         self._chance = chance
 
-    def opened(self, destination: Destination, now: float = 0.0) -> None:
-        """Note an open connection, busy with the parcel that it was opened for."""
+    def opened(self, destination: Destination, now: float = 0.0, *, proved: bool = True) -> None:
+        """Note an open connection, busy with the parcel that it was opened for.
+
+        One that proves nothing (`proved`), because others could not have it, leaves a host that is down as it is.
+        """
         in_use = destination.lines + destination.opening
         self._opening_ended(destination)
         self._scheduler.served += not destination.lines
         destination.busy += 1
-        destination.window.succeeded(in_use, destination.most)
-        if destination.up():
-            self._came_up(destination, now)
+        if proved:
+            destination.window.succeeded(in_use, destination.most)
+            if destination.up():
+                self._came_up(destination, now)
         self._scheduler.stir(destination)
 
     def _came_up(self, destination: Destination, now: float) -> None:
@@ -63,13 +67,17 @@ class Connections:
             destination.retrying -= 1
             self._scheduler.retrying -= 1
 
-    def open_failed(self, destination: Destination, now: float) -> bool:
-        """Note that no connection came about; true if the parcel bears it, false to give the parcel back."""
+    def open_failed(self, destination: Destination, now: float, *, by_policy: bool = False) -> bool:
+        """Note that no connection came about; true if the parcel bears it, false to give the parcel back.
+
+        `by_policy`: a host answers, and does not meet the TLS policy.
+        """
         in_use = destination.lines + destination.opening
         others = destination.lines > 0
         self._opening_ended(destination)
         self._scheduler.connections -= 1
         down = destination.window.failed(in_use, now, others=others)
+        destination.by_policy = by_policy
         if others:
             pause = REFUSED_PAUSE_S * (1 + self._chance() / 5)
             destination.pause(now + pause, f"the peer refuses more than {destination.lines} connections")

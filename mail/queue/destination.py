@@ -69,6 +69,7 @@ class Destination:
         "asked",
         "attempted",
         "busy",
+        "by_policy",
         "counts",
         "cursor",
         "down_until",
@@ -110,8 +111,7 @@ class Destination:
         """Parcels in memory that wait because no connection came about."""
         self.idle: list[Any] = []
         """Slots of open connections without work; only the dispatcher knows what they are."""
-        self.busy = 0
-        self.opening = 0
+        self.busy = self.opening = 0
         self.wants = 0
         """Connections for which it stands in line."""
         self.retrying = 0
@@ -125,6 +125,8 @@ class Destination:
         self.paused = False
         """Whether an operator has suspended it."""
         self.down_until = 0.0
+        self.by_policy = False
+        """Whether the last failed opening was for a TLS policy: mail that wants none need not wait for the next."""
         self.open_after = 0.0
         """No further connection before this, for `pause_reason`."""
         self.pause_reason = ""
@@ -197,7 +199,7 @@ class Destination:
         if not self.ready or self.blocked_until(now) or self.open_after > now:
             return 0
         if self.state is HostState.DOWN:
-            return 0 if self.opening else 1
+            return 0 if self.opening or self.in_use >= self.most else 1
         most_opening = UNKNOWN_OPENINGS if self.state is HostState.UNKNOWN else max(5, self.lines)
         room = min(self.window.size - self.lines - self.opening, self.most - self.in_use)
         return max(0, min(room, most_opening - self.opening))
@@ -215,6 +217,7 @@ class Destination:
         """Note that a connection came about; true if the host was down before."""
         was_down = self.state is HostState.DOWN
         self.state = HostState.UP
+        self.by_policy = False
         self.failures = 0
         self.down_until = self.open_after = 0.0
         return was_down

@@ -111,7 +111,12 @@ class Scheduler:
             self._line_up(parcel, destination)
 
     def _line_up(self, parcel: Parcel, destination: Destination) -> None:
-        destination.ready.append(parcel)
+        if destination.by_policy and parcel.accepted.require_tls == "no":
+            # RFC 8689 5: the policy that the host fails does not bind this message. It is next, and at once.
+            destination.ready.appendleft(parcel)
+            destination.down_until = 0.0
+        else:
+            destination.ready.append(parcel)
         if destination.state is not HostState.UP:
             self.cold += 1
         self.stir(destination)
@@ -122,6 +127,8 @@ class Scheduler:
         A full line still takes senders that have little in it. Older mail that is in the index only has half of the
         room to itself.
         """
+        if destination.by_policy and parcel.accepted.require_tls == "no" and not self.stopped:
+            return None if len(destination.ready) < self.ready_limit else Reason.READY_FULL
         if self.stopped or destination.blocked_until(now) > now + SOON_S:
             return Reason.BLOCKED
         if destination.state is not HostState.UP and self._too_cold(destination):

@@ -295,14 +295,16 @@ async def test_requiretls_goes_to_verified_hosts_that_offer_it_and_nowhere_else(
         assert "REQUIRETLS failed: not offered" in await world.settled_log()
 
 
-async def test_a_report_is_delivered_and_causes_none(tmp_path: Path) -> None:
-    def yesterday(folder: Path) -> None:
-        (folder / "state").mkdir(exist_ok=True)
-        database = open_database(folder / "state" / "delivery-tls.db", store.SCHEMA)
-        with database.transaction():
-            store.count(database, {store.Key("2020-01-02", "told.test", "no-policy-found"): ("{}", 7)}, {})
-        database.close()
+def yesterday(folder: Path) -> None:
+    """Have a report to told.test due."""
+    (folder / "state").mkdir(exist_ok=True)
+    database = open_database(folder / "state" / "delivery-tls.db", store.SCHEMA)
+    with database.transaction():
+        store.count(database, {store.Key("2020-01-02", "told.test", "no-policy-found"): ("{}", 7)}, {})
+    database.close()
 
+
+async def test_a_report_is_delivered_and_causes_none(tmp_path: Path) -> None:
     async with TlsWorld(tmp_path, "127.35.7") as world:
         records = ['_smtp._tls TXT "v=TLSRPTv1; rua=mailto:r@told.test"']
         world.domain("told.test", server_context(*world.ca.host("mx.told.test")), records, signed=False)
@@ -346,3 +348,72 @@ async def test_a_policy_binds_its_own_domain_and_not_others_with_the_same_host(t
         await until(lambda: len(host.seen) == 2, world.log())
         await world.settled_log()
         assert [seen[0] for seen in host.seen] == [("a@sibling.test",), ("b@sibling.test",)]
+
+
+async def test_mail_that_says_tls_required_no_goes_out_where_the_policy_of_the_domain_fails(tmp_path: Path) -> None:
+    """It waited with everything else while the domain's policy failed (RFC 8689 5)."""
+    strict = ('[[destination]]\ndomain = "{}"\ntls = "required"\n').format
+    async with TlsWorld(tmp_path, "127.47.1") as world:
+        stranger = Authority("nobody knows")
+        mismatch = ["_{port}._tcp.mx TLSA 3 1 1 " + "ab" * 32]
+
+        def sts(name: str, *, tls: bool = True) -> None:
+            records = world.policy(name, POLICY.format(mode="enforce", mx=f"mx.{name}"))
+            context = server_context(*stranger.host(f"mx.{name}")) if tls else None
+            world.domain(name, context, records, signed=False)
+
+        sts("badcert.test")
+        sts("strip.test", tls=False)
+        world.domain("dane.test", server_context(*stranger.host("mx.dane.test")), mismatch)
+        world.domain("bogus.test", server_context(*stranger.host("mx.bogus.test")))
+        world.names.zone("_tcp.mx.bogus.test", [f"_{world.port} TLSA 3 1 1 " + "ab" * 32], bogus=True)
+        sts("ours.test", tls=False)
+        free = ("badcert.test", "strip.test", "dane.test", "bogus.test")
+        await world.start(strict("ours.test"))
+
+        await world.send(*(f"plain@{name}" for name in world.hosts))
+        assert {await world.outcome(name) for name in world.hosts} == {"deferred"}
+        # Their hosts are held to be down now, for a minute at least: this mail does not wait for that.
+        content = "TLS-Required: No\r\nSubject: x\r\n\r\nx"
+        await world.send(*(f"free{number}@{name}" for number in range(2) for name in world.hosts), content=content)
+        await until(lambda: all(len(world.hosts[name].seen) == 2 for name in free), world.log())
+        assert {name: world.hosts[name].seen[0][1] for name in free} == {
+            "badcert.test": True,
+            "strip.test": False,
+            "dane.test": True,
+            "bogus.test": True,
+        }
+        log = await world.settled_log()
+        assert "TLS-Required: No sets aside: DANE: the certificate does not match any TLSA record" in log
+        assert "TLS-Required: No sets aside: DANE: the TLSA records of mx.bogus.test cannot be looked up" in log
+        assert "TLS-Required: No sets aside: TLS is required and the peer does not offer STARTTLS" in log
+        # Nobody else's mail went over these connections, and what the operator demands stands.
+        for name in free:
+            assert sorted(seen[0][0] for seen in world.hosts[name].seen) == [f"free0@{name}", f"free1@{name}"]
+            (waiting,) = (await world.ask("showrecipients", host=name))["recipients"]
+            assert waiting["recipient"] == f"plain@{name}"
+            assert (await world.ask("hoststatus", host=name))["last_tls_error"]
+        assert not world.hosts["ours.test"].seen
+        assert len((await world.ask("showrecipients", host="ours.test"))["recipients"]) == 3
+        # What went out without regard to the policy is not counted as a good session under it.
+        counted = {one["domain"]: one["successful"] for one in (await world.ask("tlsreport"))["sessions"]}
+        assert set(counted.values()) == {0}
+
+
+async def test_a_report_reaches_a_domain_whose_policy_fails(tmp_path: Path) -> None:
+    """The one that most needs it did not get its report (RFC 8460 5.3)."""
+    async with TlsWorld(tmp_path, "127.47.2") as world:
+        records = world.policy("told.test", POLICY.format(mode="enforce", mx="mx.told.test"))
+        records.append('_smtp._tls TXT "v=TLSRPTv1; rua=mailto:r@told.test"')
+        context = server_context(*Authority("nobody knows").host("mx.told.test"))
+        world.domain("told.test", context, records, signed=False)
+        await world.start("[tls_report]\nenabled = true\n", yesterday)
+        await until(lambda: world.hosts["told.test"].seen, world.log())
+        ((recipients, _, content),) = world.hosts["told.test"].seen
+        assert (recipients, b"TLS-Required: No\r\n" in content) == (("r@told.test",), True)
+        # Its delivery causes no report; what fails later is counted again.
+        assert (await world.ask("tlsreport"))["sessions"] == []
+        await world.send("a@told.test")
+        await until(lambda: "Delayed" in world.log(), world.log())
+        (counted,) = (await world.ask("tlsreport"))["sessions"]
+        assert (counted["policy"], counted["successful"]) == ("sts", 0)

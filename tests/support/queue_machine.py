@@ -69,7 +69,7 @@ class FakeCourier:
         self.behave: Answer | None = None
         self.refuse: Exception | None = None
 
-    async def open(self, destination: str, target: str) -> Line:
+    async def open(self, destination: str, target: str, wish: str = "") -> Line:
         if self.refuse is not None:
             raise self.refuse
         self.opened += 1

@@ -58,8 +58,8 @@ class PolicySecurity:
         Where a route or an address literal decided on the hosts, neither DANE nor MTA-STS speaks about them.
         """
         rule = self._rule(domain)
-        if wish == "no":
-            rule = Rule("off" if rule.level == "off" else "preferred", dane=False, mta_sts=False)
+        if wish == "no":  # what the recipients' side publishes does not count, what the operator here demands does
+            rule = Rule(rule.level, dane=False, mta_sts=False)
         by_mx = not resolution.routed and not domain.startswith("[") and rule.level != "off"
         hosts = await self._dane.hosts(domain, resolution) if rule.dane and by_mx else {}
         sts = await self._sts.policy(domain) if rule.mta_sts and by_mx else NOTHING
@@ -124,17 +124,28 @@ class PolicyPlan:
         return TlsSettings(TlsUse.REQUIRED, self._means.verifying, identity=identity, judge=_refusing(judge))
 
     def concluded(self, target: Target, connection: ClientConnection | None, failure: MailError | None) -> str:
-        """Count what came of an attempt, and say how the connection is protected."""
+        """Count what came of an attempt, and say how the connection is protected.
+
+        A connection without regard to the policy says nothing about it: it is not counted.
+        """
+        if self._wish == "no":
+            return self._excepted(target, connection)
         if connection is not None:
             return self._connected(target, connection)
         if isinstance(failure, TlsError | HostUnusable):
             self._failed(target, failure.kind, failure.text)
         return ""
 
+    def _excepted(self, target: Target, connection: ClientConnection | None) -> str:
+        if connection is None:
+            return ""
+        self._means.tally.included(self.domain)
+        return self.protection(target, connection) if connection.tls is not None else ""
+
     def _connected(self, target: Target, connection: ClientConnection) -> str:
         kind, policy = self.policy_of(target.host)
         if connection.tls is None:
-            if self._wish != "no" and self.rule.level != "off":
+            if self.rule.level != "off":
                 error = connection.tls_error
                 self._failed(target, error.kind if error else "starttls-not-supported", error.text if error else "")
             return ""

@@ -1,8 +1,12 @@
-"""Messages that ask for REQUIRETLS (RFC 8689): each over a connection of its own, to a verified host that offers it.
+"""Messages with a wish of their own about TLS (RFC 8689): each over a connection of its own.
+
+One that asks for REQUIRETLS goes to a verified host that offers it.
 
 The SMTP line hands such a message here; the line itself, which others share, is not used for it. A host counts as
 verified by DANE, by MTA-STS or by an authority. Where every host lacks that or the extension the message fails for good
 with 5.7.30; where one could only not be reached, it waits. Logs the connection's lines.
+
+One that says `TLS-Required: No` goes over an `ExceptedLine` where the hosts fail the policy of the recipient domain.
 """
 
 from collections.abc import Callable, Sequence
@@ -82,6 +86,40 @@ class RequireTls:
         )
         self._log.info(f"DCID {dcid} {words or 'TLS verified'} (REQUIRETLS)")
         return connection
+
+
+class ExceptedLine:
+    """A line that the policy of the domain forbids: for one message that says `TLS-Required: No`, and no other."""
+
+    excepted = True
+
+    def __init__(self, line: SmtpLine) -> None:
+        self.dcid = line.dcid
+        self.remote_ip = line.remote_ip
+        self.remote_host = line.remote_host
+        self._line = line
+        self._used = False
+
+    @property
+    def usable(self) -> bool:
+        """Whether it has not carried its message yet."""
+        return not self._used and self._line.usable
+
+    @property
+    def moved_at_s(self) -> float:
+        """Loop time of the last progress on the connection."""
+        return self._line.moved_at_s
+
+    async def send(self, job: Job) -> Sequence[Result]:
+        """Carry a message; one that does not say `TLS-Required: No` goes back to the queue."""
+        self._used = True
+        if job.accepted.require_tls != "no":
+            return _all(job, "returned", 0, "", "this connection is not protected as it must be")
+        return await self._line.send(job)
+
+    async def close(self) -> None:
+        """Say QUIT."""
+        await self._line.close()
 
 
 def _all(job: Job, kind: Kind, code: int, enhanced: str, text: str) -> list[Carried]:

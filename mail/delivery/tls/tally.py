@@ -42,6 +42,10 @@ class Tally:
             del self._excused[next(iter(self._excused))]
         self._excused[domain] = None
 
+    def included(self, domain: str) -> None:
+        """Count a domain's sessions again: what was sent to it without regard to its policy has arrived."""
+        self._excused.pop(domain, None)
+
     def good(self, domain: str, kind: str, policy: str, number: int = 1) -> None:
         """Count a session that is as the policy wants it; with 0 only note the policy."""
         if number and domain in self._excused:

@@ -36,7 +36,7 @@ async def test_an_opening_that_stands_still_counts_as_no_connection(tmp_path: Pa
     machine = Machine(tmp_path, patience=Patience(open_s=0.3))
     opens = asyncio.Event()
 
-    async def slow(destination: str, target: str) -> FakeLine:
+    async def slow(destination: str, target: str, wish: str = "") -> FakeLine:
         await opens.wait()
         return FakeLine(machine.courier, 9)
 
@@ -76,7 +76,7 @@ async def test_a_kept_connection_that_the_peer_closed_is_no_failure(tmp_path: Pa
     lines: list[FakeLine] = []
     opened = machine.courier.open
 
-    async def remember(destination: str, target: str) -> FakeLine:
+    async def remember(destination: str, target: str, wish: str = "") -> FakeLine:
         line = await opened(destination, target)
         assert isinstance(line, FakeLine)
         lines.append(line)
@@ -152,7 +152,7 @@ async def test_a_stop_does_not_wait_for_hosts_that_do_not_answer(tmp_path: Path)
     machine = Machine(tmp_path)
     opened = machine.courier.open
 
-    async def silent(destination: str, target: str) -> FakeLine:
+    async def silent(destination: str, target: str, wish: str = "") -> FakeLine:
         await asyncio.Event().wait()
         raise AssertionError
 
@@ -205,4 +205,33 @@ async def test_a_stop_right_after_a_plan_does_not_wait_for_connections_that_neve
     await machine.until(lambda: queue._scheduler.stopped)
     await machine.until(lambda: not dispatcher.open_lines, 2)
     assert not machine.courier.opened
+    await machine.close()
+
+
+async def test_what_comes_back_from_a_connection_that_was_gone_does_not_use_up_the_limit_of_its_address(
+    tmp_path: Path,
+) -> None:
+    machine = Machine(tmp_path, limits={"recipient_limit": 2, "per_address": True})
+    lines: list[FakeLine] = []
+    opened = machine.courier.open
+
+    async def remember(destination: str, target: str, wish: str = "") -> FakeLine:
+        line = await opened(destination, target)
+        assert isinstance(line, FakeLine)
+        lines.append(line)
+        return line
+
+    async def gone_at_the_second(job: Job, dcid: int) -> Sequence[Carried]:
+        if dcid == 1 and machine.courier.carried:
+            lines[0].usable = False
+            return [Carried(one.rid, "returned", 0, "", "the connection was gone") for one in job.recipients]
+        return [Carried(one.rid, "delivered", 250, "2.0.0", "ok") for one in job.recipients]
+
+    machine.courier.open = remember  # type: ignore[method-assign]
+    machine.courier.behave = gone_at_the_second
+    queue = await machine.start()
+    first = await machine.accept("b@there.test")
+    await machine.until(lambda: queue._scheduler.destination(("there.test", "")).idle)
+    second = await machine.accept("b@there.test")
+    await machine.until(lambda: machine.courier.mids() == [first, second], 3)
     await machine.close()
