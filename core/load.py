@@ -1,7 +1,8 @@
 """How loaded this machine and this process are: the system gauges of the status page.
 
 A daemon's counters show one `ProcessLoad` (this process) or `SystemLoad` (the machine as well) and have it sampled
-(`Counters.show`). A gauge that cannot be read is left out. Figures are whole percents. Names: behaviour 2.3.
+(`Counters.show`). A gauge that cannot be read is left out. Figures are whole percents, but for
+`log_available`, which is octets. Names: behaviour 2.3.
 """
 
 import contextlib
@@ -36,9 +37,9 @@ class ProcessLoad:
     def __init__(self) -> None:
         self._processors = os.cpu_count() or 1
         self._last = (clock.monotonic(), self._own_s())
-        self._gauges: dict[str, int | str] = {}
+        self._gauges: dict[str, int] = {}
 
-    def gauges(self) -> dict[str, int | str]:
+    def gauges(self) -> dict[str, int]:
         """Give the last sample by the names of the status page."""
         return dict(self._gauges)
 
@@ -79,7 +80,7 @@ class SystemLoad(ProcessLoad):
         with contextlib.suppress(OSError):
             disk = shutil.disk_usage(self._logs)
             self._gauges["log_used"] = _percent(disk.used / disk.total)
-            self._gauges["log_available"] = _size(disk.free)
+            self._gauges["log_available"] = disk.free
 
     def _sample_cpu(self) -> None:
         busy, total = cpu_times((self._proc / "stat").read_text(encoding="ascii"))
@@ -101,12 +102,3 @@ class SystemLoad(ProcessLoad):
 
 def _percent(share: float) -> int:
     return max(0, min(100, round(share * 100)))
-
-
-def _size(octets: int) -> str:
-    """Write a size as the status log does: `148G`, `1T`."""
-    for unit in ("K", "M", "G"):
-        octets //= 1024
-        if octets < 1024:
-            return f"{octets}{unit}"
-    return f"{octets // 1024}T"

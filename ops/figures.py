@@ -85,3 +85,15 @@ GAUGE_ROWS = (
 def counter_rows(detail: bool) -> tuple[Row, ...]:
     """Give the counter rows of the short or the long form."""
     return tuple(row for row in COUNTER_ROWS if detail or not row.detail)
+
+
+def amount(name: str, value: object) -> object:
+    """Give a gauge as people read it: `log_available`, in octets, as `148G` or `1T`; others as they are."""
+    if name != "log_available" or not isinstance(value, int | float):
+        return value
+    size = int(value)
+    for unit in ("K", "M", "G"):
+        size //= 1024
+        if size < 1024:
+            return f"{size}{unit}"
+    return f"{size // 1024}T"

@@ -9,6 +9,7 @@ from typing import Protocol
 from core.errors import GatepostError
 from core.lifecycle import Scope
 from ops.cli.appliance import Appliance
+from ops.figures import amount
 from ops.status import Document, collect
 
 _FIELDS = (
@@ -73,7 +74,7 @@ def status_line(document: Document) -> str:
         elif key not in document["gauges"]:
             continue
         else:
-            value = document["gauges"][key]
+            value = amount(key, document["gauges"][key])
         parts.append(f"{name} {value}")
     return f"Status: {' '.join(parts)}"
 

@@ -4,7 +4,7 @@ import time
 from typing import Any
 from xml.etree import ElementTree
 
-from ops.figures import COUNTER_ROWS, CURRENT_IDS, GAUGE_ROWS, RATE_ROWS
+from ops.figures import COUNTER_ROWS, CURRENT_IDS, GAUGE_ROWS, RATE_ROWS, amount
 from ops.status import Document
 
 _STATES = {
@@ -38,7 +38,7 @@ def status_xml(document: Document, *, build: str, hostname: str) -> bytes:
     gauges = _add(root, "gauges")
     for name in _names(GAUGE_ROWS):
         if name in document["gauges"]:
-            _add(gauges, "gauge", name=name, current=document["gauges"][name])
+            _add(gauges, "gauge", name=name, current=amount(name, document["gauges"][name]))
     ElementTree.indent(root)
     text: bytes = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
     return text + b"\n"

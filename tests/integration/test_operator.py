@@ -144,7 +144,7 @@ MISTAKES = [
     ("sma", "listenerconfig list", 77, "it runs on: esa"),
     ("esa", "quarantine list", 77, "it runs on: sma"),
     ("esa", "suspendlistener NoSuchListener", 66, "NoSuchListener"),
-    ("esa", "hoststatus the.cpq.host", 65, "the.cpq.host"),
+    ("esa", "hoststatus nobody.invalid", 66, "nobody.invalid"),
     ("esa", "status sideways", 64, "sideways"),
     ("esa", "frobnicate", 64, "frobnicate"),
     ("esa", "version 'open quote", 64, "quot"),

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from ops.cli.argument import Help
 from ops.cli.display import age, brief, moment, number
 from ops.cli.registry import MAIL_MACHINES, Call, Document, command
-from ops.figures import CURRENT_IDS, GAUGE_ROWS, RATE_ROWS, Row, counter_rows
+from ops.figures import CURRENT_IDS, GAUGE_ROWS, RATE_ROWS, Row, amount, counter_rows
 from ops.status import PERCENT, collect
 
 
@@ -73,7 +73,7 @@ def _gauges(document: Document, detail: bool) -> list[str]:
 
 
 def _gauge(document: Document, row: Row) -> str:
-    value = document["gauges"].get(row.name)
+    value = amount(row.name, document["gauges"].get(row.name))
     return f"{number(value)}%" if row.name in PERCENT and value is not None else number(value)
 
 

@@ -41,7 +41,7 @@ def test_gauges_are_about_the_time_between_two_looks(tmp_path: Path) -> None:
     assert gauges["total_utilization"] == 75
     assert gauges["disk_utilization"] == 100  # never more
     assert 0 <= int(gauges["log_used"]) <= 100
-    assert str(gauges["log_available"])[-1] in "KMGT"
+    assert gauges["log_available"] > 0
 
 
 def test_what_cannot_be_read_is_left_out(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from ops.metrics import metrics_text
 
 def test_each_daemon_has_its_samples() -> None:
     gateway = {"counters": {"inj_msgs": {"uptime": 5, "reset": 1, "lifetime": 9}}, "gauges": {"conn_in": 2}}
-    other = {"counters": {"inj_msgs": {"uptime": 7}}, "gauges": {"conn_in": 0, "log_available": "148G"}}
+    other = {"counters": {"inj_msgs": {"uptime": 7}}, "gauges": {"conn_in": 0, "log_available": "not a number"}}
     answers = [
         Answer("gateway-0", gateway),
         Answer("gateway-1", other),

@@ -8,7 +8,7 @@ from tests.support.service import running
 
 DOCUMENT = {
     "counters": {"inj_msgs": {"reset": 7, "uptime": 8, "lifetime": 9}},
-    "gauges": {"cpu_utilization": 3, "kbytes_free": 100, "log_available": "18G", "resource_conservation": 0},
+    "gauges": {"cpu_utilization": 3, "kbytes_free": 100, "log_available": 18 << 30, "resource_conservation": 0},
 }
 
 

@@ -11,7 +11,7 @@ DOCUMENT = {
     "oldest_message_at": 1_795_314_002.4,
     "counters": {"inj_msgs": {"reset": 1, "uptime": 2, "lifetime": 3}, "not_a_status_counter": {"reset": 9}},
     "rates": {"inj_msgs": {"1m": 60, "5m": 12, "15m": 4}},
-    "gauges": {"conn_in": 4, "log_available": "148G", "message_id": 77},
+    "gauges": {"conn_in": 4, "log_available": 148 << 30, "message_id": 77},
 }
 
 
