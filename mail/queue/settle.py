@@ -120,7 +120,7 @@ class Settlement:
             self._delivered(parcel, line, results, destination)
             self._finish(parcel, [result.rid for result in results], Reason.DELIVERED)
         elif first.kind == "returned":
-            self._scheduler.give_back(parcel)
+            self._scheduler.give_back(parcel, line.remote_ip)
         else:
             self._mixed(parcel, line, results, destination)
 
