@@ -34,13 +34,13 @@ def call(executor: Executor) -> Call:
 
 
 async def test_what_nobody_foresaw_is_an_incident_and_status_70(
-    executor: Executor, audit: Audit, capsys: pytest.CaptureFixture[str]
+    executor: Executor, audit: Audit, capfd: pytest.CaptureFixture[str]
 ) -> None:
     result = await executor.batch(call(executor), ["break"])
     assert result.status == 70
     assert "incident" in result.error
     assert "secret" not in result.error
-    assert "secret" in capsys.readouterr().err
+    assert "secret" in capfd.readouterr().err
     assert audit.lines == ["CLI local from local ran: break; status 70"]
 
 

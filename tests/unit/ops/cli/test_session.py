@@ -139,7 +139,7 @@ async def test_ctrl_c_breaks_off_a_command_that_hangs(daemons: Daemons, make: Ma
 
 
 async def test_a_broken_command_gets_an_incident_and_the_session_goes_on(
-    daemons: Daemons, make: Make, capsys: pytest.CaptureFixture[str]
+    daemons: Daemons, make: Make, capfd: pytest.CaptureFixture[str]
 ) -> None:
     session, script = make("tophosts conn_out", "version", "exit")
     async with daemons.up(delivery_queue={"tophosts": {"hosts": "not a list"}}):
@@ -147,7 +147,7 @@ async def test_a_broken_command_gets_an_incident_and_the_session_goes_on(
     assert "tophosts: internal error, incident " in script.shown
     assert "42AB-CD" in script.shown
     assert "AttributeError" not in script.shown
-    assert "AttributeError" in capsys.readouterr().err
+    assert "AttributeError" in capfd.readouterr().err
 
 
 async def test_the_session_ends_at_the_end_of_input_with_the_last_status(make: Make) -> None:
