@@ -5,15 +5,16 @@ from dataclasses import replace
 
 from core.dns import Resolver
 from core.record import CPQ_HOST, RELEASE_HOST
-from core.smtp.client_settings import ConnectionSettings, Timeouts
+from core.smtp.client_settings import FOREVER, ConnectionSettings, Timeouts
 from daemons.config import Esa, Sma
 from daemons.machine import Machine
 from daemons.wiring import bounce_tags
 from mail.bounce.config import BounceProfileSection
 from mail.bounce.text import Text
 from mail.config import ListenerSection
-from mail.delivery.config import DeliverySection, DestinationSection
+from mail.delivery.config import DestinationSection
 from mail.delivery.gateway import AUTO, Source, VirtualGateways
+from mail.delivery.opening import MOST_TARGETS
 from mail.delivery.resolve import DestinationResolver
 from mail.delivery.route import Family, Route, SmtpRoutes
 from mail.delivery.security import Rule
@@ -26,6 +27,7 @@ from mail.queue.report import ReportSettings
 from mail.queue.retry import BounceProfile
 from protocol.domain import canonical
 from protocol.smtp.client_settings import ClientSettings
+from protocol.smtp.failure import Stage
 
 _FOREVER_S = 10 * 365 * 86_400.0
 _CHANNEL = Limits(
@@ -117,15 +119,17 @@ def queue_settings(
         ready_limit=document.queue.ready_per_destination,
         connections=document.delivery.max_connections,
         idle_close_s=document.delivery.idle_close_s,
-        patience=_patience(document.delivery),
+        patience=patience(connection_settings(machine, document)),
     )
 
 
-def _patience(section: DeliverySection) -> Patience:
+def patience(settings: ConnectionSettings) -> Patience:
     """Give the watchdog the longest that the courier's own time-outs allow, and two minutes more."""
-    steps_s = (section.greeting_timeout_s, section.command_timeout_s, section.final_timeout_s)
-    opening_s = section.connect_timeout_s + section.greeting_timeout_s + 4 * section.command_timeout_s
-    return Patience(open_s=5 * opening_s + 120, step_s=max(steps_s) + 120)
+    limits = settings.timeouts.by_stage()
+    first = (Stage.CONNECT, Stage.GREETING, Stage.EHLO, Stage.STARTTLS, Stage.TLS, Stage.EHLO)
+    # Each address may be called twice, the second time without TLS.
+    opening_s = 2 * MOST_TARGETS * sum(limits[stage] for stage in first)
+    return Patience(open_s=opening_s + 120, step_s=max(one for one in limits.values() if one < FOREVER) + 120)
 
 
 def handling(machine: Machine, document: Esa | Sma, table: DestinationTable) -> Handling:
@@ -167,6 +171,7 @@ def connection_settings(machine: Machine, document: Esa | Sma) -> ConnectionSett
     timeouts = Timeouts(
         connect_s=section.connect_timeout_s,
         greeting_s=section.greeting_timeout_s,
+        hello_s=section.command_timeout_s,
         command_s=section.command_timeout_s,
         envelope_s=section.command_timeout_s,
         final_s=section.final_timeout_s,

@@ -1,12 +1,19 @@
 """Delivery's settings: what a row of [[destination]] says is what its connections get."""
 
+from pathlib import Path
 from typing import get_args
 
 import pytest
 
-from daemons.delivery import DestinationTable
+from core.smtp.client_settings import ConnectionSettings, Timeouts
+from daemons.config import Esa
+from daemons.delivery import DestinationTable, connection_settings, patience
+from daemons.initial import make
+from daemons.machine import Machine
 from mail.delivery.config import BounceProfileSection, DestinationSection
 from mail.delivery.security import Rule, level_settings
+from protocol.smtp.client_settings import ClientSettings
+from protocol.smtp.failure import Stage
 
 
 def table(*rows: DestinationSection) -> DestinationTable:
@@ -64,3 +71,22 @@ def test_what_a_row_leaves_out_is_as_in_default() -> None:
     ).limits("x.test")
     assert (found.connections, found.recipient_limit, found.recipient_minutes) == (7, 3, 5)
     assert found.profile.name == "Short"
+
+
+def test_the_watchdog_waits_longer_than_any_time_out_of_a_courier_that_is_in_a_hurry() -> None:
+    timeouts = Timeouts(greeting_s=5, hello_s=5, envelope_s=5, command_s=5, final_s=5)
+    settings = ConnectionSettings(ClientSettings("esa.test"), timeouts)
+    found = patience(settings)
+    assert found.step_s > timeouts.content_s
+    assert found.open_s > 2 * 5 * (timeouts.connect_s + timeouts.tls_s + 4 * 5)
+
+
+def test_the_time_out_of_commands_is_also_that_of_ehlo_and_starttls(tmp_path: Path) -> None:
+    make("esa", tmp_path / "esa", hostname="esa.example.test")
+    config = tmp_path / "esa" / "gatepost.toml"
+    document = config.read_text()
+    config.write_text(document[: document.index("[dns]")] + "[delivery]\ncommand_timeout_s = 7\n")
+    machine = Machine.open(config)
+    assert isinstance(machine.document, Esa)
+    limits = connection_settings(machine, machine.document).timeouts.by_stage()
+    assert {limits[stage] for stage in (Stage.EHLO, Stage.STARTTLS, Stage.MAIL, Stage.RCPT, Stage.COMMAND)} == {7}
