@@ -21,6 +21,8 @@ from cryptography.x509.oid import ExtensionOID, NameOID
 from core.dns import Tlsa
 
 DANE_TA, DANE_EE = 2, 3
+_UNREADABLE = (ValueError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
+"""What cryptography raises when it comes to read parts of a certificate that the peer made up."""
 _CERTIFICATE, _KEY = 0, 1
 _FULL = 0
 _DIGESTS = {1: (hashlib.sha256, 32), 2: (hashlib.sha512, 64)}
@@ -95,7 +97,7 @@ def names_of(certificate: bytes) -> tuple[str, ...]:
     """Give the DNS names in a certificate, or its common name if it has none; nothing for what is no certificate."""
     try:
         return _names(x509.load_der_x509_certificate(certificate))
-    except ValueError:
+    except _UNREADABLE:
         return ()
 
 
@@ -105,7 +107,7 @@ def describe(certificate: bytes) -> str:
         one = x509.load_der_x509_certificate(certificate)
         subject, issuer = one.subject.rfc4514_string(), one.issuer.rfc4514_string()
         return f"subject {subject}, issuer {issuer}, until {one.not_valid_after_utc:%Y-%m-%d}"
-    except ValueError:
+    except _UNREADABLE:
         return "not a certificate"
 
 
@@ -190,7 +192,7 @@ def _check_path(chain: Sequence[x509.Certificate], store: verification.Store, no
     )
     try:
         verifier.verify(chain[0], list(chain[1:]))
-    except verification.VerificationError as problem:
+    except (verification.VerificationError, *_UNREADABLE) as problem:
         text = "no path from the certificate to a trusted authority"
         raise ChainRefused(text, "certificate-not-trusted") from problem
 
@@ -218,7 +220,7 @@ def _names(certificate: x509.Certificate) -> tuple[str, ...]:
     try:
         extension = certificate.extensions.get_extension_for_oid(ExtensionOID.SUBJECT_ALTERNATIVE_NAME)
         alternatives = extension.value.get_values_for_type(x509.DNSName)  # type: ignore[attr-defined]
-    except (x509.ExtensionNotFound, ValueError):
+    except (x509.ExtensionNotFound, *_UNREADABLE):
         alternatives = []
     if alternatives:
         return tuple(name.lower().rstrip(".") for name in alternatives)

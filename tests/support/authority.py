@@ -79,6 +79,22 @@ class Authority:
         own = certificate.public_bytes(serialization.Encoding.PEM)
         return pem(key), own if alone else own + self._upwards()
 
+    def with_extension(self, name: x509.ObjectIdentifier, value: bytes) -> bytes:
+        """Issue a certificate, in DER form, with an extension that holds any octets."""
+        now = datetime.datetime.now(datetime.UTC)
+        return (
+            x509.CertificateBuilder()
+            .subject_name(x509.Name([]))
+            .issuer_name(self._name)
+            .public_key(ec.generate_private_key(ec.SECP256R1()).public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - _DAY)
+            .not_valid_after(now + _DAY)
+            .add_extension(x509.UnrecognizedExtension(name, value), critical=False)
+            .sign(self._key, hashes.SHA256())
+            .public_bytes(serialization.Encoding.DER)
+        )
+
     def _upwards(self) -> bytes:
         return self.pem + (self._above._upwards() if self._above is not None else b"")
 

@@ -5,8 +5,9 @@ import time
 from pathlib import Path
 
 import pytest
+from cryptography.x509.oid import ExtensionOID
 
-from core.chain import ChainRefused, check_authorities, check_dane, describe, names_of, usable
+from core.chain import ChainRefused, check_authorities, check_dane, check_name, describe, names_of, usable
 from core.dns import Tlsa
 from tests.support.authority import Authority, ders, spki_of
 
@@ -131,3 +132,17 @@ def test_what_is_said_of_a_certificate() -> None:
     assert names_of(chain("a.test", "B.test")[0]) == ("a.test", "b.test")
     assert "CN=mx.example.test, issuer CN=middle, until 2" in describe(chain()[0])
     assert names_of(b"junk") == ()
+
+
+def test_a_certificate_with_names_that_cannot_be_read_is_refused_like_a_wrong_one(tmp_path: Path) -> None:
+    shown = [ROOT.with_extension(ExtensionOID.SUBJECT_ALTERNATIVE_NAME, bytes.fromhex("3004a3020500"))]
+    file = tmp_path / "ca.pem"
+    file.write_bytes(ROOT.pem)
+    for judge in (
+        lambda: check_name(shown, ["mx.example.test"]),
+        lambda: check_authorities(shown, ["mx.example.test"], NOW, str(file)),
+        lambda: check_dane([Tlsa(2, 0, 0, ROOT.der)], shown, NAMES, NOW),
+    ):
+        with pytest.raises(ChainRefused):
+            judge()
+    assert names_of(shown[0]) == ()
