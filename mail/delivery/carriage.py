@@ -83,6 +83,10 @@ def _takes(body: str, plain: bool, offers: Offers) -> bool:
 async def _special(job: Job, recipients: Sequence[Recipient], offers: Offers, eight_bit: EightBit) -> Transaction:
     """Make the transaction of a message that the peer does not take as it is, as far as that can be done."""
     accepted = job.accepted
+    if await _is_large_plain_text(job, recipients):
+        size = accepted.size + len(accepted.trace)
+        content = render_chunks(accepted, job.outcome, job.chunks())
+        return Transaction(job.sender, [one.address for one in recipients], content, size=size, body="7BIT")
     pieces = render_chunks(accepted, job.outcome, job.chunks())
     whole = await asyncio.to_thread(b"".join, pieces) if accepted.size > _THREAD_ABOVE else b"".join(pieces)
     sender, addresses = job.sender, [one.address for one in recipients]
@@ -98,6 +102,17 @@ async def _special(job: Job, recipients: Sequence[Recipient], offers: Offers, ei
     if body != "BINARYMIME":
         body = "7BIT" if whole.isascii() else "8BITMIME"
     return Transaction(sender, addresses, (whole,), size=len(whole), body=body, smtputf8=utf8)
+
+
+async def _is_large_plain_text(job: Job, recipients: Sequence[Recipient]) -> bool:
+    """Tell whether a large message turns out to be one that every peer takes; read once, piece by piece."""
+    accepted = job.accepted
+    if accepted.size <= _THREAD_ABOVE or accepted.body == "BINARYMIME" or accepted.smtputf8:
+        return False
+    if not (job.sender.isascii() and all(one.address.isascii() for one in recipients)):
+        return False
+    pieces = render_chunks(accepted, job.outcome, job.chunks())
+    return await asyncio.to_thread(all, map(bytes.isascii, pieces))
 
 
 def _ascii_domain(address: str) -> str:
