@@ -68,6 +68,7 @@ def build(config: Path) -> Daemon:
         counters=counters,
         mids=machine.numbers("mid"),
         facts=smtp.facts,
+        wall=clock.now,
     )
     settlements = Settlements(owed, channel, pairings, queue.is_queued, log)
     queue.operations.abandon = settlements.abandon

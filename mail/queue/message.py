@@ -8,6 +8,7 @@ A message is in memory whole or not at all. Reads content, blocking, when a line
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from core.clock import steady
 from core.journal.entry import ContentRef, open_content
 from core.record import HOLD_QUEUE, Accepted, Outcome, Recipient
 from mail.queue.state import Reason, State, after
@@ -32,6 +33,7 @@ class Message:
         "mid",
         "outcome",
         "parcels",
+        "received_at",
         "review_at",
         "segment",
         "stored",
@@ -42,6 +44,8 @@ class Message:
     ) -> None:
         self.mid = outcome.mid
         self.accepted = accepted
+        self.received_at = steady.of(accepted.received_at)
+        """By the clock that waiting goes by."""
         self.outcome = outcome
         self.content = content
         self.segment = segment

@@ -65,9 +65,8 @@ class Overdue:
         if destination is None or destination.held:
             return NEVER
         profile = self._profiles.of(parcel)
-        accepted = parcel.accepted
         warned = parcel.warned if self._settlement.warnings.wanted(parcel, profile) else None
-        return profile.review_at(accepted.received_at, parcel.next_attempt_at, warned)
+        return profile.review_at(parcel.message.received_at, parcel.next_attempt_at, warned)
 
     async def run(self, scope: Scope) -> None:
         """Look at what has become old, until stopping."""

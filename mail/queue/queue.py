@@ -53,6 +53,7 @@ from mail.queue.view import Facts, Views
 
 TICK_S = 0.25
 FORGET_TURNS = 240
+CLOCKS_DIFFER_S = 60.0
 AHEAD = 300
 """Messages ready for destinations that move; with more, importing only fills the index."""
 
@@ -106,15 +107,18 @@ class DeliveryQueue:
         mids: IdBlocks,
         bounce_log: Log | None = None,
         facts: Facts = lambda _host: {},
-        now: clock.Clock = clock.now,
+        now: clock.Clock = clock.steady,
+        wall: clock.Clock | None = None,
     ) -> None:
         """Open the index under `spool`; `state` is the directory for the suspension, `journal` our own for bounces.
 
         `couriers` is by destination name, '' for all others; `facts` tells what a courier knows of a host.
+        Waiting goes by `now`, which nobody sets; reports are dated by `wall`, if it is given.
         """
         self._settings = settings
         self._log = log
         self._now = now
+        self._set_by_s = 0.0
         self._places = Places(spool)
         self._places.content.mkdir(parents=True, exist_ok=True, mode=0o750)
         self._database = DatabaseThread(self._places.queue / "queue.db", store.SCHEMA, content=self._places.content)
@@ -146,7 +150,7 @@ class DeliveryQueue:
             settings=settings.reports,
             log=log,
             counters=counters,
-            now=now,
+            now=wall or now,
             recorded=lambda: self.importer.poke(journal.directory.name),
         )
         self._suspension = Suspension(state / "delivery-suspended", scheduler, log=log, now=now)
@@ -164,7 +168,7 @@ class DeliveryQueue:
         scheduler.expire = self._settlement.expired
         self._settlement.unsubscribed = settings.unsubscribed
         self._settlement.bounce_log = bounce_log
-        scheduler.expired = lambda parcel, _, now: profiles.of(parcel).expired(parcel.accepted.received_at, now)
+        scheduler.expired = lambda parcel, _, now: profiles.of(parcel).expired(parcel.message.received_at, now)
         self._checkpointer = Checkpointer(
             self._database,
             book,
@@ -235,6 +239,7 @@ class DeliveryQueue:
         self._replayed = donelog.replay(queue, self._floor)
         if self._replayed:
             database.submit(_finish, self._replayed).result()
+        self._pull_in()
         self._segments = database.submit(store.segments).result()
         self._loads: list[store.Load] = database.submit(store.loads).result()
         self._tallies = database.submit(tallies).result()
@@ -318,13 +323,33 @@ class DeliveryQueue:
         turns = 0
         while await scope.pause(TICK_S):
             turns += 1
-            self._scheduler.tick(self._now())
+            while self._scheduler.tick(self._now()):
+                await asyncio.sleep(0)
             if turns % 4 == 0:
                 self._dispatcher.sweep()
                 if self._done.broken and self._done.retry():
                     self._suspension.broken("")
             if turns % FORGET_TURNS == 0:
                 forget_idle(self._scheduler, forgotten=self._settlement.tally.forget)
+                self._watch_clock()
+
+    def _pull_in(self) -> None:
+        """Make due what waits for longer than anything waits: the clock was set back since it was written down."""
+        now = self._now()
+        known = [self._settings.limits("").profile, *self._settings.profiles.values()]
+        latest = now + 2 * max(profile.max_retry_s for profile in known) + CLOCKS_DIFFER_S
+        count = self._database.submit(_pull_in, latest, now).result()
+        if count:
+            self._log.warning(f"The clock was set back since the last start: {count} waiting recipients are due now")
+
+    def _watch_clock(self) -> None:
+        by = clock.steady.set_by_s
+        if abs(by - self._set_by_s) >= CLOCKS_DIFFER_S:
+            text = (
+                f"The clock was set {'forward' if by > self._set_by_s else 'back'} by {abs(by - self._set_by_s):.0f} s"
+            )
+            self._log.warning(f"{text}; waiting goes on by the time that passes")
+            self._set_by_s = by
 
     def _end(self) -> None:
         """Write down what is left and close; blocking, at the end of the process."""
@@ -362,3 +387,8 @@ def _finish(database: Database, done: dict[int, set[int]]) -> None:
     """Apply the done logs to the index in one transaction."""
     with database.transaction():
         store.finish(database, done)
+
+
+def _pull_in(database: Database, latest: float, due_at: float) -> int:
+    with database.transaction():
+        return store.pull_in(database, latest, due_at)

@@ -130,7 +130,7 @@ def halt(scheduler: Scheduler, why: str, now: float | None = None, chance: Chanc
     before, scheduler.stopped = scheduler.stopped, why
     if before and not why:
         active = [one for one in scheduler.destinations.values() if one.active]
-        _let_go(scheduler, active, clock.now() if now is None else now, chance)
+        _let_go(scheduler, active, clock.steady() if now is None else now, chance)
 
 
 def suspend_hosts(scheduler: Scheduler, names: Iterable[str]) -> None:

@@ -10,6 +10,7 @@ due later is in one timer (`wheel`), at most one entry for each parcel in memory
 within a destination is that of `mail/queue/line.py`. Nothing is logged.
 """
 
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import cast
 
@@ -20,12 +21,14 @@ from mail.queue.message import NEVER, Parcel
 from mail.queue.state import Reason, State
 from mail.queue.wheel import Wheel
 
+MOST_A_TICK = 1000
+"""Things that the timer gives in one turn of the loop."""
 SOON_S = 10.0
 """What is due within this stays in memory."""
 
 
 def _expired(parcel: Parcel, destination: Destination, now: float) -> bool:
-    return destination.limits.profile.expired(parcel.message.accepted.received_at, now)
+    return destination.limits.profile.expired(parcel.message.received_at, now)
 
 
 class Scheduler:
@@ -53,9 +56,9 @@ class Scheduler:
         """Those being opened to hosts that were down."""
         self.served = 0
         """Destinations with open connections."""
-        self.hungry: dict[tuple[str, str], Destination] = {}
+        self.hungry: OrderedDict[tuple[str, str], Destination] = OrderedDict()
         """Destinations that want a connection, in turn; `mail/queue/plan.py` keeps it."""
-        self.hungry_down: dict[tuple[str, str], Destination] = {}
+        self.hungry_down: OrderedDict[tuple[str, str], Destination] = OrderedDict()
         """Those of them whose hosts were down."""
         self.stirred: dict[tuple[str, str], Destination] = {}
         """Destinations for the next plan to look at."""
@@ -253,9 +256,14 @@ class Scheduler:
         if destination.ready:
             self.lined[destination.key] = destination
 
-    def tick(self, now: float) -> None:
-        """Put in line what has become due, and look again at destinations whose pause is over."""
-        for thing in self.wheel.due(now):
+    def tick(self, now: float, most: int = MOST_A_TICK) -> bool:
+        """Put in line what has become due, and look again at destinations whose pause is over.
+
+        Takes `most` things; true if there may be more.
+        """
+        count = 0
+        for thing in self.wheel.due(now, most):
+            count += 1
             if isinstance(thing, Parcel):
                 self.ready(thing, Reason.DUE)
                 continue
@@ -264,10 +272,12 @@ class Scheduler:
             if thing.review_at and thing.review_at <= now:
                 thing.review_at = 0.0
                 thing.window.review(len(thing.ready), thing.most, now)
-            thing.full = {address: until for address, until in thing.full.items() if until > now}
+            if thing.full:
+                thing.full = {address: until for address, until in thing.full.items() if until > now}
             if thing.ready:
                 self.stir(thing)
             look(self, thing, now)
+        return count == most
 
 
 def look(scheduler: Scheduler, destination: Destination, now: float) -> None:

@@ -168,7 +168,7 @@ class Settlement:
         if parcel.state not in REACHABLE:
             return
         profile, now = self._profile_of(parcel), self._now()
-        if parcel.next_attempt_at <= now and profile.expired(parcel.accepted.received_at, now):
+        if parcel.next_attempt_at <= now and profile.expired(parcel.message.received_at, now):
             self._scheduler.withdraw(parcel)
             parcel.move(Reason.EXPIRED)
             self.expired(parcel)

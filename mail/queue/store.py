@@ -217,6 +217,12 @@ def loads(database: Database) -> list[Load]:
     ]
 
 
+def pull_in(database: Database, latest: float, due_at: float) -> int:
+    """Make due at `due_at` who waits for a time after `latest`, but not who waits for a person; give how many."""
+    sql = "UPDATE recipient SET next_attempt_at = ? WHERE next_attempt_at > ? AND next_attempt_at < 9e99 RETURNING 1"
+    return len(database.query(sql, (due_at, latest)))
+
+
 def segments(database: Database) -> dict[tuple[str, int], int]:
     """Give how many messages depend on each segment: {(journal, generation): messages}."""
     rows = database.query("SELECT journal, generation, COUNT(*) FROM message GROUP BY journal, generation")

@@ -40,7 +40,7 @@ class Warnings:
 
         `reply` is the last that was heard; `remote_host` who gave it, '' = nobody.
         """
-        now, received_at = self._now(), parcel.accepted.received_at
+        now, received_at = self._now(), parcel.message.received_at
         if now < profile.warning_at(received_at, parcel.warned) or not self.wanted(parcel, profile):
             return
         parcel.warned = min(profile.delay_count, int((now - received_at) // profile.delay_interval_s))

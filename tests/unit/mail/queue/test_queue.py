@@ -270,3 +270,19 @@ async def test_idle_pseudo_hosts_are_shown(tmp_path: Path) -> None:
         }
     ]
     await machine.close()
+
+
+async def test_a_clock_set_back_by_a_day_before_a_start_does_not_keep_mail_waiting_for_a_day(machine: Machine) -> None:
+    """Next attempts were stored by the old clock: nothing moved until the day had passed."""
+    machine.courier.refuse = OSError("refused")
+    await machine.start()
+    await machine.accept("b@there.test")
+    held = await machine.accept("c@there.test", destination="the.hold.queue")
+    await machine.until(lambda: len(rows(machine)) == 2)
+    await machine.stop()
+    machine.courier.refuse = None
+    machine.time -= 86_400
+    await machine.start()
+    await machine.until(lambda: machine.courier.carried)
+    assert held not in machine.courier.mids()
+    assert machine.log.having("The clock was set back since the last start: 1 waiting recipients are due now")
