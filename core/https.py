@@ -72,8 +72,11 @@ class HttpsClient:
             raise HttpsError(f"not a URL: {problem}") from problem
         if parsed.scheme != "https" or not parsed.host:
             raise HttpsError("not an https URL")
-        path = parsed.raw_path.decode("ascii")
-        await self._send(_Request("POST", parsed.host, parsed.port or 443, path, content, media_type, 65_536))
+        port = 443 if parsed.port is None else parsed.port
+        if not 0 < port < 65_536:
+            raise HttpsError(f"not a URL: there is no port {port}")
+        host, path = parsed.raw_host.decode("ascii"), parsed.raw_path.decode("ascii")
+        await self._send(_Request("POST", host, port, path, content, media_type, 65_536))
 
     async def _send(self, request: _Request) -> bytes:
         try:
@@ -90,7 +93,9 @@ class HttpsClient:
             raise HttpsError(f"timeout: no answer within {self._settings.timeout_s:g} seconds") from problem
         except DnsError as problem:
             raise HttpsError(f"looking up {problem.name} ({problem.kind}): {problem.reason}") from problem
-        except (httpx2.HTTPError, httpx2.InvalidURL) as problem:
+        except HttpsError:
+            raise
+        except Exception as problem:  # names, addresses and every octet are other people's: whatever the library raises
             raise _failure(problem) from problem
 
     async def _send_to(self, address: str, request: _Request) -> bytes:

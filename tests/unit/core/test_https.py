@@ -86,3 +86,19 @@ async def test_a_report_is_handed_in(server: HttpsServer, dns: DnsServer, tmp_pa
     assert (line, fields["content-type"], content) == ("POST /in?x=1 HTTP/1.1", "application/tlsrpt+gzip", b"data")
     with pytest.raises(HttpsError, match="not an https URL"):
         await one.post("http://x.test/", b"", "x/y")
+
+
+@pytest.mark.parametrize("url", ["https://other.test:99999/", "https://other.test:-1/", "https://b\u00fccher.test/"])
+async def test_an_address_of_reports_that_no_socket_can_have_ended_the_daemon(
+    url: str, server: HttpsServer, dns: DnsServer, tmp_path: Path
+) -> None:
+    """Anybody's `rua` is such an URL; what the library raised for it was no `HttpsError` and went all the way up."""
+    with pytest.raises(HttpsError):
+        await client(server, dns, tmp_path).post(url, b"", "x/y")
+
+
+async def test_whatever_a_library_raises_is_no_document(server: HttpsServer, dns: DnsServer, tmp_path: Path) -> None:
+    one = client(server, dns, tmp_path)
+    one._settings = HttpsSettings(99_999)  # it raises OverflowError in an exception group
+    with pytest.raises(HttpsError):
+        await get(one)
