@@ -20,7 +20,7 @@ VALID_DAYS: Final = 7
 LOCAL_LIMIT: Final = 64
 _DAY_S: Final = 86_400
 _PREFIX: Final = "prvs="
-_TAGGED: Final = re.compile(r"prvs=(.+)=([0-9])([0-9]{3})([a-z2-7]{6})", re.IGNORECASE | re.DOTALL)
+_TAGGED: Final = re.compile(r"prvs=(.+)=([0-9])([0-9]{3})([a-z2-7]{6})", re.ASCII | re.IGNORECASE | re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)

@@ -138,3 +138,12 @@ def test_untagged_bounces_may_be_let_through_but_not_forged_ones(tags: Tags) -> 
 def test_postmaster_needs_no_tag(tags: Tags) -> None:
     verification = Verification(tags, "reject")
     assert verification.judge(path("Postmaster@x.test"), bounce=True)[1]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("letter", ["\u017f", "\u212a"])
+def test_letters_that_only_look_like_those_of_a_tag_were_an_internal_error(tags: Tags, letter: str) -> None:
+    """The long s and the Kelvin sign match `[a-z]` without regard to case, and cannot be compared in constant time."""
+    assert read_tag(f"prvs=joe=2107{letter}aaaaa@x.test") is None
+    verification = Verification(tags, "reject")
+    recipient = parse_path(f"<prvs=joe=2107{letter}aaaaa@x.test>".encode(), smtputf8=True)
+    assert verification.judge(recipient, bounce=True) == (recipient, False)
