@@ -21,7 +21,7 @@ def judge(recipient: Path, access: Access, hostname: str, *, relay: bool) -> tup
         return None, True
     if not access.forbidden_characters.isdisjoint(recipient.mailbox):
         return DETOUR, False
-    row = access.recipients.lookup(recipient.local, recipient.domain)
+    row = access.recipients.lookup(recipient.mailbox, recipient.domain)
     if not row.accept:
         return Reply(row.code, f"{row.code // 100}.1.0", row.text), False
     return None, row.bypass_limits

@@ -62,13 +62,16 @@ class Path(NamedTuple):
 
     @property
     def mailbox(self) -> str:
-        """The local part by meaning: `"joe"` and `joe` are the same mailbox (RFC 5321 4.1.2)."""
-        if self.local.startswith('"'):
-            return _ESCAPE.sub(r"\1", self.local[1:-1])
-        return self.local
+        """The local part by meaning, for tables to compare."""
+        return unquoted(self.local)
 
 
 NULL_PATH: Final = Path("", "", "")
+
+
+def unquoted(local: str) -> str:
+    """Give a local part by meaning: `"joe"` and `joe` are the same mailbox (RFC 5321 4.1.2)."""
+    return _ESCAPE.sub(r"\1", local[1:-1]) if local.startswith('"') else local
 
 
 def split_path(argument: bytes) -> tuple[bytes, bytes] | None:

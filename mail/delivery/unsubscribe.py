@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from core.errors import ConfigError, Problem
+from protocol.address import unquoted
 from protocol.domain import canonical, check_domain, literal_address
 
 Action = Literal["drop", "bounce"]
@@ -51,8 +52,8 @@ class Unsubscribed:
 
 
 def _keys(address: str, remote_ip: str) -> Iterator[str]:
-    local, _, domain = address.lower().rpartition("@")
-    domain = canonical(domain)
+    quoted, _, domain = address.lower().rpartition("@")
+    local, domain = unquoted(quoted), canonical(domain)
     yield f"{local}@{domain}"
     yield f"{local}@"
     yield f"@{domain}"

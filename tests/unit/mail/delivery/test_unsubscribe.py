@@ -21,6 +21,8 @@ LIST = Unsubscribed(
         ("JOE@example.COM", "joe@example.com"),
         ("joe@example.org", ""),
         ("Ann@anywhere.test", "ann@"),
+        ('"j\\oe"@example.com', "joe@example.com"),  # a quoted name went past its entry
+        ('"Ann"@anywhere.test', "ann@"),
         ("x@gone.example", "@gone.example"),
         ("x@sub.gone.example", ""),
         ("x@a.below.example", "@.below.example"),
