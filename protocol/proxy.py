@@ -89,6 +89,8 @@ def _ends_of_line(line: bytes) -> Ends | None:
         ports = [_port(word) for word in words[4:6]]
     except ValueError as error:
         raise ProxyError("the PROXY line is malformed") from error
+    if b"%" in line:  # the zone of an address (RFC 4007) may be any text, and means nothing here
+        raise ProxyError("the PROXY line is malformed")
     if any(host.version != int(words[1][3:]) for host in hosts):
         raise ProxyError("the PROXY line names another family than its addresses have")
     return Ends(_text(hosts[0]), ports[0], _text(hosts[1]), ports[1])

@@ -76,8 +76,9 @@ def _address(text: str) -> str:
 
 
 def _is_address(text: str) -> bool:
+    """Tell whether this is an address; the zone of one (RFC 4007), which may be any text, means nothing here."""
     try:
-        return bool(_address(text))
+        return bool(_address(text)) and "%" not in text
     except ValueError:
         return False
 

@@ -54,6 +54,7 @@ def test_ipv6_ends_and_mapped_ones() -> None:
         b"PROXY TCP4 192.0.2.7 198.51.100.1 40000\r\n",
         b"PROXY TCP4 192.0.2.7 198.51.100.1 40000 70000\r\n",
         b"PROXY TCP4 2001:db8::7 198.51.100.1 1 25\r\n",
+        b"PROXY TCP6 fe80::1%\x1b[31m ::1 1 25\r\n",  # the zone of an address came into the log as it was
         b"PROXY UDP4 192.0.2.7 198.51.100.1 1 25\r\n",
         b"PROXY TCP4 " + b"1" * 120,
         SIGNATURE + b"\x21\x11\xff\xff",

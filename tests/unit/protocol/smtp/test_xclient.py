@@ -35,6 +35,8 @@ def test_what_is_unavailable_is_empty_and_an_address_brings_no_name_of_another()
         b"COLOUR=red",
         b"ADDR=1.2.3.4 ADDR=1.2.3.5",
         b"ADDR=nowhere",
+        b"ADDR=IPV6:fe80::1%+0D+0AX-Forged:+20yes",  # the zone of an address came into log and trace line as it was
+        b"DESTADDR=fe80::1%eth0",
         b"PORT=70000",
         b"PROTO=UUCP",
         b"NAME=a+0Db",
