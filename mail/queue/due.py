@@ -6,6 +6,7 @@ that were down when they were last asked in a line of their own, so that those n
 index then gives corrects `earliest`, which is only a hint.
 """
 
+from collections import deque
 from collections.abc import Callable
 
 from mail.queue.destination import Destination, HostState
@@ -15,7 +16,9 @@ from mail.queue.wheel import Wheel
 PROBE = 1
 """Messages brought back for a host that is not known to be up; the others follow when it answers."""
 AT_ONCE = 64
-"""Destinations given to the loader at a time."""
+"""Destinations given to the loader at a time …"""
+MOST_SEEN = 1000
+"""… after a look at no more than so many."""
 SUSPECTS_PART = 4
 """One of so many of them is a host that was down, where there are others."""
 
@@ -28,8 +31,8 @@ class DueIndex:
         """Called when there may be something to load."""
         self._timer = timer
         self._ready_limit = ready_limit
-        self._fresh: dict[tuple[str, str], Destination] = {}
-        self._suspect: dict[tuple[str, str], Destination] = {}
+        self._fresh: deque[Destination] = deque()
+        self._suspect: deque[Destination] = deque()
 
     def note(self, destination: Destination, at: float) -> None:
         """Note that the index holds something for a destination that is due at a time, or never."""
@@ -45,7 +48,7 @@ class DueIndex:
             return
         destination.asked = True
         suspect = destination.state is HostState.DOWN
-        (self._suspect if suspect else self._fresh)[destination.key] = destination
+        (self._suspect if suspect else self._fresh).append(destination)
         self.wanted()
 
     def _has_room(self, destination: Destination) -> bool:
@@ -57,11 +60,11 @@ class DueIndex:
     def take(self, now: float, *, suspects: bool = True) -> list[tuple[Destination, int]]:
         """Give destinations to load for, each with how many messages; without `suspects` no hosts that were down."""
         chosen: list[tuple[Destination, int]] = []
-        while len(chosen) < AT_ONCE:
+        for _ in range(MOST_SEEN):
             line = self._next(len(chosen), suspects)
-            if not line:
+            if not line or len(chosen) >= AT_ONCE:
                 break
-            destination = line.pop(next(iter(line)))
+            destination = line.popleft()
             destination.asked = False
             if destination.blocked_until(now):
                 self._timer.put_early(destination, destination.blocked_until(now))
@@ -70,7 +73,7 @@ class DueIndex:
                 chosen.append((destination, self._ready_limit - len(destination.ready) if up else PROBE))
         return [(destination, most) for destination, most in chosen if most > 0]
 
-    def _next(self, turn: int, suspects: bool) -> dict[tuple[str, str], Destination]:
+    def _next(self, turn: int, suspects: bool) -> deque[Destination]:
         """Choose whose line is served next."""
         if not suspects or not self._suspect:
             return self._fresh

@@ -10,6 +10,7 @@ there are destinations before it in line.
 Used by the dispatcher; works on the scheduler. Knows no socket and no clock.
 """
 
+from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -83,7 +84,7 @@ def _serve_one(scheduler: Scheduler, now: float, plan: Plan) -> bool:
     line = _line(scheduler, len(plan.open))
     if line is None:
         return False
-    destination = line.pop(next(iter(line)))
+    _, destination = line.popitem(last=False)
     parcel = scheduler.take(destination, now) if destination.may_open(now) else None
     if parcel is None:
         return True
@@ -99,7 +100,7 @@ def _serve_one(scheduler: Scheduler, now: float, plan: Plan) -> bool:
     return True
 
 
-def _line(scheduler: Scheduler, turn: int) -> dict[tuple[str, str], Destination] | None:
+def _line(scheduler: Scheduler, turn: int) -> OrderedDict[tuple[str, str], Destination] | None:
     """Choose whose line is served: one in four is for hosts that were down, and they have a quarter of all."""
     most = min(scheduler.cold_limit, max(1, scheduler.max_connections // 4))
     down_may = scheduler.hungry_down and scheduler.retrying < most

@@ -52,6 +52,8 @@ from mail.queue.verb import Figures, Parts, Verbs
 from mail.queue.view import Facts, Views
 
 TICK_S = 0.25
+MOST_A_TURN = 1000
+"""Things of the timer that are looked at before others have their turn of the loop."""
 FORGET_TURNS = 240
 CLOCKS_DIFFER_S = 60.0
 AHEAD = 300
@@ -323,7 +325,7 @@ class DeliveryQueue:
         turns = 0
         while await scope.pause(TICK_S):
             turns += 1
-            while self._scheduler.tick(self._now()):
+            while self._scheduler.tick(self._now(), MOST_A_TURN):  # noqa: ASYNC110 - others have their turn
                 await asyncio.sleep(0)
             if turns % 4 == 0:
                 self._dispatcher.sweep()

@@ -21,8 +21,6 @@ from mail.queue.message import NEVER, Parcel
 from mail.queue.state import Reason, State
 from mail.queue.wheel import Wheel
 
-MOST_A_TICK = 1000
-"""Things that the timer gives in one turn of the loop."""
 SOON_S = 10.0
 """What is due within this stays in memory."""
 
@@ -256,10 +254,10 @@ class Scheduler:
         if destination.ready:
             self.lined[destination.key] = destination
 
-    def tick(self, now: float, most: int = MOST_A_TICK) -> bool:
+    def tick(self, now: float, most: float = NEVER) -> bool:
         """Put in line what has become due, and look again at destinations whose pause is over.
 
-        Takes `most` things; true if there may be more.
+        Looks at `most` things; true if there may be more.
         """
         count = 0
         for thing in self.wheel.due(now, most):

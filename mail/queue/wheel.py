@@ -66,13 +66,18 @@ class Wheel(Generic[T]):
                 self._order = sorted(self._buckets)
         thing.slot = ABSENT
 
-    def due(self, now: float) -> Iterator[T]:
-        """Take out and give everything whose time has come, the earliest first."""
+    def due(self, now: float, most: float = math.inf) -> Iterator[T]:
+        """Take out and give up to `most` things whose time has come, by buckets, the earliest first."""
         last = math.floor(now * BUCKETS_PER_S)
-        while self._order and self._order[0] <= last:
-            for thing in self._buckets.pop(heapq.heappop(self._order), ()):
-                thing.slot = ABSENT
-                yield thing
+        while most > 0 and self._order and self._order[0] <= last:
+            bucket = self._buckets.get(self._order[0])
+            if not bucket:
+                self._buckets.pop(heapq.heappop(self._order), None)
+                continue
+            most -= 1
+            thing, _ = bucket.popitem()
+            thing.slot = ABSENT
+            yield thing
 
     def select(self, chosen: Callable[[T], bool]) -> list[T]:
         """Take out and give the things of a kind; looks at all of them."""

@@ -6,6 +6,7 @@ from core.journal import ContentRef
 from core.record import HOLD_QUEUE, Accepted, Outcome, Recipient
 from mail.queue.connection import Connections
 from mail.queue.destination import Destination, HostState, Limits
+from mail.queue.due import MOST_SEEN
 from mail.queue.message import NEVER, Message, Parcel, divide
 from mail.queue.plan import MOST_AT_ONCE, Plan, make_plan, yields
 from mail.queue.retry import BounceProfile
@@ -582,3 +583,28 @@ def test_no_plan_keeps_the_loop_for_long() -> None:
     asked.clear()
     assert len(make_plan(one, 0.0).open) == MOST_AT_ONCE
     assert asked
+
+
+def test_the_loader_looks_at_a_bounded_number_of_destinations_in_one_turn() -> None:
+    one = scheduler()
+    for number in range(MOST_SEEN + 500):
+        destination = one.destination((f"d{number}.test", ""))
+        destination.stored = 1
+        one.due.note(destination, 0.0)
+        one.due.look(destination, 1.0)
+        destination.paused = True
+    assert one.due.take(1.0) == []
+    assert len(one.due) == 500
+
+
+def test_destinations_that_are_due_together_are_looked_at_a_few_at_a_time() -> None:
+    one = scheduler()
+    for number in range(2500):
+        destination = one.destination((f"d{number}.test", ""))
+        destination.stored = 1
+        one.due.note(destination, 0.0)
+    assert one.tick(1.0, 1000)
+    assert len(one.due) == 1000
+    assert one.tick(1.0, 1000)
+    assert not one.tick(1.0, 1000)
+    assert len(one.due) == 2500

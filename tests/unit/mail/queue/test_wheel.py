@@ -60,3 +60,16 @@ def test_a_thing_is_never_put_for_never() -> None:
     wheel.put(thing, math.inf)
     wheel.discard(thing)
     assert len(wheel) == 0
+
+
+def test_what_is_due_together_comes_a_few_at_a_time() -> None:
+    wheel, things = Wheel[Thing](), [Thing() for _ in range(10)]
+    for thing in things:
+        wheel.put(thing, 1.0)
+    first = list(wheel.due(2.0, 4))
+    assert len(first) == 4
+    wheel.discard(next(thing for thing in things if thing not in first))
+    wheel.put(first[0], 1.0)
+    assert len(list(wheel.due(2.0))) == 6
+    assert not len(wheel)
+    assert all(thing.slot == ABSENT for thing in things)
