@@ -193,6 +193,7 @@ async def test_a_paused_work_queue_takes_mail_keeps_it_over_a_kill_and_runs_it_i
         assert "Manually pause work queue? This will only affect unprocessed messages. [N]>" in paused
         assert "Status:   Paused by local: upgrade of the scanner" in paused
         await fill(console, *[("a@here.test", [f"r{n}@there.test"], f"n{n}") for n in range(20)])
+        await until(lambda: "To: <r19@there.test>" in console.gateway.log(), "the log is written five times a second")
         await console.gateway.restart("gateway")
         await fill(console, ("a@here.test", ["big@there.test"], "big"), ("a@here.test", ["z@there.test"], "last"))
         status = await console.document("workqueue", "status")
@@ -205,6 +206,7 @@ async def test_a_paused_work_queue_takes_mail_keeps_it_over_a_kill_and_runs_it_i
         assert (await console.document("workqueue", "resume"))["status"] == "Operational"
         await until(lambda: len(host.seen) == 21, "all went through", 20)
         assert not host.of("r3@there.test")
+        await until(lambda: console.gateway.log().count("queued for") == 21, "the log is written")
         queued = [
             line.split("MID ")[1].split()[0] for line in console.gateway.log().splitlines() if "queued for" in line
         ]
