@@ -38,6 +38,7 @@ class Names:
 
     def __init__(self, tlsa: tuple[Tlsa, ...] | str, *, mx: str = "same", secure: bool = True) -> None:
         self.validating = True
+        self.port = 25
         self._tlsa = tlsa
         self._mx = mx
         self._secure = secure
@@ -51,7 +52,7 @@ class Names:
         return Answer(("127.0.0.1",), 300, self._secure)
 
     async def tlsa(self, name: str) -> Answer[Tlsa]:
-        assert name == "_25._tcp.mx.x.test"
+        assert name == f"_{self.port}._tcp.mx.x.test"
         if isinstance(self._tlsa, str):
             raise DnsTemporary(name, "TLSA", "SERVFAIL")
         if not self._tlsa:

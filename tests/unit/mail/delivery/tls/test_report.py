@@ -15,7 +15,7 @@ from core.errors import GatepostError
 from core.https import HttpsClient, HttpsSettings
 from core.sqlite import DatabaseThread
 from mail.delivery.tls import store
-from mail.delivery.tls.report import Reporter, TlsReports, addresses_of
+from mail.delivery.tls.report import Reporter, TlsReports, addresses_of, document, message
 from mail.delivery.tls.store import Detail
 from mail.delivery.tls.tally import Tally
 from tests.support.authority import Authority, server_context
@@ -155,3 +155,14 @@ async def test_a_day_that_is_none_is_refused(bench: Bench) -> None:
 )
 def test_addresses_of_the_only_good_record(texts: list[str], found: list[str]) -> None:
     assert addresses_of(texts) == found
+
+
+def test_the_boundary_of_a_report_on_a_domain_with_a_long_name_is_no_longer_than_mime_allows() -> None:
+    domain = ".".join(["a" * 60] * 4)
+    report = document(Reporter("Example", "tls@esa.test", "esa.test"), "2026-11-22", domain, [])
+    made = message(Reporter("Example", "tls@esa.test", "esa.test"), "r@x.test", report, b"data", NOON)
+    parsed = email.message_from_bytes(made, policy=email.policy.SMTP)
+    boundary = parsed.get_boundary()
+    assert boundary is not None
+    assert len(boundary) <= 70
+    assert len(list(parsed.iter_parts())) == 2

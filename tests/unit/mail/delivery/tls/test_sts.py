@@ -1,19 +1,22 @@
 """`mail.delivery.tls.sts`: which policy is in force, from a real policy host over a real resolver."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
+import dns.rcode
 import pytest
 
 from core.dns import Resolver
 from core.https import HttpsClient, HttpsSettings
 from core.sqlite import DatabaseThread
-from mail.delivery.tls import store
-from mail.delivery.tls.sts import StsPolicies
+from mail.delivery.tls import store, sts
+from mail.delivery.tls.sts import NOTHING, StsPolicies
 from tests.support.authority import Authority, server_context
 from tests.support.dns_server import DnsServer
 from tests.support.https_server import HttpsServer
 from tests.support.queue_machine import FakeLog
+from tests.support.service import running
 
 CA = Authority("root")
 
@@ -32,13 +35,18 @@ class World:
         self.log = FakeLog()
         self.folder = folder
         self.databases: list[DatabaseThread] = []
+        self.looks = 0
 
     def policies(self) -> StsPolicies:
         """Give the policies as after a start."""
         resolver = Resolver([self.dns.address], timeout_s=1, cache_size=0, monotonic=lambda: 0.0)
         self.databases.append(DatabaseThread(self.folder / "tls.db", store.SCHEMA))
         https = HttpsClient(resolver, HttpsSettings(self.server.port, str(self.folder / "ca.pem"), 5))
-        return StsPolicies(_Uncached(resolver), https, self.databases[-1], log=self.log, now=lambda: self.at)
+        return StsPolicies(_Uncached(resolver), https, self.databases[-1], log=self.log, now=self._now)
+
+    def _now(self) -> float:
+        self.looks += 1
+        return self.at
 
     def announce(self, number: str) -> None:
         """Give the policy another id."""
@@ -111,6 +119,108 @@ async def test_a_policy_stays_in_force_without_dns_until_it_ends(world: World, h
     assert (await policies.policy("x.test")).policy is None
 
 
+async def test_a_policy_stays_in_force_while_its_host_is_dead_until_it_ends(world: World) -> None:
+    policies = world.policies()
+    await policies.policy("x.test")
+    world.server._server.close()
+    world.announce("2")
+    for _ in range(3):
+        world.at += 310
+        assert (await policies.policy("x.test")).policy is not None
+    assert len(world.log.having("; the earlier one stays in force")) == 3
+    world.at += 71
+    found = await policies.policy("x.test")
+    assert (found.policy, found.result) == (None, "sts-policy-fetch-error")
+
+
+async def test_a_policy_host_that_is_dead_at_the_first_contact_means_no_policy(world: World) -> None:
+    """RFC 8461 5.1: mail goes out as if there were none; the failure is there to be reported."""
+    policies = world.policies()
+    world.server._server.close()
+    found = await policies.policy("x.test")
+    assert (found.policy, found.result) == (None, "sts-policy-fetch-error")
+    assert not world.log.having("stays in force")
+    async with HttpsServer(
+        server_context(*CA.host("mta-sts.x.test")), body=policy("mx1.x.test"), port=policies._https._settings.port
+    ):
+        assert (await policies.policy("x.test")).policy is None, "it is not asked again at once"
+        world.at += 301
+        assert (await policies.policy("x.test")).policy is not None
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look for what is to be refreshed all the time; what is due is still up to the clock of the world."""
+    monkeypatch.setattr(sts, "_LOOK_S", 0.01)
+
+
+async def _looked(world: World, policies: StsPolicies) -> None:
+    """Wait until the background task has looked twice."""
+    for _ in range(2):
+        before = world.looks
+        async with asyncio.timeout(5):
+            while world.looks == before:
+                await asyncio.sleep(0.005)
+
+
+@pytest.mark.parametrize(("max_age", "due_after"), [(1000, 500), (604_800, 86_400)])
+async def test_a_policy_is_fetched_anew_in_the_background_before_it_ends(
+    world: World, impatient: None, max_age: int, due_after: int
+) -> None:
+    """At half its life, but at least once a day: nobody's mail waits for it, and it never ends while it is used."""
+    world.server.body = policy("mx1.x.test", max_age=max_age)
+    policies = world.policies()
+    async with running(policies):
+        await policies.policy("x.test")
+        world.at += due_after
+        await _looked(world, policies)
+        assert len(world.server.asked) == 1
+        world.server.body = policy("mx2.x.test", max_age=max_age)
+        world.at += 1
+        async with asyncio.timeout(5):
+            while len(world.server.asked) == 1 or policies._known["x.test"].fetched_at != world.at:
+                await asyncio.sleep(0.01)
+    world.dns.rules[("_mta-sts.x.test", "TXT")] = dns.rcode.SERVFAIL
+    world.at += max_age - 1
+    found = (await policies.policy("x.test")).policy
+    assert found is not None, "the same id, fetched anew, lives on from then"
+    assert found.mx == ("mx2.x.test",)
+
+
+async def test_a_refresh_that_fails_is_tried_again_and_the_policy_lives_to_its_end(
+    world: World, impatient: None
+) -> None:
+    policies = world.policies()
+    async with running(policies):
+        await policies.policy("x.test")
+        world.server.status = "503 No"
+        world.at += 501
+        async with asyncio.timeout(5):
+            while not world.log.having("answered 503; the earlier one stays in force"):
+                await asyncio.sleep(0.01)
+        await _looked(world, policies)
+        assert len(world.server.asked) == 2, "not again within five minutes"
+        assert (await policies.policy("x.test")).policy is not None
+        world.at += 301
+        async with asyncio.timeout(5):
+            while len(world.server.asked) == 2:
+                await asyncio.sleep(0.01)
+        world.at += 200
+        async with asyncio.timeout(5):
+            while "x.test" in policies._known:
+                await asyncio.sleep(0.01)
+    assert (await world.policies().policy("x.test")).policy is None, "it is gone from the disk too"
+
+
+async def test_mode_none_withdraws_a_policy(world: World) -> None:
+    policies = world.policies()
+    assert (await policies.policy("x.test")).policy is not None
+    world.server.body = policy("mx", "none").replace(b"mx: mx\r\n", b"")
+    world.announce("2")
+    assert await policies.policy("x.test") == NOTHING
+    assert await world.policies().policy("x.test") == NOTHING, "after a restart too"
+
+
 async def test_mode_none_is_no_policy(world: World) -> None:
     world.server.body = policy("mx", "none").replace(b"mx: mx\r\n", b"")
     found = await world.policies().policy("x.test")
@@ -146,3 +256,13 @@ async def test_a_policy_that_cannot_be_had_is_none_for_a_while(world: World, bre
     world.server.headers, world.server.body = {"Content-Type": "text/plain"}, policy("mx1.x.test")
     world.at += 301
     assert (await policies.policy("x.test")).policy is not None
+
+
+async def test_a_policy_that_could_not_be_had_is_no_failure_any_more_once_nobody_announces_one(world: World) -> None:
+    policies = world.policies()
+    world.server.body = b"nonsense"
+    assert (await policies.policy("x.test")).problem
+    world.dns._records.pop(next(key for key in world.dns._records if "_mta-sts" in str(key[0])))
+    found = await policies.policy("x.test")
+    assert found.problem == ""
+    assert found.policy is None
