@@ -155,6 +155,9 @@ class Road:
         self.port = make_gateway(folder, sink_port, more)
         self.gateway = DaemonProcess(folder, "gateway", "gateway-0", wrap)
         self.queue = DaemonProcess(folder, "delivery-queue", "delivery-queue", wrap)
+        self.errors = folder.parent.parent / "daemons.log"
+        """Not on the disk that a test breaks."""
+        self.gateway.errors = self.queue.errors = self.errors
         self.accepted: set[str] = set()
         self.refused: Counter[str] = Counter()
         self.in_flight = 0
@@ -216,7 +219,7 @@ class Road:
 
     def last_words(self) -> str:
         """Give the ends of the logs."""
-        files = (self.folder / "daemons.log", self.folder / "log" / "mail_logs" / "mail.current")
+        files = (self.errors, self.folder / "log" / "mail_logs" / "mail.current")
         return "\n".join(file.read_text(errors="replace")[-2000:] for file in files if file.exists())
 
 

@@ -70,7 +70,8 @@ class DaemonProcess:
             str(machine / "gatepost.toml"),
         ]
         self._socket = machine / "run" / f"{instance}.sock"
-        self._log = machine / "daemons.log"
+        self.errors = machine / "daemons.log"
+        """Where its standard error goes."""
         self._process: asyncio.subprocess.Process | None = None
 
     @property
@@ -80,7 +81,7 @@ class DaemonProcess:
         return self._process.pid
 
     async def start(self) -> None:
-        with self._log.open("ab") as log:
+        with self.errors.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 *self.wrap, *self._command, cwd=ROOT, stderr=log, env={**os.environ, **self.environment}
             )
@@ -89,7 +90,7 @@ class DaemonProcess:
         assert self._process is not None
         async with asyncio.timeout(20):
             while True:
-                assert self._process.returncode is None, f"ended by itself: {self._log.read_text()[-3000:]}"
+                assert self._process.returncode is None, f"ended by itself: {self.errors.read_text()[-3000:]}"
                 try:
                     health = await call(self._socket, "health", timeout_s=5)
                     if health["pid"] == self._process.pid and health["state"] == "ready":
@@ -118,4 +119,4 @@ class DaemonProcess:
     async def kill(self) -> None:
         assert self._process is not None
         self._process.send_signal(signal.SIGKILL)
-        assert await self._process.wait() == -signal.SIGKILL, self._log.read_text()[-3000:]
+        assert await self._process.wait() == -signal.SIGKILL, self.errors.read_text()[-3000:]
