@@ -7,6 +7,7 @@ with the null sender, so that nothing comes back, and with `TLS-Required: No`. L
 import base64
 import calendar
 import gzip
+import hashlib
 import json
 import re
 import time
@@ -200,7 +201,7 @@ def message(who: Reporter, to: str, report: dict[str, Any], data: bytes, now: fl
     day, _, domain = str(report["report-id"]).rpartition("@")[0].partition(".")
     start = calendar.timegm(time.strptime(day, "%Y-%m-%d"))
     name = f"{who.hostname}!{domain}!{start}!{start + _DAY_S - 1}.json.gz"
-    border = f"=_tlsrpt_{start}_{domain}"
+    border = f"=_tlsrpt_{hashlib.sha256(data).hexdigest()[:32]}"  # RFC 2046 5.1.1: 70 characters at most
     encoded = base64.encodebytes(data).decode("ascii").replace("\n", "\r\n")
     date = time.strftime("%a, %d %b %Y %H:%M:%S +0000", time.gmtime(now))
     lines = [

@@ -99,6 +99,7 @@ class StsPolicies:
         except DnsError:
             return self._standing(domain)
         if announced is None:
+            self._failed.pop(domain, None)  # what nobody announces cannot fail either
             return self._standing(domain)
         if known is None or known.id != announced or anew:
             await self._fetch(domain, announced)
