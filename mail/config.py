@@ -155,6 +155,13 @@ class ListenerSection(EdgeSection):
     max_idle_commands: int = Field(
         default=100, ge=0, le=100_000, description="commands without progress (NOOP, RSET …) that end it; 0 = no limit"
     )
+    error_delay_s: float = Field(
+        default=1.0, ge=0, le=60, description="each further error has its reply wait so much longer; 0 = never"
+    )
+    error_delay_after: int = Field(
+        default=10, ge=0, le=10_000, description="errors since the last message answered at once; idle ones count 1/5"
+    )
+    max_error_delay_s: float = Field(default=10.0, ge=0, le=300, description="longest wait of a reply to an error")
     command_timeout_s: float = Field(default=300.0, gt=0, le=3600, description="longest wait for a command")
     data_timeout_s: float = Field(default=180.0, gt=0, le=3600, description="longest silence within content")
     success_timeout_s: float = Field(

@@ -115,6 +115,11 @@ class Admission:
         if fault == INJECTION and self._log is not None:
             self._log.warning(f"SMTP {self.settings.name}: {host} dropped: {fault}, which is an injection attempt")
 
+    def note_slowed(self, host: str) -> None:
+        """Log, once for a connection, that its replies wait from here on."""
+        if self._log is not None:
+            self._log.info(f"SMTP {self.settings.name}: {host} has made many errors, its replies are delayed")
+
     def note_opening(self, host: str, fault: str) -> None:
         """Log a connection that ended before its conversation: no session has begun that could."""
         if self._log is not None:

@@ -2,7 +2,8 @@
 
 Made by the listener for every accepted socket. Replies of one read event go out in one write. Reading pauses while
 the peer does not take its replies, while the session owes an answer and much input waits, and while the content
-sink lags behind. No task and no timer belong to a command; a handshake has a task.
+sink lags behind. No task and no timer belong to a command; a handshake has a task, and a reply that must wait
+because the peer has made many errors has a timer.
 Knows nothing of policy. Logs nothing: what happened is told to the session and to `core/smtp/admission.py`.
 """
 
@@ -37,6 +38,8 @@ class Connection(asyncio.Protocol):
         "_half_closed",
         "_host",
         "_listed",
+        "_slowed",
+        "_stall",
         "_transport",
         "_write_paused",
         "deadline",
@@ -64,6 +67,9 @@ class Connection(asyncio.Protocol):
         """How long after it was first seen the sweep shall greet this connection."""
         self.reading = True
         """Whether the peer's octets are being read."""
+        self._stall: asyncio.TimerHandle | None = None
+        """Runs while a reply has to wait."""
+        self._slowed = False
         self._blocked = self._write_paused = self._half_closed = self._ending = False
 
     # Callbacks of the transport.
@@ -183,6 +189,8 @@ class Connection(asyncio.Protocol):
         if out:
             self._transport.write(out)
             self._blocked = len(out) >= self._admission.settings.server.output_limit
+        elif machine.stalled_s and self._stall is None:
+            self._hold_back(machine.stalled_s)
         if machine.state >= State.DATA or machine.held or not self.reading or self._write_paused or self._half_closed:
             self._attend(machine)
 
@@ -211,6 +219,19 @@ class Connection(asyncio.Protocol):
         else:
             self.machine.refuse(reply)
             self.pump()
+
+    def _hold_back(self, delay_s: float) -> None:
+        """Let replies wait: the peer makes too many errors."""
+        if not self._slowed:
+            self._slowed = True
+            self._admission.note_slowed(self._host)
+        self._stall = self._admission.loop.call_later(delay_s, self._let_go)
+
+    def _let_go(self) -> None:
+        self._stall = None
+        self.machine.stalled_s = 0.0
+        self.pump()
+        self.proceed()
 
     def _attend(self, machine: ServerMachine) -> None:
         if machine.state is State.CLOSED:
@@ -305,6 +326,9 @@ class Connection(asyncio.Protocol):
 
     def _gone(self, reason: str) -> None:
         host, self._host = self._host, ""
+        if self._stall is not None:
+            self._stall.cancel()
+            self._stall = None
         if host:
             self._admission.forget(self, host)
             self.machine.disconnect(reason)

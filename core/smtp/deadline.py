@@ -63,4 +63,4 @@ def _stay(machine: Exchange, limits: Timeouts, age: float) -> Reply | None:
 
 def is_idle(machine: Exchange) -> bool:
     """Say whether nothing is under way that ending the connection would lose."""
-    return machine.state <= State.GREETED and machine.phase is Phase.COMMAND
+    return machine.state <= State.GREETED and (machine.phase is Phase.COMMAND or machine.stalled_s > 0)

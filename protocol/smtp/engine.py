@@ -7,6 +7,7 @@ Rules
 - A line over the limit is refused once and skipped; memory stays flat (RFC 5321 4.5.3.1.4).
 - Replies that nobody takes stop the reading of commands.
 - 5yz replies are errors, 4yz and commands without progress are junk; one too many of either is answered 421.
+- Before that replies may have to wait (`stalled_s`): nothing is read or sent until the owner has let them go.
 - The peer's faults never raise. After the end, input is discarded.
 - Output does not depend on how the input was split.
 
@@ -30,6 +31,8 @@ BAD_LINE_END: Final = Reply(500, "5.5.2", "Lines must end in CRLF and hold no ot
 UNKNOWN: Final = Reply(500, "5.5.2", "Command not recognized")
 TOO_MANY_ERRORS: Final = Reply(421, "4.7.0", "Too many errors, disconnecting")
 TOO_MUCH_JUNK: Final = Reply(421, "4.7.0", "Too many commands without a message, disconnecting")
+JUNK_PER_ERROR: Final = 5
+"""What is junk may be an honest client that keeps its connection alive: it counts a fifth."""
 
 
 class Engine:
@@ -52,6 +55,7 @@ class Engine:
         "longest_line",
         "received",
         "records",
+        "stalled_s",
         "state",
     )
 
@@ -77,6 +81,8 @@ class Engine:
         """Commands read so far: a command counts as progress only when it is complete."""
         self.received = 0
         """Octets received so far."""
+        self.stalled_s = 0.0
+        """How long what was said must wait, from now; who has waited sets it to 0, takes, and runs on."""
 
     def receive(self, data: bytes) -> None:
         """Take octets from the peer and do what they ask."""
@@ -95,15 +101,15 @@ class Engine:
         self._busy = True
         try:
             limit = self._settings.output_limit
-            while self._at < len(self._input) and self._queued < limit and self._parse(self):
+            while self._at < len(self._input) and self._queued < limit and not self.stalled_s and self._parse(self):
                 pass
         finally:
             self._busy = False
 
     def take(self) -> bytes:
-        """Give the octets to send, once."""
+        """Give the octets to send, once; nothing while they have to wait."""
         out = self._out
-        if not out:
+        if not out or (self.stalled_s and self.state is not State.CLOSED):
             return b""
         data = out[0] if len(out) == 1 else b"".join(out)
         out.clear()
@@ -118,7 +124,7 @@ class Engine:
     @property
     def waiting(self) -> bool:
         """Whether an answer is owed, or a handshake, before input is read."""
-        return self._parse is Engine._wait
+        return self._parse is Engine._wait or self.stalled_s > 0
 
     @property
     def closed(self) -> bool:
@@ -153,7 +159,16 @@ class Engine:
             self._junk += 1
             if 0 < settings.junk_limit < self._junk:
                 return TOO_MUCH_JUNK
+        self._slow_down()
         return reply
+
+    def _slow_down(self) -> None:
+        """Have the reply that follows wait, longer from error to error, once there are many."""
+        settings = self._settings
+        if settings.error_delay_s:
+            beyond = self._errors + self._junk // JUNK_PER_ERROR - settings.error_delay_after
+            if beyond > 0:
+                self.stalled_s = min(settings.error_delay_s * beyond, settings.error_delay_limit_s)
 
     def _say_junk(self, reply: Reply) -> None:
         """Reply to a command that brings no message nearer."""
@@ -161,6 +176,8 @@ class Engine:
             self._junk += 1
             if 0 < self._settings.junk_limit < self._junk:
                 reply = TOO_MUCH_JUNK
+            else:
+                self._slow_down()
         self._say(reply)
 
     def _close(self, reason: str) -> None:

@@ -113,6 +113,8 @@ class Exchange(Engine):
     @property
     def phase(self) -> Phase:
         """What the machine waits for."""
+        if self.stalled_s:
+            return Phase.ANSWER
         return _PHASES.get(self._parse, Phase.COMMAND)
 
     @property

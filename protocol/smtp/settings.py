@@ -19,6 +19,11 @@ class ServerSettings:
     """Errors (5yz) since the last accepted message; the next is answered 421 and closes."""
     junk_limit: int = 100
     """Commands without progress (NOOP, RSET, VRFY, HELP, EHLO, 4yz) since the last accepted message."""
+    error_delay_s: float = 0.0
+    """How much longer each error beyond `error_delay_after` has its reply wait; 0 = never. See `Engine.stalled_s`."""
+    error_delay_after: int = 10
+    """Errors since the last accepted message that are answered at once; `JUNK_PER_ERROR` of junk are as one."""
+    error_delay_limit_s: float = 10.0
     command_line_limit: int = 512
     """One command line with its CRLF (RFC 5321 4.5.3.1.4); extensions add to it per verb."""
     text_line_limit: int = 0

@@ -232,6 +232,23 @@ async def test_a_little_pressure_delays_the_answer_to_content() -> None:
             assert said - greeted < delay, "commands were delayed as well"
 
 
+async def test_many_errors_are_answered_later_and_later() -> None:
+    keys = ("error_delay_s = 0.3", "error_delay_after = 2", "max_error_delay_s = 0.6")
+    async with DnsServer(*ZONE) as dns, edge(dns, make=lambda one: one.listener("Patient", *keys)) as one:
+        loop = asyncio.get_running_loop()
+        took: list[float] = []
+        async with one.dial("Patient") as client:
+            await client.hear()
+            for _ in range(5):
+                began = loop.time()
+                assert (await client.say("FROB")).startswith("500")
+                took.append(loop.time() - began)
+        assert took[2] >= 0.29
+        assert min(took[3:]) >= 0.59
+        assert max(took[:2]) < 0.29
+        await one.log("SMTP Patient: 127.0.0.1 has made many errors, its replies are delayed")
+
+
 async def test_the_quarantine_channel_shows_a_new_certificate_from_the_next_handshake_on() -> None:
     with short_folder() as folder:
         make_gateway(folder, 9)

@@ -41,9 +41,17 @@ def test_log_in_is_offered_where_some_group_has_it_and_there_is_a_way() -> None:
 
 
 def test_patience_with_errors_and_idling_is_a_choice() -> None:
-    section = ListenerSection.model_validate({"name": "In", "max_errors": 3, "max_idle_commands": 7})
+    chosen = {
+        "max_errors": 3,
+        "max_idle_commands": 7,
+        "error_delay_s": 2,
+        "error_delay_after": 1,
+        "max_error_delay_s": 5,
+    }
+    section = ListenerSection.model_validate({"name": "In", **chosen})
     server = listener_settings(section, "esa.example.test", tls=True).server
     assert (server.error_limit, server.junk_limit) == (3, 7)
+    assert (server.error_delay_s, server.error_delay_after, server.error_delay_limit_s) == (2, 1, 5)
 
 
 def test_a_policy_that_does_not_speak_of_tls_offers_it() -> None:

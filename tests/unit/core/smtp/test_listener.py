@@ -386,3 +386,67 @@ async def test_an_implicit_tls_port_without_descriptors_does_not_turn_the_loop()
     listening.close()
     far.close()
     assert 1 <= port.tries <= 4
+
+
+TARPIT = {"error_delay_s": 0.05, "error_delay_after": 1, "error_limit": 0}
+
+
+async def test_many_errors_are_answered_late_and_nobody_else_waits(tmp_path):
+    log = MailLog(tmp_path / "log")
+    async with door(server=TARPIT, log=log) as inbound:
+        bad, good = await inbound.connect(), await inbound.connect()
+        assert [await bad.hear(), await good.hear()] == [220, 220]
+        began = clock.monotonic()
+        assert await bad.say(b"FROB\r\n") == [500]
+        bad.writer.write(b"FROB\r\nFROB\r\nNOOP\r\n")
+        connections = inbound.listener._admission.connections
+        await inbound.until(lambda: any(one.machine.stalled_s for one in connections))
+        assert await good.say(b"HELO c\r\nNOOP\r\n", 2) == [250, 250]
+        assert [await bad.hear() for _ in range(3)] == [500, 500, 250]
+        assert clock.monotonic() - began >= 0.05 + 0.1 + 0.1
+    log.close()
+    assert (tmp_path / "log").read_text().count("has made many errors, its replies are delayed") == 1
+
+
+async def test_who_pipelines_into_a_delay_is_not_read():
+    async with door(server={**TARPIT, "error_delay_s": 10.0}) as inbound:
+        flood = await inbound.connect()
+        await flood.hear()
+        flood.writer.write(b"FROB\r\nFROB\r\n" + b"NOOP\r\n" * 500_000)
+        (connection,) = inbound.listener._admission.connections
+        await inbound.until(lambda: not connection.reading)
+        assert connection.machine.held < 1 << 20
+        flood.writer.transport.abort()
+
+
+async def test_who_leaves_within_a_delay_is_forgotten():
+    async with door(server={**TARPIT, "error_delay_s": 10.0}) as inbound:
+        client = await inbound.connect()
+        await client.say(b"FROB\r\nFROB\r\n")
+        (connection,) = inbound.listener._admission.connections
+        await inbound.until(lambda: connection.machine.stalled_s > 0)
+        client.writer.transport.abort()
+        await inbound.until(lambda: inbound.listener.connections == 0)
+        assert connection._stall is None
+
+
+async def test_a_stop_and_a_deadline_do_not_wait_for_a_delayed_reply():
+    times = Timeouts(unsuccessful_s=5)
+    async with door(server={**TARPIT, "error_delay_s": 10.0}, timeouts=times) as inbound:
+        overdue, last = await inbound.connect(), await inbound.connect()
+        for client in (overdue, last):
+            await client.say(b"FROB\r\nFROB\r\n")
+        await inbound.until(lambda: all(one.machine.stalled_s for one in inbound.listener._admission.connections))
+        now = clock.monotonic()
+        (first, second) = sorted(inbound.listener._admission.connections, key=lambda one: one.peer.port)
+        ports = {one.writer.get_extra_info("sockname")[1]: one for one in (overdue, last)}
+        first.deadline.began = now
+        inbound.listener.sweep(now)
+        inbound.listener.sweep(now + 4.9)
+        assert inbound.listener.connections == 2
+        second.deadline.began = now + 4
+        inbound.listener.sweep(now + 5.1)
+        assert [await ports[first.peer.port].hear() for _ in range(3)] == [500, 500, 421]
+        inbound.listener.suspend(0)
+        inbound.listener.sweep(clock.monotonic() + 1)
+        assert [await ports[second.peer.port].hear() for _ in range(3)] == [500, 500, 421]

@@ -300,3 +300,47 @@ def test_stored_content_is_what_was_sent(limit: int):
         for start in range(0, len(wire), size):
             store.receive(wire[start : start + size])
         assert book.messages == [content]
+
+
+TARPIT = {"error_delay_s": 1.5, "error_delay_after": 2, "error_delay_limit_s": 4.0}
+
+
+def test_errors_beyond_patience_have_their_replies_wait_longer_and_longer():
+    slow = machine(**TARPIT)
+    slow.receive(b"FROB\r\nFROB\r\n")
+    assert (codes(slow.take()), slow.stalled_s) == ([220, 500, 500], 0)
+    for expected in (1.5, 3.0, 4.0, 4.0):
+        slow.receive(b"FROB\r\nNOOP\r\n")
+        assert (slow.take(), slow.stalled_s, slow.held) == (b"", expected, 6), "pipelined input is kept unread"
+        assert slow.phase is Phase.ANSWER
+        slow.stalled_s = 0.0
+        assert codes(slow.take()) == [500]
+        slow.run()
+        assert (slow.take(), slow.stalled_s) == (b"", expected), "commands without progress wait as well"
+        slow.stalled_s = 0.0
+        assert codes(slow.take()) == [250]
+        assert slow.phase is Phase.COMMAND
+
+
+def test_five_commands_without_progress_are_as_one_error():
+    idle = machine(**TARPIT)
+    idle.receive(b"NOOP\r\n" * 20)
+    assert codes(idle.take()) == []
+    assert (idle.stalled_s, idle.held) == (1.5, 5 * 6), "fifteen were read"
+
+
+def test_a_message_that_is_accepted_ends_the_waiting():
+    slow = machine(Recorder(), **TARPIT)
+    slow.receive(b"HELO c\r\n" + b"FROB\r\n" * 3)
+    slow.stalled_s = 0.0
+    slow.receive(ENVELOPE.partition(b"\r\n")[2] + b"DATA\r\n.\r\n")
+    assert codes(slow.take())[-2:] == [354, 250]
+    slow.receive(b"FROB\r\nFROB\r\n")
+    assert slow.stalled_s == 0
+
+
+def test_the_end_does_not_wait():
+    slow = machine(**TARPIT)
+    slow.receive(b"FROB\r\n" * 3)
+    slow.refuse(Reply(421, "4.3.2", "Shutdown"))
+    assert codes(slow.take()) == [220, 500, 500, 500, 421]
