@@ -7,7 +7,6 @@ can never be sent. Knows no connection and logs nothing.
 """
 
 import asyncio
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
@@ -15,6 +14,7 @@ from core.record import Accepted, Recipient
 from mail.content import render, render_chunks
 from mail.delivery.courier import Job
 from mail.downgrade import Unconvertible, downgrade, needs_smtputf8
+from protocol.domain import canonical
 from protocol.dsn import xtext_encode
 from protocol.errors import PermanentFailure
 from protocol.smtp.envelope import NEEDS_BINARY, NEEDS_UTF8
@@ -37,20 +37,6 @@ async def prepare(job: Job, recipients: Sequence[Recipient], offers: Offers, eig
         transaction.dsn_mail = _dsn_mail(job.accepted)
         transaction.dsn_rcpt = _dsn_rcpt(recipients)
     return transaction
-
-
-def a_label(domain: str) -> str:
-    """Give a domain with its international labels as A-labels (RFC 5890 2.3.2.1), for lookups, SNI and old peers.
-
-    A label that cannot be one stays as it is; the lookup then says that there is no such domain.
-    """
-    if domain.isascii():
-        return domain
-    return ".".join(_encoded(label) for label in unicodedata.normalize("NFKC", domain).lower().split("."))
-
-
-def _encoded(label: str) -> str:
-    return label if label.isascii() else "xn--" + label.encode("punycode").decode("ascii")
 
 
 def _ordinary(job: Job, recipients: Sequence[Recipient], offers: Offers, eight_bit: EightBit) -> Transaction | None:
@@ -118,7 +104,7 @@ async def _is_large_plain_text(job: Job, recipients: Sequence[Recipient]) -> boo
 def _ascii_domain(address: str) -> str:
     """Give an address with its domain in A-labels if that makes it ASCII; else as it is."""
     local, at, domain = address.rpartition("@")
-    return f"{local}{at}{a_label(domain)}" if local.isascii() else address
+    return f"{local}{at}{canonical(domain)}" if local.isascii() else address
 
 
 async def _converted(whole: bytes, takes_text: bool, binary: bool, eight_bit: EightBit) -> bytes:

@@ -13,7 +13,6 @@ from core import clock
 from core.clock import Clock
 from core.maillog import clean
 from core.smtp.client_settings import ConnectionSettings
-from mail.delivery.carriage import a_label
 from mail.delivery.courier import Job, Line, Result
 from mail.delivery.gateway import Source, VirtualGateways
 from mail.delivery.host import HostTable
@@ -24,6 +23,7 @@ from mail.delivery.security import HostUnusable, Security, Wish
 from mail.delivery.smtp_line import ORDINARY, Handling, Log, NullLine, SmtpLine
 from mail.delivery.tls.require import ExceptedLine, RequireTls
 from mail.queue.destination import Limits
+from protocol.domain import canonical
 from protocol.smtp.failure import TlsError
 
 MOST_KNOWN = 20_000
@@ -115,7 +115,7 @@ class SmtpCourier:
             return ExceptedLine(line)
 
         async def strictly(job: Job) -> Sequence[Result]:
-            return await self._require_tls.send(job, a_label(destination), known.resolution, settings)
+            return await self._require_tls.send(job, canonical(destination), known.resolution, settings)
 
         line.strictly = strictly
         return line
@@ -123,7 +123,7 @@ class SmtpCourier:
     async def _search(
         self, destination: str, gateway: str, known: Known, settings: ConnectionSettings, wish: Wish = ""
     ) -> SmtpLine:
-        plan = await self._security.plan(a_label(destination), known.resolution, wish)
+        plan = await self._security.plan(canonical(destination), known.resolution, wish)
 
         def tls_failed(text: str) -> None:
             if not wish:
@@ -135,7 +135,7 @@ class SmtpCourier:
     async def _resolve(self, destination: str) -> Known:
         known = self._known.get(destination)
         if known is None or known.until <= self._now():
-            resolution = await self._resolver.resolve(a_label(destination))
+            resolution = await self._resolver.resolve(canonical(destination))
             before = known or Known(resolution, 0)
             known = replace(before, resolution=resolution, until=self._now() + resolution.ttl_s)
             self._known.pop(destination, None)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from core.record import Accepted, Outcome, Recipient
-from mail.delivery.carriage import a_label, prepare
+from mail.delivery.carriage import prepare
 from protocol.errors import PermanentFailure
 from protocol.smtp.transaction import Transaction
 
@@ -104,13 +104,6 @@ async def test_an_international_domain_has_a_form_for_old_peers() -> None:
     found = await made(one, MODERN)
     assert found.recipients[0] == "b@b\u00fccher.test"
     assert found.smtputf8
-
-
-def test_labels() -> None:
-    assert a_label("B\u00dcCHER.example") == "xn--bcher-kva.example"
-    assert a_label("\u4f8b\u3048.\u30c6\u30b9\u30c8") == "xn--r8jz45g.xn--zckzah"
-    assert a_label("stra\u00dfe.test") == "xn--strae-oqa.test"
-    assert a_label("Plain.test") == "Plain.test"
 
 
 async def test_dsn_parameters_are_passed_on_and_a_rewritten_address_is_named() -> None:
