@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
-from core.clock import Clock
+from core.clock import Clock, monotonic
 from core.errors import EX_NOINPUT, EX_USAGE, GatepostError
 from core.lifecycle import Scope
 from core.record import HOLD_QUEUE
@@ -24,7 +24,7 @@ from mail.queue.message import Message, Parcel
 from mail.queue.phrase import rid_list
 from mail.queue.reroute import PSEUDO_HOSTS, Key, Rerouter, own_way, released_way, route_name
 from mail.queue.schedule import Scheduler
-from mail.queue.select import BUSY, Picker, Selector
+from mail.queue.select import BUSY, Picker, Rows, Selector
 from mail.queue.settle import CHANNEL, Settlement
 from mail.queue.state import State
 from mail.queue.store import how_many
@@ -33,6 +33,10 @@ Action = Literal["delete", "bounce", "redirect", "release"]
 ACTIONS = ("delete", "bounce", "redirect", "release")
 STEP = 500
 """Messages looked at in one go."""
+PART = 100
+"""Messages that are read, and acted on, between two turns of the loop."""
+SLICE_S = 0.02
+"""Longest time that is acted without letting others run; one parcel may exceed it."""
 COMMIT = 2000
 """Messages touched before they are committed."""
 KEPT = 20
@@ -64,11 +68,13 @@ class Operation:
     stopping: bool = False
     touched: tuple[int, int] = (0, 0)
     """Messages and recipients done since the last commit."""
+    began_at: float = 0.0
+    """What was received later is not touched: above all, not the reports that this operation makes."""
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def touch(self, recipients: int) -> None:
-        """Count one message's recipients as done, not committed yet."""
-        self.touched = (self.touched[0] + 1, self.touched[1] + recipients)
+    def touch(self, recipients: int, messages: int = 1) -> None:
+        """Count a message's recipients as done, not committed yet; 0 messages if it was counted before."""
+        self.touched = (self.touched[0] + messages, self.touched[1] + recipients)
 
     def committed(self) -> None:
         """Count what was done since the last commit."""
@@ -137,6 +143,7 @@ class Operations:
         to = route_name(str(args.get("to", ""))) if action == "redirect" else ""
         number = max(self._known, default=0) + 1
         operation = Operation(number, cast(Action, action), selector, to, bool(args.get("dry_run")))
+        operation.began_at = self._now()
         self._known[number] = operation
         for old in [one for one in self._known if one <= number - KEPT]:
             del self._known[old]
@@ -203,7 +210,8 @@ class Operations:
         operation.state = "done" if ended else "stopped"
 
     async def _step(self, operation: Operation, mids: list[int]) -> None:
-        found = await self._picker.look(operation.selector, mids)
+        looked = await self._picker.look(operation.selector, mids)
+        found = {mid: one for mid, one in looked.items() if one.accepted.received_at <= operation.began_at}
         if operation.dry_run:
             for one in found.values():
                 free = sum(not entry.busy for entry in one.entries)
@@ -211,28 +219,46 @@ class Operations:
                 operation.recipients += free
                 operation.messages += bool(free)
             return
-        rids = {mid: {entry.recipient.rid for entry in one.entries} for mid, one in found.items()}
-        rows = await self._picker.rows(rids)
-        # No await from here on: what the rows say is true until the next one.
-        for mid, wanted in rids.items():
+        wanted = {mid: {entry.recipient.rid for entry in one.entries} for mid, one in found.items()}
+        begun: set[int] = set()
+        while wanted:
+            part = list(wanted)[:PART]
+            rows = await self._picker.rows(part)
+            # No await in here: what the rows say is true until the next one.
+            self._part(operation, part, wanted, rows, begun)
+            await asyncio.sleep(0)
+        await self._reported(operation)
+
+    def _part(
+        self, operation: Operation, part: list[int], wanted: dict[int, set[int]], rows: Rows, begun: set[int]
+    ) -> None:
+        """Act on some messages for a slice of time, and take what was acted on out of `wanted`."""
+        until = monotonic() + SLICE_S
+        for mid in part:
             message = self._hands.book.messages.get(mid)
             lifted: list[Parcel] = []
             if message is None and mid in rows:
                 message = self._hands.loader.lift(*rows[mid])
                 lifted = list(message.parcels) if message is not None else []
-            if message is not None:
-                self._touch(operation, message, wanted)
+            if message is None or self._touch(operation, message, wanted[mid], begun, until):
+                del wanted[mid]
             for parcel in lifted:
                 if parcel.state is State.NEW:
                     self._hands.scheduler.add(parcel, self._now(), loaded=True)
-        await self._reported(operation)
+            if monotonic() >= until:
+                return
 
-    def _touch(self, operation: Operation, message: Message, wanted: set[int]) -> None:
-        done = 0
+    def _touch(self, operation: Operation, message: Message, wanted: set[int], begun: set[int], until: float) -> bool:
+        """Act on what is wanted of a message until a time; true if that is all. What was looked at leaves `wanted`."""
+        done, whole = 0, True
         for parcel in list(message.parcels):
             chosen = [one for one in parcel.recipients if one.rid in wanted]
             if not chosen or operation.selector.host not in (None, parcel.destination[0]):
                 continue
+            if done and monotonic() >= until:
+                whole = False
+                break
+            wanted.difference_update([one.rid for one in chosen])
             if parcel.state in BUSY:
                 operation.busy += len(chosen)
                 continue
@@ -242,7 +268,9 @@ class Operations:
             done += len(chosen)
             self._act(operation, part)
         if done and operation.action != "bounce":
-            operation.touch(done)
+            operation.touch(done, int(message.mid not in begun))
+            begun.add(message.mid)
+        return whole
 
     def _act(self, operation: Operation, part: Parcel) -> None:
         message = part.message

@@ -10,6 +10,7 @@ Raises `core.sqlite.SchemaRefused` and `OSError` on opening. Logs in the mail lo
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -48,6 +49,7 @@ from mail.queue.select import Picker
 from mail.queue.settle import Settlement
 from mail.queue.suspension import Suspension
 from mail.queue.tally.store import tallies
+from mail.queue.turns import Turns
 from mail.queue.verb import Figures, Parts, Verbs
 from mail.queue.view import Facts, Views
 
@@ -168,6 +170,8 @@ class DeliveryQueue:
             broken=self._suspension.broken,
         )
         scheduler.expire = self._settlement.expired
+        scheduler.filtered = self._settlement.filtered
+        self._turns = Turns()
         self._settlement.unsubscribed = settings.unsubscribed
         self._settlement.bounce_log = bounce_log
         scheduler.expired = lambda parcel, _, now: profiles.of(parcel).expired(parcel.message.received_at, now)
@@ -377,7 +381,7 @@ class DeliveryQueue:
             message.parcels += parcels
             self._scheduler.destination(key).active += len(recipients)
             for parcel in parcels:
-                self._settlement.filtered(parcel)
+                self._turns.add(partial(self._settlement.filtered, parcel))
             return
         now = self._now()
         for parcel in divide(message, recipients, self._settings.limits("").recipients_per_message):

@@ -70,6 +70,8 @@ class Scheduler:
         self.plan_wanted: Callable[[], None] = lambda: None
         self.expire: Callable[[Parcel], None] = lambda _parcel: None
         """Called with a parcel whose time in the queue is over."""
+        self.filtered: Callable[[Parcel], None] = lambda _parcel: None
+        """Called with a parcel that a filter bounced instead of putting it in line."""
         self.expired: Callable[[Parcel, Destination, float], bool] = _expired
         self.ready_limit = ready_limit
         self.max_connections = connections
@@ -112,6 +114,10 @@ class Scheduler:
             self._line_up(parcel, destination)
 
     def _line_up(self, parcel: Parcel, destination: Destination) -> None:
+        if parcel.outcome.verdict == "bounce":
+            # It came back from the index, or waited since its bounce could not be recorded: the filter's word counts.
+            self.filtered(parcel)
+            return
         if destination.by_policy and parcel.accepted.require_tls == "no":
             # RFC 8689 5: the policy that the host fails does not bind this message. It is next, and at once.
             destination.ready.appendleft(parcel)

@@ -178,7 +178,9 @@ class Settlement:
         self.warnings.send_due(parcel, profile, Reply(450, "4.4.1", text))
 
     def filtered(self, parcel: Parcel) -> None:
-        """Fail a new parcel that a filter bounced."""
+        """Fail a parcel that a filter bounced, unless an operator has dealt with it meanwhile."""
+        if parcel.state not in (State.NEW, State.READY):
+            return
         text = parcel.outcome.reason or FILTERED[1]
         results = [Carried(one.rid, "hard", 0, FILTERED[0], text) for one in parcel.recipients]
         self._fail(parcel, results, Reason.FILTER_BOUNCED, "filter_hard_bounced_recips")

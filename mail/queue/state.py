@@ -85,6 +85,8 @@ _MOVES: dict[tuple[State, Reason], State] = {
     (State.READY, Reason.STARTED): State.SENDING,
     (State.READY, Reason.CROWDED_OUT): State.PARKED,
     (State.READY, Reason.EXPIRED): State.FAILING,
+    # Brought back before its bounce was on the disk.
+    (State.READY, Reason.FILTER_BOUNCED): State.FAILING,
     # Without an attempt, because its host is down: the age is looked at all the same.
     (State.NEW, Reason.EXPIRED): State.FAILING,
     (State.WAITING, Reason.EXPIRED): State.FAILING,

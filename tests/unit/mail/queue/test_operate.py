@@ -218,3 +218,28 @@ def test_a_place_to_redirect_to_is_read_in_every_form() -> None:
     for wrong in ("", "a b", "mx.test:", "mx.test:0", "mx.test:99999", "[::1]:x", "a@b"):
         with pytest.raises(GatepostError):
             route_name(wrong)
+
+
+async def test_bouncing_everything_leaves_the_bounces_that_it_makes(machine: Machine) -> None:
+    """They came behind in the same walk through the queue, and were bounced, which drops them."""
+    await machine.start()
+    for number in range(3):
+        await machine.accept(f"a{number}@one.test")
+    await settled(machine, 3)
+    machine.mids.next()
+    done = await operate(machine, "bounce")
+    assert numbers(done) == ("done", 3, 3, 0)
+    await settled(machine, 3)
+    assert {recipient for _, recipient in await waiting(machine)} == {"a@here.test"}
+    assert not machine.log.having("Double bounce")
+
+
+async def test_a_message_with_very_many_recipients_is_one_message_though_it_takes_several_turns(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mail.queue.operate.SLICE_S", 0.0)
+    await machine.start()
+    await machine.accept(*[f"a{number}@d{number % 7}.test" for number in range(70)])
+    await settled(machine, 70)
+    assert numbers(await operate(machine, "delete")) == ("done", 1, 70, 0)
+    assert await waiting(machine) == set()

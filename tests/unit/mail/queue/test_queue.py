@@ -286,3 +286,22 @@ async def test_a_clock_set_back_by_a_day_before_a_start_does_not_keep_mail_waiti
     await machine.until(lambda: machine.courier.carried)
     assert held not in machine.courier.mids()
     assert machine.log.having("The clock was set back since the last start: 1 waiting recipients are due now")
+
+
+async def test_a_filters_bounce_that_could_not_be_recorded_is_made_after_a_crash_and_its_mail_never_delivered(
+    machine: Machine,
+) -> None:
+    """Its recipients came back from the index as ordinary mail."""
+    queue = await machine.start()
+    queue._reporter.failed = lambda parcel, fates, profile, told: told(False)  # type: ignore[method-assign]
+    bounced = await machine.accept("b@there.test", verdict="bounce", reason="not wanted")
+    await machine.until(lambda: machine.log.having(f"MID {bounced} to RID [0] pending till"))
+    await machine.until(lambda: not queue._book.changed)
+    await machine.crash()
+    machine.time += 120
+    await machine.start()
+    await machine.until(lambda: machine.log.having(f"Message finished MID {bounced}"))
+    await machine.until(lambda: machine.courier.carried)
+    await asyncio.sleep(0.05)
+    assert bounced not in machine.courier.mids()
+    assert b"not wanted" in machine.courier.carried[0][2]
