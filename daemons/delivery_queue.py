@@ -2,8 +2,7 @@
 
 Listens on run/delivery-queue.sock: `status`, `tophosts`, `hoststatus`, `showrecipients`, `suspend`, `resume`, `poke`.
 Owns spool/queue and the journal spool/journal/delivery-queue (bounces); reads every journal of the machine. Talks to
-other mail hosts, over port 7025 to paired appliances, and on an SMA to release-host, which knows the way back. SIGHUP
-reads destinations, routes, interfaces, bounce profiles and the unsubscribe list again.
+other mail hosts, over port 7025 to paired appliances, and on an SMA to release-host. SIGHUP reads its tables again.
 """
 
 from functools import partial
@@ -37,6 +36,7 @@ def build(config: Path) -> Daemon:
     dcids, bounces = machine.numbers("dcid"), machine.log("bounce")
     tables = RunningTables(machine, document, log)
     counters.also(tables.names.statistics.counts)
+    counters.show(lambda: {"delivery_conn_id": dcids.last})
     tls = OutboundTls(machine, document, tables, log)
     smtp = SmtpCourier(
         tables.resolver,
