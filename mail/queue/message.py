@@ -171,8 +171,13 @@ def destination_of(outcome: Outcome, recipient: Recipient) -> tuple[str, str]:
         return (HOLD_QUEUE, "")
     if outcome.destination:
         return (outcome.destination, outcome.target)
+    return (domain_of(recipient), outcome.gateway)
+
+
+def domain_of(recipient: Recipient) -> str:
+    """Give a recipient's domain as queues are named."""
     domain = recipient.address.rpartition("@")[2].lower()
-    return (domain if domain.isascii() else canonical(domain), outcome.gateway)
+    return domain if domain.isascii() else canonical(domain)
 
 
 def divide(message: Message, recipients: Sequence[Recipient], most: int) -> list[Parcel]:

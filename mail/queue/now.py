@@ -16,6 +16,7 @@ from mail.queue.rule import deliver_now, reset_intervals
 from mail.queue.schedule import Scheduler
 from mail.queue.state import Reason, State
 from mail.queue.store import make_message_due
+from protocol.domain import canonical
 
 
 class DeliverNow:
@@ -31,7 +32,7 @@ class DeliverNow:
         """Try mail for `host`, of `mid`, or (`all`) every mail now; gives how many recipients were rescheduled."""
         if args.get("mid") is not None:
             return {"recipients": await self._message(str(args["mid"]))}
-        host = str(args["host"]).lower() if args.get("host") else None
+        host = canonical(str(args["host"])) if args.get("host") else None
         if host is None and not args.get("all"):
             raise GatepostError("say which: host, mid, or all", EX_USAGE)
         if host is not None and not any(one.name == host for one in self._scheduler.destinations.values()):

@@ -11,7 +11,7 @@ from zlib import crc32
 from core.errors import EX_USAGE, GatepostError
 from core.record import CPQ_HOST, HOLD_QUEUE, RELEASE_HOST, Recipient
 from mail.queue.book import Book
-from mail.queue.message import Message, Parcel
+from mail.queue.message import Message, Parcel, domain_of
 from mail.queue.schedule import Scheduler
 from mail.queue.state import Reason
 
@@ -47,7 +47,7 @@ def _split(text: str) -> tuple[str, int]:
 
 def own_way(message: Message, recipient: Recipient) -> Key:
     """Name the queue of a recipient's own domain, whatever pseudo host it stands in."""
-    return (recipient.address.rpartition("@")[2].lower(), message.outcome.gateway)
+    return (domain_of(recipient), message.outcome.gateway)
 
 
 def released_way(message: Message, recipient: Recipient) -> Key:

@@ -27,6 +27,7 @@ from mail.queue.message import Message
 from mail.queue.places import Places
 from mail.queue.state import State
 from mail.queue.store import MessageRow, RecipientRow, ascii_lower, chosen, several
+from protocol.domain import canonical
 
 PAGE = 20_000
 """MIDs read from the index at once."""
@@ -68,7 +69,7 @@ class Selector:
         except (TypeError, ValueError):
             raise GatepostError("a MID is a number", EX_USAGE) from None
         sender = args.get("sender")
-        return cls(host.lower() if host else None, None if sender is None else str(sender), mids, condition)
+        return cls(canonical(str(host)) if host else None, None if sender is None else str(sender), mids, condition)
 
     def takes(self, entry: Entry) -> bool:
         """Tell whether a recipient stands where the selector says; sender and condition are asked elsewhere."""

@@ -18,6 +18,7 @@ from mail.queue.destination import Destination
 from mail.queue.importer import Log
 from mail.queue.rule import halt, resume_hosts, suspend_hosts
 from mail.queue.schedule import Scheduler
+from protocol.domain import canonical
 
 DELIVERY = "delivery"
 SUSPENDED = "delivery is suspended: resume with resumedel"
@@ -123,7 +124,7 @@ class Suspension:
 
 
 def _name(host: str) -> str:
-    name = host.strip().lower().rstrip(".")
+    name = canonical(host.strip())
     if not name or any(char.isspace() or char in "@/," for char in name) or len(name) > 300:
         raise GatepostError(f"{host!r} is not a host; give the domain of recipients", EX_DATAERR)
     return name

@@ -23,6 +23,7 @@ from mail.queue.select import Selector
 from mail.queue.store import oldest
 from mail.queue.suspension import Suspension
 from mail.queue.view import MOST, SORTS, Views
+from protocol.domain import canonical
 
 
 class Figures(Protocol):
@@ -101,7 +102,7 @@ class Verbs:
         return self._parts.views.tophosts(str(args.get("sort") or SORTS[0]), int(args.get("limit") or 0))
 
     async def _hoststatus(self, args: dict[str, Any]) -> dict[str, Any]:
-        views, host = self._parts.views, str(args["host"]).lower()
+        views, host = self._parts.views, canonical(str(args["host"]))
         return {**views.hoststatus(host), "oldest_message_at": await views.oldest(host)}
 
     async def _showrecipients(self, args: dict[str, Any]) -> dict[str, Any]:
