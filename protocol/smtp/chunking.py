@@ -27,8 +27,16 @@ def names_recipient(reply: Reply) -> bool:
 
 
 def may_answer_content(reply: Reply) -> bool:
-    """Tell whether a reply to a chunk is certainly not one to a recipient that came late."""
-    return not names_recipient(reply) and (reply.code < 400 or reply.enhanced != "")
+    """Tell whether a reply to a chunk is certainly about the content: not one to a recipient that came late, nor one
+    to the command, from a peer that offers CHUNKING and does not understand BDAT (500 to 504, x.5.z)."""
+    if names_recipient(reply) or not_understood(reply):
+        return False
+    return reply.code < 400 or reply.enhanced != ""
+
+
+def not_understood(reply: Reply) -> bool:
+    """Tell whether a reply says of a command that it is unknown, malformed, not implemented or out of order."""
+    return 500 <= reply.code <= 504 and reply.enhanced[1:3] in ("", ".5")
 
 
 def harmless(content: Iterable[bytes]) -> bool:

@@ -34,7 +34,7 @@ from typing import ClassVar
 
 from protocol.errors import PermanentFailure
 from protocol.reply import Reply
-from protocol.smtp.chunking import may_answer_content, names_recipient
+from protocol.smtp.chunking import may_answer_content, names_recipient, not_understood
 from protocol.smtp.client_link import OPENING, ClientLink, Handlers, Job
 from protocol.smtp.client_settings import ClientSettings, TlsUse
 from protocol.smtp.client_state import Event, State
@@ -209,7 +209,9 @@ class ClientMachine(ClientLink):
 
     def _on_chunk(self, reply: Reply, job: Job | None) -> None:
         assert isinstance(job, Delivery)
-        if reply.code >= 400:
+        if not_understood(reply) and not (job.refused or job.binary):
+            self._misfit(reply, job, Stage.CHUNK)
+        elif reply.code >= 400:
             job.refuse(reply, Stage.CONTENT)
             if self.state is State.CONTENT:
                 self._abandon(job)
@@ -248,7 +250,7 @@ class ClientMachine(ClientLink):
 
     def _misfit(self, reply: Reply, job: Delivery, stage: Stage) -> None:
         self._expected.appendleft((stage, job))
-        text = f"answered {said(reply)}, which may be a reply to RCPT, where one to BDAT was due"
+        text = f"answered {said(reply)}, which may be no reply to the content, where one to BDAT was due"
         self.fail(ProtocolError(text, stage))
 
     def _learn(self, reply: Reply, job: Delivery) -> None:

@@ -166,6 +166,20 @@ def test_a_refused_last_chunk_is_followed_by_rset() -> None:
     assert (codes(results[0]), results[0].failed_stage) == ([554], Stage.FINAL)
 
 
+@pytest.mark.parametrize("reply", [b"502 5.5.1 no BDAT here\r\n", b"500 5.5.2 what?\r\n", b"503 5.5.0 no\r\n"])
+@pytest.mark.parametrize("size", [4, 200_000])
+def test_a_peer_that_offers_chunking_and_does_not_know_bdat_had_its_mail_bounced(reply: bytes, size: int) -> None:
+    """The reply is about the command: the recipients are tried again, by DATA."""
+    machine = opened()
+    results = submit(machine, (b"a" * size,) * 2)
+    sent(machine)
+    machine.receive(b"".join(TAKEN))
+    machine.take()
+    machine.receive(reply)
+    assert isinstance(machine.error, ProtocolError)
+    assert (codes(results[0]), results[0].delivered) == ([None], [])
+
+
 @pytest.mark.parametrize(
     ("replies", "expected", "stage"),
     [
