@@ -153,7 +153,7 @@ class DestinationResolver:
         except DnsError as problem:
             raise _failure(problem) from problem
         exchangers = answer.records
-        if [one.host for one in exchangers] == ["."]:
+        if exchangers and all(one.host == "." for one in exchangers):
             detail = f"{domain} does not accept mail (null MX)"
             raise BadDestination("5.1.10", "Recipient address has null MX", "556", detail)
         if not exchangers:
