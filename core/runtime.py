@@ -33,6 +33,10 @@ _BACKGROUND: set[asyncio.Task[Any]] = set()
 _COLLECT_EVERY = 10_000
 """Objects made and not yet freed that start a young collection. A message makes a few hundred and hardly a cycle."""
 
+_LONGEST_LOOK_S = 0.05
+"""A collection that takes longer is not repeated on the same objects …"""
+_MOST_FREEZES = 16
+"""… unless that has happened so often."""
 
 Reload = Callable[[], Awaitable[None]]
 """What SIGHUP does. Raises `GatepostError` if what runs stays as it is."""
@@ -85,6 +89,30 @@ def _spare_collections() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(_COLLECT_EVERY, *gc.get_threshold()[1:])
+    gc.enable()
+    gc.callbacks.append(_Patience().looked)
+
+
+class _Patience:
+    """Takes what has lived long out of the collector's sight when a look at all of it took too long.
+
+    What is taken out is freed like anything else that nobody refers to, but for a cycle that was in use at this very
+    moment and is given up later. So that happens only so often.
+    """
+
+    def __init__(self) -> None:
+        self._begun = 0.0
+        self._left = _MOST_FREEZES
+
+    def looked(self, phase: str, facts: dict[str, int]) -> None:
+        """Take note of a collection: the collector calls it before and after each."""
+        if facts["generation"] < 2:
+            return
+        if phase == "start":
+            self._begun = clock.monotonic()
+        elif self._left and clock.monotonic() - self._begun > _LONGEST_LOOK_S:
+            self._left -= 1
+            gc.freeze()
 
 
 def notify(text: str) -> None:

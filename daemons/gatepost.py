@@ -5,6 +5,7 @@ imported by the command that needs it.
 """
 
 import argparse
+import gc
 import getpass
 import importlib
 import importlib.metadata
@@ -59,6 +60,7 @@ def _run(args: argparse.Namespace) -> int:
     from daemons.machine import machine_for
 
     machine_for(args.daemon, args.config, DAEMONS[args.daemon])
+    gc.disable()  # what is made here stays; run_daemon begins to collect
     return run_daemon(_build(args))
 
 

@@ -38,6 +38,8 @@ class Tail:
         self._reader: SegmentReader | None = None
         self._pending: dict[int, tuple[bytes, ContentRef]] = {}
         self._primed = self.position == Position()
+        self._known_end: tuple[int, int] | None = None
+        """Generation of a segment that is written no more, and where it ends: to know it takes a look at the folder."""
 
     def read(self, max_bytes: int = READ_BYTES) -> list[Entry]:
         """Give the next entries, in all about `max_bytes` of records; empty when the mark is reached.
@@ -147,6 +149,11 @@ class Tail:
         """Give where the durable octets of a segment end: at the mark, or where the next header says."""
         if reader.generation == mark.generation:
             return mark.offset
+        if self._known_end is None or self._known_end[0] != reader.generation:
+            self._known_end = (reader.generation, self._look_for_end(reader))
+        return self._known_end[1]
+
+    def _look_for_end(self, reader: SegmentReader) -> int:
         for generation in generations(self._disk, self._directory):
             if generation > reader.generation:
                 try:

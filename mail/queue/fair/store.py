@@ -46,7 +46,7 @@ def pick(database: Database, wants: Sequence[Want], until: float, taken: Callabl
 def _pick(database: Database, want: Want, until: float, taken: Callable[[int], bool]) -> Picked:
     mids = dict.fromkeys(_first(_walk(database, want.key, None, until, taken), 1))
     cursor = want.cursor
-    if mids:
+    if 0 < len(mids) < want.most:
         flows = _flows(database, want.key, cursor, min(want.most, MOST_SENDERS))
         each = -(-want.most // len(flows))
         for flow in flows:

@@ -135,3 +135,32 @@ async def test_tasks_of_a_service_end_with_it(tmp_path: Path) -> None:
     async with asyncio.timeout(5):
         await run_service(Starts(), Signals(["starts"]), Activities())
     assert ended.is_set()
+
+
+def test_what_takes_long_to_look_at_is_not_looked_at_again(tmp_path: Path) -> None:
+    body = """
+    import gc, os
+    import core.runtime
+    core.runtime._LONGEST_LOOK_S = 0.0
+    class Looks:
+        name = "looks"
+        async def run(self, scope):
+            scope.ready()
+            assert gc.isenabled()
+            kept = [[number] for number in range(1000)]
+            gc.collect()
+            assert not any(one is kept for one in gc.get_objects())
+            for _ in range(100):
+                gc.collect()
+            later = [[number] for number in range(1000)]
+            gc.collect()
+            assert any(one is later for one in gc.get_objects())
+            cycle = []
+            cycle.append(cycle)
+            del cycle
+            assert gc.collect() == 1
+            os._exit(7)
+    sys.exit(run_daemon(Daemon("sample", [Looks()], RUN / "sample.sock")))
+    """
+    with start(tmp_path, body) as process:
+        assert process.wait(10) == 7, process.stderr.read() if process.stderr else ""
