@@ -11,6 +11,7 @@ import os
 import time
 import unicodedata
 from pathlib import Path
+from typing import Protocol
 
 from core import diagnostic
 from core.lifecycle import Scope
@@ -43,6 +44,16 @@ def _escape(char: str) -> str:
     if code < 0x100:
         return f"\\x{code:02x}"
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+class Log(Protocol):
+    """What writes lines of a log: for all who are handed one and need no more of it."""
+
+    def info(self, text: str) -> None: ...
+
+    def warning(self, text: str) -> None: ...
+
+    def critical(self, text: str) -> None: ...
 
 
 class MailLog:

@@ -4,10 +4,9 @@ A service of the console, which can ask every daemon. Counters are those since t
 machine does not have is left out of the line; when no daemon answers, the line says so.
 """
 
-from typing import Protocol
-
 from core.errors import GatepostError
 from core.lifecycle import Scope
+from core.maillog import Log
 from ops.cli.appliance import Appliance
 from ops.figures import amount
 from ops.status import Document, collect
@@ -57,12 +56,6 @@ _FIELDS = (
     ("TotalLd", "gauges", "total_utilization"),
     ("LogAvail", "gauges", "log_available"),
 )
-
-
-class Log(Protocol):
-    """Where the lines go."""
-
-    def info(self, text: str) -> None: ...
 
 
 def status_line(document: Document) -> str:

@@ -17,11 +17,11 @@ from typing import Any, Protocol
 
 from core.clock import Clock
 from core.diagnostic import incident
+from core.maillog import Log
 from mail.delivery.courier import BY_POLICY, Busy, Courier, Line
 from mail.delivery.watch import Patience, Slot, abandoned, forget_frames, stuck_for
 from mail.queue.connection import Connections
 from mail.queue.destination import Destination
-from mail.queue.importer import Log
 from mail.queue.message import Parcel
 from mail.queue.plan import make_plan, yields
 from mail.queue.schedule import Scheduler

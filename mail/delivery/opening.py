@@ -11,7 +11,7 @@ import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from core.maillog import clean
+from core.maillog import Log, clean
 from core.smtp.client import ClientConnection, connect
 from core.smtp.client_settings import ConnectionSettings, TlsSettings
 from core.smtp.race import race
@@ -21,7 +21,7 @@ from mail.delivery.host import HostTable
 from mail.delivery.pool import Key, Pool, key_of
 from mail.delivery.resolve import NoDestination
 from mail.delivery.security import HostUnusable, SecurityPlan
-from mail.delivery.smtp_line import Handling, Log, SmtpLine
+from mail.delivery.smtp_line import Handling, SmtpLine
 from mail.queue.destination import Limits
 from protocol.errors import TemporaryFailure
 from protocol.reply import Reply

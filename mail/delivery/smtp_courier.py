@@ -11,7 +11,7 @@ from typing import Any
 
 from core import clock
 from core.clock import Clock
-from core.maillog import clean
+from core.maillog import Log, clean
 from core.smtp.client_settings import ConnectionSettings
 from mail.delivery.courier import Job, Line, Result
 from mail.delivery.gateway import Source, VirtualGateways
@@ -20,7 +20,7 @@ from mail.delivery.opening import Desk, Search, Wanted
 from mail.delivery.pool import Pool
 from mail.delivery.resolve import DestinationResolver, Resolution
 from mail.delivery.security import HostUnusable, Security, Wish
-from mail.delivery.smtp_line import ORDINARY, Handling, Log, NullLine, SmtpLine
+from mail.delivery.smtp_line import ORDINARY, Handling, NullLine, SmtpLine
 from mail.delivery.tls.require import ExceptedLine, RequireTls
 from mail.queue.destination import Limits
 from protocol.domain import canonical

@@ -6,9 +6,8 @@ limit for one transaction go in the next (RFC 5321 4.5.3.1.10). Logs what ended 
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
-from core.maillog import clean
+from core.maillog import Log, clean
 from core.record import Recipient
 from core.smtp.client import ClientConnection
 from mail.delivery.carriage import EightBit, prepare
@@ -17,13 +16,6 @@ from protocol.errors import PermanentFailure
 from protocol.reply import Reply
 from protocol.smtp.failure import ClientFailure, PeerClosed, Stage, TimedOut
 from protocol.smtp.transaction import Transaction, TransactionResult
-
-
-class Log(Protocol):
-    """The mail log."""
-
-    def info(self, text: str) -> None: ...
-
 
 Strictly = Callable[[Job], Awaitable[Sequence[Result]]]
 

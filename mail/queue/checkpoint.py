@@ -18,11 +18,12 @@ from core.clock import Clock
 from core.errors import GatepostError
 from core.killpoint import killpoint
 from core.lifecycle import Scope
+from core.maillog import Log
 from core.record import encode
 from core.sqlite import Database, DatabaseThread
 from mail.queue.book import Book
 from mail.queue.donelog import DoneLog
-from mail.queue.importer import Importer, Log
+from mail.queue.importer import Importer
 from mail.queue.line import flow_of
 from mail.queue.message import NEVER, Message, Parcel, Segment
 from mail.queue.places import message_row

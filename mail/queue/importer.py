@@ -13,12 +13,12 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
 
 import msgspec
 
 from core.journal import Entry, JournalDamaged, Position, Tail
 from core.lifecycle import Scope
+from core.maillog import Log
 from core.record import Recipient, decode_accepted, decode_outcome
 from mail.queue.book import Book
 from mail.queue.message import Message
@@ -26,16 +26,6 @@ from mail.queue.message import Message
 READ_BYTES = 256 * 1024
 POLL_S = 1.0
 HOLD_S = 0.01
-
-
-class Log(Protocol):
-    """The mail log."""
-
-    def info(self, text: str) -> None: ...
-
-    def warning(self, text: str) -> None: ...
-
-    def critical(self, text: str) -> None: ...
 
 
 Admit = Callable[[Message, list[Recipient]], None]

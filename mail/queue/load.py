@@ -13,12 +13,12 @@ import msgspec
 from core.clock import Clock
 from core.errors import GatepostError
 from core.lifecycle import Scope
+from core.maillog import Log
 from core.record import Recipient, decode_accepted, decode_outcome
 from core.sqlite import DatabaseThread
 from mail.queue.book import Book
 from mail.queue.destination import Destination, HostState
 from mail.queue.fair.store import Picked, Want, make_due, pick
-from mail.queue.importer import Log
 from mail.queue.message import NEVER, Message, Parcel
 from mail.queue.places import Places, segment_of
 from mail.queue.schedule import Scheduler, look

@@ -15,10 +15,10 @@ from typing import Any, Literal, cast
 from core.clock import Clock, monotonic
 from core.errors import EX_NOINPUT, EX_USAGE, GatepostError
 from core.lifecycle import Scope
+from core.maillog import Log
 from core.record import HOLD_QUEUE
 from mail.queue.book import Book
 from mail.queue.checkpoint import Checkpointer
-from mail.queue.importer import Log
 from mail.queue.load import Loader
 from mail.queue.message import Message, Parcel
 from mail.queue.phrase import rid_list

@@ -9,9 +9,9 @@ failing index once.
 from core.clock import Clock
 from core.errors import GatepostError
 from core.lifecycle import Scope
+from core.maillog import Log
 from core.sqlite import DatabaseThread
 from mail.queue.book import Book
-from mail.queue.importer import Log
 from mail.queue.load import Loader
 from mail.queue.message import NEVER, Message, Parcel
 from mail.queue.profile import Profiles

@@ -20,6 +20,7 @@ from core.errors import GatepostError
 from core.ids import IdBlocks
 from core.journal import Journal
 from core.lifecycle import Scope
+from core.maillog import Log
 from core.record import Recipient
 from core.sqlite import Database, DatabaseThread
 from mail.delivery.courier import Courier
@@ -30,7 +31,7 @@ from mail.queue import donelog, store
 from mail.queue.book import Book
 from mail.queue.checkpoint import Checkpointer
 from mail.queue.destination import Limits
-from mail.queue.importer import Importer, Log
+from mail.queue.importer import Importer
 from mail.queue.load import Loader
 from mail.queue.memory import forget_idle
 from mail.queue.message import Message, Parcel, destination_of, divide

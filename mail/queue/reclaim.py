@@ -20,10 +20,10 @@ from core.errors import GatepostError
 from core.journal import ContentRef, JournalDamaged, acknowledge, acknowledged, open_content
 from core.killpoint import killpoint
 from core.lifecycle import Scope
+from core.maillog import Log
 from core.sqlite import DatabaseThread
 from mail.queue.book import Book, Move
 from mail.queue.checkpoint import Checkpointer
-from mail.queue.importer import Log
 from mail.queue.message import Segment, moved
 from mail.queue.places import Places, segment_of
 from mail.queue.store import MessageRow, in_segment

@@ -18,14 +18,13 @@ from core.clock import Clock
 from core.diagnostic import incident
 from core.ids import IdBlocks
 from core.journal import Journal, JournalDamaged
-from core.maillog import clean
+from core.maillog import Log, clean
 from core.record import Outcome, encode
 from mail.bounce.cap import Cap
 from mail.bounce.notice import KINDS, Fate, Frame, Original, head_size, make_notice
 from mail.bounce.rule import Event, silenced, wants
 from mail.bounce.text import Text
 from mail.content import render_chunks
-from mail.queue.importer import Log
 from mail.queue.message import Message, Parcel
 from mail.queue.phrase import rid_list
 from mail.queue.retry import BounceProfile

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from core.clock import Clock
-from core.maillog import clean
+from core.maillog import Log, clean
 from core.record import CPQ_HOST, RELEASE_HOST, Recipient
 from mail.bounce.notice import Fate
 from mail.delivery.courier import Carried, Line, Result
@@ -19,7 +19,6 @@ from mail.delivery.unsubscribe import Action, Unsubscribed
 from mail.queue.book import Book
 from mail.queue.destination import Destination
 from mail.queue.donelog import DoneLog
-from mail.queue.importer import Log
 from mail.queue.message import Parcel
 from mail.queue.phrase import (
     EXPIRED,

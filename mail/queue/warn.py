@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from core.clock import Clock
+from core.maillog import Log
 from mail.bounce.notice import Fate
 from mail.bounce.rule import any_wants
-from mail.queue.importer import Log
 from mail.queue.message import Parcel
 from mail.queue.phrase import rid_list
 from mail.queue.retry import BounceProfile

@@ -21,12 +21,11 @@ from core.dns import DnsError, Resolver
 from core.errors import GatepostError
 from core.https import HttpsClient, HttpsError
 from core.lifecycle import Scope
-from core.maillog import clean
+from core.maillog import Log, clean
 from core.sqlite import DatabaseError, DatabaseThread
 from mail.delivery.tls import store
 from mail.delivery.tls.store import Row
 from mail.delivery.tls.tally import KEEP_DAYS, Tally, day_of
-from mail.queue.importer import Log
 
 _FIRST_S, _LOOK_S = 2.0, 600.0
 _DAY_S = 86_400

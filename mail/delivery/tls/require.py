@@ -11,14 +11,14 @@ One that says `TLS-Required: No` goes over an `ExceptedLine` where the hosts fai
 
 from collections.abc import Callable, Sequence
 
-from core.maillog import clean
+from core.maillog import Log, clean
 from core.smtp.client import ClientConnection, connect
 from core.smtp.client_settings import ConnectionSettings
 from core.smtp.target import Target
 from mail.delivery.courier import Carried, Job, Kind, Result
 from mail.delivery.resolve import Resolution
 from mail.delivery.security import HostUnusable, Security, SecurityPlan
-from mail.delivery.smtp_line import Handling, Log, SmtpLine
+from mail.delivery.smtp_line import Handling, SmtpLine
 from protocol.errors import TemporaryFailure
 from protocol.smtp.failure import ClientFailure, ConnectError, Stage, TlsError
 

@@ -12,12 +12,11 @@ from core.clock import Clock
 from core.dns import DnsError, DnsNotFound, Resolver
 from core.https import HttpsClient, HttpsError
 from core.lifecycle import Scope
-from core.maillog import clean
+from core.maillog import Log, clean
 from core.runtime import spawn
 from core.sqlite import DatabaseError, DatabaseThread
 from mail.delivery.tls import store
 from mail.delivery.tls.store import StoredPolicy
-from mail.queue.importer import Log
 from protocol.mtasts import MAX_OCTETS, Policy, parse_policy, policy_id
 
 _AGAIN_S = 300.0

@@ -8,10 +8,10 @@ import time
 
 from core.clock import Clock
 from core.lifecycle import Scope
+from core.maillog import Log
 from core.sqlite import DatabaseError, DatabaseThread
 from mail.delivery.tls import store
 from mail.delivery.tls.store import Detail, Key
-from mail.queue.importer import Log
 
 _WRITE_S = 60.0
 _MOST = 20_000
