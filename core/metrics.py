@@ -45,7 +45,7 @@ class Counters:
         self._history: deque[tuple[float, dict[str, int]]] = deque(maxlen=int(_WINDOWS["15m"] // _LOOK_S) + 1)
         try:
             self._kept = msgspec.json.decode(path.read_bytes(), type=_Kept)
-        except (OSError, msgspec.DecodeError):
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError):
             self._kept = _Kept()
 
     def add(self, name: str, n: int = 1) -> None:

@@ -160,9 +160,15 @@ def encode(record: Accepted | Outcome) -> bytes:
 
 def decode_accepted(data: bytes | memoryview) -> Accepted:
     """Read a stored `Accepted`. Raises `msgspec.DecodeError` if it is not one."""
-    return _accepted(data)
+    try:
+        return _accepted(data)
+    except UnicodeDecodeError as error:  # the one thing that msgspec says in words of its own
+        raise msgspec.DecodeError(str(error)) from error
 
 
 def decode_outcome(data: bytes | memoryview) -> Outcome:
     """Read a stored `Outcome`. Raises `msgspec.DecodeError` if it is not one."""
-    return _outcome(data)
+    try:
+        return _outcome(data)
+    except UnicodeDecodeError as error:
+        raise msgspec.DecodeError(str(error)) from error

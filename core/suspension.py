@@ -24,7 +24,7 @@ class Suspended:
         try:
             data = read_file(self._disk, path)
             self._names = msgspec.json.decode(data, type=frozenset[str]) if data else frozenset()
-        except (OSError, msgspec.DecodeError) as error:
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
             text = f"{path}: what is suspended cannot be read ({error}); remove the file to resume everything"
             raise GatepostError(text, EX_CONFIG) from error
 

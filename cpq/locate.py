@@ -123,7 +123,7 @@ def _understand(pairing: Pairing, answer: Answer) -> Location:
         raise GatepostError(f"its console answered: {lines[-1] if lines else f'status {answer.status}'}", EX_TEMPFAIL)
     try:
         found = msgspec.json.decode(answer.stdout, type=_Listener)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise GatepostError(f"its console's answer cannot be read: {error}", EX_TEMPFAIL) from None
     if found.state != "listening":
         raise GatepostError(f"its cpq_listener is {found.state}", EX_UNAVAILABLE)

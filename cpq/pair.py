@@ -114,7 +114,7 @@ def accept(pairings: Pairings, own: Introduction, question: dict[str, Any], *, c
 def _parse(data: bytes) -> Introduction:
     try:
         return msgspec.json.decode(data, type=Introduction)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise GatepostError(
             f"pairing: the other appliance's introduction cannot be read: {error}", EX_DATAERR
         ) from None

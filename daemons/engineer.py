@@ -69,7 +69,7 @@ def _enroll(args: argparse.Namespace) -> int:
         keys = facts["tunnel_key"], facts["host_key"]
     except OSError as error:
         raise GatepostError(f"{args.request}: {error.strerror}", EX_NOINPUT) from error
-    except (msgspec.DecodeError, KeyError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, KeyError) as error:
         raise GatepostError(
             f"{args.request}: not a file that `gatepost bastion request` wrote: {error}", EX_DATAERR
         ) from error

@@ -7,7 +7,7 @@ stands behind them. Raises `GatepostError`: 66 for a MID that does not wait here
 """
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -61,7 +61,7 @@ class Pause:
         try:
             data = read_file(self._disk, self._path)
             self.order = msgspec.json.decode(data, type=Order) if data else None
-        except (OSError, msgspec.MsgspecError) as error:
+        except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
             text = f"{self._path}: the work queue's order cannot be read ({error}); remove the file to resume"
             raise GatepostError(text, EX_CONFIG) from error
 
@@ -76,32 +76,31 @@ class Pause:
 
 
 class WorkQueue:
-    """The waiting messages of one intake and its journal: a service, and the verbs about them."""
+    """The waiting messages of one intake and its journal: a service."""
 
-    def __init__(self, intake: Intake, journal: Journal, pause: Pause, *, log: MailLog, now: Clock) -> None:
+    def __init__(self, intake: Intake, journal: Journal, pause: Pause, *, log: MailLog) -> None:
         self.name = f"work queue of {journal.name}"
-        self._intake = intake
+        self.intake = intake
         self._journal = journal
         self._pause = pause
         self._log = log
-        self._now = now
         intake.paused = lambda: pause.on
 
     async def run(self, scope: Scope) -> None:
         """Run what waits whenever nothing holds it back, until stopping."""
         scope.ready()
         while await scope.pause(LOOK_S):
-            if self._intake.held and not self._pause.on:
+            if self.intake.held and not self._pause.on:
                 await self._drain(scope)
 
     async def _drain(self, scope: Scope) -> None:
-        walk = self._journal.waiting(self._intake.held)
+        walk = self._journal.waiting(self.intake.held)
         try:
             while batch := await asyncio.to_thread(_some, walk):
                 for entry in batch:
                     if self._pause.on or scope.stopping.is_set():
                         return
-                    if entry.mid in self._intake.held:
+                    if entry.mid in self.intake.held:
                         with scope.activity("work queue"):
                             await self._again(entry)
         except (OSError, JournalError) as error:
@@ -113,10 +112,56 @@ class WorkQueue:
             data = await asyncio.to_thread(read_content, entry.content)
         except (OSError, JournalError, msgspec.DecodeError) as error:
             self._log.critical(f"MID {entry.mid} cannot be read again: {clean(str(error))}")
-            self._intake.held.pop(entry.mid, None)  # it is tried again at the next start
+            self.intake.held.pop(entry.mid, None)  # it is tried again at the next start
             return
-        await self._intake.work(accepted, Readable(Headers(data[:HEAD_BYTES]), lambda: data))
-        self._intake.held.pop(entry.mid, None)
+        await self.intake.work(accepted, Readable(Headers(data[:HEAD_BYTES]), lambda: data))
+        self.intake.held.pop(entry.mid, None)
+
+    async def entry(self, mid: int) -> Recovered:
+        """Read a message that waits here. Raises status 75 if it has left meanwhile or cannot be read."""
+        try:
+            found = await asyncio.to_thread(next, self._journal.waiting({mid}), None)
+        except (OSError, JournalError) as error:
+            raise GatepostError(f"MID {mid} cannot be read now: {error}", EX_TEMPFAIL) from None
+        if found is None:
+            raise GatepostError(f"MID {mid} has just left the work queue", EX_TEMPFAIL)
+        return found
+
+    async def remove(self, entry: Recovered) -> int:
+        """Finish a message without a word; gives the number of its recipients. Raises status 75."""
+        if entry.mid not in self.intake.held:
+            raise GatepostError(f"MID {entry.mid} is busy: the pipeline has it", EX_TEMPFAIL)
+        self.intake.held.pop(entry.mid)
+        told: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
+        outcome = encode(Outcome(entry.mid, "drop", reason="removed by an operator"))
+        self._journal.append_outcome(entry.mid, outcome, told.set_result)
+        error = await told
+        if error is not None:
+            self.intake.held[entry.mid] = None
+            raise GatepostError(f"MID {entry.mid} cannot be removed now: {error}", EX_TEMPFAIL)
+        self._log.info(f"Message aborted MID {entry.mid} Removed by an operator")
+        self._log.info(f"Message finished MID {entry.mid} aborted")
+        return len(decode_accepted(entry.accepted).recipients)
+
+
+class WorkQueues:
+    """All work queues of a gateway process, those of adopted journals too: one order holds for all. The verbs."""
+
+    def __init__(self, pause: Pause, log: MailLog, now: Clock = clock.now) -> None:
+        self.pause = pause
+        self._log = log
+        self._now = now
+        self._queues: list[WorkQueue] = []
+
+    def add(self, intake: Intake, journal: Journal) -> WorkQueue:
+        """Give the work queue of an intake and its journal, to be run by the caller."""
+        self._queues.append(WorkQueue(intake, journal, self.pause, log=self._log))
+        return self._queues[-1]
+
+    @property
+    def messages(self) -> int:
+        """Messages that are accepted and not through the pipeline."""
+        return sum(one.intake.working + len(one.intake.held) for one in self._queues)
 
     def verbs(self) -> dict[str, Any]:
         """Give the control verbs."""
@@ -130,9 +175,8 @@ class WorkQueue:
         }
 
     async def _status(self, _args: dict[str, Any]) -> dict[str, Any]:
-        order = self._pause.order
-        pending = self._intake.working + len(self._intake.held)
-        came = self._intake.counters.snapshot().get("inj_msgs", {}).get("uptime", 0)
+        order, pending = self.pause.order, self.messages
+        came = self._queues[0].intake.counters.snapshot().get("inj_msgs", {}).get("uptime", 0)
         return {
             "paused_by": order.who if order else None,
             "reason": order.reason if order else None,
@@ -144,38 +188,33 @@ class WorkQueue:
 
     async def _paused(self, args: dict[str, Any]) -> dict[str, Any]:
         order = Order(str(args.get("who") or "an operator"), str(args.get("reason") or ""), self._now())
-        self._pause.give(order)
+        self.pause.give(order)
         self._log.warning(f"Work queue paused by {clean(order.who)}: {clean(order.reason)}")
         return await self._status({})
 
     async def _resumed(self, _args: dict[str, Any]) -> dict[str, Any]:
-        self._pause.give(None)
-        self._log.info(f"Work queue resumed with {len(self._intake.held)} messages")
+        self.pause.give(None)
+        self._log.info(f"Work queue resumed with {self.messages} messages")
         return await self._status({})
 
-    async def _find(self, args: dict[str, Any]) -> Recovered:
+    async def _find(self, args: dict[str, Any]) -> tuple[WorkQueue, Recovered]:
         text = str(args.get("mid", ""))
         if not text.isdecimal():
             raise GatepostError(f"{text!r} is no MID: give a number", EX_USAGE)
         mid = int(text)
-        if mid not in self._intake.held:
-            raise GatepostError(f"MID {mid} does not wait in this work queue", EX_NOINPUT)
-        try:
-            found = await asyncio.to_thread(next, self._journal.waiting({mid}), None)
-        except (OSError, JournalError) as error:
-            raise GatepostError(f"MID {mid} cannot be read now: {error}", EX_TEMPFAIL) from None
-        if found is None:
-            raise GatepostError(f"MID {mid} has just left the work queue", EX_TEMPFAIL)
-        return found
+        for queue in self._queues:
+            if mid in queue.intake.held:
+                return queue, await queue.entry(mid)
+        raise GatepostError(f"MID {mid} does not wait in this work queue", EX_NOINPUT)
 
     async def _message(self, args: dict[str, Any]) -> dict[str, Any]:
-        entry = await self._find(args)
+        _, entry = await self._find(args)
         accepted = decode_accepted(entry.accepted)
         headers = await asyncio.to_thread(headers_of, render_chunks(accepted, None, open_content(entry.content)))
         return {**facts_of(accepted, self._now(), headers), "where": "work queue"}
 
     async def _piece(self, args: dict[str, Any]) -> dict[str, Any]:
-        entry = await self._find(args)
+        _, entry = await self._find(args)
         chunks = render_chunks(decode_accepted(entry.accepted), None, open_content(entry.content))
         try:
             return await asyncio.to_thread(piece_of, chunks, int(args.get("offset") or 0))
@@ -183,27 +222,8 @@ class WorkQueue:
             raise GatepostError(f"MID {entry.mid} cannot be read now: {error}", EX_TEMPFAIL) from None
 
     async def _remove(self, args: dict[str, Any]) -> dict[str, Any]:
-        entry = await self._find(args)
-        if entry.mid not in self._intake.held:
-            raise GatepostError(f"MID {entry.mid} is busy: the pipeline has it", EX_TEMPFAIL)
-        self._intake.held.pop(entry.mid)
-        told: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
-        outcome = encode(Outcome(entry.mid, "drop", reason="removed by an operator"))
-        self._journal.append_outcome(entry.mid, outcome, told.set_result)
-        error = await told
-        if error is not None:
-            self._intake.held[entry.mid] = None
-            raise GatepostError(f"MID {entry.mid} cannot be removed now: {error}", EX_TEMPFAIL)
-        recipients = decode_accepted(entry.accepted).recipients
-        self._log.info(f"Message aborted MID {entry.mid} Removed by an operator")
-        self._log.info(f"Message finished MID {entry.mid} aborted")
-        return {"recipients": len(recipients)}
-
-
-def work_queues(intakes: Sequence[Intake], journals: Sequence[Journal], pause: Pause, log: MailLog) -> list[WorkQueue]:
-    """Give the work queue of each intake, which writes the journal at the same place; one order holds for all."""
-    pairs = zip(intakes, journals, strict=True)
-    return [WorkQueue(intake, journal, pause, log=log, now=clock.now) for intake, journal in pairs]
+        queue, entry = await self._find(args)
+        return {"recipients": await queue.remove(entry)}
 
 
 def _some(walk: Iterator[Recovered]) -> list[Recovered]:

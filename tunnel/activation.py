@@ -68,7 +68,7 @@ def load(path: Path) -> Activation:
         return msgspec.json.decode(path.read_bytes(), type=Activation)
     except FileNotFoundError:
         return Activation()
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
         raise GatepostError(f"{path}: the state of remote access cannot be read: {error}", EX_CONFIG) from error
 
 

@@ -74,7 +74,7 @@ def verify(path: Path) -> int:
     for number, line in enumerate(path.read_bytes().splitlines(keepends=True), 1):
         try:
             previous = msgspec.json.decode(line)["previous"]
-        except (msgspec.DecodeError, KeyError, TypeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
             raise GatepostError(f"{path}: line {number} is not an audit line", EX_DATAERR) from error
         if previous != expected:
             raise GatepostError(f"{path}: the chain breaks before line {number}", EX_DATAERR)

@@ -42,7 +42,7 @@ class Registry:
             return msgspec.json.decode(path.read_bytes(), type=Enrolled)
         except FileNotFoundError:
             return None
-        except (OSError, msgspec.DecodeError) as error:
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
             raise GatepostError(f"{path}: cannot be read: {error}", EX_CONFIG) from error
 
     def names(self) -> list[str]:

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from core.metrics import Counters
 
 
@@ -17,8 +19,10 @@ def test_reset_uptime_and_lifetime(tmp_path: Path) -> None:
     assert second.snapshot()["inj_msgs"] == {"reset": 2, "uptime": 3, "lifetime": 6}
 
 
-def test_a_damaged_state_file_counts_from_zero(tmp_path: Path) -> None:
-    (tmp_path / "counters.json").write_text("{")
+@pytest.mark.parametrize("damaged", [b"{", b"", b'{"lifetime": {"inj_\xff": 1}}', b'{"lifetime": 7}'])
+def test_a_damaged_state_file_counts_from_zero(tmp_path: Path, damaged: bytes) -> None:
+    """A flipped bit that left no UTF-8 kept the daemon from starting."""
+    (tmp_path / "counters.json").write_bytes(damaged)
     counters = Counters(tmp_path / "counters.json")
     counters.add("inj_msgs")
     counters.save()

@@ -18,9 +18,10 @@ def test_orders_outlive_the_process(tmp_path: Path) -> None:
     assert ("In" in again, "Out" in again) == (True, False)
 
 
-def test_what_cannot_be_read_does_not_resume_by_itself(tmp_path: Path) -> None:
+@pytest.mark.parametrize("damaged", [b"{", b'["\xff"]'])
+def test_what_cannot_be_read_does_not_resume_by_itself(tmp_path: Path, damaged: bytes) -> None:
     """A gateway took a damaged file for none, and opened its ports."""
-    (tmp_path / "f").write_text("{")
+    (tmp_path / "f").write_bytes(damaged)
     with pytest.raises(GatepostError, match="remove the file") as caught:
         Suspended(tmp_path / "f")
     assert caught.value.status == EX_CONFIG
