@@ -113,6 +113,7 @@ class Stream:
         self._ended = selector.mids is not None
         held = () if self._ended else book.messages.values()
         self._memory = deque(sorted(one.mid for one in held if one.mid > after and self._may_match(one)))
+        self._given = after
 
     def _may_match(self, message: Message) -> bool:
         host = self._selector.host
@@ -131,8 +132,9 @@ class Stream:
             if line is None:
                 break
             mid = line.popleft()
-            if not given or given[-1] != mid:
+            if mid > self._given:  # else it was in memory and in the index
                 given.append(mid)
+                self._given = mid
         return given
 
     async def _read(self) -> None:
@@ -169,8 +171,11 @@ class Picker:
     def _elsewhere(self, mid: int) -> bool:
         return mid not in self.book.messages and mid not in self.book.gone
 
-    async def look(self, selector: Selector, mids: list[int]) -> dict[int, Found]:
-        """Find the recipients that a selector takes among some messages, busy ones too."""
+    async def look(self, selector: Selector, mids: list[int], attempts: int = 3) -> dict[int, Found]:
+        """Find the recipients that a selector takes among some messages, busy ones too.
+
+        A condition is not asked of content that cannot be read at any attempt: such a message is not taken.
+        """
         rows = await self.rows(mids)
         found: dict[int, Found] = {}
         for mid in mids:
@@ -181,7 +186,10 @@ class Picker:
                     found[mid] = one._replace(entries=entries)
         if selector.condition is None or not found:
             return found
-        return await asyncio.to_thread(self._ask, selector.condition, found)
+        kept, unreadable = await asyncio.to_thread(self._ask, selector.condition, found)
+        if unreadable and attempts > 1:  # content that was moved, while we asked, is where the index says now
+            kept |= await self.look(selector, unreadable, attempts - 1)
+        return kept
 
     def _of_memory(self, mid: int) -> Found | None:
         message = self.book.messages.get(mid)
@@ -212,10 +220,11 @@ class Picker:
         content = move.content if move is not None else self._places.locate(row)
         return Found(accepted, outcome, entries, lambda: open_content(content))
 
-    def _ask(self, condition: Predicate, found: dict[int, Found]) -> dict[int, Found]:
-        """Leave out what a condition does not take; in a thread. Content that cannot be read is not taken."""
+    def _ask(self, condition: Predicate, found: dict[int, Found]) -> tuple[dict[int, Found], list[int]]:
+        """Leave out what a condition does not take; in a thread. Tells as well whose content could not be read."""
         now = self._now()
         kept: dict[int, Found] = {}
+        unreadable: list[int] = []
         for mid, one in found.items():
             view = QueuedView(one.accepted, one.chunks)
             age_s = now - one.accepted.received_at
@@ -223,9 +232,10 @@ class Picker:
                 entries = [entry for entry in one.entries if _holds(condition, view, entry, age_s)]
             except (OSError, JournalDamaged):
                 entries = []
+                unreadable.append(mid)
             if entries:
                 kept[mid] = one._replace(entries=entries)
-        return kept
+        return kept, unreadable
 
 
 def _holds(condition: Predicate, view: QueuedView, entry: Entry, age_s: float) -> bool:

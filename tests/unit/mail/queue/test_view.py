@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from core.errors import GatepostError
+from core.journal import ContentRef
 from mail.delivery.courier import Carried, Job
 from mail.queue.select import Selector
+from mail.queue.store import MessageRow, several
 from tests.support.queue_machine import Machine
 
 
@@ -106,3 +108,40 @@ async def test_status_counts_what_was_tried_and_what_was_not(machine: Machine) -
     gauges = document["gauges"]
     assert (gauges["active_recips"], gauges["attempted_recips"], gauges["unattempted_recips"]) == (1, 1, 0)
     assert document["counters"]["soft_bounced_evts"]["lifetime"] == 1
+
+
+async def test_a_message_whose_content_moves_while_a_rule_is_asked_is_listed(machine: Machine) -> None:
+    machine.courier.behave = busy
+    queue = await machine.start()
+    mid = await machine.accept("a@one.test", content=b"Subject: x\r\n\r\nsecret\r\n")
+    await machine.until(lambda: not queue._book.messages and machine.counters.counts.get("soft_bounced_evts") == 1)
+    places, gone = queue._places, queue._places.queue / "gone"
+    locate = places.locate
+    asked: list[int] = []
+
+    def before_the_move(row: MessageRow) -> ContentRef:
+        asked.append(row.mid)
+        return locate(row)._replace(kind="file", path=gone) if len(asked) == 1 else locate(row)
+
+    class Moving:
+        locate = staticmethod(before_the_move)
+
+    queue._picker._places = Moving()  # type: ignore[assignment]
+    selector = Selector.of({"filter": "body-contains('secret')"})
+    shown = (await queue.views.showrecipients(selector))["recipients"]
+    assert [one["mid"] for one in shown] == [str(mid)]
+    assert asked == [mid, mid]
+
+
+async def test_a_message_in_memory_and_in_the_index_is_listed_once(machine: Machine) -> None:
+    machine.courier.behave = busy
+    queue = await machine.start()
+    mids = [await machine.accept("a@one.test") for _ in range(6)]
+    await machine.until(lambda: not queue._book.messages and machine.counters.counts.get("soft_bounced_evts") == 6)
+    for row, rows in await queue._picker.database.run(several, mids):
+        queue._loader.lift(row, rows)
+    stream = queue._picker.stream(Selector())
+    assert [mid for _ in range(4) for mid in await stream.next(2)] == mids
+    for message in list(queue._book.messages.values()):
+        for parcel in list(message.parcels):
+            queue._scheduler.add(parcel, machine.now(), loaded=True)
