@@ -34,8 +34,10 @@ from mail.queue.tally.tally import MOST, Tally
 
 SYNC_S = 0.2
 """Longest time between a completion and its sync."""
-EARLY = 4000
-"""Changed messages that make a checkpoint come before its time."""
+EARLY = 2000
+"""Changed messages that make a checkpoint come before its time: it looks at all of them in one turn of the loop."""
+AT_ONCE = 500
+"""Messages that are looked at in one turn of the loop afterwards."""
 
 
 class Gathered:
@@ -134,7 +136,7 @@ class Checkpointer:
         except (GatepostError, OSError) as error:
             return self._failed(str(error))
         self._gathered = None
-        self._finish(gathered)
+        await self._finish(gathered)
         return True
 
     def last(self) -> None:
@@ -174,8 +176,8 @@ class Checkpointer:
         self._positions = positions
         return gathered
 
-    def _finish(self, gathered: Gathered) -> None:
-        """Draw the conclusions of a committed change."""
+    async def _finish(self, gathered: Gathered) -> None:
+        """Draw the conclusions of a committed change; no other checkpoint begins meanwhile."""
         if self.failure:
             self._log.warning("The queue's index can be written again")
         self.failure = ""
@@ -186,9 +188,12 @@ class Checkpointer:
         book.gone.difference_update(mid for (mid,) in gathered.change.removed)
         self.acknowledgeable = gathered.acknowledgeable
         soon = self._now() + SOON_S
-        for message in gathered.candidates:
-            if message.mid not in book.dirty and message.mid in book.messages and _may_leave(message, soon):
+        for number, message in enumerate(gathered.candidates, 1):
+            unchanged = message.mid not in book.dirty and book.messages.get(message.mid) is message
+            if unchanged and _may_leave(message, soon):
                 self._evict(message)
+            if not number % AT_ONCE:
+                await asyncio.sleep(0)
         try:
             self._done.retire(gathered.change.epoch)
         except OSError as error:

@@ -126,9 +126,11 @@ class DeliveryQueue:
         self._set_by_s = 0.0
         self._places = Places(spool)
         self._places.content.mkdir(parents=True, exist_ok=True, mode=0o750)
-        self._database = DatabaseThread(self._places.queue / "queue.db", store.SCHEMA, content=self._places.content)
+        index = self._places.queue / "queue.db"
+        self._database = DatabaseThread(index, store.SCHEMA, content=self._places.content)
         try:
             self._restore()
+            self._reader = DatabaseThread(index, store.SCHEMA)
         except BaseException:
             self._database.close()
             raise
@@ -231,7 +233,7 @@ class DeliveryQueue:
         self._picker = picker = Picker(self._database, book, self._places, now)
         hands = Hands(scheduler, book, self._settlement, self._loader, self._checkpointer)
         self.operations = Operations(picker, hands, log=log, now=now)
-        self.views = Views(scheduler, picker, now=now, always=settings.always, facts=facts)
+        self.views = Views(scheduler, picker, reader=self._reader, now=now, always=settings.always, facts=facts)
         book.segments.update(self._segments)
         self._reclaimer.sweep()
         self._loader.survey(self._loads)
@@ -263,7 +265,7 @@ class DeliveryQueue:
             scheduler=self._scheduler,
             importer=self.importer,
             counters=self._counters,
-            database=self._database,
+            reader=self._reader,
             health=self._health,
             reset_counts=self._reset_counts,
             storage=self._places.queue,
@@ -365,6 +367,7 @@ class DeliveryQueue:
         except (GatepostError, OSError) as error:
             self._log.critical(f"The last checkpoint failed; the next start replays the done log: {error}")
         finally:
+            self._reader.close()
             self._database.close()
             self._done.close()
 

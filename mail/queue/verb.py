@@ -46,7 +46,8 @@ class Parts:
     scheduler: Scheduler
     importer: Importer
     counters: Figures
-    database: DatabaseThread
+    reader: DatabaseThread
+    """A way to the index on which nothing is under way that takes long."""
     health: Callable[[], list[str]]
     reset_counts: Callable[[], Awaitable[None]]
     storage: Path
@@ -83,7 +84,7 @@ class Verbs:
 
     async def _status(self, _args: dict[str, Any]) -> dict[str, Any]:
         parts = self._parts
-        document = await parts.database.run(oldest)
+        document = await parts.reader.run(oldest)
         facts = parts.counters.facts()
         return {
             "state": "Delivery suspended" if parts.suspension.suspended else "Online",

@@ -12,6 +12,7 @@ from typing import Any
 from core.clock import Clock, monotonic
 from core.errors import EX_NOINPUT, EX_USAGE, GatepostError
 from core.record import CPQ_HOST, RELEASE_HOST, Accepted, decode_accepted
+from core.sqlite import DatabaseThread
 from mail.queue.destination import Destination, HostState
 from mail.queue.message import NEVER
 from mail.queue.reroute import PSEUDO_HOSTS
@@ -57,11 +58,14 @@ class Views:
         scheduler: Scheduler,
         picker: Picker,
         *,
+        reader: DatabaseThread,
         now: Clock,
         always: Iterable[str] = (),
         facts: Facts = lambda _host: {},
     ) -> None:
-        """`always` are the pseudo hosts that are shown even when they are idle."""
+        """`always` are the pseudo hosts that are shown even when they are idle; `reader` is a way to the index on
+        which nothing is under way that takes long."""
+        self._reader = reader
         self._scheduler = scheduler
         self._picker = picker
         self._now = now
@@ -133,7 +137,7 @@ class Views:
 
     async def oldest(self, name: str) -> float | None:
         """Give when the oldest message for a destination was accepted, None if there is none."""
-        document = await self._picker.database.run(oldest_for, name)
+        document = await self._reader.run(oldest_for, name)
         times = [
             message.accepted.received_at
             for message in self._picker.book.messages.values()
@@ -174,9 +178,13 @@ class Views:
     def gauges(self) -> dict[str, Any]:
         """Give the gauges of the status page that the queue knows."""
         destinations = self._scheduler.destinations.values()
-        active, attempted = sum(one.active for one in destinations), sum(one.attempted for one in destinations)
+        active = attempted = connections = 0
+        for one in destinations:
+            active += one.active
+            attempted += one.attempted
+            connections += one.busy + len(one.idle)
         return {
-            "conn_out": sum(one.lines for one in destinations),
+            "conn_out": connections,
             "active_recips": active,
             "unattempted_recips": active - attempted,
             "attempted_recips": attempted,
@@ -190,10 +198,10 @@ def _greatest(
     """Rank names; makes nothing but numbers for those that are not among the first."""
     values = [value(found[0]) if len(found) == 1 else sum(map(value, found)) for found in by_name.values()]
     values += [0] * len(idle)
-    least = sorted(values, reverse=True)[:most][-1] if values else 0
+    least = min(heapq.nlargest(most, values), default=0)
     names = (*by_name, *idle)
-    above = sorted((-n, name) for n, name in zip(values, names, strict=True) if n > least)
-    level = heapq.nsmallest(most - len(above), (name for n, name in zip(values, names, strict=True) if n == least))
+    above = sorted([(-n, name) for n, name in zip(values, names, strict=True) if n > least])
+    level = heapq.nsmallest(most - len(above), [name for n, name in zip(values, names, strict=True) if n == least])
     return [name for _, name in above] + level
 
 
