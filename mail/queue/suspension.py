@@ -12,10 +12,9 @@ from typing import Any
 
 from core.clock import Clock, monotonic
 from core.errors import EX_DATAERR, GatepostError
-from core.maillog import clean
+from core.maillog import Log, clean
 from core.suspension import Suspended
 from mail.queue.destination import Destination
-from mail.queue.importer import Log
 from mail.queue.rule import halt, resume_hosts, suspend_hosts
 from mail.queue.schedule import Scheduler
 from protocol.domain import canonical
