@@ -3,7 +3,7 @@
 The first gateway of a machine sends the alerts; the others measure the same and would only repeat them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 from core.alert import WARNING, Alerts
@@ -16,7 +16,7 @@ from core.record import HOLD_QUEUE, Outcome
 from core.smtp.door import Brake
 from core.smtp.listener import SmtpListener
 from core.smtp.session import SessionFactory
-from daemons.config import Esa
+from daemons.config import Esa, Sma
 from daemons.machine import Machine
 from daemons.renew import Renewal
 from daemons.wiring import bounce_tags, verification_of, with_handler
@@ -50,6 +50,10 @@ class Edge:
         self.alerts = Alerts(alerts, hostname=machine.hostname, resolver=self._resolver, log=log)
         self.certificates = Renewal(self._certificate.reload, log, self.alerts)
 
+    def lookups(self) -> Mapping[str, int]:
+        """Count the DNS lookups since the start."""
+        return self._resolver.statistics.counts()
+
     @property
     def names(self) -> list[str]:
         """The listeners."""
@@ -69,8 +73,7 @@ class Edge:
 
     def note_held(self, outcome: Outcome) -> None:
         """Tell people of a message that waits for them."""
-        text = f"message {outcome.mid} waits in {HOLD_QUEUE}: {outcome.reason}. `releasehold` has it processed again."
-        self.alerts.send(WARNING, "MAIL.HOLD_QUEUE", text)
+        alert_of_held(self.alerts, outcome)
 
     def conservation(self, listeners: Listeners, journal: Journal, intakes: Sequence[Intake]) -> Conservation:
         """Make the service that measures and slows receiving."""
@@ -92,3 +95,15 @@ class Edge:
             log=self._log,
             alerts=self.alerts,
         )
+
+
+def alert_of_held(alerts: Alerts, outcome: Outcome) -> None:
+    """Tell people of a message that waits for them."""
+    text = f"message {outcome.mid} waits in {HOLD_QUEUE}: {outcome.reason}. `releasehold` has it processed again."
+    alerts.send(WARNING, "MAIL.HOLD_QUEUE", text)
+
+
+def channel_alerts(machine: Machine, document: Esa | Sma, log: MailLog) -> Alerts:
+    """Make the alerts of the quarantine channel's daemon."""
+    resolver = Resolver(document.dns.servers, timeout_s=document.dns.timeout_s)
+    return Alerts(document.alerts, hostname=machine.hostname, resolver=resolver, log=log)

@@ -26,7 +26,7 @@ from mail.listeners import Listeners
 from mail.receive import Gateway
 from mail.recover import Recovery
 from mail.status import GatewayStatus
-from mail.workqueue import Pause, work_queues
+from mail.workqueue import Pause, WorkQueues
 
 
 def build(config: Path, instance: int = 0) -> Daemon:
@@ -49,12 +49,13 @@ def build(config: Path, instance: int = 0) -> Daemon:
         return Intake(choices, journal, policy.pipeline, log=log, counters=counters, **more)
 
     intakes = [intake_of(one) for one in (journal, *orphans)]
-    queues = work_queues(intakes, (journal, *orphans), Pause(machine.state / "workqueue.json"), log)
+    work = WorkQueues(Pause(machine.state / "workqueue.json"), log)
+    queues = [work.add(intake, one) for intake, one in zip(intakes, (journal, *orphans), strict=True)]
     recoveries = [
         Recovery(one.recovered, intake, log) for one, intake in zip((journal, *orphans), intakes, strict=True)
     ]
     left = partial(without_owner, machine.spool / "journal", "gateway")
-    adoption = Adoption(left, partial(Journal.open, settings=settings), intake_of, log)
+    adoption = Adoption(left, partial(Journal.open, settings=settings), intake_of, work.add, log=log)
 
     mids, icids = machine.numbers("mid"), machine.numbers("icid")
     shared = Gateway(machine.hostname, intakes[0], log, mids, icids, edge.brake, edge.logins)
@@ -67,9 +68,10 @@ def build(config: Path, instance: int = 0) -> Daemon:
 
     conservation = edge.conservation(listeners, journal, intakes)
     counters.show(conservation.gauges)
-    figures = GatewayStatus(listeners, intakes[0], counters, mids, icids)
+    counters.also(edge.lookups)
+    figures = GatewayStatus(listeners, work, counters, mids, icids)
     verbs = {"suspend": listeners.suspend, "resume": listeners.resume, "listeners": listeners.show}
-    verbs |= {"topin": listeners.topin, "status": figures.status, "reset_counters": figures.reset, **queues[0].verbs()}
+    verbs |= {"topin": listeners.topin, "status": figures.status, "reset_counters": figures.reset, **work.verbs()}
     services: list[Service] = [log, counters, journal, *orphans, *recoveries, adoption, *listeners.services.values()]
     services += [conservation, edge.alerts, *queues]
     verbs |= {"reload_filters": reload_filters, "reload_certificates": edge.certificates.renew}

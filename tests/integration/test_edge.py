@@ -168,6 +168,8 @@ async def test_proxy_xclient_names_and_refusals() -> None:
             assert (await client.say("RCPT TO:<x@elsewhere.test>")).startswith("550"), "the table was not asked anew"
         log = await one.log("address 192.0.2.7 reverse dns host mx.stranger.test verified yes")
         assert "address 127.0.0.1 reverse dns host home.client.test verified yes" in log
+        counters = (await one.ask("status"))["counters"]
+        assert counters["dns_requests"]["uptime"] >= 2, "the lookups of this daemon are counted"
         assert "RELAY SG FRIENDS match .client.test" in log
 
         async with one.dial("Proxied") as client:
