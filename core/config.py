@@ -5,6 +5,8 @@ per role. A document is read whole and every problem is reported at once, each w
 (`ConfigError`, exit status 78), before any socket opens.
 """
 
+import base64
+import binascii
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Sequence
@@ -21,6 +23,7 @@ _REASONS = {
     "missing": "this key is required",
 }
 _KILO = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+_KEY = re.compile(r"(ssh-ed25519|sk-ssh-ed25519@openssh\.com|ssh-rsa) ([A-Za-z0-9+/]+={0,2})( [^\r\n]*)?")
 _SHOWN = 80
 """Characters of a wrong value that an error shows."""
 
@@ -59,6 +62,20 @@ def _ip(value: str) -> str:
     return value
 
 
+def _public_key(value: str) -> str:
+    found = _KEY.fullmatch(value)
+    if not found:
+        raise ValueError("not a public key line: TYPE BASE64 [COMMENT], ssh-ed25519 or ssh-rsa, without options")
+    try:
+        blob = base64.b64decode(found[2], validate=True)
+    except binascii.Error:
+        raise ValueError("the base64 part of the public key is damaged; copy the whole line") from None
+    kind = found[1].encode()
+    if not blob.startswith(len(kind).to_bytes(4, "big") + kind):
+        raise ValueError("the public key is not of the type that its line says")
+    return value
+
+
 def checked(check: Callable[[str], object]) -> Callable[[str], str]:
     """Make a validator that keeps a text as it is if `check` does not raise `ValueError`."""
 
@@ -86,6 +103,9 @@ def repeated(values: Iterable[str]) -> list[str]:
             twice[value] = None
         seen.add(value.lower())
     return list(twice)
+
+
+PublicKey = Annotated[str, AfterValidator(_public_key)]
 
 
 class ApplianceSection(Section):

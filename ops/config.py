@@ -4,38 +4,16 @@ Composed into the machine's document by `daemons/config.py`. Unknown keys, roles
 public key lines are errors with a reason, before any socket opens.
 """
 
-import base64
-import binascii
-import re
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from core.config import Host, Port, Section
+from core.config import Host, Port, PublicKey, Section
 from core.password import check_stored
-
-_KEY = re.compile(r"(ssh-ed25519|sk-ssh-ed25519@openssh\.com|ssh-rsa) ([A-Za-z0-9+/]+={0,2})( [^\r\n]*)?")
-
-
-def _public_key(value: str) -> str:
-    found = _KEY.fullmatch(value)
-    if not found:
-        raise ValueError("not a public key line: TYPE BASE64 [COMMENT], ssh-ed25519 or ssh-rsa, without options")
-    try:
-        blob = base64.b64decode(found[2], validate=True)
-    except binascii.Error:
-        raise ValueError("the base64 part of the public key is damaged; copy the whole line") from None
-    kind = found[1].encode()
-    if not blob.startswith(len(kind).to_bytes(4, "big") + kind):
-        raise ValueError("the public key is not of the type that its line says")
-    return value
 
 
 def _stored_password(value: str) -> str:
     return check_stored(value) if value else value
-
-
-PublicKey = Annotated[str, AfterValidator(_public_key)]
 
 
 class ConsoleSection(Section):

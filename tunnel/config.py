@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from core.config import Host, Port, Section
+from core.config import Host, Port, PublicKey, Section
 
 DEFAULT_NAME = "upgrades.gatepost.invalid"
 SIX_PORTS = (25, 443, 22, 80, 53, 4766)
@@ -22,15 +22,7 @@ def _name(value: str) -> str:
     raise ValueError("the bastion is reached by host name, not by address, so that it can move")
 
 
-def _public_key(value: str) -> str:
-    parts = value.split()
-    if len(parts) < 2 or not parts[0].startswith(("ssh-", "sk-ssh-")) or not parts[1].startswith("AAAA"):
-        raise ValueError("a public key line is needed: ssh-ed25519 AAAA…")
-    return value
-
-
 BastionName = Annotated[Host, AfterValidator(_name)]
-PublicKey = Annotated[str, AfterValidator(_public_key)]
 
 
 class TunnelSection(Section):

@@ -5,7 +5,7 @@ from pydantic import ValidationError
 
 from tunnel.config import BastionSection, TunnelSection
 
-KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJx"
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJxA"
 
 
 @pytest.mark.parametrize(
