@@ -11,6 +11,7 @@ import hashlib
 import json
 import re
 import time
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,8 @@ from mail.delivery.tls.tally import KEEP_DAYS, Tally, day_of
 
 _FIRST_S, _LOOK_S = 2.0, 600.0
 _DAY_S = 86_400
+SPREAD_S = 4 * 3600
+"""Within this after the end of a day its reports go out (RFC 8460 4.1)."""
 _MEDIA = "application/tlsrpt+gzip"
 Submit = Callable[[str, bytes], None]
 """Queues a message for an address."""
@@ -92,6 +95,8 @@ class TlsReports:
         await self._tally.write()
         done = 0
         for day, domain in await self._database.run(store.unreported, day_of(self._now())):
+            if self._now() < due_at(self._who.hostname, day, domain):
+                continue
             rows = await self._database.run(store.counted, day, domain)
             done += await self._send(day, domain, rows)
             await self._database.change(store.mark_reported, day, domain)
@@ -152,6 +157,15 @@ class TlsReports:
             file.write_bytes(gzip.compress(json.dumps(document(self._who, day, domain, of_domain)).encode()))
             files.append(str(file))
         return files
+
+
+def due_at(hostname: str, day: str, domain: str) -> float:
+    """Say when the report on a day goes to a domain: always the same moment, another for each sender and domain.
+
+    Who is sent reports by many does not get them all at midnight.
+    """
+    share = zlib.crc32(f"{hostname} {day} {domain}".encode()) / 2**32
+    return calendar.timegm(time.strptime(day, "%Y-%m-%d")) + _DAY_S + share * SPREAD_S
 
 
 def addresses_of(texts: Sequence[str]) -> list[str]:

@@ -15,7 +15,7 @@ from core.errors import GatepostError
 from core.https import HttpsClient, HttpsSettings
 from core.sqlite import DatabaseThread
 from mail.delivery.tls import store
-from mail.delivery.tls.report import Reporter, TlsReports, addresses_of, document, message
+from mail.delivery.tls.report import SPREAD_S, Reporter, TlsReports, addresses_of, document, due_at, message
 from mail.delivery.tls.store import Detail
 from mail.delivery.tls.tally import Tally
 from tests.support.authority import Authority, server_context
@@ -110,6 +110,21 @@ async def test_a_report_goes_out_once_when_its_day_is_over(bench: Bench) -> None
             }
         ],
     }
+
+
+async def test_reports_on_a_day_are_spread_over_the_hours_after_it(bench: Bench, dns: DnsServer) -> None:
+    """All reports of the world went out at midnight UTC (RFC 8460 4.1)."""
+    midnight = NOON + DAY_S / 2
+    due = [due_at("esa.test", "2026-11-22", f"d{number}.test") - midnight for number in range(200)]
+    assert 0 <= min(due) < 600
+    assert SPREAD_S - 600 < max(due) < SPREAD_S
+    assert due_at("other.test", "2026-11-22", "d1.test") != due_at("esa.test", "2026-11-22", "d1.test")
+    bench.tally.good("x.test", "sts", "{}")
+    bench.at = due_at("esa.test", "2026-11-22", "x.test") - 1
+    assert bench.at > midnight
+    assert await bench.reports.report() == 0
+    bench.at += 1
+    assert await bench.reports.report() == 1
 
 
 async def test_a_report_is_posted_where_that_is_asked_for(bench: Bench, dns: DnsServer) -> None:
