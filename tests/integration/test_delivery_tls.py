@@ -7,6 +7,7 @@ import asyncio
 import gzip
 import hashlib
 import json
+import socket
 from pathlib import Path
 
 import pytest
@@ -417,3 +418,40 @@ async def test_a_report_reaches_a_domain_whose_policy_fails(tmp_path: Path) -> N
         await until(lambda: "Delayed" in world.log(), world.log())
         (counted,) = (await world.ask("tlsreport"))["sessions"]
         assert (counted["policy"], counted["successful"]) == ("sts", 0)
+
+
+def _has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.skipif(not _has_ipv6(), reason="the loopback interface has no ::1")
+async def test_a_host_with_an_ipv6_address_only_is_verified_by_dane(tmp_path: Path) -> None:
+    async with TlsWorld(tmp_path, "127.47.3") as world:
+        stranger = Authority("nobody knows")
+        for name, wrong in (("six.test", False), ("wrong.test", True)):
+            key, chain = stranger.host(f"mx.{name}")
+            record = "3 1 1 " + "ab" * 32 if wrong else ee(chain)
+            world.domain(name, server_context(key, chain), [f"_{{port}}._tcp.mx TLSA {record}"])
+            zone = tmp_path / "dns" / f"{name}.zone"
+            zone.write_text(zone.read_text().replace(f"mx A {world._addresses[name]}", "mx AAAA ::1"))
+        world._addresses = {"six.test": "::1"}
+        await world.start()
+        await world.send("a@six.test", "a@wrong.test")
+        assert {name: await world.outcome(name) for name in world.hosts} == {
+            "six.test": "tls",
+            "wrong.test": "deferred",
+        }
+        log = await world.settled_log()
+        assert f"interface ::1 address ::1 port {world.port}" in log
+        assert "TLS verified by DANE-EE 3 1 1" in log
+        assert "TLS failed: DANE: the certificate does not match any TLSA record" in log
+        words = ("tlsverify", "six.test", f"mx.six.test:{world.port}", "--json")
+        config = str(world.machine / "gatepost.toml")
+        status, text, _ = await asyncio.to_thread(gatepost, "cli", "--config", config, *words)
+        (found,) = json.loads(text)["hosts"]
+        assert (status, found["address"], found["port"], found["would_deliver"]) == (0, "::1", world.port, True)
