@@ -1,7 +1,8 @@
 """An HTTPS server as a service: uvicorn, which is touched here only.
 
 A root makes one for an ASGI application. Signals stay the daemon's; on stopping, requests under way get a few
-seconds. Bounded: open connections, time to keep one alive. Raises status 69 when the address is taken.
+seconds. Bounded: open connections, time for a request to come, time to keep a connection alive. Raises status 69
+when the address is taken.
 """
 
 import asyncio
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from core.lifecycle import Scope
 from core.port import listen
@@ -18,6 +20,7 @@ from core.port import listen
 _CONNECTIONS = 100
 _GRACE_S = 5
 _KEEP_ALIVE_S = 15
+_REQUEST_S = 15.0
 
 
 class _Server(uvicorn.Server):
@@ -27,6 +30,39 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Leave signals alone."""
         yield
+
+
+class _Patient(H11Protocol):
+    """A connection that ends when no whole request has come in time: uvicorn would wait for ever for the first, and
+    so would everybody else once all connections are taken."""
+
+    request_s = _REQUEST_S
+    _deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait for the first request."""
+        super().connection_made(transport)
+        self._await_request()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait for nothing more."""
+        if self._deadline is not None:
+            self._deadline.cancel()
+        super().connection_lost(exc)
+
+    def on_response_complete(self) -> None:
+        """Begin to wait for the next request."""
+        self._await_request()
+        super().on_response_complete()
+
+    def _await_request(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._deadline = self.loop.call_later(self.request_s, self._give_up)
+
+    def _give_up(self) -> None:
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.abort()
 
 
 class HttpServer:
@@ -57,7 +93,7 @@ class HttpServer:
         self.port = sock.getsockname()[1]
         config = uvicorn.Config(
             self._application,
-            http="h11",
+            http=_Patient,
             ws="none",
             lifespan="off",
             log_config=None,
