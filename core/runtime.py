@@ -15,6 +15,8 @@ import gc
 import os
 import signal
 import socket
+import sys
+import time
 import traceback
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -33,8 +35,10 @@ _BACKGROUND: set[asyncio.Task[Any]] = set()
 _COLLECT_EVERY = 10_000
 """Objects made and not yet freed that start a young collection. A message makes a few hundred and hardly a cycle."""
 
-_LONGEST_LOOK_S = 0.05
-"""A collection that takes longer is not repeated on the same objects …"""
+_TURN_S = 0.001
+"""A thread that works in Python lets the loop have its turn after this; the loop gives it up at each system call."""
+_LONGEST_LOOK_S = 0.03
+"""A full collection that takes the processor for longer is not repeated on the same objects …"""
 _MOST_FREEZES = 16
 """… unless that has happened so often."""
 
@@ -77,6 +81,7 @@ def run(main: Coroutine[Any, Any, int]) -> int:
 def run_daemon(daemon: Daemon) -> int:
     """Run a daemon until it is told to stop; give its exit status."""
     _spare_collections()
+    sys.setswitchinterval(_TURN_S)
     try:
         return run(_Supervisor(daemon).main())
     except GatepostError as error:
@@ -88,6 +93,7 @@ def _spare_collections() -> None:
     """Keep the collector from looking at what lives as long as the process, and from looking often."""
     gc.collect()
     gc.freeze()
+    gc.collect()  # it remembers how many objects it knows: a full collection is due when a quarter more have come
     gc.set_threshold(_COLLECT_EVERY, *gc.get_threshold()[1:])
     gc.enable()
     gc.callbacks.append(_Patience().looked)
@@ -109,8 +115,8 @@ class _Patience:
         if facts["generation"] < 2:
             return
         if phase == "start":
-            self._begun = clock.monotonic()
-        elif self._left and clock.monotonic() - self._begun > _LONGEST_LOOK_S:
+            self._begun = time.thread_time()
+        elif self._left and time.thread_time() - self._begun > _LONGEST_LOOK_S:
             self._left -= 1
             gc.freeze()
 

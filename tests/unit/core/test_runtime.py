@@ -141,7 +141,7 @@ def test_what_takes_long_to_look_at_is_not_looked_at_again(tmp_path: Path) -> No
     body = """
     import gc, os
     import core.runtime
-    core.runtime._LONGEST_LOOK_S = 0.0
+    core.runtime._LONGEST_LOOK_S = -1.0
     class Looks:
         name = "looks"
         async def run(self, scope):
