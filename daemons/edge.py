@@ -13,14 +13,19 @@ from core.journal.journal import Journal
 from core.maillog import MailLog
 from core.memory import Memory
 from core.record import HOLD_QUEUE, Outcome
-from core.smtp.door import Brake
+from core.runtime import Reload
+from core.smtp.door import Brake, Door
 from core.smtp.listener import SmtpListener
 from core.smtp.session import SessionFactory
-from daemons.config import Esa, Sma
+from core.smtp.settings import ListenerSettings
+from daemons.config import Document, Esa, Sma
 from daemons.machine import Machine
+from daemons.reload import reread
 from daemons.renew import Renewal
 from daemons.wiring import bounce_tags, verification_of, with_handler
 from mail.access import build_access, listener_settings
+from mail.bounce.tag import Tags
+from mail.config import ListenerSection
 from mail.edge.conserve import Conservation, Meter, Readings
 from mail.edge.door import build_door
 from mail.intake import Intake
@@ -28,6 +33,8 @@ from mail.listeners import Listeners
 from mail.login.attempt import Logins
 from mail.login.users import Users
 from mail.receive import Gateway, GatewaySession
+
+_Ways = tuple[ListenerSettings, SessionFactory, Door]
 
 
 class Edge:
@@ -43,6 +50,8 @@ class Edge:
         self._log = log
         self._document = document
         self._tags = bounce_tags(machine, document)
+        self._made: dict[str, SmtpListener] = {}
+        self._shared: Gateway
         self._sections = {section.name: section for section in document.listener}
         self._certificate = machine.certificate()
         self._resolver = Resolver(document.dns.servers, timeout_s=document.dns.timeout_s)
@@ -61,15 +70,49 @@ class Edge:
 
     def listener(self, shared: Gateway, name: str, suspended: bool) -> SmtpListener:
         """Make a listener."""
-        section, log = self._sections[name], self._log
-        access = build_access(section, verification_of(self._document, section, self._tags))
-        bound = listener_settings(
-            section, self._machine.hostname, tls=True, reuse_port=True, mechanisms=self.logins.users.mechanisms
+        self._shared = shared
+        bound, session, door = self._ways(self._document, self._sections[name], self.logins.users, self._tags)
+        made = SmtpListener(
+            bound, session, tls=self._certificate.context, log=self._log, door=door, suspended=suspended
         )
-        session: SessionFactory = partial(GatewaySession, shared, access)
+        self._made[name] = made
+        return made
+
+    def _ways(self, document: Esa, section: ListenerSection, users: Users, tags: Tags) -> _Ways:
+        access = build_access(section, verification_of(document, section, tags))
+        bound = listener_settings(
+            section, self._machine.hostname, tls=True, reuse_port=True, mechanisms=users.mechanisms
+        )
+        session: SessionFactory = partial(GatewaySession, self._shared, access)
         bound, session = with_handler(self._machine, section, bound, session)
-        door = build_door(section, access, resolver=self._resolver, brake=self.brake, log=log)
-        return SmtpListener(bound, session, tls=self._certificate.context, log=log, door=door, suspended=suspended)
+        door = build_door(section, access, resolver=self._resolver, brake=self.brake, log=self._log)
+        return bound, session, door
+
+    def after(self, first: Reload) -> Reload:
+        """Give what SIGHUP does: `first`, then listeners' tables and users, and in any case the certificates."""
+
+        async def both() -> None:
+            await first()
+            await self._reload()
+
+        return self.certificates.after(both)
+
+    async def _reload(self) -> None:
+        """Read tables, policies, limits and users again: new connections go by them, none ends."""
+        users, ways = await reread(self._machine, self._log, self._rebuilt)
+        self.logins.users = users
+        restart = sorted(set(ways) ^ set(self._made))
+        for name in set(ways) & set(self._made):
+            if not self._made[name].follow(*ways[name]):
+                restart.append(name)
+        if restart:
+            self._log.warning(f"Address, port, kind of port or number of listeners changes by a restart: {restart}")
+        self._log.info(f"Listeners reloaded: {len(ways)}; users that may log in: {users.count}")
+
+    def _rebuilt(self, document: Document) -> tuple[Users, dict[str, _Ways]]:
+        assert isinstance(document, Esa), "only a gateway has an edge"
+        users, tags = Users(document.smtp_user), bounce_tags(self._machine, document)
+        return users, {row.name: self._ways(document, row, users, tags) for row in document.listener}
 
     def note_held(self, outcome: Outcome) -> None:
         """Tell people of a message that waits for them."""

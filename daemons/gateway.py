@@ -3,7 +3,7 @@
 Listens on the configured listeners (SO_REUSEPORT, so that several processes share them) and on
 run/gateway-N.sock: `status`, `listeners`, `suspend`, `resume`, `reload_filters`, `reload_certificates`. Owns a journal
 spool/journal/gateway-N and adopts those whose owner is gone. Pokes delivery-queue. SIGHUP reloads the filters, the
-alternate source table and the certificates.
+alternate source table, the tables and policies of listeners, their users, and the certificates.
 """
 
 from functools import partial
@@ -75,5 +75,5 @@ def build(config: Path, instance: int = 0) -> Daemon:
     services: list[Service] = [log, counters, journal, *orphans, *recoveries, adoption, *listeners.services.values()]
     services += [conservation, edge.alerts, *queues]
     verbs |= {"reload_filters": reload_filters, "reload_certificates": edge.certificates.renew}
-    reload = edge.certificates.after(policy.reload)
+    reload = edge.after(policy.reload)
     return Daemon(name, services, machine.socket(name), verbs, document.runtime.grace_s, reload)

@@ -39,18 +39,22 @@ class Admission:
         log: MailLog | None,
         door: Door = OPEN,
     ) -> None:
-        self.settings = settings
-        self.door = door
         self.connections: set[Connection] = set()
         self.loop: asyncio.AbstractEventLoop
         self._by_address: Counter[str] = Counter()
         self._refused = 0
+        self._tls = tls
+        self.follow(settings, session_factory, door)
+        self._log = log
+
+    def follow(self, settings: ListenerSettings, session_factory: SessionFactory, door: Door) -> None:
+        """Go by these from the next connection on; those in progress keep their sessions and dialects."""
+        self.settings = settings
+        self.door = door
         self._dialect = make_dialect(settings.server)
         server = replace(settings.server, xclient=True, extensions=(*settings.server.extensions, XCLIENT))
         self._dialect_of_listed = make_dialect(server)
         self._session_factory = session_factory
-        self._tls = tls
-        self._log = log
 
     @property
     def full(self) -> bool:

@@ -10,6 +10,7 @@ import asyncio
 import ssl
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from core import clock
@@ -88,6 +89,25 @@ class SmtpListener:
         self._close_port()
         self._cut_at = clock.monotonic() + delay_s
 
+    def follow(self, settings: ListenerSettings, session_factory: SessionFactory, door: Door) -> bool:
+        """Go by new settings from the next connection on; False if the port itself would have to be another."""
+        old, known = self.settings, self._admission.door
+        port = (old.host, old.port, old.backlog, old.implicit_tls, known.speaks_proxy is None)
+        same = port == (
+            settings.host,
+            settings.port,
+            settings.backlog,
+            settings.implicit_tls,
+            door.speaks_proxy is None,
+        )
+        if not same:
+            settings = replace(
+                settings, host=old.host, port=old.port, backlog=old.backlog, implicit_tls=old.implicit_tls
+            )
+        self.settings = settings
+        self._admission.follow(settings, session_factory, door)
+        return same
+
     async def resume(self) -> None:
         """Open the port, if it is closed. Raises `GatepostError` when it is taken."""
         self._cut_at = None
@@ -128,3 +148,8 @@ class SmtpListener:
         port, self._port = self._port, None
         if port is not None:
             port.close()
+
+
+def _port(settings: ListenerSettings, door: Door) -> tuple[object, ...]:
+    """Give what an open port cannot change."""
+    return settings.host, settings.port, settings.backlog, settings.implicit_tls, door.speaks_proxy is None

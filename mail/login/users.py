@@ -26,6 +26,11 @@ class Users:
         self._nobody = next(iter(self._stored.values())) if self._stored else ""
 
     @property
+    def count(self) -> int:
+        """How many there are."""
+        return len(self._stored)
+
+    @property
     def mechanisms(self) -> tuple[str, ...]:
         """What can be offered: SCRAM where a user has a verifier; nothing where there is no user."""
         if not self._stored:

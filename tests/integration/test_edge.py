@@ -234,6 +234,25 @@ async def test_a_little_pressure_delays_the_answer_to_content() -> None:
             assert said - greeted < delay, "commands were delayed as well"
 
 
+async def test_a_hangup_brings_new_tables_for_new_connections_and_ends_none() -> None:
+    async with DnsServer(*ZONE) as dns, edge(dns, make=lambda one: one.listener("Tables")) as one:
+        async with one.dial("Tables") as old:
+            await old.hear()
+            for line in ("EHLO c", "MAIL FROM:<a@b.test>"):
+                await old.say(line)
+            config = one.folder / "gatepost.toml"
+            config.write_text(config.read_text().replace('rat = ["example.test"]', 'rat = ["other.test"]'))
+            os.kill(one.daemon.pid, signal.SIGHUP)
+            await one.log("Listeners reloaded: 2")
+            assert (await old.say("RCPT TO:<x@example.test>")).startswith("250"), "a connection keeps its tables"
+        async with one.dial("Tables") as new:
+            await new.hear()
+            for line in ("EHLO c", "MAIL FROM:<a@b.test>"):
+                await new.say(line)
+            assert (await new.say("RCPT TO:<x@example.test>")).startswith("550")
+            assert (await new.say("RCPT TO:<x@other.test>")).startswith("250")
+
+
 async def test_many_errors_are_answered_later_and_later() -> None:
     keys = ("error_delay_s = 0.3", "error_delay_after = 2", "max_error_delay_s = 0.6")
     async with DnsServer(*ZONE) as dns, edge(dns, make=lambda one: one.listener("Patient", *keys)) as one:
