@@ -37,7 +37,7 @@ def build(config: Path) -> Daemon:
     tables = RunningTables(machine, document, log)
     counters.also(tables.names.statistics.counts)
     counters.show(lambda: {"delivery_conn_id": dcids.last})
-    tls = OutboundTls(machine, document, tables, log)
+    tables.also = (tls := OutboundTls(machine, document, tables, log)).reconfigure
     smtp = SmtpCourier(
         tables.resolver,
         connection_settings(machine, document),

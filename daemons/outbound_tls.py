@@ -41,23 +41,29 @@ class OutboundTls:
             raise ConfigError([Problem(authorities, "delivery_tls.authorities", str(problem))]) from problem
         self.security = PolicySecurity(tables.destinations.tls, Dane(names), self._sts, means)
         self._verifier = Verifier(tables.resolver, self.security, lambda: connection_settings(machine, document))
-        who = document.tls_report
+        self._hostname = machine.hostname
         self._reports = TlsReports(
             database,
             self._tally,
-            who=Reporter(
-                who.organization or machine.hostname, who.contact or f"postmaster@{machine.hostname}", machine.hostname
-            ),
+            who=self._who(document),
             resolver=names,
             https=https,
             submit=self._submit,
             folder=machine.state / "tls-reports",
-            enabled=who.enabled,
+            enabled=document.tls_report.enabled,
             log=log,
             now=clock.now,
         )
         self._mids = machine.numbers("mid")
         self._log = log
+
+    def _who(self, document: Esa | Sma) -> Reporter:
+        section, name = document.tls_report, self._hostname
+        return Reporter(section.organization or name, section.contact or f"postmaster@{name}", name)
+
+    def reconfigure(self, document: Esa | Sma) -> None:
+        """Take what a document that was read again says of reports; the rest of outbound TLS is as at start."""
+        self._reports.reconfigure(self._who(document), enabled=document.tls_report.enabled)
 
     def verbs(self, journal: Journal, poke: Callable[[str], None]) -> dict[str, Handler]:
         """Give the handlers of the control socket; reports go into `journal`, and `poke` says that it has news."""

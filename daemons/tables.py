@@ -50,6 +50,8 @@ class RunningTables:
         self._log = log
         first = self._read(document)
         self.document = document
+        self.also: Callable[[Esa | Sma], None] = lambda _document: None
+        """Called with a document that was read again."""
         self.destinations = first.destinations
         self.gateways = first.gateways
         self.unsubscribed = first.unsubscribed
@@ -86,6 +88,7 @@ class RunningTables:
         self.resolver.reroute(found.routes)
         self.unsubscribed = found.unsubscribed
         self._texts = found.texts
+        self.also(found.document)
         forget()
         reconfigure(self.queue_settings())
         tables = found.document

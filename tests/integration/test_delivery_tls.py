@@ -326,6 +326,11 @@ async def test_a_report_is_delivered_and_causes_none(tmp_path: Path) -> None:
         counted = (await world.ask("tlsreport"))["sessions"]
         assert [(one["domain"], one["successful"]) for one in counted] == [("told.test", 1)]
 
+        assert (await world.ask("tlsreport"))["sending"] is True
+        world.configure("[tls_report]\nenabled = false\n")
+        await world.reload()
+        assert (await world.ask("tlsreport"))["sending"] is False
+
 
 async def test_a_policy_binds_its_own_domain_and_not_others_with_the_same_host(tmp_path: Path) -> None:
     async with TlsWorld(tmp_path, "127.35.8") as world:

@@ -9,6 +9,8 @@ The gateway and its delivery queue are real processes; they find the hosts by MX
 """
 
 import asyncio
+import os
+import signal
 import smtplib
 import ssl
 from collections.abc import Callable, Sequence
@@ -185,6 +187,12 @@ class TlsWorld:
             serial=serial, resolver=self.names.resolver, port=self.port, https=self.https_port, listener=self._listener
         )
         config.write_text(text + extra)
+
+    async def reload(self) -> None:
+        """Have delivery-queue read its configuration again."""
+        before = self.log().count("Delivery tables reloaded")
+        os.kill(self._daemons[1].pid, signal.SIGHUP)
+        await until(lambda: self.log().count("Delivery tables reloaded") > before, self.log())
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

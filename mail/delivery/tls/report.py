@@ -77,6 +77,11 @@ class TlsReports:
         self._log = log
         self._now = now
 
+    def reconfigure(self, who: Reporter, *, enabled: bool) -> None:
+        """Report in another name, or begin or cease to report; what is due now goes out at the next look."""
+        self._who = who
+        self._enabled = enabled
+
     async def run(self, scope: Scope) -> None:
         """Report on each day once it is over."""
         scope.ready()
