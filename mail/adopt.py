@@ -13,7 +13,7 @@ from pathlib import Path
 from core.errors import GatepostError
 from core.journal.error import JournalError
 from core.journal.journal import Journal
-from core.lifecycle import Scope
+from core.lifecycle import Scope, Service
 from core.maillog import MailLog, clean
 from mail.intake import Intake
 from mail.recover import Recovery
@@ -31,13 +31,19 @@ class Adoption:
         left: Callable[[], set[Path]],
         take: Callable[[Path], Journal],
         intake: Callable[[Journal], Intake],
+        work_queue: Callable[[Intake, Journal], Service],
+        *,
         log: MailLog,
         look_s: float = LOOK_S,
     ) -> None:
-        """`left` gives the journals without an owner, `take` opens one; both may block."""
+        """`left` gives the journals without an owner, `take` opens one; both may block.
+
+        `work_queue` makes the service that runs what a paused work queue held back.
+        """
         self._left = left
         self._take = take
         self._intake = intake
+        self._work_queue = work_queue
         self._log = log
         self._look_s = look_s
 
@@ -59,5 +65,9 @@ class Adoption:
         journal = await asyncio.to_thread(self._take, directory)
         self._log.warning(f"Journal {directory.name} is adopted: its gateway is gone")
         scope.start(journal.run(scope), name=journal.name)
-        recovery = Recovery(journal.recovered, self._intake(journal), self._log, f"recovery {directory.name}")
-        scope.start(recovery.run(scope), name=recovery.name)
+        intake = self._intake(journal)
+        for part in (
+            self._work_queue(intake, journal),
+            Recovery(journal.recovered, intake, self._log, f"recovery {directory.name}"),
+        ):
+            scope.start(part.run(scope), name=part.name)

@@ -101,6 +101,11 @@ class Listeners:
         return {"listeners": rows}
 
     @property
+    def suspended(self) -> list[str]:
+        """The listeners that are closed, by an operator or for want of room."""
+        return [name for name, one in self.services.items() if one.suspended]
+
+    @property
     def state(self) -> str:
         """`Receiving suspended` only when every listener is; else `Online`."""
         suspended = [one.suspended for one in self.services.values()]

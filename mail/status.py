@@ -6,18 +6,18 @@ from typing import Any
 from core import clock
 from core.ids import IdBlocks
 from core.metrics import Counters
-from mail.intake import Intake
 from mail.listeners import Listeners
+from mail.workqueue import WorkQueues
 
 
 class GatewayStatus:
     """Answers the control verb `status`."""
 
     def __init__(
-        self, listeners: Listeners, intake: Intake, counters: Counters, mids: IdBlocks, icids: IdBlocks
+        self, listeners: Listeners, work: WorkQueues, counters: Counters, mids: IdBlocks, icids: IdBlocks
     ) -> None:
         self._listeners = listeners
-        self._intake = intake
+        self._work = work
         self._counters = counters
         self._ids: dict[str, Callable[[], int]] = {
             "message_id": lambda: mids.last,
@@ -33,11 +33,13 @@ class GatewayStatus:
         """Give state, counters, rates and gauges by the names of the status page."""
         gauges: dict[str, Any] = {
             "conn_in": self._listeners.connections,
-            "msgs_in_work_queue": self._intake.working + len(self._intake.held),
+            "msgs_in_work_queue": self._work.messages,
         }
-        facts = self._counters.facts()
+        facts, order = self._counters.facts(), self._work.pause.order
         return {
             "state": self._listeners.state,
+            "suspended_listeners": self._listeners.suspended,
+            "work_queue": {"paused_by": order.who, "reason": order.reason, "paused_at": order.at} if order else None,
             **facts,
             "gauges": facts["gauges"] | gauges | {name: last() for name, last in self._ids.items()},
         }

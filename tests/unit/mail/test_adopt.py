@@ -9,6 +9,7 @@ from core.lifecycle import Activities, Signals, run_service
 from core.record import Accepted, Recipient, decode_outcome, encode
 from mail.adopt import Adoption
 from mail.intake import Intake, IntakeSettings
+from mail.workqueue import Pause, WorkQueues
 from tests.support.gateway import gateway
 
 SETTINGS = JournalSettings(segment_bytes=1 << 20, backlog_bytes=1 << 26, reserve_bytes=0)
@@ -32,13 +33,15 @@ async def test_a_gateway_that_remains_finishes_what_a_dead_sibling_accepted(tmp_
     assert without_owner(tmp_path, "gateway") == {sibling.directory}
     with gateway(tmp_path / "gateway") as under_test:
         log = under_test.log
+        work = WorkQueues(Pause(tmp_path / "workqueue.json"), log)
         adoption = Adoption(
             partial(without_owner, tmp_path, "gateway"),
             partial(Journal.open, settings=SETTINGS),
             lambda journal: Intake(
                 IntakeSettings("esa.example.test"), journal, under_test.pipeline, log=log, counters=under_test.counters
             ),
-            log,
+            work.add,
+            log=log,
             look_s=0.02,
         )
         signals = Signals([adoption.name])
@@ -57,3 +60,45 @@ async def test_a_gateway_that_remains_finishes_what_a_dead_sibling_accepted(tmp_
     assert Tail(busy.directory).read() == []
     busy.close()
     own.close()
+
+
+async def test_what_a_dead_sibling_accepted_waits_while_the_work_queue_is_paused_and_is_found(tmp_path: Path) -> None:
+    """It went through the pipeline, and no verb knew of it."""
+    sibling = open_free(tmp_path, "gateway", SETTINGS)
+    for mid in (7, 8):
+        await accept(sibling, mid)
+    sibling.close()
+    with gateway(tmp_path / "gateway") as under_test:
+        log, counters, pipeline = under_test.log, under_test.counters, under_test.pipeline
+        work = WorkQueues(Pause(tmp_path / "workqueue.json"), log)
+        verbs = work.verbs()
+        own = Journal.open(tmp_path / "own", SETTINGS)
+        settings = IntakeSettings("esa.example.test")
+        work.add(Intake(settings, own, pipeline, log=log, counters=counters), own)
+        await verbs["workqueue_pause"]({"who": "ann"})
+        adoption = Adoption(
+            partial(without_owner, tmp_path, "gateway"),
+            partial(Journal.open, settings=SETTINGS),
+            lambda journal: Intake(settings, journal, pipeline, log=log, counters=counters),
+            work.add,
+            log=log,
+            look_s=0.02,
+        )
+        signals = Signals([adoption.name])
+        running = asyncio.get_running_loop().create_task(run_service(adoption, signals, Activities()))
+        tail = Tail(sibling.directory)
+        async with asyncio.timeout(10):
+            while (await verbs["workqueue"]({}))["messages"] < 2:
+                await asyncio.sleep(0.01)
+        assert (await verbs["message"]({"mid": "7"}))["where"] == "work queue"
+        assert (await verbs["remove_message"]({"mid": "8"})) == {"recipients": 1}
+        await verbs["workqueue_resume"]({})
+        found: dict[int, str] = {}
+        async with asyncio.timeout(10):
+            while len(found) < 2:
+                found |= {entry.mid: decode_outcome(entry.outcome).verdict for entry in tail.read()}
+                await asyncio.sleep(0.01)
+        assert found == {7: "deliver", 8: "drop"}
+        signals.stopping.set()
+        await running
+        own.close()
