@@ -154,7 +154,7 @@ def handshake_failure(problem: Exception) -> TlsError:
         return TlsError(text, Stage.TLS, kind=_KINDS.get(problem.verify_code, "certificate-not-trusted"))
     if isinstance(problem, ssl.SSLError):
         return TlsError(f"handshake failed: {problem.reason or problem}", Stage.TLS)
-    return TlsError(f"handshake failed: {problem or 'the peer closed the connection'}", Stage.TLS)
+    return TlsError(f"handshake failed: {problem or 'the peer closed the connection'}", Stage.TLS, passing=True)
 
 
 def _is_address(name: str) -> bool:

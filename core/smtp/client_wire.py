@@ -128,7 +128,7 @@ class Wire(asyncio.Protocol):
         except (OSError, EOFError) as problem:
             raise handshake_failure(problem) from problem
         if transport is None:
-            raise TlsError("the peer closed the connection during the handshake", Stage.TLS)
+            raise TlsError("the peer closed the connection during the handshake", Stage.TLS, passing=True)
         self.transport = transport
         self._secured(handshake)
         self.machine.tls_done()

@@ -114,8 +114,11 @@ class SmtpCourier:
             self._desk.log.info(f"DCID {line.dcid} TLS-Required: No sets aside: {clean(problem.text)}")
             return ExceptedLine(line)
 
-        async def strictly(job: Job) -> Sequence[Result]:
-            return await self._require_tls.send(job, canonical(destination), known.resolution, settings)
+        async def strictly(job: Job, carried_by: Callable[[SmtpLine], None]) -> Sequence[Result]:
+            resolution = known.resolution
+            return await self._require_tls.send(
+                job, canonical(destination), resolution, settings, carried_by=carried_by
+            )
 
         line.strictly = strictly
         return line

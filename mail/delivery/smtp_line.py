@@ -17,7 +17,8 @@ from protocol.reply import Reply
 from protocol.smtp.failure import ClientFailure, PeerClosed, Stage, TimedOut
 from protocol.smtp.transaction import Transaction, TransactionResult
 
-Strictly = Callable[[Job], Awaitable[Sequence[Result]]]
+Strictly = Callable[[Job, Callable[["SmtpLine"], None]], Awaitable[Sequence[Result]]]
+"""Carries a message, and says by which line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,8 @@ class SmtpLine:
         self._broken = broken
         self._recall: Callable[[], bool] = lambda: False
         self._successor: SmtpLine | None = None
+        self._instead: SmtpLine | None = None
+        """The line by which the message at hand goes, if not by this one."""
         self.strictly: Strictly | None = None
         """Who carries messages that ask for REQUIRETLS instead of this line, which others share (RFC 8689)."""
 
@@ -72,8 +75,9 @@ class SmtpLine:
 
     @property
     def moved_at_s(self) -> float:
-        """Loop time of the last progress on the connection."""
-        return self._connection.moved_at_s
+        """Loop time of the last progress on the connection, or on the one that carries the message at hand."""
+        own = self._connection.moved_at_s
+        return own if self._instead is None else max(own, self._instead.moved_at_s)
 
     @property
     def latest(self) -> "SmtpLine":
@@ -96,7 +100,10 @@ class SmtpLine:
     async def send(self, job: Job) -> Sequence[Result]:
         """Carry one message."""
         if job.accepted.require_tls == "yes" and self.strictly is not None:
-            return await self.strictly(job)
+            try:
+                return await self.strictly(job, self._carried_by)
+            finally:
+                self._instead = None
         recipients = job.recipients
         offers = self._connection.offers
         try:
@@ -110,6 +117,9 @@ class SmtpLine:
         if self._never_seen(result):
             return [Carried(one.rid, "returned", 0, "", "the connection was gone") for one in recipients]
         return await self._by_recipient(job, recipients, result, dsn=dsn)
+
+    def _carried_by(self, line: "SmtpLine") -> None:
+        self._instead = line
 
     async def _prepare(self, job: Job, recipients: Sequence[Recipient]) -> Transaction:
         transaction = await prepare(job, recipients, self._connection.offers, self._handling.eight_bit)

@@ -208,7 +208,8 @@ class ClientLink:
         if reply.code == 220:
             self._move(Event.TLS_GRANTED)
         elif self._tls is TlsUse.REQUIRED:
-            self.fail(TlsError(f"TLS is required and the peer answered {reply.code} to STARTTLS", Stage.STARTTLS))
+            text = f"TLS is required and the peer answered {reply.code} to STARTTLS"
+            self.fail(TlsError(text, Stage.STARTTLS, passing=reply.code < 500))
         elif reply.code >= 400:
             self._ready()
         else:

@@ -70,8 +70,10 @@ class TlsError(ClientFailure):
 
     enhanced = "4.7.5"
 
-    def __init__(self, text: str, stage: Stage, *, kind: str = "") -> None:
+    def __init__(self, text: str, stage: Stage, *, kind: str = "", passing: bool = False) -> None:
         super().__init__(text, stage)
+        self.passing = passing
+        """Whether it says nothing about the next attempt: broken off, or refused for the moment."""
         self.kind = kind or ("validation-failure" if stage is Stage.TLS else "starttls-not-supported")
         """Result type of RFC 8460 4.3."""
 

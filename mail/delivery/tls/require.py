@@ -39,9 +39,15 @@ class RequireTls:
         self._handling = handling
 
     async def send(
-        self, job: Job, domain: str, resolution: Resolution, settings: ConnectionSettings
+        self,
+        job: Job,
+        domain: str,
+        resolution: Resolution,
+        settings: ConnectionSettings,
+        *,
+        carried_by: Callable[[SmtpLine], None] = lambda _line: None,
     ) -> Sequence[Result]:
-        """Carry one message; give a result for each recipient."""
+        """Carry one message; give a result for each recipient. `carried_by` is told of each line that it goes over."""
         waits, reason = "", f"{domain} has no host that can be used"
         try:
             plan = await self._security.plan(domain, resolution, "yes")
@@ -57,6 +63,7 @@ class RequireTls:
                 waits = problem.text
             else:
                 line = SmtpLine(connection, dcid, self._log, self._handling)
+                carried_by(line)
                 try:
                     return await line.send(job)
                 finally:
@@ -73,7 +80,7 @@ class RequireTls:
         except (TlsError, HostUnusable) as problem:
             plan.concluded(target, None, problem)
             self._log.info(f"DCID {dcid} IP {target.address} REQUIRETLS failed: {clean(problem.text)}")
-            if isinstance(problem, HostUnusable) and problem.kind == "dnssec-invalid":
+            if problem.passing if isinstance(problem, TlsError) else problem.kind == "dnssec-invalid":
                 raise ConnectError(problem.text, Stage.CONNECT) from problem
             raise _Unfit(f"{target.host}: {problem.text}") from problem
         words = plan.concluded(target, connection, None)

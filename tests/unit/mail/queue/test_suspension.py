@@ -1,5 +1,3 @@
-
-
 """`mail.queue.suspension` and how verbs name a destination: however a domain is written, it is one queue."""
 
 from pathlib import Path

@@ -168,3 +168,48 @@ async def test_an_excepted_line_gives_back_what_the_policy_binds(wish: str) -> N
         assert (result.kind, line.usable) == ("returned", False)
         await line.close()
     assert not hasattr(cast(Any, line), "lend"), "nobody else may take it over"
+
+
+async def broken_off(peer: Peer) -> None:
+    """Offer STARTTLS and leave in the middle of the handshake."""
+    await peer.opening("PIPELINING", "STARTTLS")
+    await peer.hear("STARTTLS")
+    await peer.say("220 go")
+
+
+async def not_now(peer: Peer) -> None:
+    """Offer STARTTLS and have no TLS at the moment (RFC 3207 4)."""
+    await peer.opening("PIPELINING", "STARTTLS")
+    await peer.hear("STARTTLS")
+    await peer.say("454 4.7.0 TLS not available due to temporary reason")
+
+
+@pytest.mark.parametrize("script", [broken_off, not_now])
+async def test_a_handshake_that_only_fails_today_does_not_bounce_the_message(script: Script) -> None:
+    async with ScriptedServer(script) as server:
+        (result,) = await carry(Plans({"mx1": VERIFIED}), at(server))
+    assert (result.kind, result.enhanced) == ("soft", "4.4.1")
+
+
+async def test_the_watchdog_sees_the_connection_that_really_carries_the_message() -> None:
+    seen: list[SmtpLine] = []
+
+    async def strictly(job_: Any, carried_by: Any) -> Sequence[Result]:
+        one = RequireTls(Plans({"mx1": VERIFIED}), itertools.count(2).__next__, FakeLog(), ORDINARY)
+
+        def note(line: SmtpLine) -> None:
+            seen.append(line)
+            carried_by(line)
+            assert shared.moved_at_s == line.moved_at_s > before
+
+        resolution = Resolution((((at(server),),),), 300)
+        return await one.send(job_, "x.test", resolution, SETTINGS, carried_by=note)
+
+    async with ScriptedServer(host(context=None)) as idle, ScriptedServer(host("REQUIRETLS")) as server:
+        shared = SmtpLine(await connect(at(idle), SETTINGS, NO_TLS), 1, FakeLog(), ORDINARY)
+        before = shared.moved_at_s
+        shared.strictly = strictly
+        (result,) = await shared.send(job(CONTENT, require_tls="yes"))
+        assert (result.kind, len(seen)) == ("delivered", 1)
+        assert shared.moved_at_s == before
+        await shared.close()
