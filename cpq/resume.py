@@ -54,9 +54,10 @@ class ResumeIntake:
         mids: Numbers,
         log: MailLog,
         queue: Poke,
+        waits_for: Callable[[], str] = lambda: "",
         clock: Clock = now,
     ) -> None:
-        """`seen` is what `Journal.open` was given to look with."""
+        """`seen` is what `Journal.open` was given to look with; `waits_for` says why nothing is taken now, or ''."""
         self._journal = journal
         self._taken = taken
         self._seen = seen
@@ -65,6 +66,7 @@ class ResumeIntake:
         self._mids = mids
         self._log = log
         self._queue = queue
+        self._waits_for = waits_for
         self._clock = clock
         self._under_way: set[bytes] = set()
         self._durable: dict[bytes, TakenId] = {}
@@ -75,7 +77,7 @@ class ResumeIntake:
     def readiness(self) -> Readiness:
         """Tell whether released mail is taken now."""
         refusal = self._journal.refusal
-        reason = "" if refusal is None else "the journal takes nothing now"
+        reason = self._waits_for() if refusal is None else "the journal takes nothing now"
         if self._scope is None:
             reason = "starting"
         return Readiness(self._serial, "release", not reason, reason)

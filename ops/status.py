@@ -56,6 +56,21 @@ def system_state(answers: Sequence[Answer]) -> str:
     return "Receiving suspended" if receiving else "Delivery suspended" if delivery else "Online"
 
 
+def _closed(answers: Sequence[Answer]) -> Document:
+    """Gather what is out of service by somebody's order: listeners, destinations by name, the work queue."""
+    listeners: set[str] = set()
+    hosts: set[str] = set()
+    work_queue: Document | None = None
+    for answer in answers:
+        facts = answer.document or {}
+        listeners.update(facts.get("suspended_listeners") or ())
+        hosts.update(facts.get("suspended_hosts") or ())
+        work_queue = work_queue or facts.get("work_queue")
+        if answer.daemon == "cpq-listener" and str(facts.get("state", "")).lower() == "suspended":
+            listeners.add("cpq_listener")
+    return {"listeners": sorted(listeners), "hosts": sorted(hosts), "work_queue": work_queue}
+
+
 def merge(answers: Sequence[Answer], now: float) -> Document:
     """Make the document of `status` from the answers of the daemons."""
     document: Document = {
@@ -68,6 +83,10 @@ def merge(answers: Sequence[Answer], now: float) -> Document:
             answer.daemon: "running" if answer.error is None else f"down: {answer.error.text}" for answer in answers
         },
     }
+    document["suspended"] = _closed(answers)
+    document["troubles"] = [
+        f"{answer.daemon}: {trouble}" for answer in answers for trouble in (answer.document or {}).get("troubles") or ()
+    ]
     for answer in answers:
         facts = answer.document or {}
         for block in ("counters", "rates", "gauges"):

@@ -8,6 +8,9 @@ from ops.cli.registry import MAIL_MACHINES, Call, Document, command
 from ops.figures import CURRENT_IDS, GAUGE_ROWS, RATE_ROWS, Row, amount, counter_rows
 from ops.status import PERCENT, collect
 
+MOST_HOSTS = 10
+"""Names of suspended destinations on the page; the document has all."""
+
 
 def render(document: Document, width: int) -> str:
     """Show the status page; the long form when the document says so."""
@@ -23,10 +26,26 @@ def render(document: Document, width: int) -> str:
     ]
     lines = [f"{label:<30} {value}" for label, value in head]
     lines += [f"{f'Daemon - {name}:':<30} {state}" for name, state in document["daemons"].items() if state != "running"]
+    lines += [f"{label:<30} {text}" for label, text in _orders(document)]
     lines += ["", *_counters(document, width, detail)]
     if detail:
         lines += ["", *_rates(document)]
     return "\n".join([*lines, "", *_gauges(document, detail)])
+
+
+def _orders(document: Document) -> list[tuple[str, str]]:
+    """Say what somebody has taken out of service, and what is wrong."""
+    closed = document.get("suspended") or {}
+    rows = [("Receiving suspended for:", ", ".join(closed.get("listeners") or ()))]
+    hosts = closed.get("hosts") or ()
+    more = f" and {len(hosts) - MOST_HOSTS} more" if len(hosts) > MOST_HOSTS else ""
+    rows.append(("Delivery suspended for:", ", ".join(hosts[:MOST_HOSTS]) + more))
+    order = closed.get("work_queue")
+    if order:
+        why = order["reason"] or "no reason given"
+        rows.append(("Work queue:", f"Paused by {order['paused_by']}: {why} (since {moment(order['paused_at'])})"))
+    rows += [("Trouble:", trouble) for trouble in document.get("troubles") or ()]
+    return [row for row in rows if row[1]]
 
 
 def _columns(width: int) -> int:
