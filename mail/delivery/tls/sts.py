@@ -23,6 +23,9 @@ _AGAIN_S = 300.0
 _LOOK_S = 60.0
 _REFRESH_S = 86_400.0
 _MOST = store.MOST_POLICIES
+_MOST_OCTETS = 16 << 20
+"""Of all policies in memory as they were fetched: usual ones have 200, and anybody may have as many domains, each with
+one of 64 KiB, as he can make us send to."""
 
 
 @dataclass(slots=True)
@@ -32,6 +35,11 @@ class KnownPolicy:
     id: str
     policy: Policy
     fetched_at: float
+
+    @property
+    def octets(self) -> int:
+        """What it takes, about."""
+        return len(self.policy.text)
 
     @property
     def until(self) -> float:
@@ -76,6 +84,9 @@ class StsPolicies:
             except ValueError:
                 continue
             self._known[stored.domain] = KnownPolicy(stored.id, policy, stored.fetched_at)
+        self._octets = sum(known.octets for known in self._known.values())
+        while self._octets > _MOST_OCTETS:
+            self._octets -= self._known.pop(next(iter(self._known))).octets
 
     async def run(self, scope: Scope) -> None:
         """Fetch anew in time: each policy once a day, or at half its life."""
@@ -156,13 +167,19 @@ class StsPolicies:
             f"MTA-STS: policy of {clean(domain)} id {known.id} mode {policy.mode} max_age {policy.max_age_s}"
             f" mx {', '.join(policy.mx[:10])}"
         )
+        self._forget(domain)
         self._known[domain] = known
-        while len(self._known) > _MOST:
+        self._octets += known.octets
+        while len(self._known) > _MOST or self._octets > _MOST_OCTETS:
             await self._drop(next(iter(self._known)))
         await self._write(store.put_policy, StoredPolicy(domain, known.id, document, known.fetched_at))
 
+    def _forget(self, domain: str) -> None:
+        known = self._known.pop(domain, None)
+        self._octets -= known.octets if known is not None else 0
+
     async def _drop(self, domain: str) -> None:
-        self._known.pop(domain, None)
+        self._forget(domain)
         await self._write(store.drop_policy, domain)
 
     async def _write(self, work: "object", argument: object) -> None:

@@ -266,3 +266,19 @@ async def test_a_policy_that_could_not_be_had_is_no_failure_any_more_once_nobody
     found = await policies.policy("x.test")
     assert found.problem == ""
     assert found.policy is None
+
+
+async def test_many_large_policies_took_all_memory(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who makes us send to 100,000 domains of his could have 64 KiB kept for each."""
+    monkeypatch.setattr(sts, "_MOST_OCTETS", 150_000)
+    large = policy("mx1.x.test") + b"note: " + b"x" * 60_000 + b"\r\n"
+    before = world.policies()
+    for number in range(4):
+        stored = store.StoredPolicy(f"d{number}.test", "1", large, 100.0 + number)
+        await before._database.change(store.put_policy, stored)
+    again = world.policies()
+    assert list(again._known) == ["d2.test", "d3.test"]
+    world.server.body = large
+    assert (await again.policy("x.test")).policy is not None
+    assert list(again._known) == ["d3.test", "x.test"]
+    assert again._octets == sum(known.octets for known in again._known.values()) <= 150_000
