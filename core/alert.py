@@ -8,7 +8,7 @@ cannot be delivered in a few tries is a line in the mail log. The only module th
 
 import asyncio
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from email.message import EmailMessage
 from email.utils import formatdate, make_msgid
 from typing import Final
@@ -49,6 +49,15 @@ class _Alert:
     text: str
 
 
+@dataclass(slots=True)
+class _Lane:
+    """What one recipient is still to get; nobody waits for the host of another."""
+
+    recipient: str
+    waiting: deque[_Alert] = field(default_factory=deque)
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+
+
 class Alerts:
     """The service of one daemon."""
 
@@ -72,8 +81,7 @@ class Alerts:
         self._retries_s = retries_s
         self._kinds: dict[str, _Kind] = {}
         self._sent_at: deque[float] = deque()
-        self._waiting: deque[_Alert] = deque()
-        self._news = asyncio.Event()
+        self._lanes = [_Lane(one) for one in section.recipients]
         self.suppressed = 0
         """Alerts that were not sent, of all kinds."""
 
@@ -95,13 +103,21 @@ class Alerts:
         self._sent_at.append(now)
         more = f"\n\n({left_out} alerts of this kind were left out since the last one.)" if left_out else ""
         subject = f"{severity} {kind}: {self._hostname}"
-        self._waiting.append(_Alert(severity, subject, f"{text}{more}\n\nHost: {self._hostname}\nAlert: {kind}\n"))
-        self._news.set()
+        alert = _Alert(severity, subject, f"{text}{more}\n\nHost: {self._hostname}\nAlert: {kind}\n")
+        for lane in self._lanes:
+            self._line_up(alert, lane)
+
+    def _line_up(self, alert: _Alert, lane: _Lane) -> None:
+        if len(lane.waiting) >= WAITING_LIMIT:
+            self._give_up(alert, lane.recipient, f"{WAITING_LIMIT} others wait for its host")
+            return
+        lane.waiting.append(alert)
+        lane.news.set()
 
     def _room(self, now: float) -> bool:
         while self._sent_at and now - self._sent_at[0] >= _HOUR_S:
             self._sent_at.popleft()
-        return len(self._sent_at) < self._section.per_hour and len(self._waiting) < WAITING_LIMIT
+        return len(self._sent_at) < self._section.per_hour
 
     def _leave_out(self, kind: str, now: float) -> None:
         self.suppressed += 1
@@ -117,26 +133,28 @@ class Alerts:
     async def run(self, scope: Scope) -> None:
         """Deliver until stopping; what still waits then gets one attempt each."""
         scope.ready()
-        wake = scope.start(self._wake_at_stop(scope), name="stop")
-        while not scope.stopping.is_set():
-            await self._news.wait()
-            self._news.clear()
-            while self._waiting:
-                await self._deliver(self._waiting.popleft(), scope)
-        wake.cancel()
-
-    async def _wake_at_stop(self, scope: Scope) -> None:
+        lanes = [scope.start(self._serve(lane, scope), name=f"alerts to {lane.recipient}") for lane in self._lanes]
         await scope.stopping.wait()
-        self._news.set()
+        for lane in self._lanes:
+            lane.news.set()
+        await asyncio.gather(*lanes)
 
-    async def _deliver(self, alert: _Alert, scope: Scope) -> None:
-        for recipient in self._section.recipients:
-            reason = await self._try_often(alert, recipient, scope)
-            shown = f'{recipient} with subject "{clean(alert.subject)}"'
-            if not reason:
-                self._log.info(f"A System/{alert.severity} alert was sent to {shown}.")
-            else:
-                self._log.warning(f"Internal SMTP giving up on message to {shown}: {clean(reason)}")
+    async def _serve(self, lane: _Lane, scope: Scope) -> None:
+        while not scope.stopping.is_set():
+            await lane.news.wait()
+            lane.news.clear()
+            while lane.waiting:
+                await self._deliver(lane.waiting.popleft(), lane.recipient, scope)
+
+    async def _deliver(self, alert: _Alert, recipient: str, scope: Scope) -> None:
+        reason = await self._try_often(alert, recipient, scope)
+        if reason:
+            self._give_up(alert, recipient, reason)
+        else:
+            self._log.info(f"A System/{alert.severity} alert was sent to {_shown(alert, recipient)}.")
+
+    def _give_up(self, alert: _Alert, recipient: str, reason: str) -> None:
+        self._log.warning(f"Internal SMTP giving up on message to {_shown(alert, recipient)}: {clean(reason)}")
 
     async def _try_often(self, alert: _Alert, recipient: str, scope: Scope) -> str:
         """Give '' when it is delivered, else why not."""
@@ -207,3 +225,7 @@ class Alerts:
         message["Auto-Submitted"] = "auto-generated"
         message.set_content(clean(alert.text, None, lines=True))
         return message
+
+
+def _shown(alert: _Alert, recipient: str) -> str:
+    return f'{recipient} with subject "{clean(alert.subject)}"'

@@ -150,10 +150,29 @@ async def test_all_kinds_together_are_limited_and_what_is_too_slight_is_not_sent
     for number in range(5):
         one.send(WARNING, f"MAIL.{number}", "text")
         one.send(INFO, f"MAIL.{number}", "text")
-    assert (len(one._waiting), one.suppressed) == (2, 3)
+    assert (len(one._lanes[0].waiting), one.suppressed) == (2, 3)
 
 
 async def test_without_recipients_nothing_is_kept(tmp_path: Path) -> None:
     one = alerts(tmp_path, recipients=())
     one.send(CRITICAL, "MAIL.A", "text")
-    assert not one._waiting
+    assert not one._lanes
+
+
+async def test_a_recipient_whose_host_is_silent_does_not_keep_the_others_waiting(tmp_path: Path) -> None:
+    inbox = Inbox()
+    with socket.create_server(("127.0.0.2", 0)) as silent:
+        port = silent.getsockname()[1]
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(lambda: SMTP(inbox, hostname="in.test", loop=loop), "127.0.0.1", port)
+        zone = ("dead.test. 300 IN A 127.0.0.2", "live.test. 300 IN A 127.0.0.1")
+        async with DnsServer(*zone) as dns:
+            recipients = ("ops@dead.test", "ops@live.test")
+            one = alerts(tmp_path, dns=dns.address, port=port, recipients=recipients, timeout_s=3)
+            async with asyncio.timeout(10), running(one):
+                one.send(CRITICAL, "MAIL.A", "text")
+                one.send(CRITICAL, "MAIL.B", "text")
+                async with asyncio.timeout(2):
+                    await inbox.until(2)
+        server.close()
+    assert [envelope[1] for envelope in inbox.envelopes] == [["ops@live.test"]] * 2
