@@ -32,6 +32,10 @@ from mail.queue.retry import BounceProfile
 Told = Callable[[bool], None]
 GATHER_S = 0.05
 DRAIN_S = 5.0
+AGAIN_S = 60.0
+"""A success report or delay warning that the journal refuses is tried again after this."""
+MOST_PUT_OFF = 1000
+"""So many of them at most; a restart forgets them."""
 ENOUGH = 500
 """Recipients in a report; with more the next begins, so that none takes long to make."""
 SLICE_S = 0.01
@@ -101,6 +105,7 @@ class Reporter:
         self._jobs: dict[tuple[int, Event, str, str], _Job] = {}
         self._armed = False
         self._writing = 0
+        self._put_off = 0
         self._quiet = asyncio.Event()
         """Whether the journal has all that it was given."""
         self._quiet.set()
@@ -125,7 +130,7 @@ class Reporter:
         self._take(parcel, "failed", fates, profile, told)
 
     def delayed(self, parcel: Parcel, fates: Sequence[Fate], profile: BounceProfile) -> None:
-        """Tell of recipients that wait; one that cannot be recorded is not tried again."""
+        """Tell of recipients that wait; one that cannot be recorded is tried again a minute later."""
         self._take(parcel, "delayed", fates, profile, None)
 
     def relayed(self, parcel: Parcel, fates: Sequence[Fate], profile: BounceProfile) -> None:
@@ -266,10 +271,23 @@ class Reporter:
         if not self._writing:
             self._quiet.set()
 
-    def _unrecorded(self, job: _Job, error: Exception | str) -> None:
-        then = "could not be recorded and will be tried again" if job.told else "could not be recorded"
+    def _unrecorded(self, job: _Job, error: Exception) -> None:
+        again = bool(job.told) or (job.original is not None and self._put_off < MOST_PUT_OFF)
+        then = "could not be recorded and will be tried again" if again else "could not be recorded"
         self._log.warning(f"MID {job.message.mid}: its {_WORDS[job.event]} {then}: {error}")
-        asyncio.get_running_loop().call_soon(job.tell, False)
+        loop = asyncio.get_running_loop()
+        if again and not job.told:
+            # Nobody else remembers it: a bounce comes again with its parcel, this would not.
+            self._put_off += 1
+            loop.call_later(AGAIN_S, self._again, job)
+        loop.call_soon(job.tell, False)
+
+    def _again(self, job: _Job) -> None:
+        self._put_off -= 1
+        self._jobs[job.message.mid, job.event, job.to, f"{job.profile.name}/{id(job)}"] = job
+        if not self._armed:
+            self._armed = True
+            asyncio.get_running_loop().call_soon(self._work)
 
 
 def _head(chunks: Iterable[bytes], enough: int) -> tuple[bytes, bool]:

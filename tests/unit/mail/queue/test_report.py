@@ -420,3 +420,25 @@ async def test_a_report_that_cannot_be_made_does_not_end_all_reports(
     await machine.until(lambda: machine.log.having(f"was generated for bounce of MID {second}"))
     machine.time += 61
     await machine.until(lambda: machine.log.having(f"was generated for bounce of MID {first}"))
+
+
+async def test_a_success_report_that_the_journal_refuses_is_made_a_little_later(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was dropped with a line in the log."""
+    monkeypatch.setattr("mail.queue.report.AGAIN_S", 0.05)
+    queue = await machine.start()
+    assert machine.own is not None
+    append, refused = machine.own.append, list[int]()
+
+    def full(mid: int, *_args: object) -> None:
+        refused.append(mid)
+        raise OSError("the journal is full")
+
+    monkeypatch.setattr(machine.own, "append", full)
+    mid = await machine.accept("b@there.test", notify="SUCCESS")
+    await machine.until(lambda: machine.log.having("its success report could not be recorded and will be tried again"))
+    monkeypatch.setattr(machine.own, "append", append)
+    await machine.until(lambda: machine.log.having(f"was generated for success report of MID {mid}"))
+    assert refused
+    assert queue._reporter._put_off == 0
