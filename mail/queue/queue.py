@@ -136,9 +136,7 @@ class DeliveryQueue:
             raise
         self._book = book = Book(settings.resident)
         self._scheduler = scheduler = Scheduler(
-            settings.limits,
-            ready_limit=settings.ready_limit,
-            connections=settings.connections,
+            settings.limits, ready_limit=settings.ready_limit, connections=settings.connections
         )
         self.importer = Importer(
             self._places.journals,
@@ -189,14 +187,7 @@ class DeliveryQueue:
             floor=self._floor,
             interval_s=settings.checkpoint_s,
         )
-        self._loader = Loader(
-            self._database,
-            book,
-            scheduler,
-            places=self._places,
-            log=log,
-            now=now,
-        )
+        self._loader = Loader(self._database, book, scheduler, places=self._places, log=log, now=now)
         self._overdue = Overdue(
             self._database,
             book,
