@@ -235,32 +235,3 @@ async def test_what_comes_back_from_a_connection_that_was_gone_does_not_use_up_t
     second = await machine.accept("b@there.test")
     await machine.until(lambda: machine.courier.mids() == [first, second], 3)
     await machine.close()
-
-
-async def test_what_comes_back_from_a_connection_that_was_gone_does_not_use_up_the_limit_of_its_address(
-    tmp_path: Path,
-) -> None:
-    machine = Machine(tmp_path, limits={"recipient_limit": 2, "per_address": True})
-    lines: list[FakeLine] = []
-    opened = machine.courier.open
-
-    async def remember(destination: str, target: str, wish: str = "") -> FakeLine:
-        line = await opened(destination, target)
-        assert isinstance(line, FakeLine)
-        lines.append(line)
-        return line
-
-    async def gone_at_the_second(job: Job, dcid: int) -> Sequence[Carried]:
-        if dcid == 1 and machine.courier.carried:
-            lines[0].usable = False
-            return [Carried(one.rid, "returned", 0, "", "the connection was gone") for one in job.recipients]
-        return [Carried(one.rid, "delivered", 250, "2.0.0", "ok") for one in job.recipients]
-
-    machine.courier.open = remember  # type: ignore[method-assign]
-    machine.courier.behave = gone_at_the_second
-    queue = await machine.start()
-    first = await machine.accept("b@there.test")
-    await machine.until(lambda: queue._scheduler.destination(("there.test", "")).idle)
-    second = await machine.accept("b@there.test")
-    await machine.until(lambda: machine.courier.mids() == [first, second], 3)
-    await machine.close()
