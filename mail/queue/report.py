@@ -272,7 +272,8 @@ class Reporter:
             self._quiet.set()
 
     def _unrecorded(self, job: _Job, error: Exception | str) -> None:
-        again = bool(job.told) or (job.original is not None and self._put_off < MOST_PUT_OFF)
+        ours = isinstance(error, str)  # a fault of ours comes again each time
+        again = bool(job.told) or (not ours and job.original is not None and self._put_off < MOST_PUT_OFF)
         then = "could not be recorded and will be tried again" if again else "could not be recorded"
         self._log.warning(f"MID {job.message.mid}: its {_WORDS[job.event]} {then}: {error}")
         loop = asyncio.get_running_loop()
