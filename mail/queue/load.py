@@ -6,7 +6,7 @@ Logs a failing index once.
 """
 
 import asyncio
-from dataclasses import dataclass
+from collections import OrderedDict
 
 import msgspec
 
@@ -18,7 +18,7 @@ from core.record import Recipient, decode_accepted, decode_outcome
 from core.sqlite import DatabaseThread
 from mail.queue.book import Book
 from mail.queue.destination import Destination, HostState
-from mail.queue.fair.store import Picked, Want, make_due, pick
+from mail.queue.fair.store import Picked, Waking, Want, make_several_due, pick
 from mail.queue.message import NEVER, Message, Parcel
 from mail.queue.places import Places, segment_of
 from mail.queue.schedule import Scheduler, look
@@ -28,17 +28,10 @@ BATCH = 500
 ENOUGH_COLD = 1000
 """With so many parcels in line for hosts that are not known to be up, none are loaded for hosts that were down."""
 TURN_S = 0.02
-WAKE_AT_ONCE = 16
-"""Destinations whose waiting mail is made due in one turn."""
-
-
-@dataclass(slots=True)
-class Waking:
-    """A destination whose waiting mail is made due, so far up to a time."""
-
-    destination: Destination
-    host_level: bool
-    after: float | None = 0.0
+WAKE_AT_ONCE = 64
+"""Destinations whose waiting mail is made due in one transaction …"""
+WAKE_LOOKS = 5000
+"""… found among so many."""
 
 
 class Loader:
@@ -64,7 +57,7 @@ class Loader:
         self._now = now
         self._failing = False
         self._wanted = asyncio.Event()
-        self._waking: dict[tuple[str, str], Waking] = {}
+        self._waking: OrderedDict[tuple[str, str], Waking] = OrderedDict()
         self._unreadable: set[int] = set()
         """MIDs of the index that are left there."""
         scheduler.due.wanted = self._wanted.set
@@ -101,34 +94,45 @@ class Loader:
 
     def _wake(self, destination: Destination, host_level: bool) -> None:
         """Have what waits in the index for a destination tried now, by and by."""
-        self._waking[destination.key] = Waking(destination, host_level)
+        self._waking[destination.key] = Waking(destination.key, host_level, 0.0)
         self._wanted.set()
 
-    async def _wake_some(self) -> None:
-        """Make the next rows due of destinations that have loaded what was due before: never more than they need."""
-        now = self._now()
-        ready = [one for one in self._waking.values() if one.destination.earliest > now]
-        for waking in ready[:WAKE_AT_ONCE]:
-            count = await self._wake_part(waking, now)
-            if waking.after is None and self._waking.get(waking.destination.key) is waking:
-                del self._waking[waking.destination.key]
-            if count:
-                self._scheduler.due.note(waking.destination, now)
-                look(self._scheduler, waking.destination, now)
-        if len(ready) > WAKE_AT_ONCE:
-            self._wanted.set()
+    def _awake(self, now: float) -> list[Waking]:
+        """Take out some destinations that have loaded what was due before; the others stand at the end again."""
+        found: list[Waking] = []
+        for _ in range(min(len(self._waking), WAKE_LOOKS)):
+            key, waking = self._waking.popitem(last=False)
+            destination = self._scheduler.destinations.get(key)
+            if destination is None or not destination.stored:
+                continue
+            if destination.earliest > now:
+                found.append(waking)
+            else:
+                self._waking[key] = waking
+            if len(found) == WAKE_AT_ONCE:
+                break
+        return found
 
-    async def _wake_part(self, waking: Waking, now: float) -> int:
-        destination, after = waking.destination, waking.after or 0.0
+    async def _wake_some(self) -> None:
+        """Make the next rows due of some destinations, in one transaction: never more than they need."""
+        now = self._now()
+        wakings = self._awake(now)
+        if not wakings:
+            return
         try:
-            count, waking.after = await self._database.change(
-                make_due, destination.key, now, host_level=waking.host_level, after=after
-            )
+            done = await self._database.change(make_several_due, wakings, now)
         except GatepostError as error:
-            self._log.warning(f"Mail for {destination.name} waits for its next attempt: {error.text}")
-            waking.after = None
-            return 0
-        return count
+            self._log.warning(f"Mail of {len(wakings)} destinations waits for its next attempt: {error.text}")
+            return
+        for waking, (count, after) in zip(wakings, done, strict=True):
+            if after is not None:
+                self._waking.setdefault(waking.key, waking._replace(after=after))
+            destination = self._scheduler.destinations.get(waking.key)
+            if count and destination is not None:
+                self._scheduler.due.note(destination, now)
+                look(self._scheduler, destination, now)
+        if self._waking:
+            self._wanted.set()  # a turn that finds nobody waits for the next second
 
     async def _load_some(self) -> None:
         """Load for the destinations whose turn it is."""

@@ -1,31 +1,37 @@
 """`delivernow`: mail that waits is tried at once, for a host, for everybody, or one message.
 
-Called by the control verbs. In memory waiting parcels are put in line, in the index rows are made due; what is on a
-connection, held or suspended stays as it is. For all, the intervals of recipient limits begin anew as well.
+Called by the control verbs. In memory waiting parcels are put in line; what is in the index is left to the loader
+(`Scheduler.wake`), which makes it due as fast as it can be loaded. What is on a connection, held or suspended stays as
+it is. For all, the intervals of recipient limits begin anew as well.
 """
 
-from collections import Counter
+import asyncio
 from typing import Any
 
 from core.clock import Clock
 from core.errors import EX_NOINPUT, EX_USAGE, GatepostError
 from core.sqlite import DatabaseThread
 from mail.queue.book import Book
-from mail.queue.fair.store import make_due
 from mail.queue.rule import deliver_now, reset_intervals
 from mail.queue.schedule import Scheduler
 from mail.queue.state import Reason, State
-from mail.queue.store import make_message_due
+from mail.queue.store import make_message_due, waiting_rows
 from protocol.domain import canonical
+
+AT_ONCE = 500
+"""Destinations, and parcels in memory, that are dealt with in one turn of the loop."""
 
 
 class DeliverNow:
     """The verb."""
 
-    def __init__(self, scheduler: Scheduler, book: Book, database: DatabaseThread, now: Clock) -> None:
+    def __init__(
+        self, scheduler: Scheduler, book: Book, database: DatabaseThread, reader: DatabaseThread, now: Clock
+    ) -> None:
         self._scheduler = scheduler
         self._book = book
         self._database = database
+        self._reader = reader
         self._now = now
 
     async def handle(self, args: dict[str, Any]) -> dict[str, Any]:
@@ -42,35 +48,24 @@ class DeliverNow:
         return {"recipients": await self._hosts(host)}
 
     async def _hosts(self, host: str | None) -> int:
-        now, waiting = self._now(), self._waiting(host)
-        stored = {key: n for (key, in_index), n in waiting.items() if in_index}
-        n = sum(waiting.values())
-        for destination in deliver_now(self._scheduler, lambda one: host in (None, one.name), now):
-            if destination.stored:
-                rows = await self._rows(destination.key, now)
-                n += max(0, rows - stored.get(destination.key, 0))
-                self._scheduler.due.note(destination, now)
-                self._scheduler.stir(destination)
-        return n
-
-    async def _rows(self, key: tuple[str, str], now: float) -> int:
-        """Make a destination's rows due, some at a time; gives how many were not."""
-        n, after = 0, now
-        while True:
-            some, further = await self._database.change(make_due, key, now, host_level=False, after=after)
-            n += some
-            if further is None:
-                return n
-            after = further
-
-    def _waiting(self, host: str | None) -> Counter[tuple[tuple[str, str], bool]]:
-        """Count what waits in memory, by destination and by whether the index has a row for it too."""
-        waiting: Counter[tuple[tuple[str, str], bool]] = Counter()
-        for message in self._book.messages.values():
-            for parcel in message.parcels:
-                if parcel.state is State.WAITING and host in (None, parcel.destination[0]):
-                    waiting[parcel.destination, message.stored] += len(parcel.recipients)
-        return waiting
+        """Have it done some at a time; gives how many recipients waited for a later attempt."""
+        now = self._now()
+        rows = await self._reader.run(waiting_rows, host, now)
+        parcels = [
+            parcel
+            for message in list(self._book.messages.values())
+            for parcel in message.parcels
+            if parcel.state is State.WAITING and host in (None, parcel.destination[0])
+        ]
+        named = self._scheduler.destinations.values() if host is None else self._scheduler.by_name.get(host, ())
+        destinations = [one for one in named if not one.held]
+        in_memory = sum(len(parcel.recipients) for parcel in parcels)
+        twice = sum(len(parcel.recipients) for parcel in parcels if parcel.message.stored)
+        for start in range(0, max(len(parcels), len(destinations)), AT_ONCE):
+            part = slice(start, start + AT_ONCE)
+            deliver_now(self._scheduler, parcels[part], destinations[part])
+            await asyncio.sleep(0)
+        return in_memory + max(0, rows - twice)
 
     async def _message(self, text: str) -> int:
         mid, now = int(text) if text.isdecimal() else 0, self._now()

@@ -12,6 +12,7 @@ Used by the dispatcher; works on the scheduler. Knows no socket and no clock.
 
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from mail.queue.destination import REVIEW_S, Destination, HostState
@@ -20,6 +21,8 @@ from mail.queue.schedule import Scheduler, look
 
 MOST_AT_ONCE = 16
 """Connections to open in one plan; the next plan follows when others have had their turn of the loop."""
+MOST_LOOKS = 1000
+"""Destinations that one plan looks at, likewise."""
 TURN = 50
 """Messages on one connection, while others wait for one."""
 
@@ -37,16 +40,24 @@ class Plan:
 def make_plan(scheduler: Scheduler, now: float) -> Plan:
     """Decide for every destination where something changed, and for those that wait for a connection."""
     plan = Plan()
-    stirred, scheduler.stirred = scheduler.stirred, {}
-    for destination in stirred.values():
+    for destination in _stirred(scheduler):
         _look(scheduler, destination, now, plan)
     while len(plan.open) < MOST_AT_ONCE and _serve_one(scheduler, now, plan):
         pass
-    if len(plan.open) == MOST_AT_ONCE:
+    if len(plan.open) == MOST_AT_ONCE or scheduler.stirred:
         scheduler.plan_wanted()
     if scheduler.hungry and scheduler.connections >= scheduler.max_connections:
         plan.close = len(scheduler.hungry)
     return plan
+
+
+def _stirred(scheduler: Scheduler) -> list[Destination]:
+    """Take those where something changed, so many at a time."""
+    if len(scheduler.stirred) <= MOST_LOOKS:
+        found, scheduler.stirred = list(scheduler.stirred.values()), {}
+        return found
+    keys = list(islice(scheduler.stirred, MOST_LOOKS))
+    return [scheduler.stirred.pop(key) for key in keys]
 
 
 def yields(scheduler: Scheduler, destination: Destination, carried: int) -> bool:

@@ -251,7 +251,7 @@ class DeliveryQueue:
             views=self.views,
             operations=self.operations,
             reading=Reading(self._picker, self._now),
-            deliver_now=DeliverNow(self._scheduler, self._book, self._database, self._now),
+            deliver_now=DeliverNow(self._scheduler, self._book, self._database, self._reader, self._now),
             suspension=self._suspension,
             scheduler=self._scheduler,
             importer=self.importer,

@@ -6,7 +6,7 @@ one that holds is the one that is named.
 
 import random
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from core import clock
 from mail.queue.connection import spread_s
@@ -14,7 +14,7 @@ from mail.queue.destination import Destination, HostState
 from mail.queue.message import NEVER, Parcel
 from mail.queue.retry import Chance
 from mail.queue.schedule import Scheduler, look
-from mail.queue.state import Reason
+from mail.queue.state import Reason, State
 
 HELD = "held on this machine: never attempted; release or delete it"
 SUSPENDED = "Deliveries are currently suspended"
@@ -175,16 +175,13 @@ def reset_intervals(scheduler: Scheduler) -> None:
             scheduler.stir(one)
 
 
-def deliver_now(scheduler: Scheduler, chosen: Callable[[Destination], bool], now: float) -> list[Destination]:
-    """Try what waits at once, in the index by and by; gives the destinations."""
-    found = [one for one in scheduler.destinations.values() if chosen(one) and not one.held]
-    keys = {one.key for one in found}
-    for thing in scheduler.wheel.select(lambda one: isinstance(one, Parcel) and one.destination in keys):
-        if isinstance(thing, Parcel):
-            scheduler.ready(thing, Reason.DELIVER_NOW)
-    for destination in found:
+def deliver_now(scheduler: Scheduler, parcels: Iterable[Parcel], destinations: Iterable[Destination]) -> None:
+    """Try parcels in memory at once, as far as they still wait, and what destinations have in the index by and by."""
+    for parcel in parcels:
+        if parcel.state is State.WAITING:
+            scheduler.ready(parcel, Reason.DELIVER_NOW)
+    for destination in destinations:
         destination.down_until = destination.open_after = 0.0
         if destination.stored:
             scheduler.wake(destination, False)
         scheduler.stir(destination)
-    return found

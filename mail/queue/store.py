@@ -313,6 +313,15 @@ def several(database: Database, mids: Iterable[int]) -> list[tuple[MessageRow, l
     return [(row, by_mid.get(row.mid, [])) for row in rows]
 
 
+def waiting_rows(database: Database, destination: str | None, now: float) -> int:
+    """Count the recipients of a destination name, or all, that are tried later than now, but not never."""
+    sql = "SELECT COUNT(*) FROM recipient WHERE next_attempt_at > ? AND next_attempt_at < 9e999"
+    where, values = ("", ()) if destination is None else (" AND destination = ?", (destination,))
+    row = database.first(sql + where, (now, *values))
+    assert row is not None
+    return cast(int, row[0])
+
+
 def make_message_due(database: Database, mid: int, now: float) -> list[tuple[str, str]]:
     """Have a message's recipients tried now; give their destinations, each as often as there are recipients."""
     rows = database.query(

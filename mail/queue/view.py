@@ -141,7 +141,8 @@ class Views:
         times = [
             message.accepted.received_at
             for message in self._picker.book.messages.values()
-            if any(parcel.destination[0] == name for parcel in message.parcels)
+            for parcel in message.parcels
+            if parcel.destination[0] == name
         ]
         return min(times + ([decode_accepted(document).received_at] if document else []), default=None)
 
@@ -242,7 +243,7 @@ def _place(after: str) -> tuple[int, int]:
     mid, _, rid = after.partition(".")
     if not after:
         return (0, NO_RID)
-    if not mid.isdecimal() or not (rid.isdecimal() or not rid):
+    if not mid.isdecimal() or not (rid.isdecimal() or not rid) or len(after) > 30 or len(mid) > 18:
         raise GatepostError(f"{after!r} is no place in the list; give the `next` of the page before", EX_USAGE)
     return (int(mid), int(rid) if rid else NO_RID)
 

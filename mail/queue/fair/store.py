@@ -104,6 +104,19 @@ def _after(database: Database, key: Key, until: float) -> float:
     return float("inf") if row is None else cast(float, row[0])
 
 
+class Waking(NamedTuple):
+    """A destination whose waiting mail is made due, so far up to a time."""
+
+    key: Key
+    host_level: bool
+    after: float
+
+
+def make_several_due(database: Database, wakings: Sequence[Waking], now: float) -> list[tuple[int, float | None]]:
+    """Do `make_due` for some destinations."""
+    return [make_due(database, one.key, now, host_level=one.host_level, after=one.after) for one in wakings]
+
+
 def make_due(
     database: Database, key: Key, now: float, *, host_level: bool, after: float, most: int = 1000
 ) -> tuple[int, float | None]:
