@@ -1,0 +1,60 @@
+"""Two gateways that route to each other: the mail ends after a bounded number of hops, and its sender is told."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from tests.support.lab import free_port
+from tests.support.load import Sink
+from tests.support.road import DaemonProcess, make_gateway
+
+pytestmark = pytest.mark.slow
+MOST_HOPS = 20
+
+
+async def test_mail_that_two_gateways_send_to_each_other_ends_with_a_report(tmp_path: Path) -> None:
+    sink = Sink()
+    server = await asyncio.start_server(sink.serve, "127.0.0.1", 0, limit=4 << 20)
+    sink_port = server.sockets[0].getsockname()[1]
+    ports, daemons = [], []
+    for name in ("left", "right"):
+        ports.append(make_gateway(tmp_path / name, free_port()))
+        for daemon, instance in (("gateway", "gateway-0"), ("delivery-queue", "delivery-queue")):
+            daemons.append(DaemonProcess(tmp_path / name, daemon, instance))
+    for name, other in (("left", ports[1]), ("right", ports[0])):
+        config = tmp_path / name / "gatepost.toml"
+        text = config.read_text().replace("[listener.policy]", f"max_received = {MOST_HOPS}\n\n[listener.policy]")
+        routes = f'[[route]]\ndomain = "example.test"\nhosts = ["127.0.0.1:{other}"]\n'
+        head, _, rest = text.partition("[[route]]")
+        rest = rest.partition("[[listener]]")[2]
+        text = f'{head}{routes}[[route]]\ndomain = "ALL"\nhosts = ["127.0.0.1:{sink_port}"]\n[[listener]]{rest}'
+        config.write_text(text)
+    try:
+        for one in daemons:
+            await one.start()
+        for one in daemons:
+            await one.until_ready()
+        reader, writer = await asyncio.open_connection("127.0.0.1", ports[0])
+        said = b"HELO client.test\r\nMAIL FROM:<from@client.test>\r\nRCPT TO:<to@example.test>\r\nDATA\r\n"
+        for part in (said, b"Subject: round and round\r\n\r\nbody\r\n.\r\nQUIT\r\n"):
+            writer.write(part)
+            await asyncio.sleep(0.3)
+        await reader.read()
+        writer.close()
+        async with asyncio.timeout(40):
+            while not sink.damaged:
+                await asyncio.sleep(0.05)
+        await asyncio.sleep(1)
+        (report,) = sink.damaged
+        accepted = [
+            (tmp_path / name / "log" / "mail_logs" / "mail.current").read_text().count("To: <to@example.test>")
+            for name in ("left", "right")
+        ]
+    finally:
+        for one in daemons:
+            await one.end()
+        server.close()
+    assert b"MAILER-DAEMON@" in report
+    assert b"To: <from@client.test>" in report
+    assert sum(accepted) <= MOST_HOPS + 2, "the loop went on"
