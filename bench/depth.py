@@ -29,8 +29,8 @@ from typing import ClassVar
 from zlib import crc32
 
 from bench.ours import machine_facts
-from bench.probe import ASKED, Probe, ask
-from bench.process import end
+from bench.probe import Probe, ask
+from bench.process import end, usage_of
 from core.errors import GatepostError
 from core.journal import Journal, JournalSettings
 from core.record import Accepted, Outcome, Recipient, encode
@@ -188,19 +188,20 @@ def resident(pid: int) -> tuple[float, float]:
     return int(fields["VmRSS"].split()[0]) / 1024, int(fields["VmHWM"].split()[0]) / 1024
 
 
-def until(true: Callable[[], bool], limit_s: float, what: str) -> None:
+def until(true: Callable[[], bool], limit_s: float, what: str, step_s: float = 0.05) -> None:
     """Wait for something. Raises `SystemExit` if it does not come about."""
     deadline = time.monotonic() + limit_s
     while not true():
         if time.monotonic() > deadline:
             raise SystemExit(f"bench: {what} not within {limit_s:.0f} s")
-        time.sleep(0.05)
+        time.sleep(step_s)
 
 
 def run(args: argparse.Namespace, folder: Path) -> dict[str, float]:
     """Fill, start, measure."""
     machine, figures = folder / "esa", dict[str, float]()
     subprocess.run([*COMMAND, "init", "--role", "esa", "--dir", str(machine)], check=True, capture_output=True)
+    dead_host = f"d{min(7, args.destinations - 1)}.dead.test"
     config, control = machine / "gatepost.toml", machine / "run" / "delivery-queue.sock"
     if args.by == "index":
         begun = time.monotonic()
@@ -208,7 +209,7 @@ def run(args: argparse.Namespace, folder: Path) -> dict[str, float]:
         print(f"  filled in {time.monotonic() - begun:.0f} s")
     with listening() as sink, dead(args.dead) as port, (folder / "log").open("wb") as log:
         config.write_text(machine_facts(config) + _TOML.format(host=HOST, sink=sink, dead=port))
-        probe, begun = Probe(control), time.monotonic()
+        probe, begun = Probe(control, dead_host), time.monotonic()
         argv = [*COMMAND, "run", "delivery-queue", "--config", str(config)]
         daemon = subprocess.Popen(argv, stdout=log, stderr=log)
         probe.begin()
@@ -228,7 +229,9 @@ def run(args: argparse.Namespace, folder: Path) -> dict[str, float]:
                 delete(config, figures)
                 probe.take("while deleting", figures)
             probe.end()
-            print(f"  hoststatus {ASKED['hoststatus'][1]['host']}: {probe.rule}")
+            print(f"  hoststatus {dead_host}: {probe.rule}")
+            figures["CPU of the daemon, s"] = usage_of({daemon.pid}).cpu_s
+            figures["load of the machine"] = os.getloadavg()[0]
             figures["resident, MiB"] = resident(daemon.pid)[1]
             figures["index, MiB"] = (machine / "spool/queue/queue.db").stat().st_size / 2**20
             figures["its log, MiB"] = (machine / "spool/queue/queue.db-wal").stat().st_size / 2**20
@@ -257,7 +260,7 @@ def import_all(spool: Path, control: Path, args: argparse.Namespace, figures: di
     asyncio.run(fill_journal(spool, args.messages, args.destinations))
     figures["accepted in, s"] = time.monotonic() - begun
     known = args.messages - LIVING
-    until(lambda: _active(control) >= known, 1200, "the import of everything")
+    until(lambda: _active(control) >= known, 1200, "the import of everything", 0.5)
     figures["imported in, s"] = time.monotonic() - begun
 
 
@@ -301,7 +304,8 @@ def main() -> int:
     parser.add_argument("--kept", type=Path, help="a folder where filled indexes are kept and found")
     parser.add_argument("--folder", type=Path, help="where the spool goes (default: a temporary folder)")
     args = parser.parse_args()
-    print(f"{args.messages} messages, {args.destinations} destinations, {args.dead}, by {args.by}")
+    facts = f"{args.messages} messages, {args.destinations} destinations, {args.dead}, by {args.by}"
+    print(f"{facts}; load {os.getloadavg()[0]:.1f}")
     folder = Path(tempfile.mkdtemp(prefix="gatepost-depth-", dir=args.folder))
     try:
         figures = run(args, folder)

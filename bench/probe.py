@@ -12,11 +12,6 @@ from typing import Any
 from core.control import call
 from core.errors import GatepostError
 
-ASKED: dict[str, tuple[str, dict[str, Any]]] = {
-    "tophosts": ("tophosts", {"limit": 20}),
-    "hoststatus": ("hoststatus", {"host": "d7.dead.test"}),
-}
-
 
 def ask(control: Path, verb: str, **args: Any) -> tuple[float, Any]:
     """Call a verb; gives milliseconds and the answer."""
@@ -28,8 +23,10 @@ def ask(control: Path, verb: str, **args: Any) -> tuple[float, Any]:
 class Probe:
     """Asks the views every `pause_s` from the first moment at which the daemon answers."""
 
-    def __init__(self, control: Path, pause_s: float = 0.1) -> None:
+    def __init__(self, control: Path, host: str, pause_s: float = 0.1) -> None:
+        """`host` is whose `hoststatus` is asked for."""
         self._control = control
+        self._asked: dict[str, dict[str, Any]] = {"tophosts": {"limit": 20}, "hoststatus": {"host": host}}
         self._pause_s = pause_s
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -59,9 +56,9 @@ class Probe:
 
     def _run(self) -> None:
         while not self._ended.wait(self._pause_s):
-            for name, (verb, args) in ASKED.items():
+            for name, args in self._asked.items():
                 try:
-                    took, answer = ask(self._control, verb, **args)
+                    took, answer = ask(self._control, name, **args)
                 except (GatepostError, OSError):
                     continue  # not there yet, or no such host yet
                 with self._lock:
