@@ -207,14 +207,7 @@ class Pipeline:
             run.say(f"MID {mid} Custom Log Entry: {entry}")
         if view.final in ("drop", "bounce"):
             self._end(run, view)
-        if view.gateway is not None:
-            run.gateway = self._sources().named(view.gateway.name)
-            decisions.append(Decision(GATEWAY, view.gateway.filter, "", run.gateway, 0, clock.now()))
-        if view.bounce_profile is not None:
-            run.bounce_profile = view.bounce_profile.name
-            decisions.append(
-                Decision(BOUNCE_PROFILE, view.bounce_profile.filter, "", run.bounce_profile, 0, clock.now())
-            )
+        self._choose(run, view)
         decisions.append(
             Decision(
                 MESSAGE_FILTERS,
