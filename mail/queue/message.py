@@ -10,12 +10,13 @@ from pathlib import Path
 
 from core.clock import steady
 from core.journal.entry import ContentRef, open_content
-from core.record import HOLD_QUEUE, Accepted, Outcome, Recipient
+from core.record import CPQ_HOST, HOLD_QUEUE, RELEASE_HOST, Accepted, Outcome, Recipient
 from mail.queue.state import Reason, State, after
 from mail.queue.wheel import ABSENT
 from protocol.domain import canonical
 
 NEVER = float("inf")
+_OURS = frozenset({CPQ_HOST, RELEASE_HOST, HOLD_QUEUE})
 
 Segment = tuple[str, int]
 """What content depends on: journal name and generation; the name '' is the queue's own store, by pack number."""
@@ -175,9 +176,14 @@ def destination_of(outcome: Outcome, recipient: Recipient) -> tuple[str, str]:
 
 
 def domain_of(recipient: Recipient) -> str:
-    """Give a recipient's domain as queues are named."""
+    """Give a recipient's domain as queues are named.
+
+    An address may be of a domain that is called like a pseudo host, and anybody may write one: its mail stays ordinary
+    mail, under the name with the dot at its end, which DNS takes for the same domain.
+    """
     domain = recipient.address.rpartition("@")[2].lower()
-    return domain if domain.isascii() else canonical(domain)
+    name = domain if domain.isascii() else canonical(domain)
+    return f"{name}." if name in _OURS else name
 
 
 def divide(message: Message, recipients: Sequence[Recipient], most: int) -> list[Parcel]:
