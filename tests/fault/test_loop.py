@@ -13,6 +13,16 @@ pytestmark = pytest.mark.slow
 MOST_HOPS = 20
 
 
+def point(machine: Path, other: int, sink: int) -> None:
+    """Have a machine route `example.test` to the other one, and everything else, reports above all, to the sink."""
+    config = machine / "gatepost.toml"
+    text = config.read_text().replace("[listener.policy]", f"max_received = {MOST_HOPS}\n\n[listener.policy]")
+    head, _, rest = text.partition("[[route]]")
+    routes = [("example.test", other), ("ALL", sink)]
+    table = "".join(f'[[route]]\ndomain = "{name}"\nhosts = ["127.0.0.1:{port}"]\n' for name, port in routes)
+    config.write_text(f"{head}{table}[[listener]]{rest.partition('[[listener]]')[2]}")
+
+
 async def test_mail_that_two_gateways_send_to_each_other_ends_with_a_report(tmp_path: Path) -> None:
     sink = Sink()
     server = await asyncio.start_server(sink.serve, "127.0.0.1", 0, limit=4 << 20)
@@ -22,14 +32,8 @@ async def test_mail_that_two_gateways_send_to_each_other_ends_with_a_report(tmp_
         ports.append(make_gateway(tmp_path / name, free_port()))
         for daemon, instance in (("gateway", "gateway-0"), ("delivery-queue", "delivery-queue")):
             daemons.append(DaemonProcess(tmp_path / name, daemon, instance))
-    for name, other in (("left", ports[1]), ("right", ports[0])):
-        config = tmp_path / name / "gatepost.toml"
-        text = config.read_text().replace("[listener.policy]", f"max_received = {MOST_HOPS}\n\n[listener.policy]")
-        routes = f'[[route]]\ndomain = "example.test"\nhosts = ["127.0.0.1:{other}"]\n'
-        head, _, rest = text.partition("[[route]]")
-        rest = rest.partition("[[listener]]")[2]
-        text = f'{head}{routes}[[route]]\ndomain = "ALL"\nhosts = ["127.0.0.1:{sink_port}"]\n[[listener]]{rest}'
-        config.write_text(text)
+    point(tmp_path / "left", ports[1], sink_port)
+    point(tmp_path / "right", ports[0], sink_port)
     try:
         for one in daemons:
             await one.start()

@@ -4,12 +4,12 @@ strace follows every thread. Each `write` or `sendmsg` of the client's socket th
 after an fdatasync of the journal's segment, by descriptor, that began after that message's record was written there.
 """
 
+import asyncio
 import os
 import re
 import signal
 import smtplib
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -59,6 +59,13 @@ class Order:
             self.durable |= self.syncing.pop(thread)
 
 
+def send_all(port: int) -> None:
+    with smtplib.SMTP("127.0.0.1", port, local_hostname="client.test", timeout=30) as client:
+        for number in range(MESSAGES):
+            text = f"X-Mark: m{number}.\r\nSubject: traced\r\n\r\nbody\r\n"
+            assert client.sendmail("a@client.test", ["b@example.test"], text) == {}
+
+
 async def test_the_kernel_has_returned_from_the_sync_before_250_is_written(tmp_path: Path) -> None:
     trace = tmp_path / "trace"
     async with road(tmp_path / "esa", Sink()) as whole:
@@ -67,11 +74,8 @@ async def test_the_kernel_has_returned_from_the_sync_before_250_is_written(tmp_p
         argv = ["strace", "-f", "-y", "-s", "1200", "-ttt", "-e", f"trace={CALLS}", "-o", str(trace)]
         with subprocess.Popen([*argv, "-p", str(whole.gateway.pid)], stderr=subprocess.DEVNULL) as tracer:
             try:
-                time.sleep(1)
-                with smtplib.SMTP("127.0.0.1", whole.port, local_hostname="client.test", timeout=30) as client:
-                    for number in range(MESSAGES):
-                        text = f"X-Mark: m{number}.\r\nSubject: traced\r\n\r\nbody\r\n"
-                        assert client.sendmail("a@client.test", ["b@example.test"], text) == {}
+                await asyncio.sleep(1)
+                await asyncio.to_thread(send_all, whole.port)
             finally:
                 os.kill(tracer.pid, signal.SIGINT)
     order = Order()
