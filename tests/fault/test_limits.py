@@ -1,0 +1,72 @@
+"""A process without descriptors or memory refuses or ends; nothing that was answered 250 is lost."""
+
+import asyncio
+import os
+import resource
+from pathlib import Path
+
+import pytest
+
+from tests.support.load import RETRY_SOON, Sink, road
+from tests.support.long import either
+from tests.support.road import DaemonProcess
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(either(120, 600))]
+SPARE = 3
+TIMES = either(1, 8)
+
+
+def limit_descriptors(daemon: DaemonProcess, spare: int | None) -> None:
+    """Leave a process so many descriptors more than it has, None = as many as the machine gives."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    soft = most if spare is None else len(os.listdir(f"/proc/{daemon.pid}/fd")) + spare
+    resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE, (soft, most))
+
+
+async def crowd(port: int, count: int) -> list[asyncio.StreamWriter]:
+    return [(await asyncio.open_connection("127.0.0.1", port))[1] for _ in range(count)]
+
+
+async def test_without_descriptors_both_daemons_live_and_go_on_when_there_are_some(tmp_path: Path) -> None:
+    async with road(tmp_path / "esa", Sink(refuses=0.1), RETRY_SOON) as whole:
+        await whole.start()
+        for _ in range(TIMES):
+            for daemon in (whole.gateway, whole.queue):
+                limit_descriptors(daemon, SPARE)
+            idle = await crowd(whole.port, 50)
+            async with whole.load():
+                await asyncio.sleep(3)
+                for one in idle:
+                    one.close()
+                for daemon in (whole.gateway, whole.queue):
+                    limit_descriptors(daemon, None)
+                await whole.more_accepted(100, 60)
+        await whole.empty(60)
+        assert (whole.gateway.status, whole.queue.status) == (None, None), whole.last_words()
+    assert not whole.sink.damaged
+    assert whole.sink.repeats == 0
+
+
+def limit_memory(daemon: DaemonProcess, spare: int) -> None:
+    pages = int(Path(f"/proc/{daemon.pid}/statm").read_text().split()[0])
+    size = pages * os.sysconf("SC_PAGE_SIZE") + spare
+    resource.prlimit(daemon.pid, resource.RLIMIT_AS, (size, size))
+
+
+async def test_without_memory_nothing_that_was_answered_250_is_lost(tmp_path: Path) -> None:
+    """A daemon may refuse, or end and be started again by whoever supervises it."""
+    async with road(tmp_path / "esa", Sink(refuses=0.1), RETRY_SOON) as whole:
+        await whole.start()
+        for _ in range(TIMES):
+            async with whole.load(16):
+                await whole.more_accepted(100)
+                for daemon in (whole.gateway, whole.queue):
+                    limit_memory(daemon, 1 << 20)
+                await asyncio.sleep(3)
+                print("ended:", whole.gateway.status, whole.queue.status)
+                await whole.kill()
+                await whole.start()
+                await whole.more_accepted(100, 60)
+            await whole.empty(60)
+    assert not whole.sink.damaged
+    assert whole.sink.repeats <= whole.in_flight + 20 * TIMES
