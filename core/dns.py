@@ -260,7 +260,8 @@ class Resolver:
                 if response.rcode() == dns.rcode.NXDOMAIN:
                     return DnsNotFound(*key, "NXDomain"), min(shortest_s, _NEGATIVE_TTL_LIMIT_S)
                 if chain.answer is not None:
-                    found = _records(kind, list(chain.answer)[:_RECORD_LIMIT])
+                    # Cut when they are in order: what is left out is what would be tried last.
+                    found = _records(kind, list(chain.answer))[:_RECORD_LIMIT]
                     canonical = chain.canonical_name.to_text(omit_final_dot=True).lower()
                     alias = canonical if canonical != key[0] else ""
                     return Answer(found, shortest_s, secure, alias), shortest_s

@@ -109,6 +109,14 @@ async def test_the_number_of_records_is_capped() -> None:
         assert len((await Resolver([server.address]).addresses("h.test")).records) == 64
 
 
+async def test_the_best_of_very_many_exchangers_were_left_out() -> None:
+    """The answer was cut at 64 before it was sorted."""
+    lines = [f"x.test. 300 IN MX {500 - n} h{n}.x.test." for n in range(500)]
+    async with DnsServer(*lines) as server:
+        answer = await Resolver([server.address]).mx("x.test")
+    assert [one.preference for one in answer.records] == list(range(1, 65))
+
+
 async def test_aliases_are_followed() -> None:
     async with DnsServer("a.test. 9 IN CNAME b.test.", "b.test. 60 IN A 192.0.2.1") as server:
         answer = await Resolver([server.address]).addresses("a.test")
