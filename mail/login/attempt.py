@@ -106,8 +106,7 @@ class Login:
 
     def _judge(self, step: sasl.Claim | sasl.Proof | sasl.Failure) -> Reply | Later:
         if self._shared.by_user.locked(step.user):
-            self._log_failure(step.user, ", this user is locked out")
-            return self._slowly(LOCKED)
+            return self._locked_out(step.user, "user")
         if isinstance(step, sasl.Claim):
             later = Later()
             spawn(self._check(step, later), "password")
@@ -119,6 +118,11 @@ class Login:
         if fits is None:
             self._log_failure(claim.user, ", too many log-ins at a time")
             later.answer(LOCKED)
+        elif self._shared.by_user.locked(claim.user):
+            # The failures of others who were checked at the same time: whether this one fits is not told.
+            self._locked_out(claim.user, "user", later)
+        elif self._shared.by_source.locked(source_of(self._ip)):
+            self._locked_out(claim.user, "address", later)
         elif fits:
             later.answer(self._succeed(claim.user))
         else:
@@ -142,6 +146,10 @@ class Login:
         later = later or Later()
         asyncio.get_running_loop().call_later(self._shared.settings.failure_delay_s, later.answer, reply)
         return later
+
+    def _locked_out(self, user: str, what: str, later: Later | None = None) -> Later:
+        self._log_failure(user, f", this {what} is locked out")
+        return self._slowly(LOCKED, later)
 
     def _log_failure(self, user: str, note: str) -> None:
         self._log(f"failed for user: {clean(user)} using AUTH mechanism: {self._mechanism}{note}")

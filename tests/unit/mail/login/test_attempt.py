@@ -121,6 +121,34 @@ async def test_too_many_failures_of_a_user_lock_it_from_everywhere(tmp_path: Pat
         ]
 
 
+async def test_guesses_in_flight_were_judged_although_one_of_them_had_locked_the_user(tmp_path: Path) -> None:
+    """Of many at a time from many addresses, the last one with the right password was let in."""
+    with gateway(tmp_path) as under_test:
+        serve(under_test, max_user_failures=3, max_failures=20)
+        clients = [under_test.connect(f"198.51.100.{n}", **OFFERED) for n in range(1, 8)]
+        for client in clients:
+            client.secure()
+        guesses = ["wrong"] * 6 + ["correct horse"]
+        replies = await asyncio.gather(
+            *(client.answered(plain("joe", guess)) for client, guess in zip(clients, guesses, strict=True))
+        )
+        assert sorted(reply[:3] for reply in replies) == ["454"] * 4 + ["535"] * 3
+        assert replies[-1].startswith("454 ")
+
+
+async def test_guesses_in_flight_of_an_address_were_judged_although_it_was_locked(tmp_path: Path) -> None:
+    with gateway(tmp_path) as under_test:
+        serve(under_test, max_source_failures=2, max_failures=20)
+        clients = [under_test.connect(**OFFERED) for _ in range(5)]
+        for client in clients:
+            client.secure()
+        users = ["a", "b", "c", "d", "joe"]
+        replies = await asyncio.gather(
+            *(client.answered(plain(user, "correct horse")) for client, user in zip(clients, users, strict=True))
+        )
+        assert [reply[:3] for reply in replies] == ["535", "535", "454", "454", "454"]
+
+
 async def test_too_many_failures_from_an_address_lock_it_for_every_user(tmp_path: Path) -> None:
     with gateway(tmp_path) as under_test:
         serve(under_test, max_source_failures=2, max_failures=20)
