@@ -10,10 +10,10 @@ ROUNDS ?= 3
 comma  := ,
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools lab test check bench depth profile clean
+.PHONY: help setup tools lab test fault-long check bench depth profile clean
 
 help: ## Print the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 setup: $(VENV)/ready ## Make the virtual environment with `gatepost` in it
 
@@ -29,6 +29,10 @@ lab: setup ## Run the main job: the whole system, one message road end to end
 
 test: setup tools ## Run every test
 	@$(BIN)/python -m pytest
+
+fault-long: setup tools ## Kill, fill, break and lie for an hour: the long form of tests/fault
+	@for file in tests/fault/test_*.py; do echo "$$file"; \
+	  GATEPOST_LONG=1 $(BIN)/python -m pytest -q -s "$$file" || exit 1; done
 
 check: setup ## Lint, types, layers and the shape of the tree
 	@echo "ruff";           $(BIN)/ruff check . && $(BIN)/ruff format --check --quiet .

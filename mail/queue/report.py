@@ -18,6 +18,7 @@ from core.clock import Clock
 from core.diagnostic import incident
 from core.ids import IdBlocks
 from core.journal import Journal, JournalDamaged
+from core.killpoint import killpoint
 from core.maillog import Log, clean
 from core.record import Outcome, encode
 from mail.bounce.cap import Cap
@@ -249,6 +250,7 @@ class Reporter:
             if error is not None:
                 self._unrecorded(job, error)
                 return
+            killpoint("report.durable")
             self._log.info(f"MID {mid} was generated for {_WORDS[job.event]} of MID {job.message.mid}")
             self._log.info(f"Start MID {mid} ICID 0")
             self._log.info(f"MID {mid} ICID 0 From: <>")
@@ -258,6 +260,7 @@ class Reporter:
             job.tell(True)
             self._recorded()
 
+        killpoint("report.before")
         self._writing += 1
         self._quiet.clear()
         try:
