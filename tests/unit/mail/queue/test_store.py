@@ -142,3 +142,42 @@ def test_a_recipient_that_was_redirected_is_found_under_its_new_destination(data
     write(database, rerouted=[("[192.0.2.1]:25", "", 7, 1, 1)])
     assert store.chosen(database, "[192.0.2.1]:25", None, after=0, most=10) == [1]
     assert [one.destination for one in store.several(database, [1])[0][1]] == ["there.test", "[192.0.2.1]:25"]
+
+
+def test_the_oldest_of_a_destination_is_found_early_and_late_in_the_queue(database: Database) -> None:
+    change = Change()
+    for mid in range(1, 3001):
+        change.recipients.append(RecipientRow(mid, 0, 0, "much.test", "", 0, 0.0, "", 0))
+    change.recipients.append(RecipientRow(3001, 0, 0, "late.test", "", 0, 0.0, "", 0))
+    for mid in (1, 3001):
+        change.messages.append(MessageRow(mid, "a@b", b"%d" % mid, b"", "gateway-0", 1, "journal", "", 0, 0, 0))
+    with database.transaction():
+        store.write(database, change)
+    assert store.oldest_for(database, "much.test") == b"1"
+    assert store.oldest_for(database, "late.test") == b"3001"
+    assert store.oldest_for(database, "none.test") is None
+
+
+def test_the_place_of_deleted_mail_is_used_again(database: Database) -> None:
+    def pages() -> int:
+        row = database.first("PRAGMA page_count")
+        assert row is not None
+        return int(row[0] or 0)
+
+    def fill(first: int) -> None:
+        change = Change()
+        for mid in range(first, first + 2000):
+            change.messages.append(
+                MessageRow(mid, f"a{mid}@b", b"x" * 200, b"y", "gateway-0", 1, "journal", "", 0, 0, 0)
+            )
+            change.recipients.append(RecipientRow(mid, 0, 0, f"d{mid % 50}.test", "", 0, 0.0, "", 0))
+        with database.transaction():
+            store.write(database, change)
+
+    fill(1)
+    full = pages()
+    for first in (2001, 4001):
+        with database.transaction():
+            store.write(database, Change(removed=[(mid,) for mid in range(first - 2000, first)]))
+        fill(first)
+    assert pages() <= full * 1.1
