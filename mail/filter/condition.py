@@ -16,14 +16,16 @@ from core.content import HEAD_BYTES
 from core.record import Accepted, Recipient
 from mail.filter.compiler import compile_rule
 from mail.filter.parser import parse
-from mail.filter.rule import RULES, Predicate, Spec, any_of, compile_test, number_of
-from mail.filter.syntax import Filter, FilterError, FilterFault, Position
+from mail.filter.rule import RULES, Compiled, Faults, Predicate, Spec, any_of, compile_test, number_of
+from mail.filter.syntax import Condition, Filter, FilterError, FilterFault, Position
 from mail.filter.view import ScanSettings, View
 from mail.mime import Headers
 
 _BEFORE, _AFTER = "queue: if (", "\n) { no-op(); }"
 MOST = 4000
 """Characters of a condition."""
+CONTENT_RULES = frozenset({"header", "body-contains", "attachment-filename", "valid"})
+"""Who may ask these can find out what a message says, question by question."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +99,11 @@ _QUEUE_RULES: dict[str, Spec] = {
 }
 
 
-def compile_condition(text: str) -> Predicate:
-    """Make a condition ready; it takes a `QueuedView`. Raises `FilterError` with all that is wrong."""
+def compile_condition(text: str, *, content: bool = True) -> Predicate:
+    """Make a condition ready; it takes a `QueuedView`. Raises `FilterError` with all that is wrong.
+
+    Without `content` it may ask what lists of the queue show, the subject too, and nothing else of what was written.
+    """
     if len(text) > MOST:
         raise FilterError([FilterFault(Position(1, 1), f"the condition is longer than {MOST} characters")])
     parsed = parse(_BEFORE + text + _AFTER)
@@ -108,11 +113,22 @@ def compile_condition(text: str) -> Predicate:
     made = (
         None
         if faults
-        else compile_rule(parsed.filters[0].branch.rule, faults, partial(compile_test, rules=_QUEUE_RULES))
+        else compile_rule(parsed.filters[0].branch.rule, faults, _content_test if content else _listed_test)
     )
     if made is None or faults:
         raise FilterError([_shifted(fault, text) for fault in faults])
     return made.run
+
+
+_content_test = partial(compile_test, rules=_QUEUE_RULES)
+
+
+def _listed_test(test: Condition, faults: Faults) -> Compiled | None:
+    if test.name in CONTENT_RULES:
+        why = f"{test.name} asks about content, and your role may not see messages"
+        faults.append(FilterFault(test.position, why))
+        return None
+    return _content_test(test, faults)
 
 
 def _is_one_rule(filters: list[Filter]) -> bool:

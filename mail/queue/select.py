@@ -59,10 +59,10 @@ class Selector:
 
     @classmethod
     def of(cls, args: Mapping[str, Any]) -> "Selector":
-        """Read the arguments `host`, `sender`, `mids` and `filter` of a control verb."""
+        """Read the arguments `host`, `sender`, `mids`, `filter` and `content` (false = not asked about) of a verb."""
         text, host = args.get("filter"), args.get("host")
         try:
-            condition = compile_condition(str(text)) if text else None
+            condition = compile_condition(str(text), content=args.get("content") is not False) if text else None
             mids = None if args.get("mids") is None else tuple(sorted({int(mid) for mid in args["mids"]}))
         except FilterError as error:
             raise GatepostError(f"filter: {'; '.join(str(fault) for fault in error.faults)}", EX_DATAERR) from None

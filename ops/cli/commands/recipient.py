@@ -2,6 +2,7 @@
 
 from typing import Annotated
 
+from ops.cli.account import INSPECTORS
 from ops.cli.argument import Help
 from ops.cli.commands.operation import QUEUE, Filter, Host, Mids, Sender, ask_selector, selector_of
 from ops.cli.dialogue import Dialogue
@@ -70,8 +71,11 @@ async def showrecipients(
     after: Annotated[str, Help("go on behind this place of the list", "PLACE")] = "",
 ) -> Document:
     """Oldest message first. Messages in the work queue or in quarantine are not among them. `next` of the document
-    goes into `--after` for what follows. What is given must all hold for a recipient."""
+    goes into `--after` for what follows. What is given must all hold for a recipient. Guests may not ask about
+    content."""
     selector = selector_of(host, sender, mid, filter_)
+    if call.caller.role not in INSPECTORS:
+        selector["content"] = False  # who may not see a message may not ask what it says either
     found: list[Document] = []
     place: str | None = after or None
     try:

@@ -86,3 +86,24 @@ def test_a_filter_file_has_no_rules_about_the_queue() -> None:
 
     with pytest.raises(FilterError, match="there is no rule 'attempts'"):
         compile_filters("late: if (attempts > 3) { drop(); }")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "header('X-Flag') == 'y'",
+        "age > 1 and not (body-contains('s'))",
+        "attachment-filename == 'x'",
+        "valid",
+        "header('a')",
+    ],
+)
+def test_who_may_not_see_content_could_ask_about_it(text: str) -> None:
+    with pytest.raises(FilterError) as caught:
+        compile_condition(text, content=False)
+    assert "asks about content" in str(caught.value.faults[0])
+    compile_condition(text)
+
+
+def test_what_lists_show_may_be_asked_without_content() -> None:
+    compile_condition("subject == 'a' and mail-from == 'b' and body-size > 1 and age > 1", content=False)

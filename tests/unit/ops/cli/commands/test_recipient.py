@@ -3,6 +3,9 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from ops.cli.account import Caller, Role
 from tests.support.appliance import Daemons, document
 from tests.support.golden import same_as_golden
 
@@ -53,3 +56,12 @@ async def test_a_long_list_is_fetched_in_pages_and_says_how_to_go_on(daemons: Da
     assert [one["mid"] for one in found["recipients"]] == ["1", "2", "3", "4", "5"]
     assert found["next"] == "5"
     assert shown.endswith("There are more; go on with --after 12, or narrow the choice.")
+
+
+@pytest.mark.parametrize("role", Role)
+async def test_a_guest_could_read_mail_by_asking_about_its_content(daemons: Daemons, run: Any, role: Role) -> None:
+    """Who may showmessage may ask; for all others the queue is told not to answer such a question."""
+    async with daemons.up(delivery_queue={"showrecipients": FOUND}):
+        await run("showrecipients --filter true", caller=Caller("x", role))
+    ((_, _, args),) = daemons.asked
+    assert args.get("content") is (False if role is Role.GUEST else None)
