@@ -6,6 +6,7 @@ Logs what was fetched and what could not be.
 """
 
 import asyncio
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from core.clock import Clock
@@ -22,6 +23,8 @@ from protocol.mtasts import MAX_OCTETS, Policy, parse_policy, policy_id
 _AGAIN_S = 300.0
 _LOOK_S = 60.0
 _REFRESH_S = 86_400.0
+_AT_ONCE = 8
+"""Policies that are fetched anew at a time: a host that keeps silent takes as long as `mta_sts_timeout_s`."""
 _MOST = store.MOST_POLICIES
 _MOST_OCTETS = 16 << 20
 """Of all policies in memory as they were fetched: usual ones have 200, and anybody may have as many domains, each with
@@ -92,12 +95,26 @@ class StsPolicies:
         """Fetch anew in time: each policy once a day, or at half its life."""
         scope.ready()
         while await scope.pause(_LOOK_S):
-            now = self._now()
+            now, due = self._now(), []
             for domain, known in list(self._known.items()):
                 if known.until <= now:
                     await self._drop(domain)
                 elif now - known.fetched_at > min(_REFRESH_S, known.policy.max_age_s / 2):
-                    await self.policy(domain, anew=True)
+                    due.append((known.until, domain))
+            await self._refresh(iter([domain for _, domain in sorted(due)]), scope)
+
+    async def _refresh(self, due: Iterator[str], scope: Scope) -> None:
+        """Fetch policies anew, some at a time, in their order; a few hosts that keep silent do not hold up the rest."""
+
+        async def some() -> None:
+            for domain in due:
+                if scope.stopping.is_set():
+                    return
+                await self.policy(domain, anew=True)
+
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(_AT_ONCE):
+                tasks.create_task(some(), name="MTA-STS refresh")
 
     async def policy(self, domain: str, *, anew: bool = False) -> Found:
         """Give the policy in force for a recipient domain; waits for a fetch only where there is something new."""

@@ -37,11 +37,11 @@ class World:
         self.databases: list[DatabaseThread] = []
         self.looks = 0
 
-    def policies(self) -> StsPolicies:
+    def policies(self, timeout_s: float = 5) -> StsPolicies:
         """Give the policies as after a start."""
         resolver = Resolver([self.dns.address], timeout_s=1, cache_size=0, monotonic=lambda: 0.0)
         self.databases.append(DatabaseThread(self.folder / "tls.db", store.SCHEMA))
-        https = HttpsClient(resolver, HttpsSettings(self.server.port, str(self.folder / "ca.pem"), 5))
+        https = HttpsClient(resolver, HttpsSettings(self.server.port, str(self.folder / "ca.pem"), timeout_s))
         return StsPolicies(_Uncached(resolver), https, self.databases[-1], log=self.log, now=self._now)
 
     def _now(self) -> float:
@@ -210,6 +210,47 @@ async def test_a_refresh_that_fails_is_tried_again_and_the_policy_lives_to_its_e
             while "x.test" in policies._known:
                 await asyncio.sleep(0.01)
     assert (await world.policies().policy("x.test")).policy is None, "it is gone from the disk too"
+
+
+def _add_domain(world: World, domain: str, address: str) -> None:
+    world.dns.add(f'_mta-sts.{domain}. 300 IN TXT "v=STSv1; id=1"')
+    world.dns.add(f"mta-sts.{domain}. 300 IN A {address}")
+
+
+async def test_one_silent_policy_host_does_not_keep_the_policies_of_others_from_being_refreshed(
+    world: World, impatient: None
+) -> None:
+    """They were asked one after the other, and each that was silent took the whole time-out."""
+    _add_domain(world, "a.test", "127.0.0.2")
+    context = server_context(*CA.host("mta-sts.a.test"))
+    async with HttpsServer(context, body=policy("mx.y.test"), address="127.0.0.2", port=world.server.port) as silent:
+        policies = world.policies(timeout_s=2)
+        await policies.policy("a.test")
+        await policies.policy("x.test")
+        silent.silent = True
+        world.at += 501
+        async with running(policies), asyncio.timeout(1.5):
+            while policies._known["x.test"].fetched_at != world.at or len(silent.asked) == 1:
+                await asyncio.sleep(0.01)
+
+
+async def test_policies_that_end_sooner_are_refreshed_sooner(
+    world: World, impatient: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sts, "_AT_ONCE", 1)
+    _add_domain(world, "y.test", "127.0.0.2")
+    context = server_context(*CA.host("mta-sts.y.test"))
+    async with HttpsServer(context, body=policy("mx.y.test"), address="127.0.0.2", port=world.server.port) as other:
+        world.server.body = policy("mx.y.test", max_age=1100)
+        policies = world.policies()
+        await policies.policy("x.test")
+        await policies.policy("y.test")
+        other.status = "503 No"
+        world.at += 551
+        async with running(policies), asyncio.timeout(5):
+            while policies._known["x.test"].fetched_at != world.at:
+                await asyncio.sleep(0.01)
+            assert len(other.asked) == 2, "y.test ends first"
 
 
 async def test_mode_none_withdraws_a_policy(world: World) -> None:
