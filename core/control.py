@@ -32,7 +32,7 @@ from core.errors import (
     GatepostError,
 )
 from core.lifecycle import Scope
-from protocol.control import LINE_LIMIT, VERSION
+from protocol.control import LINE_LIMIT, VERSION, fault_of
 
 Handler = Callable[[dict[str, Any]], Awaitable[Any]]
 
@@ -123,18 +123,25 @@ class ControlServer:
                 )
             if verb is None:
                 return _error(EX_USAGE, f"unknown control verb {request.get('do')!r}")
-            result = await verb(args)
+            fault = "args are no object" if not isinstance(args, dict) else fault_of(args)
+            if fault:
+                return _error(EX_USAGE, fault)
+            result = await verb(_Arguments(args))
             return None if request.get("quiet") else {"v": VERSION, "ok": result}
         except GatepostError as error:
             return _error(error.status, error.text)
         except msgspec.DecodeError as error:
             return _error(EX_DATAERR, f"malformed control request: {error}")
-        except (AttributeError, KeyError, TypeError) as error:  # an argument that lacks, or a fault of the verb's own
-            number = incident("control", error)
-            return _error(EX_DATAERR, f"malformed control request, incident {number}; see the daemon's log")
         except Exception as error:  # one request never takes the daemon down
             number = incident("control", error)
             return _error(EX_SOFTWARE, f"internal error, incident {number}; see the daemon's log")
+
+
+class _Arguments(dict[str, Any]):
+    """The arguments of a request; one that a verb cannot do without and that is not there is the asker's fault."""
+
+    def __missing__(self, name: str) -> Any:
+        raise GatepostError(f"the argument {name} is missing", EX_USAGE)
 
 
 def _error(status: int, text: str) -> dict[str, Any]:

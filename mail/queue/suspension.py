@@ -68,6 +68,11 @@ class Suspension:
         After `delay_s` those that still do are cut; without it nobody waits. Raises status 65 for a name that is none.
         """
         names = None if hosts is None else [_name(host) for host in hosts]
+        for name in names or []:
+            if name.isdecimal():
+                raise GatepostError(
+                    f"{name} is not a domain; seconds to wait are given as --seconds {name}", EX_DATAERR
+                )
         self._orders.suspend([DELIVERY] if names is None else [_HOST + name for name in names])
         if names is not None:
             suspend_hosts(self._scheduler, names)

@@ -67,6 +67,7 @@ async def test_an_internal_error_shows_an_incident_not_its_text(path: Path) -> N
         (b"[1]\n", "malformed"),
         (b'{"v":9,"do":"greet"}\n', "version"),
         (b'{"v":1,"do":"fly"}\n', "unknown"),
+        (b'{"v":1,"do":"greet","args":[1]}\n', "args are no object"),
     ],
 )
 async def test_a_bad_line_gets_a_clear_error(path: Path, line: bytes, words: str) -> None:
@@ -76,13 +77,41 @@ async def test_a_bad_line_gets_a_clear_error(path: Path, line: bytes, words: str
     writer.close()
 
 
-async def test_an_argument_that_lacks_is_malformed_and_leaves_a_traceback(
+async def test_an_argument_that_lacks_is_named_and_was_an_incident(
     path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(GatepostError, match="malformed control request, incident") as caught:
+    with pytest.raises(GatepostError, match="the argument name is missing") as caught:
         await call(path, "greet")
-    assert caught.value.status == 65
-    assert "KeyError: 'name'" in capfd.readouterr().err
+    assert caught.value.status == 64
+    assert "Traceback" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        ({"limit": -5}, "limit is -5: give a number from 0 on"),
+        ({"limit": "x"}, "limit is 'x': give a number from 0 on"),
+        ({"mids": 7}, "mids is 7: give a list of MIDs, numbers"),
+        ({"mids": ["7", "9" * 5000]}, "mids is "),
+        ({"mid": [1]}, r"mid is \[1\]: give a MID"),
+        ({"hosts": "a.test"}, "hosts is 'a.test': give a list of texts"),
+        ({"delay_s": "soon"}, "delay_s is 'soon': give a number of seconds"),
+        ({"host": {"a": 1}}, "host is .*: give a text"),
+        ({"dry_run": "no"}, "dry_run is 'no': give true or false"),
+        ({"id": "9" * 5000}, "id is .*: give an id"),
+    ],
+)
+async def test_an_argument_of_another_kind_was_an_incident(
+    path: Path, capfd: pytest.CaptureFixture[str], args: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(GatepostError, match=words) as caught:
+        await call(path, "greet", **args, name="ada")
+    assert caught.value.status == 64
+    assert "Traceback" not in capfd.readouterr().err
+
+
+async def test_none_stands_for_an_argument_that_is_left_out(path: Path) -> None:
+    assert await call(path, "greet", name="ada", limit=None, mid=None, hosts=None) == {"hello": "ada"}
 
 
 async def test_nobody_there_is_status_69(tmp_path: Path) -> None:

@@ -37,6 +37,17 @@ async def test_what_is_no_host_is_not_suspended(tmp_path: Path) -> None:
     await machine.close()
 
 
+async def test_seconds_were_taken_for_the_domain_to_suspend(tmp_path: Path) -> None:
+    """`suspenddel 30` suspended delivery to a domain `30`."""
+    machine = Machine(tmp_path)
+    queue = await machine.start()
+    with pytest.raises(GatepostError, match="30 is not a domain; seconds to wait are given as --seconds 30") as caught:
+        await queue.verbs()["suspend"]({"hosts": ["30"], "delay_s": 30})
+    assert caught.value.status == 65
+    assert (await queue.verbs()["status"]({}))["suspended_hosts"] == []
+    await machine.close()
+
+
 def test_a_selector_knows_a_domain_however_it_is_written() -> None:
     assert {Selector.of({"host": name}).host for name in WRITTEN} == {"xn--bcher-kva.example"}
     assert Selector.of({"host": "The.CPQ.Host"}).host == "the.cpq.host"
