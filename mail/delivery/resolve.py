@@ -1,13 +1,13 @@
 """From a recipient domain to the addresses to call, in order: routes, MX, addresses (RFC 5321 5.1).
 
 Called by the SMTP courier before it connects; the answer may be kept for its `ttl_s`. What cannot be called becomes a
-`BadDestination` (permanent: no such domain, null MX, only ourselves) or a `NoDestination` (temporary), each with the
-words of the mail log in `log_text`. A route never falls back to the MX, and its failures are always temporary.
+`BadDestination` (permanent: no such domain, null MX, only ourselves) or a `NoDestination` (temporary). A route
+never falls back to the MX, and its failures are always temporary.
 """
 
 import asyncio
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from itertools import groupby
@@ -35,7 +35,6 @@ class BadDestination(PermanentFailure):
     def __init__(self, enhanced: str, summary: str, code: str, detail: str) -> None:
         number = int(code) if code != "000" else 550
         super().__init__(Reply(number, enhanced, f"{summary}: {detail}"), detail)
-        self.log_text = f"{enhanced} - {summary} ('{code}', ['{detail}'])"
 
 
 class NoDestination(TemporaryFailure):
@@ -43,7 +42,6 @@ class NoDestination(TemporaryFailure):
 
     def __init__(self, detail: str) -> None:
         super().__init__(Reply(451, "4.4.0", f"Other network problem: {detail}"), detail)
-        self.log_text = f"4.4.0 - Other network problem ('000', ['{detail}'])"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,16 +81,17 @@ class DestinationResolver:
         *,
         port: int = 25,
         own_names: Iterable[str] = (),
-        own_addresses: Iterable[str] = (),
+        own_addresses: Container[str] = (),
         family: Callable[[str], Family] = lambda _domain: "prefer-v6",
         shuffle: Callable[[list[Candidate]], None] = random.shuffle,
     ) -> None:
-        """`own_names` and `own_addresses` tell when an MX leads back to this host; `family` is by recipient domain."""
+        """`own_names` and `own_addresses` tell when an MX or a literal leads back to this host; `family` is by
+        recipient domain."""
         self._resolver = resolver
         self._routes = routes
         self._port = port
         self._own_names = frozenset(name.rstrip(".").lower() for name in own_names)
-        self._own_addresses = frozenset(own_addresses)
+        self._own_addresses = own_addresses
         self._family = family
         self._shuffle = shuffle
 
@@ -115,6 +114,8 @@ class DestinationResolver:
             return await self._by_route(routing.hosts)
         literal = literal_address(domain)
         if literal is not None:
+            if literal in self._own_addresses:
+                raise self._loops(domain)
             return Resolution((((Target(literal, literal, self._port),),),), _LITERAL_TTL_S)
         return await self._by_dns(domain, self._port)
 
@@ -199,7 +200,7 @@ class DestinationResolver:
             (
                 one.preference
                 for one, result in zip(exchangers, found, strict=True)
-                if isinstance(result, Answer) and not self._own_addresses.isdisjoint(result.records)
+                if isinstance(result, Answer) and any(address in self._own_addresses for address in result.records)
             ),
             default=None,
         )

@@ -1,12 +1,10 @@
-"""What protects a connection to a mail host: the shapes that the SMTP courier asks, and the level alone as an answer.
+"""What protects a connection to a mail host: the shapes that the SMTP courier asks, and what a level asks of TLS.
 
 The courier asks `Security.plan` once for each connection that it wants, then `SecurityPlan.settings` for each address
-it tries, and says with `concluded` what came of it. `LevelSecurity` knows only the configured level; DANE and MTA-STS
-are another implementation of the same shapes. Nothing is logged here.
+it tries, and says with `concluded` what came of it. `mail/delivery/tls/` is what answers. Nothing is logged here.
 """
 
 import ssl
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal, Protocol
@@ -61,32 +59,6 @@ class Security(Protocol):
     async def plan(self, domain: str, resolution: Resolution, wish: Wish = "") -> SecurityPlan:
         """Find out what protects mail for a recipient domain. Raises `TemporaryFailure` if nobody can tell."""
         ...
-
-
-class LevelSecurity:
-    """The configured level of each domain and nothing else."""
-
-    def __init__(self, level: Callable[[str], Level]) -> None:
-        self._level = level
-
-    async def plan(self, domain: str, resolution: Resolution, wish: Wish = "") -> SecurityPlan:
-        """Give the plan of the domain's level."""
-        return LevelPlan(self._level(domain))
-
-
-class LevelPlan:
-    """One level for every host."""
-
-    def __init__(self, level: Level) -> None:
-        self._settings = level_settings(level)
-
-    def settings(self, target: Target) -> TlsSettings:
-        """Give the level's settings."""
-        return self._settings
-
-    def concluded(self, target: Target, connection: ClientConnection | None, failure: MailError | None) -> str:
-        """Say nothing."""
-        return ""
 
 
 @cache

@@ -110,7 +110,6 @@ class Refused(ClientFailure):
 
     def __init__(self, reply: Reply, stage: Stage) -> None:
         super().__init__(f"answered {said(reply)}", stage)
-        self.peer_reply = reply
 
 
 class LocalError(ClientFailure):

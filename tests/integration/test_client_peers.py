@@ -15,9 +15,9 @@ from core.record import Recipient
 from core.smtp.client_settings import ConnectionSettings
 from mail.delivery.resolve import DestinationResolver
 from mail.delivery.route import Route, SmtpRoutes
-from mail.delivery.security import LevelSecurity
 from mail.delivery.smtp_courier import SmtpCourier
 from protocol.smtp.client_settings import ClientSettings
+from tests.support.level import LevelSecurity
 from tests.support.need import needs
 from tests.support.postfix import running_postfix
 from tests.support.queue_machine import FakeLog

@@ -204,7 +204,7 @@ async def test_a_refused_greeting_is_told_with_its_reply() -> None:
     async with ScriptedServer(script) as server:
         with pytest.raises(Refused) as caught:
             await connect(at(server.port), SETTINGS)
-    assert caught.value.peer_reply.text == "no service"
+    assert caught.value.text == "answered 554 5.7.1 no service"
 
 
 SHORT = Timeouts(greeting_s=0.05, hello_s=0.05, envelope_s=0.05, data_s=0.05, content_s=0.05, final_s=0.05, quit_s=0.05)

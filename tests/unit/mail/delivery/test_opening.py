@@ -14,11 +14,11 @@ from mail.delivery.host import HostTable
 from mail.delivery.opening import Desk, Search, Wanted
 from mail.delivery.pool import Pool, key_of
 from mail.delivery.resolve import NoDestination
-from mail.delivery.security import LevelPlan
 from mail.delivery.smtp_line import ORDINARY, SmtpLine
 from mail.queue.destination import Limits
 from protocol.smtp.client_settings import ClientSettings, TlsUse
 from protocol.smtp.failure import Refused
+from tests.support.level import LevelPlan
 from tests.support.queue_machine import FakeLog
 from tests.support.scripted_server import Peer, ScriptedServer
 from tests.unit.core.smtp.test_race import black_hole

@@ -7,8 +7,9 @@ import pytest
 
 from core.smtp.target import Target
 from mail.delivery.resolve import Resolution
-from mail.delivery.security import Level, LevelSecurity, level_settings
+from mail.delivery.security import Level, level_settings
 from protocol.smtp.client_settings import TlsUse
+from tests.support.level import LevelSecurity
 
 USE = {
     "off": TlsUse.NEVER,

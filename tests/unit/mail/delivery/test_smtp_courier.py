@@ -13,10 +13,10 @@ from core.smtp.client_settings import ConnectionSettings, Timeouts
 from mail.delivery import smtp_courier
 from mail.delivery.resolve import DestinationResolver
 from mail.delivery.route import Route, SmtpRoutes
-from mail.delivery.security import LevelSecurity
 from mail.delivery.smtp_courier import SmtpCourier
 from protocol.errors import TemporaryFailure
 from protocol.smtp.client_settings import ClientSettings
+from tests.support.level import LevelSecurity
 from tests.support.queue_machine import FakeLog
 from tests.support.scripted_server import Peer, ScriptedServer
 

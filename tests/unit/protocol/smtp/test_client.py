@@ -245,7 +245,7 @@ def test_a_refused_connection_carries_the_peers_reply(play: Play, dialog: str, s
     play(machine, dialog)
     assert isinstance(machine.error, Refused)
     assert machine.error.stage is stage
-    assert machine.error.peer_reply.lines[0] == dialog.rpartition("S: ")[2][4:]
+    assert machine.error.text == f"answered {dialog.rpartition('S: ')[2]}"
     assert codes(results[0]) == [None]
     assert results[0].failed_stage is Stage.IDLE
 
