@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from core.dns import Resolver
+from core.own_address import OwnAddresses
 from core.record import CPQ_HOST, RELEASE_HOST
 from core.smtp.client_settings import FOREVER, ConnectionSettings, Timeouts
 from daemons.config import Esa, Sma
@@ -159,9 +160,9 @@ def destination_resolver(
 ) -> DestinationResolver:
     """Build the resolver of recipient domains."""
     listeners: Sequence[ListenerSection] = document.listener if isinstance(document, Esa) else ()
-    own = [listener.address for listener in listeners if listener.port == 25]
-    names = (machine.hostname,)
     port = document.delivery.port
+    own = OwnAddresses(listener.address for listener in listeners if listener.port in (25, port))
+    names = (machine.hostname,)
     return DestinationResolver(resolver, routes, port=port, own_names=names, own_addresses=own, family=table.family)
 
 

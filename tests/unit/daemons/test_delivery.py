@@ -7,13 +7,16 @@ import pytest
 
 from core.smtp.client_settings import ConnectionSettings, Timeouts
 from daemons.config import Esa
-from daemons.delivery import DestinationTable, connection_settings, patience
+from daemons.delivery import DestinationTable, connection_settings, destination_resolver, name_resolver, patience
 from daemons.initial import make
 from daemons.machine import Machine
 from mail.delivery.config import BounceProfileSection, DestinationSection
+from mail.delivery.resolve import BadDestination
+from mail.delivery.route import SmtpRoutes
 from mail.delivery.security import Rule, level_settings
 from protocol.smtp.client_settings import ClientSettings
 from protocol.smtp.failure import Stage
+from tests.support.dns_server import DnsServer
 
 
 def table(*rows: DestinationSection) -> DestinationTable:
@@ -90,3 +93,25 @@ def test_the_time_out_of_commands_is_also_that_of_ehlo_and_starttls(tmp_path: Pa
     assert isinstance(machine.document, Esa)
     limits = connection_settings(machine, machine.document).timeouts.by_stage()
     assert {limits[stage] for stage in (Stage.EHLO, Stage.STARTTLS, Stage.MAIL, Stage.RCPT, Stage.COMMAND)} == {7}
+
+
+@pytest.mark.parametrize("domain", ["loop.test", "[127.0.0.1]", "[127.200.0.1]"])
+async def test_mail_for_a_machine_that_listens_on_the_wildcard_was_sent_to_itself(tmp_path: Path, domain: str) -> None:
+    """Twenty passes, until the trace was too long."""
+    make("esa", tmp_path / "esa", hostname="esa.example.test")
+    config = tmp_path / "esa" / "gatepost.toml"
+    text = config.read_text()
+    async with DnsServer("loop.test. 60 IN MX 10 mx.test.", "mx.test. 60 IN A 127.0.0.1") as server:
+        config.write_text(
+            f'{text[: text.index("[dns]")]}[dns]\nservers = ["{server.address}"]\n'
+            '[[listener]]\nname = "In"\naddress = "0.0.0.0"\nport = 25\n'
+        )
+        machine = Machine.open(config)
+        document = machine.document
+        assert isinstance(document, Esa)
+        resolver = destination_resolver(
+            machine, document, DestinationTable((), ()), SmtpRoutes(()), name_resolver(document)
+        )
+        with pytest.raises(BadDestination) as caught:
+            await resolver.resolve(domain)
+    assert caught.value.reply.enhanced == "5.4.6"
