@@ -18,6 +18,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from core.errors import ConfigError, Problem
 
+_SECRET_WORDS = frozenset({"password", "passphrase", "secret", "token", "credential", "psk", "seed", "private"})
 _REASONS = {
     "extra_forbidden": "unknown key; remove it, or see the commented example for the right name",
     "missing": "this key is required",
@@ -180,12 +181,20 @@ def _shortened(value: object) -> str:
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
+def is_secret(key: str) -> bool:
+    """Tell by its name whether a key of the configuration holds something that nobody is to read."""
+    words = key.lower().replace("-", "_").split("_")
+    return any(word in _SECRET_WORDS for word in words)
+
+
 def problems_of(error: ValidationError, file: str) -> list[Problem]:
     """Translate what pydantic found into problems that an operator can act on."""
     found = []
     for item in error.errors():
         reason = _REASONS.get(item["type"]) or item["msg"].removeprefix("Value error, ")
-        if item["type"] not in _REASONS and not isinstance(item["input"], dict | list):
+        # A password that stands there in the clear would be in the mail log from then on.
+        secret = any(isinstance(part, str) and is_secret(part) for part in item["loc"])
+        if item["type"] not in _REASONS and not secret and not isinstance(item["input"], dict | list):
             reason += f" (found {_shortened(item['input'])})"
         found.append(Problem(file, _key(item["loc"]), reason))
     return found

@@ -7,13 +7,13 @@ by the name of their key, and wherever a private key stands.
 from collections.abc import Mapping
 from typing import Any
 
+from core.config import is_secret
 from ops.cli.account import INSPECTORS
 from ops.cli.commands.suspension import HIDDEN
 from ops.cli.dialogue import Dialogue
 from ops.cli.registry import Call, Command, Document, command
 from ops.cli.toml import toml
 
-_SECRET_WORDS = ("password", "passphrase", "secret", "token", "credential", "psk", "seed", "private")
 _MASK = "*****"
 _KINDS = {
     "public": "Public",
@@ -29,10 +29,8 @@ def mask(value: Any, key: str = "") -> Any:
         return {name: mask(item, str(name)) for name, item in value.items()}
     if isinstance(value, list | tuple):
         return [mask(item, key) for item in value]
-    if isinstance(value, str) and value:
-        words = key.lower().replace("-", "_").split("_")
-        if "PRIVATE KEY" in value or any(word in _SECRET_WORDS for word in words):
-            return _MASK
+    if isinstance(value, str) and value and ("PRIVATE KEY" in value or is_secret(key)):
+        return _MASK
     return value
 
 

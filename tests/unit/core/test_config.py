@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from pydantic import Field
 
 from core.config import ApplianceSection, DnsSection, Section, load_document
 from core.errors import ConfigError
@@ -34,6 +35,19 @@ def test_all_problems_are_named_with_file_and_key(tmp_path: Path) -> None:
     assert all(str(problem).startswith(str(file)) for problem in caught.value.problems)
     assert "unknown key" in caught.value.text
     assert "required" in caught.value.text
+
+
+class Guarded(Section):
+    password: str = Field(default="", pattern=r"^\$argon2id")
+
+
+def test_a_password_in_the_clear_is_not_repeated_in_the_problem(tmp_path: Path) -> None:
+    file = tmp_path / "gatepost.toml"
+    file.write_text('password = "hunter2"\n')
+    with pytest.raises(ConfigError) as caught:
+        load_document(file, Guarded)
+    assert [problem.key for problem in caught.value.problems] == ["password"]
+    assert "hunter2" not in caught.value.text
 
 
 def test_what_is_not_toml_names_the_line(tmp_path: Path) -> None:
