@@ -48,7 +48,7 @@ class Limits:
 
 @dataclass(slots=True)
 class Counts:
-    """Events of one destination since the daemon started, by the counter names of the status page."""
+    """Events of one destination since `resetcounters`, by the counter names of the status page."""
 
     soft_bounced_evts: int = 0
     delivered_recips: int = 0

@@ -48,6 +48,7 @@ from mail.queue.rule import moving
 from mail.queue.schedule import Scheduler
 from mail.queue.select import Picker
 from mail.queue.settle import Settlement
+from mail.queue.space import Space
 from mail.queue.suspension import Suspension
 from mail.queue.tally.store import tallies
 from mail.queue.turns import Turns
@@ -259,7 +260,7 @@ class DeliveryQueue:
             reader=self._reader,
             health=self._health,
             reset_counts=self._reset_counts,
-            storage=self._places.queue,
+            space=Space(self._places, self._now),
             now=self._now,
         )
         return Verbs(parts).all()

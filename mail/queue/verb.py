@@ -3,10 +3,8 @@
 The documents are those of `--json`. Raises `GatepostError` for arguments that make no sense.
 """
 
-import shutil
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 from core.clock import Clock
@@ -20,6 +18,7 @@ from mail.queue.operate import Operations
 from mail.queue.reading import Reading
 from mail.queue.schedule import Scheduler
 from mail.queue.select import Selector
+from mail.queue.space import Space
 from mail.queue.store import oldest
 from mail.queue.suspension import Suspension
 from mail.queue.view import MOST, SORTS, Views
@@ -50,8 +49,7 @@ class Parts:
     """A way to the index on which nothing is under way that takes long."""
     health: Callable[[], list[str]]
     reset_counts: Callable[[], Awaitable[None]]
-    storage: Path
-    """A folder on the file system that the queue fills."""
+    space: Space
     now: Clock
 
 
@@ -90,14 +88,10 @@ class Verbs:
             "state": "Delivery suspended" if parts.suspension.suspended else "Online",
             "suspended_hosts": parts.suspension.hosts,
             **facts,
-            "gauges": facts["gauges"] | parts.views.gauges() | self._space(),
+            "gauges": facts["gauges"] | parts.views.gauges() | await parts.space.gauges(),
             "oldest_message_at": decode_accepted(document).received_at if document else None,
             "troubles": parts.health(),
         }
-
-    def _space(self) -> dict[str, int]:
-        disk = shutil.disk_usage(self._parts.storage)
-        return {"kbytes_used": disk.used // 1024, "kbytes_free": disk.free // 1024}
 
     async def _tophosts(self, args: dict[str, Any]) -> dict[str, Any]:
         return self._parts.views.tophosts(str(args.get("sort") or SORTS[0]), int(args.get("limit") or 0))
