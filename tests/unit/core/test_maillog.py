@@ -83,9 +83,7 @@ def test_what_turns_text_round_or_is_not_seen_is_shown_escaped(character: str) -
     assert clean(f"a{character}b") == f"a{ascii(character)[1:-1]}b"
 
 
-def test_lines_that_are_lost_are_told_on_standard_error_once(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_lines_that_are_lost_are_told_on_standard_error_once(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """A log in a folder of another user was empty, and nothing said why."""
     (tmp_path / "logs").write_text("a file in the way")
     log = MailLog(tmp_path / "logs" / "mail.current")
