@@ -28,7 +28,6 @@ from pathlib import Path
 from typing import ClassVar
 from zlib import crc32
 
-from bench.ours import machine_facts
 from bench.probe import Probe, ask
 from bench.process import end, usage_of
 from core.errors import GatepostError
@@ -37,6 +36,7 @@ from core.record import Accepted, Outcome, Recipient, encode
 from core.sqlite import open_database
 from mail.queue import store
 from mail.queue.store import Change, MessageRow, RecipientRow
+from ops.lab.document import appliance_table
 
 HOST = "127.33.0.1"
 COMMAND = (sys.executable, "-m", "daemons.gatepost")
@@ -208,7 +208,7 @@ def run(args: argparse.Namespace, folder: Path) -> dict[str, float]:
         provide_index(machine / "spool", args)
         print(f"  filled in {time.monotonic() - begun:.0f} s")
     with listening() as sink, dead(args.dead) as port, (folder / "log").open("wb") as log:
-        config.write_text(machine_facts(config) + _TOML.format(host=HOST, sink=sink, dead=port))
+        config.write_text(appliance_table(config.read_text()) + _TOML.format(host=HOST, sink=sink, dead=port))
         probe, begun = Probe(control, dead_host), time.monotonic()
         argv = [*COMMAND, "run", "delivery-queue", "--config", str(config)]
         daemon = subprocess.Popen(argv, stdout=log, stderr=log)

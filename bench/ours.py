@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from bench.process import Usage, end, free_port, usage_of, wait_for_banner
 from bench.system import Keys
+from ops.lab.document import appliance_table
 
 
 class Gatepost:
@@ -27,7 +28,7 @@ class Gatepost:
         run = [sys.executable, "-m", "daemons.gatepost"]
         subprocess.run([*run, "init", "--role", "esa", "--dir", str(self._folder)], check=True, capture_output=True)
         config = self._folder / "gatepost.toml"
-        config.write_text(machine_facts(config) + _GATEPOST_TOML.format(port=port, sink=sink_port))
+        config.write_text(appliance_table(config.read_text()) + _GATEPOST_TOML.format(port=port, sink=sink_port))
         (self._folder / "filters.txt").write_text(_FILTERS)
         shutil.copy(self._keys.certificate, self._folder / "keys/tls.crt")
         shutil.copy(self._keys.key, self._folder / "keys/tls.key")
@@ -61,14 +62,6 @@ class Gatepost:
 
     def _said(self) -> str:
         return (self._folder / "daemons.log").read_text()[-2000:]
-
-
-def machine_facts(config: Path) -> str:
-    """Keep the [appliance] table that `gatepost init` wrote."""
-    lines = config.read_text().splitlines()
-    start = lines.index("[appliance]")
-    end = next((n for n in range(start + 1, len(lines)) if lines[n].startswith("[")), len(lines))
-    return "\n".join(lines[start:end]) + "\n"
 
 
 _GATEPOST_TOML = """

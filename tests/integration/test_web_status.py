@@ -15,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from core import pki
 from core.password import make_hash
+from ops.lab.document import appliance_table
 from tests.support.lab import GATEPOST, eventually, free_port, gatepost, short_folder
 
 pytestmark = pytest.mark.slow
@@ -38,11 +39,8 @@ class Esa(NamedTuple):
 def running(folder: Path) -> Iterator[Esa]:
     assert gatepost("init", "--role", "esa", "--dir", str(folder), "--hostname", "localhost").status == 0
     config, port = folder / "gatepost.toml", free_port()
-    lines = config.read_text().splitlines()
-    start = lines.index("[appliance]")
-    end = next(n for n in range(start + 1, len(lines)) if lines[n].startswith("["))
     config.write_text(
-        "\n".join(lines[start:end])
+        appliance_table(config.read_text())
         + f"\n[console]\nport = {free_port()}\nstatus_log_s = 0.2\n[web]\nport = {port}\n"
         + f'[[user]]\nname = "ana"\nrole = "guest"\npassword = "{make_hash(PASSWORD)}"\n'
         + f'[[listener]]\nname = "In"\naddress = "127.0.0.1"\nport = {free_port()}\nrat = ["example.test"]\n'

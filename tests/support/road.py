@@ -11,6 +11,7 @@ from pathlib import Path
 from core.control import call
 from core.errors import GatepostError
 from daemons.initial import make
+from ops.lab.document import appliance_table
 
 ROOT = Path(__file__).parents[2]
 CONFIG = """
@@ -46,10 +47,7 @@ def make_gateway(folder: Path, sink_port: int, more: str = "") -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
     config = folder / "gatepost.toml"
-    facts = [line for line in config.read_text().splitlines() if line.startswith(("serial =", "hostname ="))]
-    config.write_text(
-        "\n".join(["[appliance]", 'role = "esa"', *facts]) + CONFIG.format(port=port, sink=sink_port) + more
-    )
+    config.write_text(appliance_table(config.read_text()) + CONFIG.format(port=port, sink=sink_port) + more)
     return port
 
 
