@@ -138,6 +138,5 @@ def make_due(
     )
     if len(rows) < most:
         return len(rows), None
-    last = rows[-1][0]
-    # Others may be due at the very time at which this batch ends.
-    return len(rows), last if rows[0][0] == last else rows[-1][0] - 1e-6
+    # Others may be due at the very time at which this batch ends; what was moved is at `now`, and not met again.
+    return len(rows), rows[-1][0] - 1e-6

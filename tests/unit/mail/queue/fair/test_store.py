@@ -119,3 +119,13 @@ def test_what_waited_for_the_host_is_made_due_a_part_at_a_time(database: Databas
     assert max(parts) == 1000
     with database.transaction():
         assert make_due(database, KEY, 3.0, host_level=False, after=0.0) == (99, None)
+
+
+def test_more_than_a_part_that_waits_for_one_and_the_same_time_is_made_due(database: Database) -> None:
+    """The next part began after that time, and the rest kept waiting for it."""
+    fill(database, [(mid, 1, 50.0) for mid in range(1, 2501)], host=1)
+    after: float | None = 0.0
+    while after is not None:
+        with database.transaction():
+            _, after = make_due(database, KEY, 3.0, host_level=True, after=after)
+    assert database.query("SELECT count(*) FROM recipient WHERE next_attempt_at > 3") == [(0,)]
