@@ -15,6 +15,10 @@ RELEASE_HOST: Final = "the.cpq.release.host"
 """Destination of released mail on its way back to the appliance that received it."""
 HOLD_QUEUE: Final = "the.hold.queue"
 """Destination of mail that is kept on this machine and never attempted."""
+CHANNEL: Final = frozenset({CPQ_HOST, RELEASE_HOST})
+"""The destinations of the quarantine channel, whose queues differ by appliance."""
+PSEUDO_HOSTS: Final = CHANNEL | {HOLD_QUEUE}
+"""The destinations that are no domains."""
 MAX_HOLDS: Final = 5
 """A message that is quarantined more often than this stays held: something in the pipeline holds it for ever."""
 

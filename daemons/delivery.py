@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from core.dns import Resolver
 from core.own_address import OwnAddresses
-from core.record import CPQ_HOST, RELEASE_HOST
+from core.record import CHANNEL, CPQ_HOST, RELEASE_HOST
 from core.smtp.client_settings import FOREVER, ConnectionSettings, Timeouts
 from daemons.config import Esa, Sma
 from daemons.machine import Machine
@@ -68,7 +68,7 @@ class DestinationTable:
 
     def limits(self, name: str) -> Limits:
         """Give the limits of a destination."""
-        if name in (CPQ_HOST, RELEASE_HOST):
+        if name in CHANNEL:
             return _CHANNEL
         return self._limits.get(canonical(name), self._default_limits)
 

@@ -10,13 +10,12 @@ from pathlib import Path
 
 from core.clock import steady
 from core.journal.entry import ContentRef, open_content
-from core.record import CPQ_HOST, HOLD_QUEUE, RELEASE_HOST, Accepted, Outcome, Recipient
+from core.record import HOLD_QUEUE, PSEUDO_HOSTS, Accepted, Outcome, Recipient
 from mail.queue.state import Reason, State, after
 from mail.queue.wheel import ABSENT
 from protocol.domain import canonical
 
 NEVER = float("inf")
-_OURS = frozenset({CPQ_HOST, RELEASE_HOST, HOLD_QUEUE})
 
 Segment = tuple[str, int]
 """What content depends on: journal name and generation; the name '' is the queue's own store, by pack number."""
@@ -183,7 +182,7 @@ def domain_of(recipient: Recipient) -> str:
     """
     domain = recipient.address.rpartition("@")[2].lower()
     name = domain if domain.isascii() else canonical(domain)
-    return f"{name}." if name in _OURS else name
+    return f"{name}." if name in PSEUDO_HOSTS else name
 
 
 def divide(message: Message, recipients: Sequence[Recipient], most: int) -> list[Parcel]:

@@ -16,18 +16,19 @@ from core.clock import Clock, monotonic
 from core.errors import EX_NOINPUT, EX_USAGE, GatepostError
 from core.lifecycle import Scope
 from core.maillog import Log
-from core.record import HOLD_QUEUE
+from core.record import CHANNEL, HOLD_QUEUE, PSEUDO_HOSTS
 from mail.queue.book import Book
 from mail.queue.checkpoint import Checkpointer
 from mail.queue.load import Loader
 from mail.queue.message import Message, Parcel
 from mail.queue.phrase import rid_list
-from mail.queue.reroute import PSEUDO_HOSTS, Key, Rerouter, own_way, released_way, route_name
+from mail.queue.places import segment_of
+from mail.queue.reroute import Key, Rerouter, own_way, released_way, route_name
 from mail.queue.schedule import Scheduler
 from mail.queue.select import BUSY, Picker, Rows, Selector
-from mail.queue.settle import CHANNEL, Settlement
+from mail.queue.settle import Settlement
 from mail.queue.state import State
-from mail.queue.store import how_many
+from mail.queue.store import MessageRow, RecipientRow, how_many
 
 Action = Literal["delete", "bounce", "redirect", "release"]
 ACTIONS = ("delete", "bounce", "redirect", "release")
@@ -40,6 +41,7 @@ SLICE_S = 0.02
 COMMIT = 2000
 """Messages touched before they are committed."""
 KEPT = 20
+"""Operations that can still be followed when they have ended."""
 LONGEST_WAIT_S = 5.0
 Abandon = Callable[[bytes, str, int], Awaitable[None]]
 """Told of a transfer (id, serial, MID) that was attempted and will not be again, so that its receiver may forget it."""
@@ -71,6 +73,11 @@ class Operation:
     began_at: float = 0.0
     """What was received later is not touched: above all, not the reports that this operation makes."""
     changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def ended(self) -> bool:
+        """Whether it does nothing more."""
+        return self.state not in ("waiting", "running")
 
     def touch(self, recipients: int, messages: int = 1) -> None:
         """Count a message's recipients as done, not committed yet; 0 messages if it was counted before."""
@@ -145,7 +152,7 @@ class Operations:
         operation = Operation(number, cast(Action, action), selector, to, bool(args.get("dry_run")))
         operation.began_at = self._now()
         self._known[number] = operation
-        for old in [one for one in self._known if one <= number - KEPT]:
+        for old in [one for one in self._known if one <= number - KEPT and self._known[one].ended]:
             del self._known[old]
         task = self._scope.start(self._run(operation, self._scope), name=f"{action} operation")
         self._running.add(task)
@@ -162,7 +169,7 @@ class Operations:
     async def follow(self, args: dict[str, Any]) -> dict[str, Any]:
         """Tell how far an operation (`id`) is, when it ends or after `wait_s`."""
         operation = self._named(args)
-        if operation.state in ("waiting", "running"):
+        if not operation.ended:
             try:
                 async with asyncio.timeout(min(float(args.get("wait_s") or 0.0), LONGEST_WAIT_S)):
                     await operation.changed.wait()
@@ -237,6 +244,9 @@ class Operations:
         for mid in part:
             message = self._hands.book.messages.get(mid)
             lifted: list[Parcel] = []
+            if mid in self._hands.book.damaged:
+                self._damaged(operation, rows.get(mid), wanted.pop(mid))
+                continue
             if message is None and mid in rows:
                 message = self._hands.loader.lift(*rows[mid])
                 lifted = list(message.parcels) if message is not None else []
@@ -247,6 +257,24 @@ class Operations:
                     self._hands.scheduler.add(parcel, self._now(), loaded=True)
             if monotonic() >= until:
                 return
+
+    def _damaged(
+        self, operation: Operation, found: tuple[MessageRow, list[RecipientRow]] | None, wanted: set[int]
+    ) -> None:
+        """Take away a message that cannot be delivered, whole or not at all; nothing else can be done with one."""
+        if found is None or operation.action != "delete" or wanted != {one.rid for one in found[1]}:
+            return
+        row, recipients = found
+        book = self._hands.book
+        for one in recipients:
+            destination = self._hands.scheduler.destination((one.destination, one.target))
+            destination.active -= 1
+            destination.stored -= 1
+            destination.attempted -= bool(one.attempts)
+        moved = book.moving.get(row.mid)
+        book.remove_row(row.mid, segment_of(row) if moved is None else moved.new)
+        self._log.info(f"Deleted: MID {row.mid}, damaged, to {rid_list(sorted(wanted))}")
+        operation.touch(len(recipients))
 
     def _touch(self, operation: Operation, message: Message, wanted: set[int], begun: set[int], until: float) -> bool:
         """Act on what is wanted of a message until a time; true if that is all. What was looked at leaves `wanted`."""

@@ -9,13 +9,12 @@ from ipaddress import ip_address
 from zlib import crc32
 
 from core.errors import EX_USAGE, GatepostError
-from core.record import CPQ_HOST, HOLD_QUEUE, RELEASE_HOST, Recipient
+from core.record import CPQ_HOST, Recipient
 from mail.queue.book import Book
 from mail.queue.message import Message, Parcel, domain_of
 from mail.queue.schedule import Scheduler
 from mail.queue.state import Reason
 
-PSEUDO_HOSTS = frozenset({CPQ_HOST, RELEASE_HOST, HOLD_QUEUE})
 SMTP_PORT = 25
 Key = tuple[str, str]
 

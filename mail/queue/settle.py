@@ -12,7 +12,7 @@ from typing import Protocol
 
 from core.clock import Clock
 from core.maillog import Log, clean
-from core.record import CPQ_HOST, RELEASE_HOST, Recipient
+from core.record import CHANNEL, Recipient
 from mail.bounce.notice import Fate
 from mail.delivery.courier import Carried, Line, Result
 from mail.delivery.unsubscribe import Action, Unsubscribed
@@ -40,7 +40,6 @@ from mail.queue.tally.tally import Tally
 from mail.queue.warn import Delayed, Warnings
 from protocol.reply import Reply
 
-CHANNEL = frozenset({CPQ_HOST, RELEASE_HOST})
 REACHABLE = frozenset({State.NEW, State.READY, State.WAITING, State.PARKED})
 """States in which an operator's verb takes hold of a parcel."""
 UNREPORTED_S = 60.0

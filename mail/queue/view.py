@@ -11,14 +11,14 @@ from typing import Any
 
 from core.clock import Clock, monotonic
 from core.errors import EX_NOINPUT, EX_USAGE, GatepostError
-from core.record import CPQ_HOST, RELEASE_HOST, Accepted, decode_accepted
+from core.record import CHANNEL, PSEUDO_HOSTS
 from core.sqlite import DatabaseThread
 from mail.queue.destination import Destination, HostState
+from mail.queue.documents import DAMAGED, received_at
 from mail.queue.message import NEVER
-from mail.queue.reroute import PSEUDO_HOSTS
 from mail.queue.rule import limiting_rule
 from mail.queue.schedule import Scheduler
-from mail.queue.select import Entry, Picker, Selector
+from mail.queue.select import Entry, Found, Picker, Selector
 from mail.queue.store import oldest_for
 
 HARD_KINDS = (
@@ -43,8 +43,6 @@ LONGEST_S = 2.0
 """A search that takes longer gives what it has, and where to go on."""
 MOST_HOSTS = 200
 DEFAULT_GATEWAY = "default"
-CHANNEL = frozenset({CPQ_HOST, RELEASE_HOST})
-"""Their queues differ by appliance, not by virtual gateway."""
 
 Facts = Callable[[str], dict[str, Any]]
 """What the courier knows of a host: any of `addresses`, `mx`, `last_tls_error`."""
@@ -144,7 +142,8 @@ class Views:
             for parcel in message.parcels
             if parcel.destination[0] == name
         ]
-        return min(times + ([decode_accepted(document).received_at] if document else []), default=None)
+        stored = received_at(document)
+        return min(times + ([] if stored is None else [stored]), default=None)
 
     async def showrecipients(
         self, selector: Selector | None = None, *, limit: int = MOST, after: str = ""
@@ -169,7 +168,7 @@ class Views:
                 one = found.get(mid)
                 entries = sorted(one.entries, key=lambda entry: entry.recipient.rid) if one is not None else []
                 lines += [
-                    _line(one.accepted, entry)  # type: ignore[union-attr]
+                    _line(one, entry)  # type: ignore[arg-type]
                     for entry in entries
                     if (mid, entry.recipient.rid) > begin
                 ]
@@ -254,8 +253,9 @@ def _next(lines: Sequence[dict[str, Any]], limit: int, reached: tuple[int, int] 
     return str(reached[0]) if reached is not None else None
 
 
-def _line(accepted: Accepted, entry: Entry) -> dict[str, Any]:
-    return {
+def _line(one: Found, entry: Entry) -> dict[str, Any]:
+    accepted = one.accepted
+    line = {
         "mid": str(accepted.mid),
         "rid": str(entry.recipient.rid),
         "sender": accepted.sender,
@@ -267,3 +267,4 @@ def _line(accepted: Accepted, entry: Entry) -> dict[str, Any]:
         "next_attempt_at": entry.next_attempt_at if 0 < entry.next_attempt_at < NEVER else None,
         "last_reply": entry.last_reply or None,
     }
+    return line | {DAMAGED: one.damaged} if one.damaged else line

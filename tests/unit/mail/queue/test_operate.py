@@ -9,6 +9,7 @@ import pytest
 
 from core.errors import GatepostError
 from mail.delivery.courier import Carried, Job
+from mail.queue.operate import KEPT
 from mail.queue.reroute import route_name
 from mail.queue.select import Selector
 from protocol.errors import TemporaryFailure
@@ -115,6 +116,20 @@ async def test_what_is_on_a_connection_is_busy_and_left(machine: Machine) -> Non
     assert numbers(await operate(machine, "delete", host="slow.test")) == ("done", 0, 0, 1)
     go.set()
     await machine.until(lambda: machine.courier.mids() == [mid])
+
+
+async def test_an_operation_that_still_runs_is_not_forgotten_for_later_ones(machine: Machine) -> None:
+    """After 20 later orders a long one could be neither followed nor stopped."""
+    queue = await machine.start()
+    verbs = queue.verbs()
+    async with verbs["operate"].__self__._one:  # one changes the queue at a time: this one waits
+        first = await verbs["operate"]({"action": "delete", "host": "a.test"})
+        for _ in range(KEPT + 5):
+            last = await operate(machine, "delete", host="b.test", dry_run=True)
+        assert (await verbs["operation_stop"]({"id": first["id"]}))["state"] == "waiting"
+        with pytest.raises(GatepostError, match="there is no operation '2'"):
+            await verbs["operation"]({"id": "2"})
+        assert (await verbs["operation"]({"id": last["id"]}))["state"] == "done"
 
 
 async def test_bounced_recipients_are_reported_to_their_sender(machine: Machine) -> None:
