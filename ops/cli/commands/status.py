@@ -5,9 +5,11 @@ from typing import Annotated, Literal
 from ops.cli.argument import Help
 from ops.cli.display import age, brief, moment, number
 from ops.cli.registry import MAIL_MACHINES, Call, Document, command
-from ops.figures import CURRENT_IDS, GAUGE_ROWS, RATE_ROWS, Row, amount, counter_rows
+from ops.figures import COUNTER_ROWS, CURRENT_IDS, GAUGE_ROWS, RATE_ROWS, Row, amount, counter_rows
 from ops.status import PERCENT, collect
 
+REFUSING = 999
+"""The grade of resource conservation at which mail is refused."""
 MOST_HOSTS = 10
 """Names of suspended destinations on the page; the document has all."""
 
@@ -44,6 +46,10 @@ def _orders(document: Document) -> list[tuple[str, str]]:
     if order:
         why = order["reason"] or "no reason given"
         rows.append(("Work queue:", f"Paused by {order['paused_by']}: {why} (since {moment(order['paused_at'])})"))
+    grade = (document.get("gauges") or {}).get("resource_conservation") or 0
+    if grade:
+        does = "no mail is taken" if grade >= REFUSING else f"answers wait {number(grade)} s"
+        rows.append(("Resource conservation:", f"{does}; the mail log of the gateway says why"))
     rows += [("Trouble:", trouble) for trouble in document.get("troubles") or ()]
     return [row for row in rows if row[1]]
 
@@ -60,7 +66,7 @@ def _counters(document: Document, width: int, detail: bool) -> list[str]:
             lines.append(f"  {row.label}")
             continue
         found = document["counters"].get(row.name, {})
-        values = "".join(f"{number(found.get(reading, 0)):>{size}}" for reading in ("reset", "uptime", "lifetime"))
+        values = "".join(f"{number(found.get(reading)):>{size}}" for reading in ("reset", "uptime", "lifetime"))
         lines.append(f"    {row.label:<25}{values}")
     lines.append("  Current IDs")
     for name, label in CURRENT_IDS.items():
@@ -96,6 +102,19 @@ def _gauge(document: Document, row: Row) -> str:
     return f"{number(value)}%" if row.name in PERCENT and value is not None else number(value)
 
 
+def _complete(document: Document) -> None:
+    """Give what has not been counted yet as 0, for whoever reads the document by names. Daemons that are down would
+    have to be asked: without them what is not there is not known.
+    """
+    for block, rows, readings in (
+        ("counters", COUNTER_ROWS, ("reset", "uptime", "lifetime")),
+        ("rates", RATE_ROWS, ("1m", "5m", "15m")),
+    ):
+        for row in rows:
+            if row.name:
+                document[block].setdefault(row.name, dict.fromkeys(readings, 0))
+
+
 @command("status", "Show the state of the system, its counters and gauges.", render=render, machines=MAIL_MACHINES)
 async def status(
     call: Call,
@@ -103,6 +122,8 @@ async def status(
 ) -> Document:
     """Figures are added up over all daemons; a daemon that does not answer is listed as down."""
     document = await collect(call.appliance)
+    if set(document["daemons"].values()) == {"running"}:
+        _complete(document)
     return {**document, "detail": True} if extent == "detail" else document
 
 

@@ -50,6 +50,36 @@ async def test_figures_are_added_up_and_ids_and_percentages_are_not(daemons: Dae
     assert set(found["daemons"].values()) == {"running"}
 
 
+async def test_counters_that_nobody_has_counted_yet_stand_in_the_document(daemons: Daemons, run: Any) -> None:
+    fakes = {"gateway-0": {"status": gateway(1, 100)}}
+    async with daemons.up(**fakes, delivery_queue={"status": QUEUE}, cpq_listener={"status": LISTENER}):
+        found = document(await run("status --json"))
+    assert found["counters"]["soft_bounced_evts"] == reading(0)
+    assert found["counters"]["5xx_hard_bounced_recips"] == reading(0)
+    assert found["rates"]["delivered_recips"] == {"1m": 0, "5m": 0, "15m": 0}
+
+
+async def test_what_only_a_dead_daemon_counts_is_not_known_instead_of_0(daemons: Daemons, run: Any) -> None:
+    async with daemons.up(gateway_0={"status": gateway(1, 5)}, cpq_listener={"status": LISTENER}):
+        found = document(await run("status --json"))
+        page = (await run("status")).output
+    assert "completed_recips" not in found["counters"]
+    assert "    Completed Recipients" + f"{'-':>21}{'-':>16}{'-':>16}" in page
+
+
+@pytest.mark.parametrize(("grade", "expected"), [(999, "no mail is taken"), (12, "answers wait 12 s")])
+async def test_resource_conservation_is_told_on_the_short_page(
+    daemons: Daemons, run: Any, grade: int, expected: str
+) -> None:
+    slow = gateway(1, 5)
+    slow["gauges"]["resource_conservation"] = grade
+    async with daemons.up(
+        gateway_0={"status": slow}, delivery_queue={"status": QUEUE}, cpq_listener={"status": LISTENER}
+    ):
+        page = (await run("status")).output
+    assert f"Resource conservation:         {expected}" in page
+
+
 async def test_a_daemon_that_is_down_is_named_and_the_rest_is_shown(daemons: Daemons, run: Any) -> None:
     async with daemons.up(gateway_0={"status": gateway(1, 5)}, cpq_listener={"status": LISTENER}):
         result: Result = await run("status")
