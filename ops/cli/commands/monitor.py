@@ -52,13 +52,17 @@ def _lines(columns: Sequence[tuple[str, str]], row: Document | None) -> str:
     if row is None:
         titles = [title.split("\n") for title, _ in columns]
         heads = [[""] * (2 - len(title)) + title for title in titles]
-        return "\n".join(_spread([head[line] for head in heads]) for line in (0, 1))
+        return "\n".join(_spread(columns, [head[line] for head in heads]) for line in (0, 1))
     cells = [time.strftime("%H:%M:%S", time.localtime(row["at"]))]
-    return _spread([*cells, *(number(row.get(name)) for _, name in columns[1:])])
+    return _spread(columns, [*cells, *(number(row.get(name)) for _, name in columns[1:])])
 
 
-def _spread(cells: Sequence[str]) -> str:
-    return (f"{cells[0]:<9}" + "".join(f"{cell:>12}" for cell in cells[1:])).rstrip()
+def _spread(columns: Sequence[tuple[str, str]], cells: Sequence[str]) -> str:
+    """Give one line of 80 columns or less, more if a number has outgrown its column."""
+    widths = [max(7, *(len(part) + 1 for part in title.split("\n"))) for title, _ in columns]
+    widths[-1] = max(widths[-1], 12)
+    rest = zip(widths[1:], cells[1:], strict=True)
+    return (f"{cells[0]:<8}" + "".join(f" {cell:>{width - 1}}" for width, cell in rest)).rstrip()
 
 
 async def _repeat(

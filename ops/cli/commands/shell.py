@@ -1,5 +1,6 @@
 """`help`, `version`, `who`, `quit` and `exit`: the commands about the console itself."""
 
+import textwrap
 from typing import Annotated
 
 from core.errors import EX_USAGE, GatepostError
@@ -51,16 +52,24 @@ def render_help(document: Document, width: int) -> str:
         rows = [[entry["name"], entry["summary"]] for entry in entries]
         listing = table([Column("Command"), Column("What it does", least=20)], rows, width)
         return f"{listing}\n\n`help COMMAND` shows one in full; `--json` gives a command's result as JSON."
-    return "\n\n".join(_one(entry) for entry in entries)
+    return "\n\n".join(_one(entry, max(40, width or 80)) for entry in entries)
 
 
-def _one(entry: Document) -> str:
-    lines = [entry["usage"], f"    {entry['summary']}"]
-    if entry["details"]:
-        lines.append(f"    {entry['details']}")
-    lines += [f"    {item['name']:<18} {item['text']}" for item in entry["parameters"]]
+def _one(entry: Document, width: int) -> str:
+    texts = [entry["summary"], *([entry["details"]] if entry["details"] else [])]
+    lines = _wrapped(entry["usage"], "", " " * 8, width)
+    for text in texts:
+        lines += _wrapped(text, " " * 4, " " * 4, width)
+    for item in entry["parameters"]:
+        lines += _wrapped(item["text"], f"    {item['name']:<18} ", " " * 23, width)
     lines.append(f"    Roles: {', '.join(entry['roles'])}")
     return "\n".join(lines)
+
+
+def _wrapped(text: str, first: str, further: str, width: int) -> list[str]:
+    return textwrap.wrap(
+        text, width, initial_indent=first, subsequent_indent=further, break_long_words=False, break_on_hyphens=False
+    )
 
 
 @command("help", "List the commands, or show one in full.", render=render_help)

@@ -44,6 +44,7 @@ async def test_rate_shows_a_row_at_every_interval_with_what_was_added(daemons: D
     async with daemons.up(gateway_0={"status": growing(30)}, delivery_queue={"status": {"state": "Online"}}):
         result, shown = await watch(daemons, ["rate", "0.1", "--count", "3"])
     assert (result.status, result.output) == (0, "")
+    assert max(len(line) for line in shown) <= 80
     assert shown[1].split() == ["Time", "In", "Out", "Received", "Delta", "Completed", "Delta", "K-Used"]
     rows = [line.split() for line in shown[2:]]
     assert [row[1:] for row in rows] == [
