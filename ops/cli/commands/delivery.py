@@ -100,6 +100,8 @@ async def resumedel(call: Call, hosts: Hosts = None) -> Document:
 def render_now(document: Document, width: int) -> str:
     """Say how many are tried now."""
     n = document["recipients"]
+    if not n:
+        return "No recipient waited for a later attempt. Hosts that were down are tried now."
     return f"{number(n)} recipient{'' if n == 1 else 's'} rescheduled for delivery now."
 
 

@@ -132,14 +132,15 @@ def _addresses(document: Document) -> list[str]:
     found = document.get("addresses") or []
     if not found:
         return [*lines, "    none looked up yet"]
-    lines.append(f"    {'Preference':<12} IPs")
+    rows = []
     for item in found:
         if isinstance(item, Mapping):
             preference, ips = item.get("preference", 0), item.get("addresses") or [item.get("address", "")]
-            lines.append(f"    {preference!s:<12} {' '.join(str(ip) for ip in ips)}")
+            rows.append(f"    {preference!s:<12} {' '.join(str(ip) for ip in ips)}")
         else:
-            lines.append(f"    {'-':<12} {item}")
-    return lines
+            rows.append(f"    {'-':<12} {item}")
+    # Each virtual gateway has a state for an address; the address itself is told once.
+    return [*lines, f"    {'Preference':<12} IPs", *dict.fromkeys(rows)]
 
 
 def _mx(document: Document) -> list[str]:

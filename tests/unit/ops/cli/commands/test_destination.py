@@ -67,6 +67,13 @@ async def test_hoststatus_looks_as_it_did(daemons: Daemons, run: Any) -> None:
     same_as_golden(GOLDEN / "hoststatus.txt", result.output)
 
 
+async def test_an_address_that_two_virtual_gateways_use_is_told_once(daemons: Daemons, run: Any) -> None:
+    twice = [{"preference": 0, "address": "192.0.2.1", "gateway": name} for name in ("", "Bulk")]
+    async with daemons.up(delivery_queue={"hoststatus": {**STATUS, "addresses": twice}}):
+        result = await run("hoststatus b.example")
+    assert result.output.splitlines().count("    0            192.0.2.1") == 1
+
+
 async def test_the_internal_destinations_are_hosts_too_and_name_their_appliances(daemons: Daemons, run: Any) -> None:
     appliance = {"name": "42SMA", "state": "down", "active_recipients": 3, "limiting_rule": "host down"}
     shown = {**STATUS, "host": "the.cpq.host", "appliances": [appliance]}
