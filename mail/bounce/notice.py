@@ -37,6 +37,9 @@ _EXPLANATIONS = {
     "5.7.1": "The receiving host refused the message by its own rules.",
     "5.7.30": "The next host does not promise the encryption that the message asks for.",
 }
+_OWN_RULES = "This system does not deliver the message, by its own rules."
+_OWN_ADVICE = "Ask the postmaster of this system, who can see why."
+"""For a refusal by policy that no peer gave: a filter's, an administrator's, the unsubscribe list's."""
 _GENERAL = {
     "failed": "The message was refused for good.",
     "delayed": "Delivery is still being tried.",
@@ -312,10 +315,13 @@ def _details(fate: Fate, event: Event, profile: BounceProfile, utf8: bool) -> st
     status = status_of(fate, event, profile)
     said = clean(" ".join(str(fate.reply).split()), 700, utf8=utf8)
     who = f"{clean(fate.remote_host)} answered" if fate.remote_host else "The reason given is"
-    lines = [f"  {_shown(fate.recipient, utf8)}", f"    {_EXPLANATIONS.get(status, _GENERAL[event])}"]
-    lines.append(f"    {who}: {said}")
+    explanation = _EXPLANATIONS.get(status, _GENERAL[event])
+    advice = _ADVICE.get(status.split(".")[1], _DEFAULT_ADVICE)
+    if status == "5.7.1" and not fate.remote_host:
+        explanation, advice = _OWN_RULES, _OWN_ADVICE
+    lines = [f"  {_shown(fate.recipient, utf8)}", f"    {explanation}", f"    {who}: {said}"]
     if event == "failed":
-        lines.append(f"    What you can do: {_ADVICE.get(status.split('.')[1], _DEFAULT_ADVICE)}")
+        lines.append(f"    What you can do: {advice}")
     return "\n".join([*lines, ""])
 
 

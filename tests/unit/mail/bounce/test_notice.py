@@ -119,6 +119,15 @@ def test_the_text_says_why_and_what_to_do() -> None:
     assert "list-7@y.test" not in text
 
 
+def test_what_we_refuse_ourselves_is_not_blamed_on_the_receiving_host() -> None:
+    ours = Reply(554, "5.7.1", "The recipient takes no mail from this system (global unsubscribe)")
+    text = str(part(notice(fates=[Fate(accepted().recipients[0], ours)])[2], 0).get_payload())
+    assert "This system does not deliver the message" in text
+    assert "receiving host" not in text
+    text = str(part(notice(fates=[Fate(accepted().recipients[0], ours, "mx.y.test")])[2], 0).get_payload())
+    assert "The receiving host refused the message" in text
+
+
 def test_the_status_part_gives_the_peers_reply_and_none_where_there_was_none() -> None:
     _, _, message = notice()
     about, first, second = groups(message)
