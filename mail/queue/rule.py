@@ -56,7 +56,8 @@ def _interval(scheduler: Scheduler, destination: Destination, now: float) -> str
     limits = destination.limits
     if not limits.recipient_limit:
         return ""
-    what = f"of {limits.recipient_limit} in {limits.recipient_minutes} minutes"
+    minutes = "1 minute" if limits.recipient_minutes == 1 else f"{limits.recipient_minutes} minutes"
+    what = f"of {limits.recipient_limit} in {minutes}"
     full = {address: until for address, until in destination.full.items() if until > now}
     if destination.full_until > now and full:
         where = ", ".join(sorted(full))

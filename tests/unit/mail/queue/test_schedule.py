@@ -281,7 +281,7 @@ def test_recipients_of_an_interval_are_counted_and_the_rule_says_how_many() -> N
     one = limited(10, recipient_limit=3)
     destination = one.destination(KEY)
     assert [bool(one.take(destination, 0.0)) for _ in range(4)] == [True, True, True, False]
-    assert limiting_rule(one, destination, 1.0).startswith("recipients per interval: 3 of 3 in 1 minutes, until ")
+    assert limiting_rule(one, destination, 1.0).startswith("recipients per interval: 3 of 3 in 1 minute, until ")
     assert not one.plan(59.0).open
     one.tick(60.0)
     assert len(one.plan(60.0).open) == 3
