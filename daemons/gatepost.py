@@ -36,7 +36,10 @@ MODULES = {
     "init": ("initial", "make a new machine: keys, certificates and a commented configuration"),
     "pair": ("pair", "pair this management host with a gateway, through the gateway's console"),
     "bastion": ("engineer", "enrol appliances and sign engineers' certificates"),
-    "password": ("password", "make the stored form of a password, for a [[smtp_user]]"),
+    "password": (
+        "password",
+        "make the stored form of a password that is typed or piped in, for a [[smtp_user]] or [[user]]",
+    ),
     "lab": ("laboratory", "run the whole system on this machine, on 127.0.0.0/8"),
 }
 """Commands with a module of their own: `add_arguments(parser)`, which also sets the `action`."""
