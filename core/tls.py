@@ -27,6 +27,14 @@ def own_context(purpose: int, certificate: Path, key: Path) -> ssl.SSLContext:
     return context
 
 
+def _plainly(error: Exception) -> str:
+    """Say in an operator's words why a pair cannot be used."""
+    if isinstance(error, ssl.SSLError):
+        mismatch = error.reason == "KEY_VALUES_MISMATCH"
+        return "the two do not belong together" if mismatch else "one of the two is no PEM file, or damaged"
+    return (isinstance(error, OSError) and error.strerror) or str(error)
+
+
 class ServerCertificate:
     """The certificates that listeners show: one for everybody, others for clients that ask for their names (SNI).
 
@@ -61,7 +69,7 @@ class ServerCertificate:
                 context = own_context(ssl.PROTOCOL_TLS_SERVER, certificate, key)
                 facts = certificate_facts(certificate.read_bytes())
             except (OSError, ssl.SSLError, ValueError) as error:
-                reason = f"not usable with {key.name}: {error}; `gatepost init` makes a pair"
+                reason = f"not usable with {key.name}: {_plainly(error)}; `gatepost init` makes a pair"
                 problems.append(Problem(str(certificate), "", reason))
                 continue
             if facts.expires_at < time.time():

@@ -60,3 +60,7 @@ def test_a_key_that_is_not_the_certificates_is_a_fault_of_the_configuration(file
     with pytest.raises(ConfigError, match=r"tls\.crt.*not usable with tls\.key.*gatepost init") as caught:
         ServerCertificate(*files)
     assert caught.value.status == EX_CONFIG
+    assert "the two do not belong together" in caught.value.text
+    files[0].write_text("broken")
+    with pytest.raises(ConfigError, match="one of the two is no PEM file, or damaged"):
+        ServerCertificate(*files)
