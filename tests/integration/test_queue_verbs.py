@@ -202,7 +202,7 @@ async def test_a_paused_work_queue_takes_mail_keeps_it_over_a_kill_and_runs_it_i
         log = console.gateway.log()
         mid = next(line for line in log.splitlines() if "To: <r3@there.test>" in line).split("MID ")[1].split()[0]
         assert "From the body" in (await console.batch("showmessage", mid)).out
-        assert (await console.batch("removemessage", mid, "--yes")).out == f"MID {mid} removed (1 recipients).\n"
+        assert (await console.batch("removemessage", mid, "--yes")).out == f"MID {mid} removed (1 recipient).\n"
         assert (await console.document("workqueue", "resume"))["status"] == "Operational"
         await until(lambda: len(host.seen) == 21, "all went through", 20)
         assert not host.of("r3@there.test")

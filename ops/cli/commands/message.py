@@ -190,7 +190,8 @@ async def _ask_remove(call: Call, dialogue: Dialogue) -> Document | None:
 
 def render_removed(document: Document, width: int) -> str:
     """Say that it is gone."""
-    return f"MID {document['mid']} removed ({document['recipients']} recipients)."
+    n = document["recipients"]
+    return f"MID {document['mid']} removed ({n} recipient{'' if n == 1 else 's'})."
 
 
 @command(
