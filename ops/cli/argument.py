@@ -67,7 +67,8 @@ class Parameter:
         try:
             value = self.type(word.replace(",", ""))
         except ValueError:
-            raise UsageProblem(f"{self.metavar}: {word!r} is not a number") from None
+            kind = "a whole number" if self.type is int else "a number"
+            raise UsageProblem(f"{self.metavar}: {word!r} is not {kind}") from None
         self._check_range(value)
         return value
 

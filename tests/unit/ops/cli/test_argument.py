@@ -50,7 +50,7 @@ def test_words_after_a_double_dash_are_never_options() -> None:
         ([], "HOST is missing"),
         (["h", "wide"], "'wide' is not one of short, long"),
         (["h", "--limit"], "--limit needs a value: --limit N"),
-        (["h", "--limit", "x"], "N: 'x' is not a number"),
+        (["h", "--limit", "x"], "N: 'x' is not a whole number"),
         (["h", "--limit", "11"], "N is 11; give a number from 1 to 10"),
         (["h", "--bogus"], "unknown option --bogus"),
         (["h", "--exact=yes"], "--exact takes no value"),
