@@ -30,11 +30,11 @@ from core.maillog import MailLog
 from core.metrics import Counters
 from core.record import Accepted, Outcome, Recipient, encode
 from core.sqlite import open_database
+from mail.bounce.profile import BounceProfile
 from mail.delivery.courier import Line
+from mail.delivery.limit import Limits
 from mail.queue import store
-from mail.queue.destination import Limits
 from mail.queue.queue import DeliveryQueue, QueueSettings
-from mail.queue.retry import BounceProfile
 from mail.queue.store import Change, MessageRow, RecipientRow
 from protocol.errors import TemporaryFailure
 from protocol.reply import Reply

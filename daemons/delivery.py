@@ -11,21 +11,21 @@ from daemons.config import Esa, Sma
 from daemons.machine import Machine
 from daemons.wiring import bounce_tags
 from mail.bounce.config import BounceProfileSection
+from mail.bounce.profile import BounceProfile
 from mail.bounce.text import Text
 from mail.config import ListenerSection
 from mail.delivery.config import DestinationSection
 from mail.delivery.gateway import AUTO, Source, VirtualGateways
+from mail.delivery.limit import Limits
 from mail.delivery.opening import MOST_TARGETS
 from mail.delivery.resolve import DestinationResolver
 from mail.delivery.route import Family, Route, SmtpRoutes
 from mail.delivery.security import Rule
 from mail.delivery.smtp_line import Handling
 from mail.delivery.unsubscribe import Unsubscribed, read
-from mail.delivery.watch import Patience
-from mail.queue.destination import Limits
 from mail.queue.queue import QueueSettings
 from mail.queue.report import ReportSettings
-from mail.queue.retry import BounceProfile
+from mail.queue.watch import Patience
 from protocol.domain import canonical
 from protocol.smtp.client_settings import ClientSettings
 from protocol.smtp.failure import Stage

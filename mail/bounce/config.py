@@ -13,9 +13,9 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from core.config import Count, Name, Section, Size, checked
 from core.errors import ConfigError, Problem
+from mail.bounce.profile import Automatic, BounceProfile, Form, Warned
 from mail.bounce.tag import SHORTEST_SECRET, Key
 from mail.bounce.text import MAX_TEXT, SUBJECTS, Kind, Text, read_text
-from mail.queue.retry import Automatic, BounceProfile, Form, Warned
 from protocol.address import parse_path
 
 

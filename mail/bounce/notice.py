@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from core.record import Accepted, Recipient
+from mail.bounce.profile import BounceProfile
 from mail.bounce.rule import Event
 from mail.bounce.text import BUILT_IN, Kind, Text
 from mail.mime import Headers
-from mail.queue.retry import BounceProfile
 from protocol.dsn import RecipientStatus, clean, date, delivery_status, message_fields
 from protocol.reply import Reply
 

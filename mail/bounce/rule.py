@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from typing import Literal
 
 from core.record import Recipient
+from mail.bounce.profile import BounceProfile
 from mail.mime import Headers
-from mail.queue.retry import BounceProfile
 
 Event = Literal["failed", "delayed", "relayed"]
 _WORDS = {"failed": "FAILURE", "delayed": "DELAY", "relayed": "SUCCESS"}

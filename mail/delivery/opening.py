@@ -18,11 +18,11 @@ from core.smtp.race import race
 from core.smtp.target import Target
 from mail.delivery.courier import Busy
 from mail.delivery.host import HostTable
+from mail.delivery.limit import Limits
 from mail.delivery.pool import Key, Pool, key_of
 from mail.delivery.resolve import NoDestination
 from mail.delivery.security import HostUnusable, SecurityPlan
 from mail.delivery.smtp_line import Handling, SmtpLine
-from mail.queue.destination import Limits
 from protocol.errors import TemporaryFailure
 from protocol.reply import Reply
 from protocol.smtp.failure import ClientFailure, ConnectError, ProtocolError, TlsError

@@ -16,13 +16,13 @@ from core.smtp.client_settings import ConnectionSettings
 from mail.delivery.courier import Job, Line, Result
 from mail.delivery.gateway import Source, VirtualGateways
 from mail.delivery.host import HostTable
+from mail.delivery.limit import Limits
 from mail.delivery.opening import Desk, Search, Wanted
 from mail.delivery.pool import Pool
 from mail.delivery.resolve import DestinationResolver, Resolution
 from mail.delivery.security import HostUnusable, Security, Wish
 from mail.delivery.smtp_line import ORDINARY, Handling, NullLine, SmtpLine
 from mail.delivery.tls.require import ExceptedLine, RequireTls
-from mail.queue.destination import Limits
 from protocol.domain import canonical
 from protocol.smtp.failure import TlsError
 

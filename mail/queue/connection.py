@@ -1,14 +1,14 @@
 """What the dispatcher tells about connections, and what follows from it for a destination.
 
-Called by `mail/delivery/dispatch.py`; changes the scheduler's destinations. Logs nothing, does no I/O.
+Called by `mail/queue/dispatch.py`; changes the scheduler's destinations. Logs nothing, does no I/O.
 """
 
 import random
 from typing import Any
 
+from mail.bounce.profile import Chance
 from mail.queue.destination import Destination, HostState
 from mail.queue.message import Parcel
-from mail.queue.retry import Chance
 from mail.queue.schedule import Scheduler
 from mail.queue.state import Reason
 

@@ -10,10 +10,10 @@ from enum import StrEnum
 from typing import Any
 
 from core.record import HOLD_QUEUE
+from mail.delivery.limit import Limits
 from mail.queue.feedback import Window
 from mail.queue.line import Line
 from mail.queue.message import NEVER, Parcel
-from mail.queue.retry import BounceProfile
 from mail.queue.wheel import ABSENT
 
 REVIEW_S = 0.25
@@ -27,23 +27,6 @@ class HostState(StrEnum):
     UNKNOWN = "unknown"
     UP = "up"
     DOWN = "down"
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What a destination is granted."""
-
-    connections: int = 500
-    messages_per_connection: int = 50
-    recipients_per_message: int = 1000
-    profile: BounceProfile = field(default_factory=BounceProfile)
-    recipient_limit: int = 0
-    """Recipients in `recipient_minutes`, 0 = no limit."""
-    recipient_minutes: int = 60
-    per_address: bool = False
-    """Whether connections and recipients are limited for each address of its hosts, not for the whole domain."""
-    per_gateway: bool = False
-    """Whether each virtual gateway has these limits for itself, not all together."""
 
 
 @dataclass(slots=True)

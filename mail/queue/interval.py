@@ -11,7 +11,8 @@ clock; lost at a restart.
 
 from typing import NamedTuple
 
-from mail.queue.destination import Destination, Limits
+from mail.delivery.limit import Limits
+from mail.queue.destination import Destination
 
 Key = tuple[str, str, str]
 """Domain, virtual gateway or '' for all, address or '' for all."""

@@ -6,8 +6,8 @@ profile and no other. A name that the configuration no longer has counts as not 
 
 from collections.abc import Callable, Mapping
 
+from mail.bounce.profile import BounceProfile
 from mail.queue.message import Parcel
-from mail.queue.retry import BounceProfile
 
 
 class Profiles:

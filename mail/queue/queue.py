@@ -23,14 +23,14 @@ from core.lifecycle import Scope
 from core.maillog import Log
 from core.record import Recipient
 from core.sqlite import Database, DatabaseThread
+from mail.bounce.profile import BounceProfile
 from mail.delivery.courier import Courier
-from mail.delivery.dispatch import Dispatcher
+from mail.delivery.limit import Limits
 from mail.delivery.unsubscribe import Unsubscribed
-from mail.delivery.watch import Patience
 from mail.queue import donelog, store
 from mail.queue.book import Book
 from mail.queue.checkpoint import Checkpointer
-from mail.queue.destination import Limits
+from mail.queue.dispatch import Dispatcher
 from mail.queue.importer import Importer
 from mail.queue.load import Loader
 from mail.queue.memory import forget_idle
@@ -43,7 +43,6 @@ from mail.queue.profile import Profiles
 from mail.queue.reading import Reading
 from mail.queue.reclaim import Reclaimer
 from mail.queue.report import Counter, Reporter, ReportSettings
-from mail.queue.retry import BounceProfile
 from mail.queue.rule import moving
 from mail.queue.schedule import Scheduler
 from mail.queue.select import Picker
@@ -54,6 +53,7 @@ from mail.queue.tally.store import tallies
 from mail.queue.turns import Turns
 from mail.queue.verb import Figures, Parts, Verbs
 from mail.queue.view import Facts, Views
+from mail.queue.watch import Patience
 
 TICK_S = 0.25
 MOST_A_TURN = 1000

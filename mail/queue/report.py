@@ -23,12 +23,12 @@ from core.maillog import Log, clean
 from core.record import Outcome, encode
 from mail.bounce.cap import Cap
 from mail.bounce.notice import KINDS, Fate, Frame, Original, head_size, make_notice
+from mail.bounce.profile import BounceProfile
 from mail.bounce.rule import Event, silenced, wants
 from mail.bounce.text import Text
 from mail.content import render_chunks
 from mail.queue.message import Message, Parcel
 from mail.queue.phrase import rid_list
-from mail.queue.retry import BounceProfile
 
 Told = Callable[[bool], None]
 GATHER_S = 0.05

@@ -9,10 +9,10 @@ import time
 from collections.abc import Iterable
 
 from core import clock
+from mail.bounce.profile import Chance
 from mail.queue.connection import spread_s
 from mail.queue.destination import Destination, HostState
 from mail.queue.message import NEVER, Parcel
-from mail.queue.retry import Chance
 from mail.queue.schedule import Scheduler, look
 from mail.queue.state import Reason, State
 

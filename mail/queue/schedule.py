@@ -2,7 +2,7 @@
 
 Everything here is synchronous and knows no socket. The importer and the loader bring parcels (`add`), the settlement
 puts failed ones to wait (`wait`), the clock calls `tick`; `mail/queue/plan.py` decides about connections, the
-dispatcher (`mail/delivery/dispatch.py`) does the I/O and comes back with `take` and `give_back`.
+dispatcher (`mail/queue/dispatch.py`) does the I/O and comes back with `take` and `give_back`.
 
 Bounded: each destination has at most `2 * ready_limit` parcels in line in memory, those whose hosts are not known to be
 up `cold_limit` together; the rest are parked, leave memory at the next checkpoint and come back through `due`. What is
@@ -14,7 +14,8 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import cast
 
-from mail.queue.destination import Destination, HostState, Limits
+from mail.delivery.limit import Limits
+from mail.queue.destination import Destination, HostState
 from mail.queue.due import DueIndex
 from mail.queue.interval import Intervals
 from mail.queue.message import NEVER, Parcel

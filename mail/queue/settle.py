@@ -14,6 +14,7 @@ from core.clock import Clock
 from core.maillog import Log, clean
 from core.record import CHANNEL, Recipient
 from mail.bounce.notice import Fate
+from mail.bounce.profile import BounceProfile
 from mail.delivery.courier import Carried, Line, Result
 from mail.delivery.unsubscribe import Action, Unsubscribed
 from mail.queue.book import Book
@@ -33,7 +34,6 @@ from mail.queue.phrase import (
     status,
 )
 from mail.queue.report import Counter, Told
-from mail.queue.retry import BounceProfile
 from mail.queue.schedule import Scheduler
 from mail.queue.state import Reason, State
 from mail.queue.tally.tally import Tally

@@ -10,10 +10,10 @@ from typing import Protocol
 from core.clock import Clock
 from core.maillog import Log
 from mail.bounce.notice import Fate
+from mail.bounce.profile import BounceProfile
 from mail.bounce.rule import any_wants
 from mail.queue.message import Parcel
 from mail.queue.phrase import rid_list
-from mail.queue.retry import BounceProfile
 from protocol.reply import Reply
 
 

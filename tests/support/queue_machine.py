@@ -10,10 +10,10 @@ from core.ids import IdBlocks
 from core.journal import Journal, JournalSettings
 from core.lifecycle import Activities, Signals, run_service
 from core.record import Accepted, Outcome, Recipient, encode
+from mail.bounce.profile import BounceProfile
 from mail.delivery.courier import Carried, Job, Line
-from mail.queue.destination import Limits
+from mail.delivery.limit import Limits
 from mail.queue.queue import DeliveryQueue, QueueSettings
-from mail.queue.retry import BounceProfile
 
 SMALL = JournalSettings(segment_bytes=1 << 20, backlog_bytes=64 << 20, reserve_bytes=0, keep_s=0.02)
 

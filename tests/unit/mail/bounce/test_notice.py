@@ -16,9 +16,9 @@ from core.smtp.client import connect
 from core.smtp.client_settings import ConnectionSettings
 from core.smtp.target import Target
 from mail.bounce.notice import Fate, Frame, Original, head_size, make_notice
+from mail.bounce.profile import BounceProfile
 from mail.bounce.rule import Event
 from mail.bounce.text import read_text
-from mail.queue.retry import BounceProfile
 from protocol.reply import Reply
 from protocol.smtp.client_settings import ClientSettings
 from protocol.smtp.transaction import Transaction

@@ -3,8 +3,8 @@
 import pytest
 
 from core.record import Recipient
+from mail.bounce.profile import BounceProfile
 from mail.bounce.rule import Event, is_automatic, silenced, wants
-from mail.queue.retry import BounceProfile
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,11 @@ from core.smtp.client_settings import NO_TLS, ConnectionSettings, Timeouts, TlsS
 from core.smtp.target import Target
 from mail.delivery.courier import Busy
 from mail.delivery.host import HostTable
+from mail.delivery.limit import Limits
 from mail.delivery.opening import Desk, Search, Wanted
 from mail.delivery.pool import Pool, key_of
 from mail.delivery.resolve import NoDestination
 from mail.delivery.smtp_line import ORDINARY, SmtpLine
-from mail.queue.destination import Limits
 from protocol.smtp.client_settings import ClientSettings, TlsUse
 from protocol.smtp.failure import Refused
 from tests.support.level import LevelPlan

@@ -1,7 +1,7 @@
 """What the queue remembers of destinations that it has nothing for."""
 
+from mail.delivery.limit import Limits
 from mail.queue.connection import Connections
-from mail.queue.destination import Limits
 from mail.queue.memory import forget_idle
 from mail.queue.schedule import Scheduler
 from tests.unit.mail.queue.test_schedule import parcel

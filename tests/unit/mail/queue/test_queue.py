@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from mail.bounce.profile import BounceProfile
 from mail.delivery.courier import Carried, Job
-from mail.queue.retry import BounceProfile
 from mail.queue.select import Selector
 from protocol.errors import PermanentFailure, TemporaryFailure
 from protocol.reply import Reply

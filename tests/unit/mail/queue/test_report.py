@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from mail.bounce.profile import BounceProfile
 from mail.bounce.text import read_text
 from mail.delivery.courier import Carried, Job
 from mail.queue.report import ReportSettings
-from mail.queue.retry import BounceProfile
 from protocol.errors import PermanentFailure, TemporaryFailure
 from protocol.reply import Reply
 from tests.support.queue_machine import Machine

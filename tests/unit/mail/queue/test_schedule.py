@@ -4,12 +4,13 @@ from pathlib import Path
 
 from core.journal import ContentRef
 from core.record import HOLD_QUEUE, Accepted, Outcome, Recipient
+from mail.bounce.profile import BounceProfile
+from mail.delivery.limit import Limits
 from mail.queue.connection import Connections
-from mail.queue.destination import Destination, HostState, Limits
+from mail.queue.destination import Destination, HostState
 from mail.queue.due import MOST_SEEN
 from mail.queue.message import NEVER, Message, Parcel, divide
 from mail.queue.plan import MOST_AT_ONCE, MOST_LOOKS, Plan, make_plan, yields
-from mail.queue.retry import BounceProfile
 from mail.queue.rule import (
     deliver_now,
     halt,

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from mail.bounce.profile import BounceProfile
 from mail.delivery.courier import Carried, Job
 from mail.queue.message import Parcel
 from mail.queue.queue import DeliveryQueue
-from mail.queue.retry import BounceProfile
 from mail.queue.state import State
 from protocol.errors import TemporaryFailure
 from protocol.reply import Reply

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from mail.delivery.limit import Limits
 from mail.delivery.unsubscribe import Action, Unsubscribed
-from mail.queue.destination import Limits
 from mail.queue.queue import QueueSettings
 from protocol.errors import TemporaryFailure
 from protocol.reply import Reply

@@ -8,8 +8,8 @@ import pytest
 
 from core.sqlite import Database, open_database
 from mail.delivery.courier import Carried, Job
+from mail.delivery.limit import Limits
 from mail.queue import store
-from mail.queue.destination import Limits
 from mail.queue.memory import MOST_IDLE
 from mail.queue.schedule import Scheduler
 from mail.queue.tally.store import Tallied, TallyRow, tallies, write

@@ -1,6 +1,6 @@
-"""`mail.queue.retry`: the worked examples of the bounce profile, and the defaults."""
+"""`mail.bounce.profile`: the worked examples of the bounce profile, and the defaults."""
 
-from mail.queue.retry import BounceProfile
+from mail.bounce.profile import BounceProfile
 
 
 def tries(profile: BounceProfile, until: float = 1e6) -> tuple[list[float], str]:

@@ -19,13 +19,13 @@ from core.clock import Clock
 from core.diagnostic import incident
 from core.maillog import Log
 from mail.delivery.courier import BY_POLICY, Busy, Courier, Line
-from mail.delivery.watch import Patience, Slot, abandoned, forget_frames, stuck_for
 from mail.queue.connection import Connections
 from mail.queue.destination import Destination
 from mail.queue.message import Parcel
 from mail.queue.plan import make_plan, yields
 from mail.queue.schedule import Scheduler
 from mail.queue.settle import Settlement
+from mail.queue.watch import Patience, Slot, abandoned, forget_frames, stuck_for
 from protocol.errors import MailError, PermanentFailure
 
 

@@ -1,11 +1,11 @@
-"""`mail.delivery.dispatch` and `watch` on a whole queue: connections that stand still, are gone, or may not be had."""
+"""`mail.queue.dispatch` and `watch` on a whole queue: connections that stand still, are gone, or may not be had."""
 
 import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
 from mail.delivery.courier import Busy, Carried, Job
-from mail.delivery.watch import Patience
+from mail.queue.watch import Patience
 from protocol.reply import Reply
 from tests.support.queue_machine import FakeLine, Machine
 
