@@ -45,6 +45,8 @@ class Book:
         """Where content went, until the index says the same."""
         self.rerouted: list[tuple[str, str, int, int, int]] = []
         """Recipients whose rows have to learn of another destination, as `store.Change` has them."""
+        self.damaged: dict[int, str] = {}
+        """Messages of the index that cannot be delivered, each with the reason."""
         self.finished_meanwhile: set[int] | None = None
         """While content is being moved: the messages that finished."""
         self._content_left = content_bytes
@@ -90,10 +92,19 @@ class Book:
         del self.messages[mid]
         self.dirty.pop(mid, None)
         self.drop_content(message)
-        self.released.append(message.segment)
         if message.stored:
-            self.removed.append(mid)
-            self.gone.add(mid)
+            self.remove_row(mid, message.segment)
+            return
+        self.released.append(message.segment)
+        if self.finished_meanwhile is not None:
+            self.finished_meanwhile.add(mid)
+
+    def remove_row(self, mid: int, segment: Segment) -> None:
+        """Have the next checkpoint take a message out of the index."""
+        self.released.append(segment)
+        self.removed.append(mid)
+        self.gone.add(mid)
+        self.damaged.pop(mid, None)
         if self.finished_meanwhile is not None:
             self.finished_meanwhile.add(mid)
 

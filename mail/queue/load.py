@@ -8,16 +8,15 @@ Logs a failing index once.
 import asyncio
 from collections import OrderedDict
 
-import msgspec
-
 from core.clock import Clock
 from core.errors import GatepostError
 from core.lifecycle import Scope
-from core.maillog import Log
-from core.record import Recipient, decode_accepted, decode_outcome
+from core.maillog import Log, clean
+from core.record import Recipient
 from core.sqlite import DatabaseThread
 from mail.queue.book import Book
 from mail.queue.destination import Destination, HostState
+from mail.queue.documents import RowDamaged, documents_of
 from mail.queue.fair.store import Picked, Waking, Want, make_several_due, pick
 from mail.queue.message import NEVER, Message, Parcel
 from mail.queue.places import Places, segment_of
@@ -58,8 +57,8 @@ class Loader:
         self._failing = False
         self._wanted = asyncio.Event()
         self._waking: OrderedDict[tuple[str, str], Waking] = OrderedDict()
-        self._unreadable: set[int] = set()
-        """MIDs of the index that are left there."""
+        self._told: set[int] = set()
+        """MIDs of which the log has been told that they are damaged."""
         scheduler.due.wanted = self._wanted.set
         scheduler.wake = self._wake
 
@@ -78,6 +77,7 @@ class Loader:
     async def run(self, scope: Scope) -> None:
         """Load when asked to, until stopping."""
         while not scope.stopping.is_set():
+            self._tell_damage()
             try:
                 async with asyncio.timeout(1.0):
                     await self._wanted.wait()
@@ -167,7 +167,7 @@ class Loader:
 
     def _taken(self, mid: int) -> bool:
         """Tell whether a message need not be loaded; also called in the database's thread."""
-        return mid in self._book.messages or mid in self._book.gone or mid in self._unreadable
+        return mid in self._book.messages or mid in self._book.gone or mid in self._book.damaged
 
     def take(self, row: MessageRow, rows: list[RecipientRow]) -> None:
         """Put one message of the index into memory, its parcels where they belong."""
@@ -185,10 +185,10 @@ class Loader:
         if row.mid in self._book.messages or row.mid in self._book.gone:
             return None
         try:
-            accepted, outcome = decode_accepted(row.accepted), decode_outcome(row.outcome)
-        except msgspec.MsgspecError as error:
-            self._log.critical(f"MID {row.mid} in the queue's index cannot be read and is left there: {error}")
-            self._unreadable.add(row.mid)
+            accepted, outcome = documents_of(row)
+        except RowDamaged as error:
+            self._book.damaged[row.mid] = str(error)
+            self._tell_damage()
             return None
         message = Message(accepted, outcome, self._places.locate(row), segment_of(row), stored=True)
         message.review_at = row.review_at
@@ -203,6 +203,15 @@ class Loader:
         for parcel in parcels.values():
             self._scheduler.destination(parcel.destination).stored -= len(parcel.recipients)
         return message
+
+    def _tell_damage(self) -> None:
+        """Log what was found damaged, by whomever, once."""
+        if self._told == self._book.damaged.keys():
+            return
+        for mid in self._book.damaged.keys() - self._told:
+            why = clean(self._book.damaged[mid])
+            self._log.critical(f"MID {mid} in the queue's index is damaged and is not delivered: {why}")
+        self._told = set(self._book.damaged)
 
 
 def _group(message: Message, parcels: dict[tuple[str, str], Parcel], row: RecipientRow) -> Parcel:

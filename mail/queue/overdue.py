@@ -18,7 +18,7 @@ from mail.queue.profile import Profiles
 from mail.queue.schedule import Scheduler
 from mail.queue.settle import Settlement
 from mail.queue.state import Reason, State
-from mail.queue.store import messages, overdue
+from mail.queue.store import messages, never_overdue, overdue
 
 STEP_S = 1.0
 MOST = 500
@@ -88,6 +88,9 @@ class Overdue:
             return
         for row, recipients in rows:
             self._loader.lift(row, recipients)
+        damaged = [mid for mid in absent if mid in self._book.damaged]
+        if damaged:  # nobody can tell their age, and others would have to wait behind them
+            await self._database.change(never_overdue, damaged)
         for mid in mids:
             message = self._book.messages.get(mid)
             if message is not None:

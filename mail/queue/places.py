@@ -8,6 +8,7 @@ from pathlib import Path
 
 from core.journal import ContentRef
 from core.journal.segment import CONTENT_DIRECTORY
+from mail.queue.documents import crc_of
 from mail.queue.message import Message, Segment
 from mail.queue.store import MessageRow
 
@@ -63,6 +64,7 @@ def message_row(message: Message, accepted: bytes, outcome: bytes) -> MessageRow
         content.length,
         content.crc,
         message.review_at,
+        crc_of(message.mid, accepted, outcome),
     )
 
 

@@ -31,6 +31,7 @@ from mail.queue import donelog, store
 from mail.queue.book import Book
 from mail.queue.checkpoint import Checkpointer
 from mail.queue.dispatch import Dispatcher
+from mail.queue.documents import trouble_of
 from mail.queue.importer import Importer
 from mail.queue.load import Loader
 from mail.queue.memory import forget_idle
@@ -294,7 +295,7 @@ class DeliveryQueue:
     def _health(self) -> list[str]:
         """Name what is wrong."""
         reading = [*self.importer.damaged.values(), *self.importer.unreadable.values()]
-        troubles = [self._checkpointer.failure, self._done.broken, *reading]
+        troubles = [self._checkpointer.failure, self._done.broken, *reading, trouble_of(self._book.damaged)]
         return [trouble for trouble in troubles if trouble]
 
     async def run(self, scope: Scope) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from core.clock import Clock
-from core.errors import EX_NOINPUT, EX_TEMPFAIL, EX_USAGE, GatepostError
+from core.errors import EX_DATAERR, EX_NOINPUT, EX_TEMPFAIL, EX_USAGE, GatepostError
 from core.journal import JournalDamaged
 from core.record import Accepted
 from core.sqlite import Database
@@ -41,7 +41,9 @@ class Reading:
     async def facts(self, mid: int) -> dict[str, Any]:
         """Give envelope, age, headers and recipients of a message, as `showmessage` and `removemessage` need them."""
         found = await self._find(mid)
-        headers = await _off_loop(mid, lambda: headers_of(_rendered(found)))
+        headers = f"({found.damaged})"
+        if not found.damaged:
+            headers = await _off_loop(mid, lambda: headers_of(_rendered(found)))
         return facts_of(found.accepted, self._now(), headers) | {
             "where": "delivery",
             "recipients": [
@@ -60,6 +62,8 @@ class Reading:
     async def piece(self, mid: int, offset: int) -> dict[str, Any]:
         """Give a piece of a message from an offset on; `next` is where the next one begins, None at the end."""
         found = await self._find(mid)
+        if found.damaged:
+            raise GatepostError(f"MID {mid} is damaged: {found.damaged}; removemessage takes it away", EX_DATAERR)
         return await _off_loop(mid, lambda: piece_of(_rendered(found), offset))
 
     async def oldest(self) -> dict[str, Any]:

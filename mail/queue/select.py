@@ -12,17 +12,16 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import msgspec
-
 from core.clock import Clock
 from core.errors import EX_DATAERR, EX_USAGE, GatepostError
 from core.journal import JournalDamaged, open_content
-from core.record import Accepted, Outcome, Recipient, decode_accepted, decode_outcome
+from core.record import Accepted, Outcome, Recipient
 from core.sqlite import DatabaseThread
 from mail.filter.condition import Queued, QueuedView, compile_condition
 from mail.filter.rule import Predicate
 from mail.filter.syntax import FilterError
 from mail.queue.book import Book
+from mail.queue.documents import RowDamaged, documents_of, what_is_known
 from mail.queue.message import Message
 from mail.queue.places import Places
 from mail.queue.state import State
@@ -92,6 +91,8 @@ class Found(NamedTuple):
     outcome: Outcome
     entries: list[Entry]
     chunks: Callable[[], Iterable[bytes]]
+    damaged: str = ""
+    """Why the message cannot be delivered; sender and numbers are all that is known of it then."""
 
 
 def entries_of(message: Message) -> Iterator[Entry]:
@@ -174,7 +175,8 @@ class Picker:
     async def look(self, selector: Selector, mids: list[int], attempts: int = 3) -> dict[int, Found]:
         """Find the recipients that a selector takes among some messages, busy ones too.
 
-        A condition is not asked of content that cannot be read at any attempt: such a message is not taken.
+        A condition is not asked of content that cannot be read at any attempt, nor of what is damaged: such a message
+        is not taken.
         """
         rows = await self.rows(mids)
         found: dict[int, Found] = {}
@@ -186,6 +188,7 @@ class Picker:
                     found[mid] = one._replace(entries=entries)
         if selector.condition is None or not found:
             return found
+        found = {mid: one for mid, one in found.items() if not one.damaged}
         kept, unreadable = await asyncio.to_thread(self._ask, selector.condition, found)
         if unreadable and attempts > 1:  # content that was moved, while we asked, is where the index says now
             kept |= await self.look(selector, unreadable, attempts - 1)
@@ -202,9 +205,10 @@ class Picker:
             return None
         row, recipients = found
         try:
-            accepted, outcome = decode_accepted(row.accepted), decode_outcome(row.outcome)
-        except msgspec.MsgspecError:
-            return None  # the loader reports it
+            accepted, outcome = documents_of(row)
+        except RowDamaged as error:
+            self.book.damaged[row.mid] = str(error)  # the loader logs it
+            accepted, outcome = what_is_known(row, recipients)
         addresses = {one.rid: one for one in outcome.recipients or accepted.recipients}
         entries = [
             Entry(
@@ -218,7 +222,8 @@ class Picker:
         ]
         move = self.book.moving.get(row.mid)
         content = move.content if move is not None else self._places.locate(row)
-        return Found(accepted, outcome, entries, lambda: open_content(content))
+        damaged = self.book.damaged.get(row.mid, "")
+        return Found(accepted, outcome, entries, lambda: open_content(content), damaged)
 
     def _ask(self, condition: Predicate, found: dict[int, Found]) -> tuple[dict[int, Found], list[int]]:
         """Leave out what a condition does not take; in a thread. Tells as well whose content could not be read."""

@@ -17,9 +17,12 @@ from mail.queue.tally.store import Tallied
 _DOMAIN = "lower(replace(sender, rtrim(sender, replace(sender, '@', '')), ''))"
 """What stands behind the last `@` of a sender: `rtrim` takes away all that is not one."""
 
+UNCHECKED = -1
+"""`documents_crc` of rows that an older release wrote."""
+
 SCHEMA = Schema(
     "queue",
-    3,
+    4,
     """
     CREATE TABLE state (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
     INSERT INTO state VALUES ('epoch', 0);
@@ -38,7 +41,8 @@ SCHEMA = Schema(
         offset INTEGER NOT NULL,
         length INTEGER NOT NULL,
         crc INTEGER NOT NULL,
-        review_at REAL NOT NULL DEFAULT 0
+        review_at REAL NOT NULL DEFAULT 0,
+        documents_crc INTEGER NOT NULL DEFAULT -1
     );
     CREATE INDEX message_segment ON message (journal, generation);
     CREATE INDEX message_review ON message (review_at);
@@ -64,7 +68,7 @@ SCHEMA = Schema(
     );
     """  # noqa: S608 - our own text
     + tally.TABLE,
-    compatible=2,
+    compatible=4,
     upgrades={
         1: """
         ALTER TABLE message ADD COLUMN review_at REAL NOT NULL DEFAULT 0;
@@ -80,6 +84,7 @@ SCHEMA = Schema(
         );
         """,
         2: tally.TABLE,
+        3: "ALTER TABLE message ADD COLUMN documents_crc INTEGER NOT NULL DEFAULT -1;",
     },
 )
 
@@ -100,6 +105,8 @@ class MessageRow(NamedTuple):
     crc: int
     review_at: float = 0.0
     """When expiry or a delay warning is to be looked at, if no attempt comes first."""
+    documents_crc: int = UNCHECKED
+    """As `mail.queue.documents.crc_of` gives it."""
 
 
 class RecipientRow(NamedTuple):
@@ -170,7 +177,7 @@ def write(database: Database, change: Change) -> None:
     database.query("UPDATE state SET value = ? WHERE name = 'epoch'", (change.epoch,))
     work: list[tuple[str, Sequence[Sequence[Value]]]] = [
         ("INSERT OR REPLACE INTO position VALUES (?, ?, ?)", change.positions),
-        ("INSERT OR IGNORE INTO message VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", change.messages),
+        ("INSERT OR IGNORE INTO message VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", change.messages),
         ("INSERT OR IGNORE INTO recipient VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", change.recipients),
         (
             "UPDATE recipient SET attempts = ?, next_attempt_at = ?, last_reply = ?, host_level = ?, warned = ?"
@@ -244,6 +251,11 @@ def overdue(database: Database, now: float, most: int) -> list[int]:
     """Give the MIDs of up to `most` messages whose age is to be looked at, the longest due first."""
     rows = database.query("SELECT mid FROM message WHERE review_at <= ? ORDER BY review_at LIMIT ?", (now, most))
     return [cast(int, mid) for (mid,) in rows]
+
+
+def never_overdue(database: Database, mids: Iterable[int]) -> None:
+    """Have the age of some messages not looked at any more."""
+    database.many("UPDATE message SET review_at = 9e999 WHERE mid = ?", [(mid,) for mid in mids])
 
 
 def _message(row: Row) -> MessageRow:

@@ -10,8 +10,8 @@ from typing import Any, Protocol
 from core.clock import Clock
 from core.control import Handler
 from core.errors import EX_USAGE, GatepostError
-from core.record import decode_accepted
 from core.sqlite import DatabaseThread
+from mail.queue.documents import received_at
 from mail.queue.importer import Importer
 from mail.queue.now import DeliverNow
 from mail.queue.operate import Operations
@@ -89,7 +89,7 @@ class Verbs:
             "suspended_hosts": parts.suspension.hosts,
             **facts,
             "gauges": facts["gauges"] | parts.views.gauges() | await parts.space.gauges(),
-            "oldest_message_at": decode_accepted(document).received_at if document else None,
+            "oldest_message_at": received_at(document),
             "troubles": parts.health(),
         }
 

@@ -26,7 +26,8 @@ def render(document: Document, width: int) -> str:
             shown = item["mid"]
             rows.append([str(shown), number(item.get("size")), item.get("sender") or "<>", item.get("subject") or ""])
         attempts = f"[{item.get('attempts', 0)}]"
-        rows.append([f"[{item['rid']}]", attempts, str(item["recipient"]), str(item.get("last_reply") or "")])
+        reply = f"damaged: {item['damaged']}" if item.get("damaged") else str(item.get("last_reply") or "")
+        rows.append([f"[{item['rid']}]", attempts, str(item["recipient"]), reply])
     if not rows:
         return "No recipients are waiting for delivery."
     after = document.get("next")

@@ -119,6 +119,7 @@ def test_an_index_of_the_first_layout_is_searched_by_sender_after_the_upgrade(tm
     create = (
         store.SCHEMA.create.partition("CREATE INDEX message_sender ")[0]
         .replace(f",\n        {newer[0]}", "")
+        .replace(",\n        documents_crc INTEGER NOT NULL DEFAULT -1", "")
         .replace(newer[1], "")
         .replace(flow, "")
         .replace(", host_level)", ")")
@@ -133,6 +134,7 @@ def test_an_index_of_the_first_layout_is_searched_by_sender_after_the_upgrade(tm
     new = open_database(tmp_path / "old.db", store.SCHEMA)
     assert store.overdue(new, 1.0, 10) == [1]
     assert store.messages(new, [1])[0][1][0].warned == 0
+    assert store.messages(new, [1])[0][0].documents_crc == store.UNCHECKED
     assert store.chosen(new, None, "@here.test", after=0, most=10) == [1]
     new.close()
 
