@@ -15,11 +15,12 @@ from core.errors import GatepostError
 from ops.cli.appliance import Appliance
 from ops.metrics import CONTENT_TYPE, metrics_text
 from ops.status import answers_of, collect
-from ops.web.login import Logins
+from ops.web.login import Busy, Logins
 from ops.web.xml import status_xml
 
 Answer = Callable[[], Awaitable[Response]]
 _ASK = {"WWW-Authenticate": 'Basic realm="Gatepost", charset="UTF-8"'}
+_AGAIN = {"Retry-After": "2"}
 _FIXED = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
@@ -36,7 +37,11 @@ def build(appliance: Appliance, logins: Logins) -> Starlette:
 
     def guarded(answer: Answer) -> Callable[[Request], Awaitable[Response]]:
         async def endpoint(request: Request) -> Response:
-            if await logins.user_of(request.headers.get("authorization", "")) is None:
+            try:
+                user = await logins.user_of(request.headers.get("authorization", ""))
+            except Busy:
+                return PlainTextResponse("too many log-ins at a time\n", 503, headers={**_FIXED, **_AGAIN})
+            if user is None:
                 return PlainTextResponse("a user name and password are needed\n", 401, headers={**_FIXED, **_ASK})
             response = await _safely(answer)
             response.headers.update(_FIXED)

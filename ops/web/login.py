@@ -1,6 +1,7 @@
 """HTTP Basic log-in of the users of the console, those who have a password (RFC 7617).
 
-Checked on a thread, two at a time; what fails takes a second longer and is written to the audit log.
+Checked on a thread, two at a time; what fails takes a second longer, in which others are checked, and is written to the
+audit log. Raises `Busy` when too many wait to be checked: right or wrong, nobody looked.
 """
 
 import asyncio
@@ -15,6 +16,10 @@ from ops.cli.account import Role
 _FAILURE_S = 1.0
 _AT_ONCE = 2
 _WAITING = 20
+
+
+class Busy(Exception):
+    """Too many log-ins wait; to be tried again."""
 
 
 @dataclass(frozen=True)
@@ -48,27 +53,30 @@ class Logins:
         self._waiting = 0
 
     async def user_of(self, authorization: str) -> WebUser | None:
-        """Give the user whom a field proves, None if it proves none."""
+        """Give the user whom a field proves, None if it proves none. Raises `Busy`."""
         claim = _claim(authorization)
-        if claim is None or self._waiting >= _WAITING:
+        if claim is None:
             return None
-        self._waiting += 1
-        try:
-            async with self._room:
-                return await self._check(*claim)
-        finally:
-            self._waiting -= 1
-
-    async def _check(self, name: str, password: str) -> WebUser | None:
+        if self._waiting >= _WAITING:
+            raise Busy
+        name, password = claim
         user = self._users.get(name)
-        # Somebody else's stored form for a name that is no user's, so that time does not tell.
-        stored = user.password if user is not None else self._anybody
-        fits = bool(stored) and await asyncio.to_thread(self._matches, stored, password)
-        if fits and user is not None:
+        if await self._fits(user, password):
             return user
         self._refused(f"web: {clean(name)} not let in")
         await asyncio.sleep(self._failure_s)
         return None
+
+    async def _fits(self, user: WebUser | None, password: str) -> bool:
+        # Somebody else's stored form for a name that is no user's, so that time does not tell.
+        stored = user.password if user is not None else self._anybody
+        self._waiting += 1
+        try:
+            async with self._room:
+                fits = bool(stored) and await asyncio.to_thread(self._matches, stored, password)
+        finally:
+            self._waiting -= 1
+        return fits and user is not None
 
 
 def _claim(authorization: str) -> tuple[str, str] | None:

@@ -8,7 +8,7 @@ import pytest
 
 from ops.cli.account import Role
 from ops.web.application import build
-from ops.web.login import Logins, WebUser
+from ops.web.login import Busy, Logins, WebUser
 from tests.support.appliance import Audit, Daemons, machine
 
 STATUS = {"state": "Online", "counters": {"inj_msgs": {"reset": 1, "uptime": 2, "lifetime": 3}}, "gauges": {}}
@@ -72,3 +72,18 @@ async def test_who_was_not_let_in_is_in_the_audit_log_without_the_password(
 async def test_nothing_else_is_served_and_nothing_is_written(client: httpx2.AsyncClient) -> None:
     assert (await client.get("/")).status_code == 404
     assert (await client.post("/metrics", auth=("ana", "secret"))).status_code == 405
+
+
+async def test_who_could_not_be_checked_is_told_to_come_again(daemons: Daemons, audit: Audit) -> None:
+    """The right password got a 401 while guesses were checked."""
+
+    class Full(Logins):
+        async def user_of(self, authorization: str) -> WebUser | None:
+            raise Busy
+
+    transport = httpx2.ASGITransport(build(machine(daemons.run), Full({}, lambda _one, _other: False, audit.info)))
+    async with httpx2.AsyncClient(transport=transport, base_url="https://esa.example.test") as full:
+        answer = await full.get("/metrics", auth=("ana", "secret"))
+    assert answer.status_code == 503
+    assert int(answer.headers["retry-after"]) > 0
+    assert "www-authenticate" not in answer.headers
