@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.dns_server import DnsServer
 from tests.support.road import DaemonProcess, make_gateway
 
+DAEMONS = (("gateway", "gateway-0"), ("delivery-queue", "delivery-queue"))
 KEY = "4f1c8a7e2b9d4c6f8e0a1b3d5c7e9f20"
 FURTHER = """
 bounce_verification = "reject"
@@ -209,3 +211,33 @@ async def test_a_missing_key_stops_the_check(world: World) -> None:
     _, errors = await process.communicate()
     assert process.returncode == 78
     assert b"bounce-7.key" in errors
+
+
+async def test_a_report_names_the_host_that_refused(tmp_path: Path) -> None:
+    """Nothing looked whether `Remote-MTA` is the exchanger that was called, not the domain or ourselves."""
+    host = Host()
+    server = await asyncio.start_server(host.serve, "127.0.0.1", 0)
+    folder = tmp_path / "esa"
+    outside = server.sockets[0].getsockname()[1]
+    async with DnsServer("mx7.far.test. 60 IN A 127.0.0.1") as names:
+        port = make_gateway(folder, outside)
+        config = folder / "gatepost.toml"
+        text = config.read_text().replace("127.0.0.1:9", names.address)
+        config.write_text(text.replace(f'hosts = ["127.0.0.1:{outside}"]', f'hosts = ["mx7.far.test:{outside}"]'))
+        daemons = [DaemonProcess(folder, name, instance) for name, instance in DAEMONS]
+        try:
+            for daemon in daemons:
+                await daemon.start()
+            for daemon in daemons:
+                await daemon.until_ready()
+            assert (await send(port, "joe@example.test", "nobody@example.test"))[-1].startswith("250")
+            _, recipients, content = await host.next()
+        finally:
+            for daemon in daemons:
+                await daemon.end()
+            server.close()
+    assert recipients == ["joe@example.test"]
+    report = email.message_from_bytes(content, policy=email.policy.default)
+    fields = list(report.iter_parts())[1].get_payload()[1]  # type: ignore[attr-defined]
+    assert fields["Remote-MTA"] == "dns; mx7.far.test"
+    assert fields["Diagnostic-Code"] == "smtp; 550 5.1.1 no such user"
