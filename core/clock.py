@@ -15,6 +15,7 @@ now: Clock = time.time
 monotonic: Clock = time.monotonic
 _SET_S = 60.0
 """Less than this is drift and rounding; more, and somebody set the clock."""
+_SETTINGS_KNOWN = 16
 
 
 class Steady:
@@ -24,9 +25,16 @@ class Steady:
         self._wall = wall
         self._passed = passed
         self._began = wall() - passed()
+        self._set_by: tuple[float, ...] = (0.0,)
+        """How much later the machine's clock was than this one, at any time since the beginning; the latest first."""
 
     def __call__(self) -> float:
-        return self._began + self._passed()
+        at = self._began + self._passed()
+        by = self._wall() - at
+        if abs(by - self._set_by[0]) >= _SET_S:
+            before = (one for one in self._set_by if abs(one - by) >= _SET_S)
+            self._set_by = (by, *before)[:_SETTINGS_KNOWN]
+        return at
 
     @property
     def set_by_s(self) -> float:
@@ -37,14 +45,14 @@ class Steady:
     def of(self, at: float) -> float:
         """Give a time that the machine's clock showed once: the latest it can have been, and not in the future.
 
-        It may have been read before the clock was set or after. The age of mail is therefore never taken for more
-        than it is; it may be taken for less, by as much as the clock was set forward or back.
+        It may have been read before the clock was set or after, and between two settings. The age of mail is therefore
+        never taken for more than it is; it may be taken for less, by as much as the clock was set forward or back.
         """
-        by = self.set_by_s
-        if not by:
-            return at
         present = self()
-        return max((one for one in (at, at - by) if one <= present), default=present)
+        if len(self._set_by) == 1:
+            return at
+        possible = (at - by for by in self._set_by)
+        return min(present, max((one for one in possible if one <= present + _SET_S), default=present))
 
 
 steady = Steady()

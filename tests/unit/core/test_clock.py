@@ -52,3 +52,31 @@ def test_a_time_that_is_in_the_future_either_way_is_the_present() -> None:
     hands = Hands()
     hands.wall_at += DAY_S
     assert hands.steady.of(hands.wall_at + DAY_S) == hands.steady()
+
+
+def test_mail_taken_between_two_settings_of_the_clock_was_taken_for_days_old() -> None:
+    for first_s, second_s in ((-DAY_S, 2 * DAY_S), (-DAY_S, DAY_S), (DAY_S, -2 * DAY_S), (DAY_S, -DAY_S)):
+        hands = Hands()
+        hands.wall_at += first_s
+        hands.steady()
+        between = hands.wall_at
+        hands.later(5)
+        hands.wall_at += second_s
+        assert 0 <= hands.steady() - hands.steady.of(between) <= 5
+
+
+def test_mail_taken_after_the_clock_was_set_right_again_is_new_though_it_drifts() -> None:
+    hands = Hands()
+    for by_s in (DAY_S, -DAY_S, 3.0):
+        hands.wall_at += by_s
+        hands.steady()
+    assert hands.steady.of(hands.wall_at) == hands.steady()
+
+
+def test_a_clock_that_is_set_again_and_again_is_remembered_within_bounds() -> None:
+    hands = Hands()
+    for number in range(1000):
+        hands.wall_at += 3600 if number % 3 else -7200
+        hands.later(1)
+        assert hands.steady.of(hands.wall_at) <= hands.steady()
+        assert hands.steady() - hands.steady.of(hands.wall_at) < 60
