@@ -112,10 +112,15 @@ class Connections:
         destination.full[address] = max(grant.until, now + 1)
         return False
 
-    def refund(self, destination: Destination, parcel: Parcel) -> None:
-        """Give back what a parcel counted for which no connection came about."""
-        if destination.limits.recipient_limit and not destination.limits.per_address:
-            self._scheduler.intervals.refund(destination, len(parcel.recipients))
+    def refund(self, destination: Destination, recipients: int, address: str = "") -> None:
+        """Give back what was counted for recipients of whom the peer has heard nothing; there is room for others."""
+        limits = destination.limits
+        if not (recipients and limits.recipient_limit and (address or not limits.per_address)):
+            return
+        self._scheduler.intervals.refund(destination, recipients, address)
+        destination.full.pop(address, None)
+        destination.full_until = 0.0
+        self._scheduler.stir(destination)
 
     def idle(self, destination: Destination, slot: Any) -> None:
         """Note that a connection has nothing to do."""

@@ -154,12 +154,19 @@ class Dispatcher:
             if slot.stuck:  # given up before its first step
                 self._connections.abandoned(slot.destination)
                 self._scheduler.give_back(parcel)
-            elif not self._settlement.cleared(parcel):
+            elif not self._cleared(slot, parcel):
                 self._connections.abandoned(slot.destination)
             elif await self._open(slot, parcel):
                 await self._use(slot, parcel)
         finally:
             self._slots.pop(slot, None)
+
+    def _cleared(self, slot: Slot, parcel: Parcel) -> bool:
+        """Take out who has unsubscribed, uncounted; false if that leaves nobody."""
+        before = len(parcel.recipients)
+        some = self._settlement.cleared(parcel, slot.address)
+        self._connections.refund(slot.destination, before - len(parcel.recipients) if some else before, slot.address)
+        return some
 
     async def _use(self, slot: Slot, parcel: Parcel) -> None:
         """Carry what there is, unless the address that answered may get nothing more for now."""
@@ -230,7 +237,7 @@ class Dispatcher:
 
     def _failed(self, destination: Destination, parcel: Parcel, text: str, enhanced: str) -> None:
         if self._connections.open_failed(destination, self._now(), by_policy=enhanced == BY_POLICY):
-            self._connections.refund(destination, parcel)
+            self._connections.refund(destination, len(parcel.recipients))
             self._settlement.unreachable(parcel, text, enhanced or "4.4.0")
         else:
             destination.last_failure = text
@@ -246,7 +253,7 @@ class Dispatcher:
             if not line.usable:
                 scheduler.give_back(parcel, line.remote_ip)
                 return
-            if self._settlement.cleared(parcel, line.remote_ip):
+            if self._cleared(slot, parcel):
                 slot.parcel, slot.since_s = parcel, loop_time()
                 await self._carry(slot, line, parcel)
                 slot.carried += 1

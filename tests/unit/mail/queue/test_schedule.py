@@ -295,7 +295,7 @@ def test_what_the_peer_never_saw_does_not_count_for_the_interval() -> None:
     assert first is not None
     one.give_back(first)
     assert one.take(destination, 0.0) is first
-    Connections(one).refund(destination, first)
+    Connections(one).refund(destination, 1)
     assert one.take(destination, 0.0) is not None
 
 

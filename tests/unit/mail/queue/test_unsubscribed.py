@@ -59,6 +59,19 @@ async def test_a_message_for_nobody_else_opens_no_connection(machine: Machine) -
     assert not machine.log.having("Delivery start")
 
 
+@pytest.mark.parametrize("per_address", [False, True])
+async def test_who_has_unsubscribed_does_not_use_up_the_limit_of_the_interval(
+    machine: Machine, per_address: bool
+) -> None:
+    gone = Unsubscribed(["gone@"], "drop")
+    machine.settings = {"unsubscribed": gone, "limits": {"recipient_limit": 1, "per_address": per_address}}
+    await machine.start()
+    for _ in range(3):
+        await machine.accept("gone@there.test")
+    mid = await machine.accept("gone@there.test", "stays@there.test")
+    await machine.until(lambda: machine.courier.mids() == [mid])
+
+
 async def test_mail_that_waits_and_its_destination_follow_what_was_reloaded(machine: Machine) -> None:
     """Limits were those of the moment when a destination was first mentioned, until it was forgotten."""
     machine.courier.refuse = TemporaryFailure(Reply(451, "4.4.1", "x"), "refused")
