@@ -301,11 +301,18 @@ class Resolver:
             except (OSError, EOFError, dns.exception.DNSException) as problem:
                 reason = type(problem).__name__
             else:
-                known = response.rcode() in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN)
-                if known and isinstance(response, dns.message.QueryMessage):
+                reason = _unknown(response)
+                if not reason and isinstance(response, dns.message.QueryMessage):
                     return response
-                reason = "ServFail" if response.rcode() == dns.rcode.SERVFAIL else dns.rcode.to_text(response.rcode())
         raise DnsTemporary(*key, reason)
+
+
+def _unknown(response: dns.message.Message) -> str:
+    """Say why a response is no answer; '' if it is one. One that is cut even over TCP does not say what is missing."""
+    code = response.rcode()
+    if code not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
+        return "ServFail" if code == dns.rcode.SERVFAIL else dns.rcode.to_text(code)
+    return "Truncated" if response.flags & dns.flags.TC else ""
 
 
 def _records(kind: str, found: list[Any]) -> tuple[Any, ...]:

@@ -1,14 +1,16 @@
-"""A small DNS server for tests: zone lines in, answers over UDP and TCP on one ephemeral port of 127.0.0.1.
+"""A small DNS server for tests: zone lines in, answers over UDP and TCP on one ephemeral port of 127.0.0.1,
+which it has again when it is started again.
 
     async with DnsServer("example.test. 300 IN MX 10 mx.example.test.") as dns:
         Resolver([dns.address])
 
-`rules` overrides answers by (name, type): a response code, `silent`, or `truncate` (UDP answers are cut, TCP is whole).
+`rules` overrides answers by (name, type): a response code, `silent`, `truncate` (UDP answers are cut, TCP is whole) or
+`cut` (both are).
 """
 
 import asyncio
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
 
 import dns.flags
 import dns.message
@@ -29,6 +31,7 @@ class DnsServer:
         self.ids: list[int] = []
         self.ports: list[int] = []
         self.rules = rules or {}
+        self._port = 0
         self._secure = secure
         self._records: dict[tuple[dns.name.Name, dns.rdatatype.RdataType], dns.rrset.RRset] = {}
         for record in records:
@@ -49,7 +52,7 @@ class DnsServer:
 
     async def __aenter__(self) -> "DnsServer":
         loop = asyncio.get_running_loop()
-        self._tcp = await asyncio.start_server(self._serve_tcp, "127.0.0.1", 0)
+        self._tcp = await asyncio.start_server(self._serve_tcp, "127.0.0.1", self._port)
         self._port = self._tcp.sockets[0].getsockname()[1]
         self._udp, _ = await loop.create_datagram_endpoint(lambda: _Udp(self), ("127.0.0.1", self._port))
         return self
@@ -60,6 +63,13 @@ class DnsServer:
         self._udp.close()
         self._tcp.close()
         await asyncio.sleep(0)
+
+    def receive(self, transport: asyncio.DatagramTransport, data: bytes, address: tuple[str, int]) -> None:
+        """Answer a datagram."""
+        self.ports.append(address[1])
+        answer = self.answer(data, "udp")
+        if answer is not None:
+            transport.sendto(answer, address)
 
     def answer(self, wire: bytes, way: str) -> bytes | None:
         """Give the response to a query, None for silence."""
@@ -77,7 +87,7 @@ class DnsServer:
             response.set_rcode(rule)
         else:
             self._fill(response, question.name, question.rdtype)
-        if rule == "truncate" and way == "udp":
+        if rule == "cut" or (rule == "truncate" and way == "udp"):
             response.answer = []
             response.flags |= dns.flags.TC
         return response.to_wire(max_size=65_535)
@@ -114,10 +124,7 @@ class _Udp(asyncio.DatagramProtocol):
         self._server = server
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport
+        self._transport = cast(asyncio.DatagramTransport, transport)
 
     def datagram_received(self, data: bytes, address: tuple[str, int]) -> None:
-        self._server.ports.append(address[1])
-        answer = self._server.answer(data, "udp")
-        if answer is not None:
-            self._transport.sendto(answer, address)  # type: ignore[attr-defined]
+        self._server.receive(self._transport, data, address)

@@ -214,3 +214,9 @@ async def test_ids_and_ports_differ_from_question_to_question() -> None:
 def test_a_server_is_an_address(text: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
         Resolver([text])
+
+
+async def test_an_answer_that_is_cut_over_tcp_too_was_taken_for_a_domain_without_hosts() -> None:
+    async with DnsServer("x.test. 300 IN MX 10 a.x.test.", rules={("x.test", "MX"): "cut"}) as server:
+        with pytest.raises(DnsTemporary, match="Truncated"):
+            await Resolver([server.address]).mx("x.test")
