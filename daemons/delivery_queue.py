@@ -35,7 +35,6 @@ def build(config: Path) -> Daemon:
     log, counters, pairings = machine.mail_log(), machine.counters("delivery-queue"), machine.pairings()
     dcids, bounces = machine.numbers("dcid"), machine.log("bounce")
     tables = RunningTables(machine, document, log)
-    counters.also(tables.names.statistics.counts)
     counters.show(lambda: {"delivery_conn_id": dcids.last})
     tables.also = (tls := OutboundTls(machine, document, tables, log)).reconfigure
     smtp = SmtpCourier(
@@ -49,6 +48,7 @@ def build(config: Path) -> Daemon:
         limits=tables.destinations.limits,
         handling=handling(machine, document, tables.destinations),
     )
+    counters.also(lambda: tables.names.statistics.counts() | smtp.counts())
     owed = OwedIds(machine.state / "settle.db")
     sender = Sender(
         machine.serial, machine.hostname, pairings, owed, dcids, log, implicit_tls=document.cpq.implicit_tls

@@ -73,6 +73,7 @@ class SmtpCourier:
         self._gateways = gateways
         self._known: dict[str, Known] = {}
         self._by_source: dict[Source, ConnectionSettings] = {}
+        self._tls_failures = 0
 
     def known(self, destination: str) -> Known | None:
         """Give what the last resolution of a domain said, for operators."""
@@ -88,6 +89,10 @@ class SmtpCourier:
             "mx": [{"preference": one.preference, "host": one.host} for one in known.resolution.mx],
             "last_tls_error": known.last_tls_error or None,
         }
+
+    def counts(self) -> dict[str, int]:
+        """Give the connections that could not be protected as they should, by the name of the counter."""
+        return {"tls_failures": self._tls_failures}
 
     def forget(self) -> None:
         """Resolve every domain anew, because the routes are others."""
@@ -129,6 +134,7 @@ class SmtpCourier:
         plan = await self._security.plan(canonical(destination), known.resolution, wish)
 
         def tls_failed(text: str) -> None:
+            self._tls_failures += 1
             if not wish:
                 known.last_tls_error = text
 

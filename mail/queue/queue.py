@@ -223,6 +223,8 @@ class DeliveryQueue:
         )
         self._suspension.let_go = self._dispatcher.let_go
         self._counters = counters
+        for name in ("stuck_connections", "capped_reports"):
+            counters.add(name, 0)  # shown from the start
         self._picker = picker = Picker(self._database, book, self._places, now)
         hands = Hands(scheduler, book, self._settlement, self._loader, self._checkpointer)
         self.operations = Operations(picker, hands, log=log, now=now)

@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from core.control import call
+from ops.cli.appliance import Answer
+from ops.metrics import metrics_text
 from tests.support.dns_server import DnsServer
 from tests.support.road import DaemonProcess, make_gateway
 
@@ -200,6 +203,18 @@ async def test_success_is_reported_to_those_who_ask_where_the_next_host_has_no_d
     fields = list(report.iter_parts())[1].get_payload()  # type: ignore[attr-defined]
     assert fields[1]["Action"] == "relayed"
     assert fields[1]["Original-Recipient"] == "rfc822; a+nn@far.test"
+
+
+async def test_figures_that_the_monitoring_page_names_were_in_no_metrics_until_they_counted(world: World) -> None:
+    """Conservation, watchdog, TLS failures, capped reports: an alarm on a name that is not there never goes off."""
+    answers = [Answer(name, await call(world.folder / "run" / f"{name}.sock", "status")) for _, name in DAEMONS]
+    shown = metrics_text(answers).decode()
+    page = (Path(__file__).parents[2] / "docs" / "monitoring.md").read_text()
+    for name in ("stuck_connections", "tls_failures", "capped_reports"):
+        assert f"| `{name}` |" in page
+        assert f'gatepost_{name}_total{{daemon="delivery-queue"}} 0.0' in shown
+    assert "`resource_conservation`" in page
+    assert 'gatepost_resource_conservation{daemon="gateway-0"} 0.0' in shown
 
 
 async def test_a_missing_key_stops_the_check(world: World) -> None:

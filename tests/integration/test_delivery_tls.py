@@ -93,6 +93,7 @@ async def test_dane_decides_host_by_host(tmp_path: Path) -> None:
         assert not world.hosts["servfail.test"].seen
         status = await world.ask("hoststatus", host="wrong.test")
         assert "does not match any TLSA record" in status["last_tls_error"]
+        assert (await world.ask("status"))["counters"]["tls_failures"]["uptime"] > 0
 
 
 POLICY = "version: STSv1\nmode: {mode}\nmx: {mx}\nmax_age: 86400\n"

@@ -37,7 +37,10 @@ async def test_an_accepted_message_is_delivered_as_it_came_and_leaves_nothing(ma
         f"MID {mid} RID [0, 1] Response 'ok'",
         f"Message finished MID {mid} done",
     ]
-    assert machine.counters.counts == {"delivered_recips": 2, "completed_recips": 2}
+    assert {name: n for name, n in machine.counters.counts.items() if n} == {
+        "delivered_recips": 2,
+        "completed_recips": 2,
+    }
     await machine.stop()
 
 
