@@ -94,17 +94,24 @@ class WorkQueue:
                 await self._drain(scope)
 
     async def _drain(self, scope: Scope) -> None:
+        wanted = dict.fromkeys(self.intake.held)
         walk = self._journal.waiting(self.intake.held)
         try:
             while batch := await asyncio.to_thread(_some, walk):
                 for entry in batch:
                     if self._pause.on or scope.stopping.is_set():
                         return
+                    wanted.pop(entry.mid, None)
                     if entry.mid in self.intake.held:
                         with scope.activity("work queue"):
                             await self._again(entry)
         except (OSError, JournalError) as error:
             self._log.critical(f"The work queue cannot be read from the journal now: {clean(str(error))}")
+            return
+        for mid in wanted:
+            if mid in self.intake.held:
+                del self.intake.held[mid]
+                self._log.critical(f"MID {mid} waited in the work queue, and the journal has no record of it any more")
 
     async def _again(self, entry: Recovered) -> None:
         try:

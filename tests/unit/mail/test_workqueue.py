@@ -8,7 +8,10 @@ import pytest
 from core.errors import GatepostError
 from core.journal import Journal, JournalSettings
 from core.record import Accepted, Outcome, Recipient, encode
-from mail.workqueue import Order, Pause
+from mail import workqueue as module
+from mail.workqueue import Order, Pause, WorkQueue
+from tests.support.gateway import gateway
+from tests.support.service import running
 
 SMALL = JournalSettings(segment_bytes=1 << 20, backlog_bytes=64 << 20, reserve_bytes=0, keep_s=0.02)
 
@@ -52,3 +55,28 @@ async def test_what_waits_is_read_again_from_the_journal_in_its_order(tmp_path: 
     del wanted[4]  # removed meanwhile
     assert list(walk) == []
     journal.close()
+
+
+async def test_a_message_whose_record_is_lost_is_let_go_after_one_walk_and_the_others_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stayed in the list, and the whole journal was read for it five times a second."""
+    monkeypatch.setattr(module, "LOOK_S", 0.01)
+    with gateway(tmp_path) as under_test:
+        pause = Pause(tmp_path / "workqueue.json")
+        queue = WorkQueue(under_test.intake, under_test.journal, pause, log=under_test.intake.log)
+        pause.give(Order("ann", "scanner upgrade", 5.0))
+        client = under_test.connect()
+        client.say("EHLO x.example", "MAIL FROM:<a@x.example>", "RCPT TO:<b@example.test>")
+        await client.deliver(b"Subject: x\r\n\r\n")
+        (mid,) = under_test.intake.held
+        under_test.intake.held[mid + 1] = None
+        pause.give(None)
+        async with running(queue), asyncio.timeout(5):
+            while under_test.intake.held:
+                await asyncio.sleep(0.01)
+        lines = under_test.lines()
+        assert f"Info: MID {mid} queued for delivery" in lines
+        assert [line for line in lines if line.startswith("Critical")] == [
+            f"Critical: MID {mid + 1} waited in the work queue, and the journal has no record of it any more"
+        ]
