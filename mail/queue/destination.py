@@ -70,6 +70,7 @@ class Destination:
         "name",
         "open_after",
         "opening",
+        "ordered",
         "pause_reason",
         "paused",
         "ready",
@@ -105,8 +106,8 @@ class Destination:
         """When to look back on the window; 0 = no need."""
         self.failures = 0
         """Failed openings in a row."""
-        self.paused = False
-        """Whether an operator has suspended it."""
+        self.paused = self.ordered = False
+        """Whether an operator has suspended it, or had it tried while it was down: if that fails its wait does not grow."""
         self.down_until = 0.0
         self.by_policy = False
         """Whether the last failed opening was for a TLS policy: mail that wants none need not wait for the next."""
@@ -200,7 +201,7 @@ class Destination:
         """Note that a connection came about; true if the host was down before."""
         was_down = self.state is HostState.DOWN
         self.state = HostState.UP
-        self.by_policy = False
+        self.by_policy = self.ordered = False
         self.failures = 0
         self.down_until = self.open_after = 0.0
         return was_down
@@ -208,7 +209,7 @@ class Destination:
     def down(self, now: float, chance: float) -> None:
         """Note that no connection came about and none is open: nothing is tried before the retry time."""
         self.state = HostState.DOWN
-        self.failures += 1
+        self.failures += not (self.ordered and self.failures)
         self.down_until = now + self.limits.profile.wait_s(self.failures, lambda: chance)
 
     def pause(self, until: float, reason: str) -> None:

@@ -12,7 +12,7 @@ from core.clock import Clock
 from core.errors import EX_NOINPUT, EX_USAGE, GatepostError
 from core.sqlite import DatabaseThread
 from mail.queue.book import Book
-from mail.queue.rule import deliver_now, reset_intervals
+from mail.queue.rule import deliver_now, hurry, reset_intervals
 from mail.queue.schedule import Scheduler
 from mail.queue.state import Reason, State
 from mail.queue.store import make_message_due, waiting_rows
@@ -74,14 +74,14 @@ class DeliverNow:
             waiting = [parcel for parcel in message.parcels if parcel.state is State.WAITING]
             for parcel in waiting:
                 self._scheduler.ready(parcel, Reason.DELIVER_NOW)
-                self._scheduler.destinations[parcel.destination].down_until = 0.0
+                hurry(self._scheduler.destinations[parcel.destination])
             return sum(len(parcel.recipients) for parcel in waiting)
         keys = await self._database.change(make_message_due, mid, now)
         if not keys:
             raise GatepostError(f"MID {text} does not wait for a later attempt", EX_NOINPUT)
         for key in set(keys):
             destination = self._scheduler.destination(key)
-            destination.down_until = 0.0
+            hurry(destination)
             self._scheduler.due.note(destination, now)
             self._scheduler.stir(destination)
         return len(keys)

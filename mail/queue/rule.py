@@ -176,13 +176,19 @@ def reset_intervals(scheduler: Scheduler) -> None:
             scheduler.stir(one)
 
 
+def hurry(destination: Destination) -> None:
+    """Have a destination tried before its time; if its host is still down, the wait is as long as it was."""
+    destination.ordered = destination.state is HostState.DOWN
+    destination.down_until = destination.open_after = 0.0
+
+
 def deliver_now(scheduler: Scheduler, parcels: Iterable[Parcel], destinations: Iterable[Destination]) -> None:
     """Try parcels in memory at once, as far as they still wait, and what destinations have in the index by and by."""
     for parcel in parcels:
         if parcel.state is State.WAITING:
             scheduler.ready(parcel, Reason.DELIVER_NOW)
     for destination in destinations:
-        destination.down_until = destination.open_after = 0.0
+        hurry(destination)
         if destination.stored:
             scheduler.wake(destination, False)
         scheduler.stir(destination)

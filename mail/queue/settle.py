@@ -145,7 +145,10 @@ class Settlement:
         destination.last_activity_at = self._now()
         destination.last_failure = clean(text)
         self._book.drop_content(parcel.message)
-        self._tried(parcel, destination)
+        # An operator's impatience neither lengthens the wait nor uses up retries.
+        if not (destination.ordered and parcel.attempts):
+            self._tried(parcel, destination)
+        destination.ordered = False
         results = [Carried(one.rid, "soft", code, enhanced, text) for one in parcel.recipients]
         self._delay(parcel, results, Reason.UNREACHABLE, None)
 

@@ -56,3 +56,20 @@ async def test_one_host_is_woken_and_the_others_wait(machine: Machine) -> None:
     assert queue._scheduler.by_name["d8.test"][0].active == 2
     with pytest.raises(GatepostError, match="no mail has been queued"):
         await queue.verbs()["deliver_now"]({"host": "nowhere.test"})
+
+
+async def test_impatience_lengthened_the_wait_and_used_up_retries(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    machine.courier.refuse = DOWN
+    queue = await machine.start()
+    await machine.accept("a@there.test")
+    try:
+        await machine.until(lambda: machine.log.having("pending till"))
+        first = machine.log.having("pending till")[0]
+        for number in (2, 3, 4):
+            await queue.verbs()["deliver_now"]({"host": "there.test"})
+            await machine.until(lambda: len(machine.log.having("pending till")) == number)  # noqa: B023
+        lines = machine.log.having("pending till")
+        assert {line.partition("till")[2] for line in lines} == {first.partition("till")[2]}
+    finally:
+        await machine.close()

@@ -248,6 +248,18 @@ def test_an_operator_can_have_waiting_mail_tried_now() -> None:
     assert late.reason is Reason.DELIVER_NOW
 
 
+def test_an_ordered_attempt_on_a_host_that_is_down_doubled_its_wait() -> None:
+    one = filled(10)
+    destination, book = one.destination(KEY), Connections(one, lambda: 0.0)
+    for _ in one.plan(0.0).open:
+        book.open_failed(destination, 0.0)
+    assert destination.down_until == 60.0
+    deliver_now(one, [], [destination])
+    assert len(one.plan(10.0).open) == 1
+    book.open_failed(destination, 10.0)
+    assert destination.down_until == 70.0
+
+
 def test_slow_destinations_do_not_count_as_moving() -> None:
     one = filled(100)
     assert moving(one, 0.0) == 0
