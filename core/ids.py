@@ -7,6 +7,7 @@ them would be lost. No order between processes is promised. `next` is cheap; the
 ahead of need.
 """
 
+import contextlib
 import threading
 from pathlib import Path
 
@@ -39,9 +40,14 @@ class IdBlocks:
             number = self._next
             self._next += 1
             if self._end - self._next == self._block // 4 and self._block >= BLOCK:
-                self._ahead = threading.Thread(target=self._reserve_ahead, name="id block", daemon=True)
-                self._ahead.start()
+                self._look_ahead()
             return number
+
+    def _look_ahead(self) -> None:
+        thread = threading.Thread(target=self._reserve_ahead, name="id block", daemon=True)
+        with contextlib.suppress(RuntimeError):  # no memory for a thread: `next` reserves when it needs the block
+            thread.start()
+            self._ahead = thread
 
     @property
     def last(self) -> int:

@@ -73,3 +73,17 @@ def test_a_block_that_cannot_be_reserved_is_an_error_and_the_next_try_works(tmp_
     with pytest.raises(OSError, match="broken"):
         ids.next()
     assert ids.next() == 1
+
+
+def test_a_thread_that_could_not_start_once_ended_the_numbers_for_good(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    ids = IdBlocks(tmp_path / "mid")
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        given = [ids.next() for _ in range(900)]
+    given += [ids.next() for _ in range(1200)]
+    assert given == list(range(1, 2101))
