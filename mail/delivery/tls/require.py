@@ -16,13 +16,12 @@ from core.smtp.client import ClientConnection, connect
 from core.smtp.client_settings import ConnectionSettings
 from core.smtp.target import Target
 from mail.delivery.courier import Carried, Job, Kind, Result
+from mail.delivery.opening import MOST_TARGETS
 from mail.delivery.resolve import Resolution
 from mail.delivery.security import HostUnusable, Security, SecurityPlan
 from mail.delivery.smtp_line import Handling, SmtpLine
 from protocol.errors import TemporaryFailure
 from protocol.smtp.failure import ClientFailure, ConnectError, Stage, TlsError
-
-_MOST_TARGETS = 5
 
 
 class _Unfit(Exception):
@@ -53,7 +52,7 @@ class RequireTls:
             plan = await self._security.plan(domain, resolution, "yes")
         except TemporaryFailure as problem:
             return _all(job, "soft", 451, "4.7.5", problem.reason or str(problem))
-        for target in resolution.targets()[:_MOST_TARGETS]:
+        for target in resolution.targets()[:MOST_TARGETS]:
             dcid = self._next_dcid()
             try:
                 connection = await self._open(plan, target, settings, dcid)
