@@ -107,7 +107,7 @@ class Destination:
         self.failures = 0
         """Failed openings in a row."""
         self.paused = self.ordered = False
-        """Whether an operator has suspended it, or had it tried while it was down: if that fails its wait does not grow."""
+        """Whether an operator has suspended it, or had it tried while it was down (then its wait does not grow)."""
         self.down_until = 0.0
         self.by_policy = False
         """Whether the last failed opening was for a TLS policy: mail that wants none need not wait for the next."""

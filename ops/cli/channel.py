@@ -186,7 +186,7 @@ class Channel(asyncssh.SSHServerSession[bytes]):
         engineers = [str(one["identity"]) for one in machine.sessions() if one["role"] == Role.SUPPORT]
         notice = f"Support is logged in: {clean(', '.join(engineers))}\n" if engineers else ""
         return (
-            f"{machine.product} {machine.version}\n\nWelcome to the console of {machine.hostname}, "
+            f"{machine.product} {machine.version}\n\nWelcome to the console of {machine.hostname},\n"
             f"serial {machine.serial}. `help` lists the commands.\n{notice}"
         )
 

@@ -5,6 +5,8 @@ marks; `scrub` shows those escaped, so that no message can draw on the screen of
 """
 
 import json
+import re
+import textwrap
 import time
 import unicodedata
 from collections.abc import Collection
@@ -13,6 +15,7 @@ from typing import Any
 from core import maillog
 
 _TEXT_LIMIT = 20_000
+_NUMBERED = re.compile(r"\[Errno -?\d+\] ")
 
 
 def clean(text: str, *, lines: bool = False) -> str:
@@ -61,6 +64,18 @@ def pad(text: str, width: int, *, right: bool = False) -> str:
     """Fill text with blanks to `width` columns."""
     fill = " " * max(0, width - columns(text))
     return fill + text if right else text + fill
+
+
+def folded(lead: str, text: str, width: int) -> str:
+    """Put a long text behind its label in lines of `width` columns (0 = no limit), all under the first one."""
+    room = max(20, width - columns(lead))
+    lines = textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False) if width else [text]
+    return ("\n" + " " * columns(lead)).join([lead + (lines or [""])[0], *lines[1:]])
+
+
+def reason(text: object) -> str:
+    """Give why a host did not answer, without the system's number for it, which the mail log has."""
+    return _NUMBERED.sub("", str(text or ""))
 
 
 def moment(at: float | None, none: str = "Never") -> str:

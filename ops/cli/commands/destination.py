@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from core.errors import EX_DATAERR, GatepostError
 from ops.cli.argument import Help
 from ops.cli.dialogue import Dialogue
-from ops.cli.display import age, brief, moment, number
+from ops.cli.display import age, brief, folded, moment, number, reason
 from ops.cli.registry import MAIL_MACHINES, Call, Document, command
 from ops.cli.table import Column, table
 
@@ -116,13 +116,13 @@ def render_hoststatus(document: Document, width: int) -> str:
         f"Host up/down:         {document.get('state') or 'unknown'}",
     ]
     if document.get("limiting_rule"):
-        lines.append(f"Limited by:           {document['limiting_rule']}")
+        lines.append(folded("Limited by:           ", reason(document["limiting_rule"]), width))
     lines += ["", "Counters:", *_block(_HOST_COUNTERS, document.get("counters") or {})]
     lines += ["", "Gauges:", *_block(_HOST_GAUGES, document.get("gauges") or {}), ""]
     oldest = document.get("oldest_message_at")
     lines.append(f"{'Oldest Message':<22}{age(now - oldest) if oldest and now else 'No Messages'}")
     lines.append(f"{'Last Activity':<22}{moment(document.get('last_activity_at'))}")
-    lines += ["", *_addresses(document), *_mx(document), *_errors(document), *_gateways(document)]
+    lines += ["", *_addresses(document), *_mx(document), *_errors(document, width), *_gateways(document, width)]
     return "\n".join(lines)
 
 
@@ -158,23 +158,24 @@ def _mx(document: Document) -> list[str]:
     return lines
 
 
-def _errors(document: Document) -> list[str]:
+def _errors(document: Document, width: int) -> list[str]:
     lines = []
     last = document.get("last_5xx")
     if last:
         rule = "    ----------"
         if isinstance(last, Mapping):
             where = f"    (at {moment(last.get('at'))}) IP: {last.get('ip', 'unknown')}"
-            lines += ["    Last 5XX Error:", rule, f"    {last.get('text', '')}", where, rule]
+            lines += ["    Last 5XX Error:", rule, folded("    ", str(last.get("text", "")), width), where, rule]
         else:
-            lines += ["    Last 5XX Error:", rule, f"    {last}", rule]
+            lines += ["    Last 5XX Error:", rule, folded("    ", str(last), width), rule]
     tls = document.get("last_tls_error")
     if tls:
-        lines.append(f"    Last TLS Error: {tls.get('text', '') if isinstance(tls, Mapping) else tls}")
+        text = tls.get("text", "") if isinstance(tls, Mapping) else tls
+        lines.append(folded("    Last TLS Error: ", reason(text), width))
     return lines
 
 
-def _gateways(document: Document) -> list[str]:
+def _gateways(document: Document, width: int) -> list[str]:
     """Show what differs by virtual gateway, if there is more than the default one."""
     appliances = document.get("appliances") or []
     found = appliances or document.get("virtual_gateways") or []
@@ -191,7 +192,7 @@ def _gateways(document: Document) -> list[str]:
             f"    Recipients     {one['active_recipients']}",
         ]
         if one.get("limiting_rule"):
-            lines.append(f"    Limited by     {one['limiting_rule']}")
+            lines.append(folded("    Limited by     ", reason(one["limiting_rule"]), width))
     return [*lines, rule]
 
 

@@ -6,7 +6,7 @@ from ops.cli.account import INSPECTORS
 from ops.cli.argument import Help
 from ops.cli.commands.operation import QUEUE, Filter, Host, Mids, Sender, ask_selector, selector_of
 from ops.cli.dialogue import Dialogue
-from ops.cli.display import number
+from ops.cli.display import number, reason
 from ops.cli.registry import MAIL_MACHINES, Call, Document, command
 from ops.cli.table import Column, table
 
@@ -26,10 +26,11 @@ def render(document: Document, width: int) -> str:
             shown = item["mid"]
             rows.append([str(shown), number(item.get("size")), item.get("sender") or "<>", item.get("subject") or ""])
         attempts = f"[{item.get('attempts', 0)}]"
-        reply = f"damaged: {item['damaged']}" if item.get("damaged") else str(item.get("last_reply") or "")
+        reply = f"damaged: {item['damaged']}" if item.get("damaged") else reason(item.get("last_reply"))
         rows.append([f"[{item['rid']}]", attempts, str(item["recipient"]), reply])
     if not rows:
-        return "No recipients are waiting for delivery."
+        host = document.get("host")
+        return f"No recipients are waiting for delivery{f' to {host}' if host else ''}."
     after = document.get("next")
     more = f"\n\nThere are more; go on with --after {after}, or narrow the choice." if after else ""
     return table(heads, rows, width) + more
@@ -91,7 +92,8 @@ async def showrecipients(
             call.progress(len(found), 0, f"{len(found)} found")
     finally:
         call.progress(-1, 0, "")
-    return {"recipients": found, "next": place}
+    chosen = {"host": selector["host"]} if host else {}
+    return {"recipients": found, "next": place, **chosen}
 
 
 COMMANDS = (showrecipients,)

@@ -3,7 +3,7 @@
 from typing import Annotated, Literal
 
 from ops.cli.argument import Help
-from ops.cli.display import age, brief, moment, number
+from ops.cli.display import age, brief, folded, moment, number, reason
 from ops.cli.registry import MAIL_MACHINES, Call, Document, command
 from ops.figures import COUNTER_ROWS, CURRENT_IDS, GAUGE_ROWS, RATE_ROWS, Row, amount, counter_rows
 from ops.status import PERCENT, collect
@@ -27,8 +27,8 @@ def render(document: Document, width: int) -> str:
         ("Oldest Message:", age(now - oldest) if oldest else "No Messages"),
     ]
     lines = [f"{label:<30} {value}" for label, value in head]
-    lines += [f"{f'Daemon - {name}:':<30} {state}" for name, state in document["daemons"].items() if state != "running"]
-    lines += [f"{label:<30} {text}" for label, text in _orders(document)]
+    down = [(f"Daemon - {name}:", reason(state)) for name, state in document["daemons"].items() if state != "running"]
+    lines += [folded(f"{label:<30} ", text, width) for label, text in [*down, *_orders(document)]]
     lines += ["", *_counters(document, width, detail)]
     if detail:
         lines += ["", *_rates(document)]

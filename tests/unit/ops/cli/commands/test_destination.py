@@ -95,3 +95,14 @@ async def test_an_error_of_the_queue_comes_through_with_its_status(daemons: Daem
     async with daemons.up(delivery_queue={"hoststatus": GatepostError("no such destination: c.example", 66)}):
         result = await run("hoststatus c.example")
     assert (result.status, result.error) == (66, "no such destination: c.example")
+
+
+async def test_the_rule_that_limits_a_host_was_longer_than_the_terminal(daemons: Daemons, run: Any) -> None:
+    rule = "host down until Sun Nov 22 02:21:02 2026: next try in 76 s ([Errno 111] Connection refused)"
+    async with daemons.up(delivery_queue={"hoststatus": {**STATUS, "limiting_rule": rule}}):
+        lines = (await run("hoststatus b.example", width=80)).output.splitlines()
+        wide = (await run("hoststatus b.example")).output
+    at = next(number for number, line in enumerate(lines) if line.startswith("Limited by:"))
+    assert lines[at + 1] == " " * 22 + "(Connection refused)"
+    assert max(map(len, lines)) <= 80
+    assert "76 s (Connection refused)\n" in wide

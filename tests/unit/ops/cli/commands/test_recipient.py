@@ -39,7 +39,7 @@ async def test_selectors_reach_the_queue_and_absent_ones_do_not(daemons: Daemons
         line = "showrecipients --host B.Example. --sender @a.example --filter true --mid 15,16 --limit 5 --json"
         found = document(await run(line))
         await run("showrecipients --sender <>")
-    assert found == {**FOUND, "next": None}
+    assert found == {**FOUND, "next": None, "host": "b.example"}
     chosen = {"host": "b.example", "sender": "@a.example", "filter": "true", "mids": ["15", "16"]}
     assert [args for _, _, args in daemons.asked] == [{**chosen, "limit": 5}, {"sender": "", "limit": 10000}]
 
@@ -65,3 +65,19 @@ async def test_a_guest_could_read_mail_by_asking_about_its_content(daemons: Daem
         await run("showrecipients --filter true", caller=Caller("x", role))
     ((_, _, args),) = daemons.asked
     assert args.get("content") is (False if role is Role.GUEST else None)
+
+
+async def test_a_host_of_which_nothing_waits_looked_like_an_empty_queue(daemons: Daemons, run: Any) -> None:
+    async with daemons.up(delivery_queue={"showrecipients": {"recipients": [], "next": None}}):
+        assert (await run("showrecipients --host Typo.example")).output == (
+            "No recipients are waiting for delivery to typo.example."
+        )
+        assert (await run("showrecipients")).output == "No recipients are waiting for delivery."
+
+
+async def test_the_number_of_a_system_error_is_no_part_of_the_reply(daemons: Daemons, run: Any) -> None:
+    down = {**row("15", 0, "b@b.example"), "last_reply": "[Errno 111] Connection refused"}
+    async with daemons.up(delivery_queue={"showrecipients": {"recipients": [down], "next": None}}):
+        shown = (await run("showrecipients")).output
+    assert "Connection refused" in shown
+    assert "Errno" not in shown

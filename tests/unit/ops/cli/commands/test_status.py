@@ -135,3 +135,10 @@ async def test_the_page_looks_as_it_did(daemons: Daemons, run: Any, extent: str)
     async with daemons.up(**fakes, delivery_queue={"status": QUEUE}, cpq_listener={"status": LISTENER}):
         result = await run(f"status {extent}".strip(), width=80)
     same_as_golden(GOLDEN / f"status{extent and '-' + extent}.txt", result.output)
+
+
+async def test_the_line_of_a_dead_daemon_was_longer_than_the_terminal(daemons: Daemons, run: Any) -> None:
+    async with daemons.up(gateway_0={"status": gateway(1, 5)}, cpq_listener={"status": LISTENER}):
+        lines = (await run("status", width=80)).output.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert any(line.startswith("Daemon - delivery-queue:       down: delivery-queue is not running") for line in lines)
