@@ -10,7 +10,7 @@ which it has again when it is started again.
 
 import asyncio
 from types import TracebackType
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import dns.flags
 import dns.message
@@ -50,7 +50,7 @@ class DnsServer:
         """Give `host:port`."""
         return f"127.0.0.1:{self._port}"
 
-    async def __aenter__(self) -> "DnsServer":
+    async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
         self._tcp = await asyncio.start_server(self._serve_tcp, "127.0.0.1", self._port)
         self._port = self._tcp.sockets[0].getsockname()[1]
