@@ -125,8 +125,9 @@ async def test_a_file_system_that_becomes_read_only_refuses_mail_and_loses_none(
                 async with whole.load():
                     await whole.more_accepted(100)
                     run("mount", "-o", "remount,abort", str(volume.place))
-                    before = whole.sink.transactions
+                    before, refused = whole.sink.transactions, whole.refused.total()
                     await whole.nothing_accepted(1.0, 60)
+                    assert whole.refused.total() > refused
                     assert (whole.gateway.status, whole.queue.status) == (None, None), whole.last_words()
                     since = whole.sink.transactions - before
                     await whole.kill()
@@ -134,6 +135,7 @@ async def test_a_file_system_that_becomes_read_only_refuses_mail_and_loses_none(
                     await whole.start()
                     await whole.more_accepted(50)
                 await whole.empty(60)
+            assert all(reply.startswith(("451 ", "452 ")) for reply in whole.refused), whole.refused
             assert not whole.sink.damaged
             print(f"{whole.sink.repeats} repeats, {since} while read-only, {whole.in_flight} in flight")
 

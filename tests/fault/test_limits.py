@@ -14,6 +14,9 @@ from tests.support.road import DaemonProcess
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(either(120, 600))]
 SPARE = 3
 TIMES = either(1, 8)
+NO_MEMORY = ("MemoryError", "Cannot allocate memory", "can't start new thread")
+CONNECTIONS = 30
+"""More than the queue opens to the sink here: what is in flight when it ends by itself may be repeated."""
 
 
 def limit_descriptors(daemon: DaemonProcess, spare: int | None) -> None:
@@ -27,15 +30,29 @@ async def crowd(port: int, count: int) -> list[asyncio.StreamWriter]:
     return [(await asyncio.open_connection("127.0.0.1", port))[1] for _ in range(count)]
 
 
+async def until_at_the_limit(*daemons: DaemonProcess, within_s: float = 20) -> None:
+    """Wait until each of them has had every descriptor that it may have."""
+    left = {*daemons}
+    async with asyncio.timeout(within_s):
+        while left:
+            for daemon in [*left]:
+                soft, _ = resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE)
+                if len(os.listdir(f"/proc/{daemon.pid}/fd")) >= soft:
+                    left.remove(daemon)
+            await asyncio.sleep(0.001)
+
+
 async def test_without_descriptors_both_daemons_live_and_go_on_when_there_are_some(tmp_path: Path) -> None:
     async with road(tmp_path / "esa", Sink(refuses=0.1), RETRY_SOON) as whole:
         await whole.start()
         for _ in range(TIMES):
-            for daemon in (whole.gateway, whole.queue):
-                limit_descriptors(daemon, SPARE)
-            idle = await crowd(whole.port, 50)
             async with whole.load():
-                await asyncio.sleep(3)
+                await whole.more_accepted(100)
+                for daemon in (whole.gateway, whole.queue):
+                    limit_descriptors(daemon, SPARE)
+                idle = await crowd(whole.port, 50)
+                await until_at_the_limit(whole.gateway, whole.queue)
+                await asyncio.sleep(either(2, 10))
                 for one in idle:
                     one.close()
                 for daemon in (whole.gateway, whole.queue):
@@ -47,26 +64,39 @@ async def test_without_descriptors_both_daemons_live_and_go_on_when_there_are_so
     assert whole.sink.repeats == 0
 
 
-def limit_memory(daemon: DaemonProcess, spare: int) -> None:
+def limit_memory(daemon: DaemonProcess) -> None:
+    """Let a process have no more address space than it has; what it freed before it may use again."""
     pages = int(Path(f"/proc/{daemon.pid}/statm").read_text().split()[0])
-    size = pages * os.sysconf("SC_PAGE_SIZE") + spare
+    size = pages * os.sysconf("SC_PAGE_SIZE")
     resource.prlimit(daemon.pid, resource.RLIMIT_AS, (size, size))
+
+
+def felt(daemon: DaemonProcess) -> bool:
+    """Tell whether a daemon has been refused memory: it said so, or ended."""
+    return daemon.status is not None or any(word in daemon.errors.read_text() for word in NO_MEMORY)
 
 
 async def test_without_memory_nothing_that_was_answered_250_is_lost(tmp_path: Path) -> None:
     """A daemon may refuse, or end and be started again by whoever supervises it."""
     async with road(tmp_path / "esa", Sink(refuses=0.1), RETRY_SOON) as whole:
+        daemons = {"gateway": whole.gateway, "queue": whole.queue}
+        for name, daemon in daemons.items():
+            daemon.errors = tmp_path / f"{name}.errors"
         await whole.start()
         for _ in range(TIMES):
-            async with whole.load(16):
-                await whole.more_accepted(100)
-                for daemon in (whole.gateway, whole.queue):
-                    limit_memory(daemon, 1 << 20)
-                await asyncio.sleep(3)
-                print("ended:", whole.gateway.status, whole.queue.status)
-                await whole.kill()
-                await whole.start()
-                await whole.more_accepted(100, 60)
-            await whole.empty(60)
+            for name, daemon in daemons.items():
+                daemon.errors.write_text("")
+                async with whole.load(16):
+                    await whole.more_accepted(100)
+                    limit_memory(daemon)
+                    async with asyncio.timeout(30):
+                        while not felt(daemon):
+                            await asyncio.sleep(0.02)
+                    await asyncio.sleep(1)
+                    print(name, "ended:", daemon.status, daemon.errors.read_text()[-500:])
+                    await whole.kill()
+                    await whole.start()
+                    await whole.more_accepted(100, 60)
+                await whole.empty(60)
     assert not whole.sink.damaged
-    assert whole.sink.repeats <= whole.in_flight + 20 * TIMES
+    assert whole.sink.repeats <= whole.in_flight + CONNECTIONS * TIMES
