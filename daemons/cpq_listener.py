@@ -36,7 +36,7 @@ def build(config: Path) -> Daemon:
     if isinstance(document, Sma):
         intake = hold_intake(machine, document, log)
     else:
-        policy = MailPolicy(machine, document, log)
+        policy = MailPolicy(machine, document, log, "cpq-listener")
         reload = policy.reload
         intake, journal = resume_intake(machine, document, log, policy, partial(alert_of_held, alerts))
         services.append(journal)

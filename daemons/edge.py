@@ -44,7 +44,8 @@ class Edge:
         """Read the certificates; the first instance sends alerts. Raises `ConfigError` with all that cannot be used."""
         self.brake = Brake()
         self._document = document
-        self._socket = machine.socket(f"gateway-{instance}")
+        self._who = f"gateway-{instance}"
+        self._socket = machine.socket(self._who)
         self.logins = Logins(Users(document.smtp_user), document.smtp_login, log)
         self._machine = machine
         self._log = log
@@ -99,7 +100,7 @@ class Edge:
 
     async def _reload(self) -> None:
         """Read tables, policies, limits and users again: new connections go by them, none ends."""
-        users, ways = await reread(self._machine, self._log, self._rebuilt)
+        users, ways = await reread(self._machine, self._log, self._who, self._rebuilt)
         self.logins.users = users
         restart = sorted(set(ways) ^ set(self._made))
         for name in set(ways) & set(self._made):

@@ -36,7 +36,7 @@ def build(config: Path, instance: int = 0) -> Daemon:
     name = f"gateway-{instance}"
     log, counters = machine.mail_log(), machine.counters(name)
     edge = Edge(machine, document, log, instance=instance)
-    policy = MailPolicy(machine, document, log)
+    policy = MailPolicy(machine, document, log, name)
 
     settings = journal_settings(document.spool)
     journal = open_free(machine.spool / "journal", "gateway", settings)

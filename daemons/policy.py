@@ -18,10 +18,11 @@ from mail.pipeline import Pipeline
 class MailPolicy:
     """Filters and alternate sources of one process."""
 
-    def __init__(self, machine: Machine, document: Esa, log: MailLog) -> None:
-        """Read and compile. Raises `ConfigError` with every fault of the filters."""
+    def __init__(self, machine: Machine, document: Esa, log: MailLog, who: str) -> None:
+        """Read and compile, for the daemon `who`. Raises `ConfigError` with every fault of the filters."""
         self._machine = machine
         self._log = log
+        self._who = who
         self.filters = Filters(filter_source(machine, document))
         self._sources = alternate_sources(document)
         section = document.filters
@@ -30,9 +31,9 @@ class MailPolicy:
 
     async def reload(self) -> None:
         """Read the configuration and the filters again. Raises `ConfigError` with every fault."""
-        source, sources = await reread(self._machine, self._log, self._built)
+        source, sources = await reread(self._machine, self._log, self._who, self._built)
         if problems := self.filters.reload(source):
-            refuse(self._log, "Message filters", problems)
+            refuse(self._log, f"{self._who}: Message filters", problems)
         self._sources = sources
         self._log.info(f"Message filters reloaded: {len(self.filters.program.filters)} in force")
 

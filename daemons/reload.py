@@ -16,10 +16,10 @@ from daemons.machine import Machine
 _T = TypeVar("_T")
 
 
-async def reread(machine: Machine, log: MailLog, build: Callable[[Document], _T]) -> _T:
+async def reread(machine: Machine, log: MailLog, who: str, build: Callable[[Document], _T]) -> _T:
     """Read and check a machine's document and build something of it, off the loop: large tables take seconds.
 
-    Raises `ConfigError` with every fault, after logging each.
+    Raises `ConfigError` with every fault, after logging each; `who` names the daemon in these lines.
     """
 
     def read() -> _T:
@@ -31,7 +31,7 @@ async def reread(machine: Machine, log: MailLog, build: Callable[[Document], _T]
     try:
         return await asyncio.to_thread(read)
     except ConfigError as error:
-        refuse(log, "Configuration", error.problems)
+        refuse(log, f"{who}: Configuration", error.problems)
 
 
 def refuse(log: MailLog, what: str, problems: Sequence[Problem]) -> NoReturn:

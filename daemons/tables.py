@@ -81,7 +81,7 @@ class RunningTables:
 
         Raises `ConfigError` with every fault; nothing has changed then.
         """
-        found = await reread(self._machine, self._log, self._read)
+        found = await reread(self._machine, self._log, "delivery-queue", self._read)
         self.document = found.document
         self.destinations.adopt(found.destinations)
         self.gateways.adopt(found.gateways)

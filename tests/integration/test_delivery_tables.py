@@ -248,7 +248,7 @@ async def test_a_reload_brings_new_tables_to_mail_in_the_queue(gateway: Gateway)
         await until(lambda: "Delayed: " in gateway.log())
 
         gateway.configure(profile + route(host.port) + '[[destination]]\ndomain = "x.test"\nbounce_profile = "none"\n')
-        await gateway.reload("delivery-queue", "Configuration not reloaded: ")
+        await gateway.reload("delivery-queue", "Warning: delivery-queue: Configuration not reloaded: ")
         assert "destination[1].bounce_profile: x.test: there is no [[bounce_profile]] of the name none" in gateway.log()
         gateway.configure(profile + route(host.port) + '[[destination]]\ndomain = "there.test"\nmax_connections = 7\n')
         await gateway.reload("delivery-queue", "Delivery tables reloaded: 1 destinations, 1 routes")
