@@ -82,6 +82,10 @@ GAUGE_ROWS = (
 )
 
 
+LABELS = {row.name: row.label.lstrip("- ") for row in (*COUNTER_ROWS, *GAUGE_ROWS) if row.name} | CURRENT_IDS
+"""What each figure of the status page is called there, by its name."""
+
+
 def counter_rows(detail: bool) -> tuple[Row, ...]:
     """Give the counter rows of the short or the long form."""
     return tuple(row for row in COUNTER_ROWS if detail or not row.detail)

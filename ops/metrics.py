@@ -12,6 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from ops.cli.appliance import Answer
+from ops.figures import LABELS
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -41,10 +42,15 @@ class _Answers(Collector):
     def _sample(families: dict[str, Metric], name: str, daemon: str, value: float, *, counter: bool) -> None:
         full = f"gatepost_{name}"
         if counter:
-            family = families.setdefault(full, CounterMetricFamily(full, f"Counter {name}", labels=["daemon"]))
+            family = families.setdefault(full, CounterMetricFamily(full, _help(name), labels=["daemon"]))
         else:
-            family = families.setdefault(full, GaugeMetricFamily(full, f"Gauge {name}", labels=["daemon"]))
+            family = families.setdefault(full, GaugeMetricFamily(full, _help(name), labels=["daemon"]))
         family.add_metric([daemon], value)  # type: ignore[attr-defined]
+
+
+def _help(name: str) -> str:
+    """Say what a figure is: its label on the status page, else its name in words."""
+    return LABELS.get(name) or name.replace("_", " ").capitalize()
 
 
 def metrics_text(answers: Sequence[Answer]) -> bytes:

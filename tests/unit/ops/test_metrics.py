@@ -30,3 +30,11 @@ def test_each_daemon_has_its_samples() -> None:
         ("gatepost_conn_in", "gateway-0"): 2,
         ("gatepost_conn_in", "gateway-1"): 0,
     }
+
+
+def test_the_help_of_a_figure_repeated_its_name() -> None:
+    document = {"counters": {"inj_msgs": {"uptime": 1}, "cache_exceptions": {"uptime": 1}}, "gauges": {"conn_in": 2}}
+    text = metrics_text([Answer("gateway-0", document)]).decode()
+    assert "# HELP gatepost_inj_msgs_total Messages Received\n" in text
+    assert "# HELP gatepost_conn_in Current Inbound Conn.\n" in text
+    assert "# HELP gatepost_cache_exceptions_total Cache exceptions\n" in text
