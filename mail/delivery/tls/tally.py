@@ -23,6 +23,11 @@ def day_of(moment: float) -> str:
     return time.strftime("%Y-%m-%d", time.gmtime(moment))
 
 
+def _redirected(domain: str) -> bool:
+    """Tell whether it is no domain but a host: an address, or where an operator sent mail. It asks for no report."""
+    return domain.startswith("[")
+
+
 class Tally:
     """Counts."""
 
@@ -48,6 +53,8 @@ class Tally:
 
     def good(self, domain: str, kind: str, policy: str, number: int = 1) -> None:
         """Count a session that is as the policy wants it; with 0 only note the policy."""
+        if _redirected(domain):
+            return
         if number and domain in self._excused:
             del self._excused[domain]
             return
@@ -57,7 +64,7 @@ class Tally:
 
     def failed(self, domain: str, kind: str, policy: str, detail: Detail) -> None:
         """Count a session that failed, or would have if the policy were enforced."""
-        if domain in self._excused:
+        if domain in self._excused or _redirected(domain):
             return
         self.good(domain, kind, policy, 0)
         key = (Key(day_of(self._now()), domain, kind), detail)

@@ -181,3 +181,9 @@ def test_the_boundary_of_a_report_on_a_domain_with_a_long_name_is_no_longer_than
     assert boundary is not None
     assert len(boundary) <= 70
     assert len(list(parsed.iter_parts())) == 2
+
+
+async def test_mail_that_an_operator_redirected_was_counted_under_the_name_of_its_queue(bench: Bench) -> None:
+    bench.tally.good("[127.0.0.1]:2525", "no-policy-found", "{}")
+    bench.tally.failed("[mx.x.test]:25", "no-policy-found", "{}", Detail("starttls-not-supported", "", "", ""))
+    assert bench.tally._take() == ({}, {})
