@@ -12,22 +12,23 @@ from typing import Final, Literal
 
 Kind = Literal["bounce", "delay", "success"]
 VARIABLES: Final = {
-    "about": "the words “with the subject …”, nothing if there is no subject",
-    "bodysize": "octets of the message",
-    "copy": "what is attached: the message, or its header",
-    "date": "today's date",
-    "details": "each recipient with what happened, the reply, and what can be done",
-    "envelopefrom": "the envelope sender",
-    "hostname": "this host",
-    "mid": "number of the message here",
-    "receivedat": "when the message was received",
-    "recipients": "the recipients concerned, one a line",
-    "retryuntil": "until when delivery is tried",
-    "subject": "subject of the message",
-    "time": "time of day",
+    "About": "the words “with the subject …”, nothing if there is no subject",
+    "BodySize": "octets of the message",
+    "Copy": "what is attached: the message, or its header",
+    "Date": "today's date",
+    "Details": "each recipient with what happened, the reply, and what can be done",
+    "EnvelopeFrom": "the envelope sender",
+    "Hostname": "this host",
+    "MID": "number of the message here",
+    "ReceivedAt": "when the message was received",
+    "Recipients": "the recipients concerned, one a line",
+    "RetryUntil": "until when delivery is tried",
+    "Subject": "subject of the message",
+    "Time": "time of day",
 }
 """What a text may name, without regard to case, and what it stands for."""
 
+_NAMES = frozenset(name.lower() for name in VARIABLES)
 _VARIABLE = re.compile(r"\$(\$|[A-Za-z]+)")
 _LINE = re.compile(r"\r\n|\r|\n")
 MAX_TEXT: Final = 20_000
@@ -63,7 +64,7 @@ def read_text(text: str, subject: str) -> Text:
         name = found[1].lower()
         if name == "$":
             pieces[-1] += "$"
-        elif name in VARIABLES:
+        elif name in _NAMES:
             pieces += [name, ""]
         else:
             unknown[f"${found[1]}"] = None

@@ -4,7 +4,7 @@ import pytest
 
 from mail.bounce.text import BUILT_IN, VARIABLES, read_text
 
-VALUES = {name: name.upper() for name in VARIABLES}
+VALUES = {name.lower(): name.upper() for name in VARIABLES}
 
 
 def test_variables_are_filled_in_whatever_their_case_and_lines_end_in_crlf() -> None:
@@ -13,7 +13,7 @@ def test_variables_are_filled_in_whatever_their_case_and_lines_end_in_crlf() -> 
 
 
 def test_every_variable_that_there_is_not_is_named() -> None:
-    with pytest.raises(ValueError, match=r"\$Foo, \$Bar is no variable; there are: \$about"):
+    with pytest.raises(ValueError, match=r"\$Foo, \$Bar is no variable; there are: \$About, \$BodySize"):
         read_text("$Foo $MID $Bar", "S")
 
 
