@@ -170,7 +170,8 @@ def explained(sink: Sink, log: str, port: int) -> bool:
         "other code": "answered 299 what now, where a reply to DATA was due",
     }[sink.wrong]
     if (sink.stage, sink.wrong) == ("content", "twice"):
-        return "Delayed" not in log.partition(f"port {port}\n")[2].partition(" close")[0]
+        connections = re.findall(rf"New SMTP DCID (\d+) .* port {port}$", log, re.MULTILINE)
+        return bool(connections) and not any(f"Delayed: DCID {number} " in log for number in connections)
     if sink.stage in ("banner", "EHLO"):
         stage = {"banner": "(greeting|EHLO)", "EHLO": "(EHLO|idle)"}[sink.stage]
         return len(re.findall(rf"Connection Error: DCID: \d+ IP: [\d.]+ details: .*({told}).*\({stage}\)", log)) >= 1
