@@ -6,11 +6,15 @@ on empty input. A command's dialogue gets a `Dialogue` and knows nothing of term
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
+from core.errors import EX_DATAERR, EX_NOINPUT, EX_USAGE, GatepostError
 from ops.cli.display import clean
 
 Perform = Callable[[str, dict[str, Any]], Awaitable[dict[str, Any] | None]]
+_T = TypeVar("_T")
+_WRONG = frozenset({EX_USAGE, EX_DATAERR, EX_NOINPUT})
+"""Statuses of errors that another answer can mend."""
 _YES, _NO = {"y", "yes"}, {"n", "no"}
 
 
@@ -46,6 +50,16 @@ class Dialogue:
     async def ask(self, question: str, default: str = "") -> str:
         """Ask for a value; empty input gives the default."""
         return (await self._screen.read(f"{clean(question)} [{clean(default)}]> ")).strip() or default
+
+    async def until_right(self, attempt: Callable[[], Awaitable[_T]]) -> _T:
+        """Put questions again, saying why, as long as their answers name what there is not or cannot be read."""
+        while True:
+            try:
+                return await attempt()
+            except GatepostError as error:
+                if error.status not in _WRONG:
+                    raise
+                self.say(error.text)
 
     async def choose(self, question: str, options: Sequence[str], default: int = 1) -> int:
         """Let one of numbered options be chosen; gives its index, from 0."""

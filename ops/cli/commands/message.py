@@ -60,8 +60,14 @@ async def _content(call: Call, path: Path, mid: str) -> AsyncIterator[bytes]:
 
 
 async def _ask_mid(call: Call, dialogue: Dialogue) -> Document | None:
-    mid = await dialogue.ask("Please enter the MID.")
-    return {"mid": mid} if mid else None
+    async def attempt() -> Document | None:
+        mid = await dialogue.ask("Please enter the MID.")
+        if not mid:
+            return None
+        await _find(call, _number(mid))
+        return {"mid": mid}
+
+    return await dialogue.until_right(attempt)
 
 
 def render_message(document: Document, width: int) -> str:
@@ -180,12 +186,15 @@ async def oldmessage(call: Call) -> Document:
 
 
 async def _ask_remove(call: Call, dialogue: Dialogue) -> Document | None:
-    mid = await dialogue.ask("Please enter the MID.")
-    if not mid:
-        return None
-    _, facts = await _find(call, _number(mid))
-    dialogue.say(f"\n{render_facts(facts, 0)}\n")
-    return {"mid": mid, "yes": True} if await dialogue.confirm("Remove this message?") else None
+    async def attempt() -> Document | None:
+        mid = await dialogue.ask("Please enter the MID.")
+        if not mid:
+            return None
+        _, facts = await _find(call, _number(mid))
+        dialogue.say(f"\n{render_facts(facts, 0)}\n")
+        return {"mid": mid, "yes": True} if await dialogue.confirm("Remove this message?") else None
+
+    return await dialogue.until_right(attempt)
 
 
 def render_removed(document: Document, width: int) -> str:

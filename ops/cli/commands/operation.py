@@ -162,10 +162,13 @@ async def _ask_bounce(call: Call, dialogue: Dialogue) -> Document | None:
 
 
 async def _ask(call: Call, dialogue: Dialogue, verb: str) -> Document | None:
-    asked = await ask_selector(dialogue, verb)
-    if asked is None or not await _confirmed(call, dialogue, verb, *asked):
-        return None
-    return {**asked[0], "yes": True}
+    async def attempt() -> Document | None:
+        asked = await ask_selector(dialogue, verb)
+        if asked is None or not await _confirmed(call, dialogue, verb, *asked):
+            return None
+        return {**asked[0], "yes": True}
+
+    return await dialogue.until_right(attempt)
 
 
 @command(
@@ -222,13 +225,16 @@ _WARNING = "WARNING: a host that is not prepared to take this mail may bounce it
 
 
 async def _ask_redirect(call: Call, dialogue: Dialogue) -> Document | None:
-    to = await dialogue.ask("Please enter the host name or IP address to send all mail in the queue to.")
-    if not to:
-        return None
-    dialogue.say(_WARNING)
-    if not await _confirmed(call, dialogue, "redirect", {}, "in the delivery queue", to=to):
-        return None
-    return {"to": to, "yes": True}
+    async def attempt() -> Document | None:
+        to = await dialogue.ask("Please enter the host name or IP address to send all mail in the queue to.")
+        if not to:
+            return None
+        dialogue.say(_WARNING)
+        if not await _confirmed(call, dialogue, "redirect", {}, "in the delivery queue", to=to):
+            return None
+        return {"to": to, "yes": True}
+
+    return await dialogue.until_right(attempt)
 
 
 @command(
@@ -257,6 +263,10 @@ async def redirectrecipients(
 
 
 async def _ask_release(call: Call, dialogue: Dialogue) -> Document | None:
+    return await dialogue.until_right(lambda: _ask_held(call, dialogue))
+
+
+async def _ask_held(call: Call, dialogue: Dialogue) -> Document | None:
     mid = await dialogue.ask("Please enter the MIDs of held messages, separated by commas; empty for all.")
     arguments: Document = {"mid": mid} if mid else {"all_": True}
     named = f"with MID {mid}" if mid else f"in {HOLD_QUEUE}"

@@ -46,6 +46,8 @@ async def _ask_selector(call: Call, dialogue: Dialogue) -> Document | None:
     wanted = {key: value for key, value in asked[0].items() if key != "all_"} | {"limit": _PAGE}
     while True:
         document = await dialogue.perform("showrecipients", wanted)
+        if document is None and not wanted.get("after"):
+            return await _ask_selector(call, dialogue)  # the screen says what was wrong
         after = (document or {}).get("next")
         if not after or not await dialogue.confirm("Show the next page?", default=True):
             return None

@@ -179,3 +179,40 @@ async def test_counters_are_reset_in_every_daemon_that_counts(daemons: Daemons, 
     ):
         result = await run("resetcounters")
     assert result.output == "Counters reset: Sun Nov 22 02:21:02 2026 UTC"
+
+
+async def test_a_wrong_rule_or_message_number_ended_the_dialogue(daemons: Daemons) -> None:
+    async def begin(args: dict[str, Any]) -> dict[str, Any]:
+        if args.get("filter") == "colour":
+            raise GatepostError("filter: line 1, column 1: there is no rule 'colour'", 65)
+        return {**DONE, "action": args["action"], "dry_run": args["dry_run"]}
+
+    async def message(args: dict[str, Any]) -> dict[str, Any]:
+        if args["mid"] != "7":
+            raise GatepostError("not here", 66)
+        return {"mid": "7", "where": "delivery", "age_s": 5, "headers": "Subject: x"}
+
+    async with daemons.up(delivery_queue={"operate": begin, "message": message}, gateway_0={"message": message}):
+        shown = await dialogue(daemons, "deleterecipients", "4", "colour", "5", "x", "4", "true", "y")
+        removed = await dialogue(daemons, "removemessage", "x", "8", "7", "y")
+        left = await dialogue(daemons, "removemessage", "8", "", "version")
+    assert "there is no rule 'colour'\nPlease select" in shown
+    assert "'x' is not a MID\nPlease select" in shown
+    assert "3 messages deleted." in shown
+    assert "'x' is not a MID: give a number\nPlease enter the MID." in removed
+    assert "MID 8 is neither in the delivery queue nor in the work queue\nPlease enter the MID." in removed
+    assert "Remove this message?" in removed
+    assert left.count("Please enter the MID.") == 2
+
+
+async def test_a_wrong_rule_ended_the_dialogue_of_showrecipients(daemons: Daemons) -> None:
+    async def listed(args: dict[str, Any]) -> dict[str, Any]:
+        if args.get("filter") == "colour":
+            raise GatepostError("filter: line 1, column 1: there is no rule 'colour'", 65)
+        return {"recipients": [], "next": None}
+
+    async with daemons.up(delivery_queue={"showrecipients": listed}):
+        shown = await dialogue(daemons, "showrecipients", "4", "colour", "3")
+    assert "there is no rule 'colour'" in shown
+    assert shown.count("Please select how you would like to show messages:") == 2
+    assert "No recipients are waiting for delivery." in shown
