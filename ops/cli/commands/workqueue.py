@@ -103,8 +103,9 @@ async def rate(
 
 
 async def _menu(call: Call, dialogue: Dialogue) -> Document | None:
+    state: Document | None = None
     while True:
-        state = await dialogue.perform("workqueue status", {})
+        state = state or await dialogue.perform("workqueue status", {})
         if state is None:
             return None
         operations = {"STATUS": "Display work queue status.", "RATE": "Display work queue statistics over time."}
@@ -115,20 +116,22 @@ async def _menu(call: Call, dialogue: Dialogue) -> Document | None:
         chosen = await dialogue.menu(operations)
         if not chosen:
             return None
-        await _perform(dialogue, chosen)
+        state = await _perform(dialogue, chosen)
 
 
-async def _perform(dialogue: Dialogue, chosen: str) -> None:
+async def _perform(dialogue: Dialogue, chosen: str) -> Document | None:
+    """Do it; gives the state if it has been shown."""
     if chosen == "PAUSE":
         if await dialogue.confirm("Manually pause work queue? This will only affect unprocessed messages."):
             reason = await dialogue.ask("Enter a reason why the work queue is being paused.")
-            await dialogue.perform("workqueue pause", {"reason": [reason], "yes": True})
+            return await dialogue.perform("workqueue pause", {"reason": [reason], "yes": True})
     elif chosen == "RESUME":
-        await dialogue.perform("workqueue resume", {})
+        return await dialogue.perform("workqueue resume", {})
     elif chosen == "RATE":
         seconds = await dialogue.seconds("Enter the number of seconds between displays.", 10, 3600)
         dialogue.say("Hit Ctrl-C to return.")
         await dialogue.perform("workqueue rate", {"seconds": max(1, seconds), "samples": 100_000})
+    return None
 
 
 workqueue = Command(

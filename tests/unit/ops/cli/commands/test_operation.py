@@ -216,3 +216,13 @@ async def test_a_wrong_rule_ended_the_dialogue_of_showrecipients(daemons: Daemon
     assert "there is no rule 'colour'" in shown
     assert shown.count("Please select how you would like to show messages:") == 2
     assert "No recipients are waiting for delivery." in shown
+
+
+async def test_pause_and_resume_showed_the_state_of_the_work_queue_twice(daemons: Daemons) -> None:
+    idle = {"paused_by": None, "paused_at": None, "reason": "", "messages": 0, "in": 0, "out": 0}
+    paused = {**idle, "paused_by": "ann", "paused_at": 1_795_314_062.0, "reason": "why"}
+    verbs = {"workqueue": idle, "workqueue_pause": paused, "workqueue_resume": idle}
+    async with daemons.up(gateway_0=verbs):
+        shown = await dialogue(daemons, "workqueue", "pause", "y", "why", "resume", "")
+    assert shown.count("Paused by ann: why") == 1
+    assert shown.count("Operational") == 2
