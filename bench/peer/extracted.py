@@ -1,6 +1,6 @@
 """Programs of Debian packages that cannot be installed beside each other: unpacked, run in a mount namespace.
 
-`bench/setup-peers` unpacks them into `bench/.peers/root`. In the namespace their programs lie over `/usr/sbin`, and
+`bench/setup-peers` unpacks them into `bench/.peers/unpacked`. In the namespace their programs lie over `/usr/sbin`, and
 folders of the benchmark lie over `/var/spool`, `/var/lib` and `/run`; the machine itself is not changed.
 """
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from bench.process import Usage, end_tree, usage_of
 
 PEERS = Path(__file__).parents[1] / ".peers"
-ROOT = PEERS / "root"
+UNPACKED = PEERS / "unpacked"
 _GROUPS = Path("/sys/fs/cgroup/cpuacct")
 
 _COUNTED = """\
@@ -39,7 +39,7 @@ class Extracted:
         """`program` is its path below `/usr/sbin`. Raises `SystemExit` if it is not there."""
         if os.geteuid() != 0:
             raise SystemExit(f"bench: {program} starts as root only; run as root or leave it out of PEERS")
-        if not (ROOT / "usr/sbin" / program).exists():
+        if not (UNPACKED / "usr/sbin" / program).exists():
             raise SystemExit(f"bench: {program} is not unpacked; run bench/setup-peers")
         self._program = f"/usr/sbin/{program}"
         self.folder = folder
@@ -53,7 +53,7 @@ class Extracted:
     def start(self, *arguments: str) -> None:
         """Run it in the foreground."""
         # In a process namespace of its own, what it orphans becomes its child again, and counts as its cost.
-        inner = ["sh", "-c", _ENTER, "enter", str(ROOT), str(self.folder), self._program, *arguments]
+        inner = ["sh", "-c", _ENTER, "enter", str(UNPACKED), str(self.folder), self._program, *arguments]
         argv = ["sh", "-c", _COUNTED, "counted", str(self._group), *inner]
         with (self.folder / "output.log").open("ab") as log:
             self._process = subprocess.Popen(argv, stdout=log, stderr=log)
