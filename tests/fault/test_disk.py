@@ -7,7 +7,7 @@ for the file system that the kernel made read-only, which comes back only by mou
 import asyncio
 import contextlib
 import subprocess
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -140,26 +140,28 @@ async def test_a_file_system_that_becomes_read_only_refuses_mail_and_loses_none(
             print(f"{whole.sink.repeats} repeats, {since} while read-only, {whole.in_flight} in flight")
 
 
-@needs("cc")
-async def test_syncs_that_fail_refuse_mail_and_are_got_over(tmp_path: Path) -> None:
-    shim, dying = tmp_path / "failsync.so", tmp_path / "dying"
+@contextlib.asynccontextmanager
+async def road_whose_syncs_can_fail(folder: Path) -> AsyncIterator[tuple[Road, Path]]:
+    """Give a road that runs, and the file during whose life no sync of its daemons succeeds."""
+    shim, dying = folder / "failsync.so", folder / "dying"
     run("cc", "-shared", "-fPIC", "-O1", "-o", str(shim), str(SHIM), "-ldl")
-    async with road(tmp_path / "esa", Sink(refuses=0.2), RETRY_SOON + SMALL) as whole:
+    async with road(folder / "esa", Sink(refuses=0.2), RETRY_SOON + SMALL) as whole:
         for daemon in (whole.gateway, whole.queue):
             daemon.environment = {"LD_PRELOAD": str(shim), "FAILSYNC_WHILE": str(dying)}
         await whole.start()
+        yield whole, dying
+
+
+@needs("cc")
+async def test_syncs_that_fail_refuse_mail_and_are_got_over(tmp_path: Path) -> None:
+    async with road_whose_syncs_can_fail(tmp_path) as (whole, dying):
         await endure(whole, dying.touch, dying.unlink)
         await end_well(whole)
 
 
 @needs("cc")
 async def test_killed_while_syncs_fail_nothing_is_lost(tmp_path: Path) -> None:
-    shim, dying = tmp_path / "failsync.so", tmp_path / "dying"
-    run("cc", "-shared", "-fPIC", "-O1", "-o", str(shim), str(SHIM), "-ldl")
-    async with road(tmp_path / "esa", Sink(refuses=0.2), RETRY_SOON + SMALL) as whole:
-        for daemon in (whole.gateway, whole.queue):
-            daemon.environment = {"LD_PRELOAD": str(shim), "FAILSYNC_WHILE": str(dying)}
-        await whole.start()
+    async with road_whose_syncs_can_fail(tmp_path) as (whole, dying):
         async with whole.load():
             await whole.more_accepted(100)
             dying.touch()
