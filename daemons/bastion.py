@@ -10,7 +10,7 @@ from typing import cast
 from core.runtime import Daemon
 from daemons import config as documents
 from daemons.machine import Machine
-from tunnel.bastion import Bastion
+from tunnel.bastion.fronts import Bastion
 
 
 def build(config: Path) -> Daemon:

@@ -20,7 +20,7 @@ from ops.cli.commands import registry
 from ops.cli.execute import Executor
 from ops.cli.server import ConsoleServer, ConsoleSettings, Sessions
 from ops.status_log import StatusLog
-from tunnel.service import build_endpoint
+from tunnel.service.endpoint import build_endpoint
 
 
 def build(config: Path) -> Daemon:

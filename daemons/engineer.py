@@ -61,7 +61,7 @@ def _enroll(args: argparse.Namespace) -> int:
     import msgspec
 
     from daemons.machine import machine_for
-    from tunnel.registry import Registry
+    from tunnel.bastion.registry import Registry
 
     machine = machine_for("gatepost bastion enroll", args.config, ("bastion",))
     try:

@@ -12,7 +12,7 @@ from core.lifecycle import Service
 from core.runtime import Daemon
 from daemons.config import Appliance
 from daemons.machine import Machine
-from tunnel.client import build_client
+from tunnel.appliance.client import build_client
 
 
 def build(config: Path) -> Daemon:

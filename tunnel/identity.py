@@ -20,6 +20,8 @@ SERVICE_USER = "service"
 SERVICE_PORT = 22
 SERVICE_SOCKET = "console-service.sock"
 """In the machine's run directory: where the console daemon takes service logins."""
+LIVENESS_ORIGIN = "liveness"
+"""The originator that the bastion gives when it only looks whether the console answers."""
 VIA_BASTION = "!bastion"
 """Ends the key id of a certificate that the bastion made for a session it records; no key id we sign for an
 engineer can contain it."""

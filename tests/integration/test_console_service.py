@@ -16,8 +16,8 @@ from ops.cli.execute import Executor
 from ops.cli.server import ConsoleServer, ConsoleSettings, Sessions
 from tests.support.appliance import Audit, Daemons, machine
 from tests.support.service import running
-from tunnel import activation
-from tunnel.service import ServiceTerms, service_endpoint
+from tunnel.appliance import activation
+from tunnel.service.endpoint import ServiceTerms, service_endpoint
 
 NAME = "42ab-cd"
 

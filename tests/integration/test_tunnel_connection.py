@@ -14,7 +14,7 @@ from core import clock, ssh
 from core.errors import GatepostError
 from tests.support.remote import NAME, SERIAL, Appliance, Engineer, Support, connected, eventually, free_ports
 from tests.support.service import running
-from tunnel import activation
+from tunnel.appliance import activation
 
 
 def _outer(support: Support, appliance: Appliance, **changes: Any) -> Any:

@@ -7,10 +7,10 @@ from core.dns import Answer
 from daemons.initial import make
 from tests.support.remote import Console, eventually, free_ports
 from tests.support.service import running
-from tunnel.bastion import Bastion
-from tunnel.client import build_client
+from tunnel.appliance.client import build_client
+from tunnel.bastion.fronts import Bastion
 from tunnel.config import BastionSection, TunnelSection
-from tunnel.service import build_endpoint
+from tunnel.service.endpoint import build_endpoint
 
 
 class _Loopback:

@@ -12,7 +12,7 @@ import pytest
 from core import ssh
 from tests.support.need import needs
 from tests.support.remote import NAME, SERIAL, Engineer, connected, eventually
-from tunnel import activation
+from tunnel.appliance import activation
 from tunnel.audit import verify
 
 

@@ -13,12 +13,12 @@ import asyncssh
 from core import ssh
 from core.dns import Answer
 from tests.support.service import running
-from tunnel.bastion import Bastion
-from tunnel.client import TunnelClient
+from tunnel.appliance.client import TunnelClient
+from tunnel.appliance.link import LinkTerms
+from tunnel.bastion.fronts import Bastion
 from tunnel.config import BastionSection, TunnelSection
 from tunnel.identity import sign_engineer
-from tunnel.link import LinkTerms
-from tunnel.service import ServiceLogin, ServiceTerms, service_endpoint
+from tunnel.service.endpoint import ServiceLogin, ServiceTerms, service_endpoint
 
 BASTION = "upgrades.example.test"
 SERIAL = "564D00AABBCCDDEEFF00-0123456789AB"

@@ -1,6 +1,6 @@
 """What the first bytes on a port, or their absence, say about the road to the bastion.
 
-A pure table, used by `tunnel/dial.py`; shown to the administrator by `techsupport status`.
+A pure table, used by `dial.py`; shown to the administrator by `techsupport status`.
 """
 
 from dataclasses import dataclass

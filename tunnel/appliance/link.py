@@ -1,6 +1,6 @@
 """One outer connection to the bastion: log in over a probed socket, take our name, carry channels to the console.
 
-Made by `tunnel/client.py`, one at a time. Knows no state file and no retry. What goes wrong comes out of `open`
+Made by `client.py`, one at a time. Knows no state file and no retry. What goes wrong comes out of `open`
 as a `LinkFailed` with the verdict to show.
 """
 
@@ -22,11 +22,9 @@ from core.ssh import (
     known_hosts_line,
     splice_to_unix,
 )
-from tunnel.identity import SERVICE_PORT
-from tunnel.verdict import BROKEN, KEY_CHANGED, LOGIN_REFUSED, NAME_REFUSED, Verdict
+from tunnel.appliance.verdict import BROKEN, KEY_CHANGED, LOGIN_REFUSED, NAME_REFUSED, Verdict
+from tunnel.identity import LIVENESS_ORIGIN, SERVICE_PORT
 
-LIVENESS_ORIGIN = "liveness"
-"""The originator that the bastion gives when it only looks whether the console answers."""
 CLIENT_VERSION = "GatepostAppliance_1.0"
 
 

@@ -15,8 +15,7 @@ from core import clock
 from core.runtime import spawn
 from core.ssh import Half
 from tunnel.audit import AuditLog
-from tunnel.identity import SERVICE_PORT
-from tunnel.link import LIVENESS_ORIGIN
+from tunnel.identity import LIVENESS_ORIGIN, SERVICE_PORT
 
 FIRST_PROOFS_S = (0.0, 0.05, 0.2, 1.0, 3.0, 10.0)
 """Waits before the attempts to prove a new tunnel."""

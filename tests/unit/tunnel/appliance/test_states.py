@@ -1,8 +1,8 @@
-"""tunnel.states: the table holds the seven-day rule and leaves no state without a way out."""
+"""tunnel.appliance.states: the table holds the seven-day rule and leaves no state without a way out."""
 
 import pytest
 
-from tunnel.states import TRANSITIONS, Event, ForbiddenMove, State, after
+from tunnel.appliance.states import TRANSITIONS, Event, ForbiddenMove, State, after
 
 
 @pytest.mark.parametrize("state", State)

@@ -1,8 +1,8 @@
 """What an engineer may do on the bastion: reach the appliances named in a certificate, recorded or end to end.
 
 The user name is the appliance's serial. A session is terminated here, recorded, and carried on to the
-appliance's console as `service` (`tunnel/relay.py`); with the permission to forward, `ssh -J` goes straight
-through and only the fact is logged. Everything else is refused. Built by `tunnel/bastion.py`, one object per
+appliance's console as `service` (`relay.py`); with the permission to forward, `ssh -J` goes straight
+through and only the fact is logged. Everything else is refused. Built by `fronts.py`, one object per
 connection; logs to the audit.
 """
 
@@ -27,6 +27,9 @@ from core.ssh import (
     translated,
 )
 from tunnel.audit import AuditLog
+from tunnel.bastion.presence import Presence, Tunnel
+from tunnel.bastion.registry import Registry
+from tunnel.bastion.relay import DEFAULT_SIZE, Down, Request, Terms
 from tunnel.config import BastionSection
 from tunnel.identity import (
     SERVICE_PORT,
@@ -37,10 +40,7 @@ from tunnel.identity import (
     is_name,
     sign_relay,
 )
-from tunnel.presence import Presence, Tunnel
-from tunnel.recording import Recorder, Recording
-from tunnel.registry import Registry
-from tunnel.relay import DEFAULT_SIZE, Down, Request, Terms
+from tunnel.recording.cast import Recorder, Recording
 
 
 @dataclass(slots=True, eq=False)

@@ -23,13 +23,13 @@ from core.ssh import (
     read_key,
     server_options,
 )
-from tunnel.appliance_side import ApplianceServer
 from tunnel.audit import AuditLog
+from tunnel.bastion.appliance_side import ApplianceServer
+from tunnel.bastion.engineer_side import EngineerServer, Front, Visit
+from tunnel.bastion.presence import Presence, Tunnel
+from tunnel.bastion.registry import Registry
 from tunnel.config import BastionSection
-from tunnel.engineer_side import EngineerServer, Front, Visit
-from tunnel.presence import Presence, Tunnel
-from tunnel.recording import Recorder
-from tunnel.registry import Registry
+from tunnel.recording.cast import Recorder
 
 VERSION = "Gatepost_1.0 GatepostTunnels1"
 _PROOFS_AT_ONCE = 20

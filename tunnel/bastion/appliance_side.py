@@ -1,7 +1,7 @@
 """What an appliance may do on the bastion: log in with its enrolled key and take its own name, nothing else.
 
 No TCP port is opened: the forwarded name is an entry in `Presence`. Every other request is refused. Built by
-`tunnel/bastion.py`, one object per connection. Each refusal is an audit line.
+`fronts.py`, one object per connection. Each refusal is an audit line.
 """
 
 from collections.abc import Callable
@@ -12,9 +12,9 @@ from core import clock
 from core.runtime import spawn
 from core.ssh import same_key
 from tunnel.audit import AuditLog
+from tunnel.bastion.presence import Presence, Tunnel
+from tunnel.bastion.registry import Registry
 from tunnel.identity import SERVICE_PORT
-from tunnel.presence import Presence, Tunnel
-from tunnel.registry import Registry
 
 
 class NameListener(asyncssh.SSHListener):

@@ -1,10 +1,10 @@
-"""tunnel.dial: the race of addresses, decided by the banner, which stays in the socket."""
+"""tunnel.appliance.dial: the race of addresses, decided by the banner, which stays in the socket."""
 
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable
 
-from tunnel.dial import Attempt, attempt, connect_tcp, interleave, peek_banner, reach
+from tunnel.appliance.dial import Attempt, attempt, connect_tcp, interleave, peek_banner, reach
 
 OURS = b"SSH-2.0-Gatepost_1.0 GatepostTunnels1\r\n"
 

@@ -6,7 +6,7 @@ import pytest
 
 from core import ssh
 from core.errors import GatepostError
-from tunnel.registry import Registry
+from tunnel.bastion.registry import Registry
 
 
 def _keys() -> tuple[str, str]:

@@ -1,8 +1,8 @@
-"""tunnel.verdict: who speaks, told by the first octets."""
+"""tunnel.appliance.verdict: who speaks, told by the first octets."""
 
 import pytest
 
-from tunnel.verdict import of_banner
+from tunnel.appliance.verdict import of_banner
 
 
 @pytest.mark.parametrize(

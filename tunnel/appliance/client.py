@@ -1,7 +1,7 @@
 """The service `tunnel-client`: keeps the tunnel to the bastion while an administrator allows it.
 
-One loop: wait for permission, dial (`tunnel/dial.py`), hold (`tunnel/link.py`), wait with jitter, again. It owns
-the activation file and is the only one to move the state of `tunnel/states.py`. The verbs `techsupport_*` of the
+One loop: wait for permission, dial (`dial.py`), hold (`link.py`), wait with jitter, again. It owns
+the activation file and is the only one to move the state of `states.py`. The verbs `techsupport_*` of the
 control socket are its methods `status`, `enable`, `disable`. Logs each change of state; never a seed, never
 content.
 """
@@ -18,13 +18,13 @@ from core.errors import EX_USAGE, GatepostError
 from core.lifecycle import Scope
 from core.pki import user_name
 from core.ssh import read_key
-from tunnel import activation
-from tunnel.activation import Activation
+from tunnel.appliance import activation
+from tunnel.appliance.activation import Activation
+from tunnel.appliance.dial import Attempt, Connect, Resolver, connect_tcp, reach
+from tunnel.appliance.link import Link, LinkFailed, LinkTerms
+from tunnel.appliance.states import Event, State, after
 from tunnel.config import TunnelSection
-from tunnel.dial import Attempt, Connect, Resolver, connect_tcp, reach
 from tunnel.identity import SERVICE_SOCKET
-from tunnel.link import Link, LinkFailed, LinkTerms
-from tunnel.states import Event, State, after
 
 SETTLE_S = 30.0
 """How long enabling waits to tell how the first round over all ports ended."""

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.service import running
 from tunnel.audit import AuditLog, verify
-from tunnel.recording import Recorder, Recording
+from tunnel.recording.cast import Recorder, Recording
 
 
 def _events(path: Path) -> list[Any]:

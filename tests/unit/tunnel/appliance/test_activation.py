@@ -1,4 +1,4 @@
-"""tunnel.activation: what survives a restart, and a clock that is turned back."""
+"""tunnel.appliance.activation: what survives a restart, and a clock that is turned back."""
 
 import stat
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import GatepostError
-from tunnel.activation import SSHACCESS, TUNNEL, Activation, changed, enabled, load, save
+from tunnel.appliance.activation import SSHACCESS, TUNNEL, Activation, changed, enabled, load, save
 
 DAY_S = 86400.0
 

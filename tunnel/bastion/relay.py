@@ -1,6 +1,6 @@
 """A terminated session: the engineer's channel on one side, the appliance's console on the other, recorded.
 
-Made by `tunnel/engineer_side.py` for each session channel. `Down` is what asyncssh sees of the engineer, `Up` of
+Made by `engineer_side.py` for each session channel. `Down` is what asyncssh sees of the engineer, `Up` of
 the appliance; between them go octets, sizes, signals, ends of input and the exit status, and each request leaves
 a marker in the recording. Input that arrives before the appliance is reached waits.
 """
@@ -14,7 +14,7 @@ import asyncssh
 from core.diagnostic import incident
 from core.errors import EX_UNAVAILABLE
 from core.runtime import spawn
-from tunnel.recording import Recording
+from tunnel.recording.cast import Recording
 
 PASSED_ENVIRONMENT = ("LANG", "LC_")
 DEFAULT_SIZE = (80, 24)

@@ -7,11 +7,11 @@ Rules
 - Only the function `after` decides what follows what; whoever holds the state does the I/O.
 
 Theory of operation
-`tunnel/client.py` holds one state and asks `after` at each event. WAITING is the time between two attempts,
+`tunnel/appliance/client.py` holds one state and asks `after` at each event. WAITING is the time between two attempts,
 CONNECTING covers name lookup, probing and the SSH handshake, OPEN means that the bastion has accepted our name.
 DRAINING is OPEN with the name withdrawn. EXPIRED and DISABLED hold no connection.
 
-Crash table: state, what is on disk (`tunnel/activation.py`), who repairs it
+Crash table: state, what is on disk (`tunnel/appliance/activation.py`), who repairs it
 
 | state | on disk | after a restart |
 |---|---|---|

@@ -2,7 +2,7 @@
 
 `reach` races the addresses of a name on one port (RFC 8305 in shape: families interleaved, 250 ms between
 starts) and gives the first socket on which our bastion's banner stands. The banner is only peeked at, so SSH
-then runs on that very socket. Every attempt leaves a verdict. Called by `tunnel/client.py`. Raises nothing but
+then runs on that very socket. Every attempt leaves a verdict. Called by `client.py`. Raises nothing but
 cancellation.
 """
 
@@ -16,7 +16,7 @@ from typing import Protocol
 
 from core import clock
 from core.dns import Answer
-from tunnel.verdict import OURS, REFUSED, RESET, SILENT, TIMEOUT, Verdict, of_banner
+from tunnel.appliance.verdict import OURS, REFUSED, RESET, SILENT, TIMEOUT, Verdict, of_banner
 
 STAGGER_S = 0.25
 MOST_ADDRESSES = 8

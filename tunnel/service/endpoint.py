@@ -16,7 +16,7 @@ from core import clock
 from core.errors import GatepostError
 from core.pki import user_name
 from core.ssh import AcceptLimits, SshListener, certificate_of, read_key, server_options
-from tunnel import activation
+from tunnel.appliance import activation
 from tunnel.config import TunnelSection
 from tunnel.identity import SERVICE_SOCKET, SERVICE_USER, Engineer, authorised, engineer_of
 

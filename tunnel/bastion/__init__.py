@@ -1,0 +1,1 @@
+"""The bastion: appliances and engineers come in, are authorised, joined and recorded."""

@@ -1,0 +1,1 @@
+"""Seed strings: what an administrator gives to support, and what both sides derive from it."""
