@@ -260,7 +260,7 @@ async def test_at_expiry_what_is_established_goes_on_and_nothing_new_comes_in(tm
         ahead_s[0] = 0
         await asyncio.sleep(0.3)
         assert await _in_state(client, "expired"), "a clock that was set back must not reopen the tunnel"
-    assert activation.load(appliance.state_file).account_open
+    assert activation.load(appliance.state_file).account_open(clock.now())
 
 
 async def test_disabling_cuts_live_sessions_at_once_and_outlives_a_restart(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 Written by `tunnel-client`, read by it at start and by the console's service endpoint at each login. One JSON
 file, replaced atomically and synced before the change takes effect, so a restart neither forgets a DISABLE nor
 prolongs a tunnel. The wall clock decides; a clock that was set back does not buy time (`latest_at`).
+What can log in is kept in a form from which it cannot be made: a public key and verifiers of passwords.
 """
 
 import secrets
@@ -33,11 +34,27 @@ class Activation(msgspec.Struct, frozen=True, kw_only=True):
     latest_at: float = 0.0
     """The latest time that was ever seen, so that the clock cannot be turned back."""
     seed_fingerprint: str = ""
+    service_key: str = ""
+    """Public key line of the key that support derives from seed and serial."""
+    passwords: tuple[str, ...] = ()
+    """Verifiers of the one-time passwords, the first unused first."""
+    key_id: int = 0
+    """Which of the support organisation's keys the seed was made for."""
+    day: int = 0
+    """The expiry day that is bound into the derivation, in days since 2020-01-01."""
+    hops: tuple[str, ...] = ()
+    """Addresses of further appliances that support may reach through this one, on port 22."""
+    ask: bool = False
+    """Whether each session waits for the administrator's yes."""
+    shell: bool = False
+    """Whether support may have a login shell besides the console."""
+    account_until_at: float = 0.0
+    """From then on the service account is closed; 0: it stays open until disabled."""
 
-    @property
-    def account_open(self) -> bool:
-        """Whether the service account may log in at all; it stays open until disabled, whatever the tunnel."""
-        return self.mode != DISABLED
+    def account_open(self, now: float) -> bool:
+        """Whether the service account may log in at all: until disabled, whatever the tunnel, or its own limit."""
+        limit = self.account_until_at
+        return self.mode != DISABLED and (not limit or max(now, self.latest_at) < limit)
 
     def tunnel_open(self, now: float) -> bool:
         """Whether new connections through the tunnel are allowed at this time."""

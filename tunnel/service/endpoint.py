@@ -99,7 +99,7 @@ class ServiceServer(asyncssh.SSHServer):
 
     def _account_open(self) -> bool:
         try:
-            return activation.load(self._terms.activation_file).account_open
+            return activation.load(self._terms.activation_file).account_open(clock.now())
         except GatepostError:
             return False
 

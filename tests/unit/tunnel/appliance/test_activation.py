@@ -13,7 +13,7 @@ DAY_S = 86400.0
 
 def test_no_file_means_disabled(tmp_path: Path) -> None:
     nothing = load(tmp_path / "tunnel.json")
-    assert not nothing.account_open
+    assert not nothing.account_open(0)
     assert not nothing.tunnel_open(0)
 
 
@@ -36,7 +36,7 @@ def test_the_tunnel_ends_after_its_life_and_the_account_does_not() -> None:
     activation = enabled(TUNNEL, 1000.0, 7 * DAY_S, 25, Activation())
     assert activation.tunnel_open(1000.0 + 7 * DAY_S - 1)
     assert not activation.tunnel_open(1000.0 + 7 * DAY_S)
-    assert activation.account_open
+    assert activation.account_open(1000.0 + 365 * DAY_S)
 
 
 def test_a_clock_that_was_set_back_buys_no_time() -> None:
@@ -50,5 +50,12 @@ def test_a_clock_that_was_set_back_buys_no_time() -> None:
 
 def test_access_without_tunnel_has_no_port_and_no_end() -> None:
     activation = enabled(SSHACCESS, 1000.0, DAY_S, 25, Activation())
-    assert (activation.port, activation.tunnel_until_at, activation.account_open) == (0, 0.0, True)
+    assert (activation.port, activation.tunnel_until_at, activation.account_open(1e12)) == (0, 0.0, True)
     assert not activation.tunnel_open(1001.0)
+
+
+def test_the_account_can_have_a_limit_of_its_own_that_a_clock_set_back_does_not_prolong() -> None:
+    limited = changed(enabled(SSHACCESS, 1000.0, DAY_S, 25, Activation()), account_until_at=2000.0)
+    assert limited.account_open(1999.0)
+    assert not limited.account_open(2000.0)
+    assert not changed(limited, latest_at=2500.0).account_open(1000.0)
