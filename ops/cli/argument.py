@@ -2,7 +2,9 @@
 
 A plain parameter is positional, `list[str]` takes the rest, a keyword-only one is an option (`--limit N`), a
 keyword-only `bool` is a flag. `Annotated[TYPE, Help(...)]` gives the text for help. Types: str, int, float,
-`Literal` of words. Called by the registry; raises `UsageProblem` (status 64) for what does not fit.
+`Literal` of words. A secret parameter has no place on a command line, where histories and process lists show it:
+a dialogue asks for it, or the command reads it from standard input. Called by the registry; raises `UsageProblem`
+(status 64) for what does not fit.
 """
 
 import inspect
@@ -30,7 +32,7 @@ class Help:
     least: float | None = None
     most: float | None = None
     secret: bool = False
-    """True: its value never reaches a log."""
+    """True: its value never reaches a log, and no command line can give it."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Parameter:
     """One parameter as the command line knows it."""
 
     name: str
-    kind: Literal["positional", "rest", "option", "flag"]
+    kind: Literal["positional", "rest", "option", "flag", "secret"]
     type: type
     help: Help
     choices: tuple[str, ...] = ()
@@ -92,6 +94,8 @@ def _parameter(item: inspect.Parameter, hint: Any) -> Parameter:
         hint, described = get_args(hint)[:2]
     if get_origin(hint) in {Union, types.UnionType}:
         hint = next(part for part in get_args(hint) if part is not type(None))
+    if described.secret:
+        return Parameter(item.name, "secret", str, described, default="")
     keyword = item.kind is inspect.Parameter.KEYWORD_ONLY
     required = item.default is inspect.Parameter.empty
     default = None if required else item.default
@@ -154,9 +158,14 @@ def _place(parameters: Sequence[Parameter], loose: list[str]) -> dict[str, Any]:
     return result
 
 
+def on_the_line(parameters: Sequence[Parameter]) -> list[Parameter]:
+    """Give the parameters that a command line can give."""
+    return [item for item in parameters if item.kind != "secret"]
+
+
 def usage(name: str, parameters: Sequence[Parameter]) -> str:
     """Give the line of usage: `quarantine list [--limit N]`."""
-    return " ".join([name, *(_usage_of(item) for item in parameters)])
+    return " ".join([name, *(_usage_of(item) for item in on_the_line(parameters))])
 
 
 def _usage_of(item: Parameter) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from core.errors import EX_OK, EX_USAGE
 from ops.cli.account import Role
+from ops.cli.argument import on_the_line
 from ops.cli.commands import registry
 from ops.cli.registry import MACHINES, Command
 
@@ -41,9 +42,9 @@ def _section(item: Command) -> str:
         lines += [item.details, "", "```", item.usage, "```"]
     if item.dialogue is not None:
         lines += ["", "Without arguments, in a session, it asks for what it needs."]
-    if item.parameters:
+    if on_the_line(item.parameters):
         lines += ["", "| argument | meaning |", "|---|---|"]
-    for one in item.parameters:
+    for one in on_the_line(item.parameters):
         name = one.option if one.kind in {"option", "flag"} else one.metavar
         shown = name.replace("|", r"\|")
         lines.append(f"| `{shown}` | {one.help.text} |")

@@ -12,7 +12,7 @@ from typing import Any
 from core.errors import EX_NOPERM, GatepostError
 from ops.cli.account import EVERYONE, Caller, Role
 from ops.cli.appliance import Appliance
-from ops.cli.argument import Parameter, UsageProblem, parameters_of, usage
+from ops.cli.argument import Parameter, UsageProblem, on_the_line, parameters_of, usage
 from ops.cli.dialogue import Dialogue
 from ops.cli.display import as_json
 from ops.cli.progress import Progress, silent
@@ -191,7 +191,7 @@ class Registry:
         for item in visible:
             name = item.name.split()
             if done and done[: len(name)] == name:
-                found.update(item_word for parameter in item.parameters for item_word in _words_of(parameter))
+                found.update(item_word for parameter in on_the_line(item.parameters) for item_word in _words_of(parameter))
         return sorted(word for word in found if word.lower().startswith(partial.lower()))
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from core.errors import EX_USAGE, GatepostError
 from ops.cli.account import INSPECTORS
-from ops.cli.argument import Help
+from ops.cli.argument import Help, on_the_line
 from ops.cli.display import brief, moment
 from ops.cli.execute import Leave
 from ops.cli.registry import Call, Command, Document, command
@@ -39,7 +39,7 @@ def _entry(item: Command) -> Document:
         "details": item.details,
         "parameters": [
             {"name": one.option if one.kind in {"option", "flag"} else one.metavar, "text": one.help.text}
-            for one in item.parameters
+            for one in on_the_line(item.parameters)
         ],
         "roles": sorted(item.roles),
     }

@@ -45,9 +45,15 @@ async def test_what_nobody_foresaw_is_an_incident_and_status_70(
 
 
 async def test_a_secret_argument_reaches_the_command_and_no_log(executor: Executor, audit: Audit) -> None:
-    result = await executor.batch(call(executor), ["whisper", "correct-horse"])
-    assert result.output == "13 \\x1b[2J\\x0aDone."
+    document = await executor.perform(call(executor), whisper, {"seed": "correct-horse"})
+    assert executor.render(whisper, document, 0) == "13 \\x1b[2J\\x0aDone."
     assert audit.lines == ["CLI local from local ran: whisper seed=***; status 0"]
+
+
+@pytest.mark.parametrize("words", [["correct-horse"], ["--seed", "correct-horse"], ["--seed=correct-horse"]])
+async def test_no_command_line_takes_a_secret(executor: Executor, audit: Audit, words: list[str]) -> None:
+    assert (await executor.batch(call(executor), ["whisper", *words])).status == 64
+    assert audit.lines == ["CLI local from local ran: whisper; status 64"]
 
 
 async def test_an_error_of_several_lines_becomes_one(executor: Executor) -> None:
