@@ -191,7 +191,7 @@ class Registry:
         for item in visible:
             name = item.name.split()
             if done and done[: len(name)] == name:
-                found.update(item_word for parameter in on_the_line(item.parameters) for item_word in _words_of(parameter))
+                found.update(word for parameter in on_the_line(item.parameters) for word in _words_of(parameter))
         return sorted(word for word in found if word.lower().startswith(partial.lower()))
 
 
