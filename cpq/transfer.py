@@ -187,6 +187,10 @@ class QuarantineCourier:
 class QuarantineLine:
     """One open connection. Used by one task at a time."""
 
+    remote_host = ""
+    excepted = False
+    carried = 0
+
     def __init__(
         self, connection: ClientConnection, dcid: int, location: Location, direction: str, sender: Sender
     ) -> None:
@@ -202,6 +206,14 @@ class QuarantineLine:
     def usable(self) -> bool:
         """Whether another message may be sent."""
         return self._connection.usable
+
+    @property
+    def moved_at_s(self) -> float:
+        """Loop time of the last progress on the connection."""
+        return self._connection.moved_at_s
+
+    def lend(self, recall: Callable[[], bool]) -> None:
+        """Do nothing: no other destination is behind this connection."""
 
     async def probe(self) -> Readiness:
         """Ask who the peer is and whether it takes mail. Raises `ClientFailure`, `FrameError`."""

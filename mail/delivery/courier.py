@@ -13,7 +13,7 @@ why) or `protocol.errors.TemporaryFailure`; an `OSError` or `TimeoutError` count
 nothing but cancellation: whatever happens is told per recipient.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, NamedTuple, Protocol
 
 from core.record import Accepted, Outcome, Recipient
@@ -116,12 +116,39 @@ class Line(Protocol):
     remote_ip: str
 
     @property
+    def remote_host(self) -> str:
+        """The peer's name, '' where it has none but its destination's."""
+        ...
+
+    @property
+    def excepted(self) -> bool:
+        """Whether it is for one message that sets its destination's TLS policy aside: it proves nothing to others."""
+        ...
+
+    @property
+    def carried(self) -> int:
+        """Messages that its connection was given so far, whatever their destination."""
+        ...
+
+    @property
+    def moved_at_s(self) -> float:
+        """Loop time of the last progress of what is being carried: a watchdog ends what has long stood still."""
+        ...
+
+    @property
     def usable(self) -> bool:
         """Whether another message may be sent; notices a peer that has closed meanwhile."""
         ...
 
     async def send(self, job: Job) -> Sequence[Result]:
         """Carry one message; give one result for each of `job.recipients`."""
+        ...
+
+    def lend(self, recall: Callable[[], bool]) -> None:
+        """Let the courier have the line back for another destination: `recall` gives it up if it is idle.
+
+        It tells whether it was. A line that is of no use to others does nothing.
+        """
         ...
 
     async def close(self) -> None:

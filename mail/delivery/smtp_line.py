@@ -38,6 +38,8 @@ ORDINARY = Handling()
 class SmtpLine:
     """One open SMTP connection, for one destination."""
 
+    excepted = False
+
     def __init__(
         self,
         connection: ClientConnection,
@@ -199,13 +201,18 @@ class NullLine:
     """The line to /dev/null: takes everything, sends nothing."""
 
     dcid = 0
-    remote_ip = ""
+    remote_ip = remote_host = ""
     usable = True
+    excepted = False
     carried = 0
+    moved_at_s = 0.0
 
     async def send(self, job: Job) -> Sequence[Result]:
         """Call a message delivered."""
         return _all(job.recipients, "delivered", Reply(250, "2.0.0", "discarded: routed to /dev/null"))
+
+    def lend(self, recall: Callable[[], bool]) -> None:
+        """Do nothing: each destination may have its own."""
 
     async def close(self) -> None:
         """Do nothing."""

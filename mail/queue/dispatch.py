@@ -204,18 +204,11 @@ class Dispatcher:
             number = incident("delivery", failure)
             self._failed(destination, parcel, f"internal error, incident {number}", "4.3.0")
         else:
-            excepted = getattr(slot.line, "excepted", False)
-            self._connections.opened(destination, self._now(), proved=not excepted)
-            self._share(slot)
+            self._connections.opened(destination, self._now(), proved=not slot.line.excepted)
+            slot.carried = slot.line.carried
+            slot.line.lend(functools.partial(self._recall, slot))
             return True
         return False
-
-    def _share(self, slot: Slot) -> None:
-        """Let the courier have an idle line back for another destination, and count what it has carried already."""
-        slot.carried = getattr(slot.line, "carried", 0)
-        lend = getattr(slot.line, "lend", None)
-        if lend is not None:
-            lend(functools.partial(self._recall, slot))
 
     def _recall(self, slot: Slot) -> bool:
         """Give up a line if it is idle; tells whether it was."""

@@ -383,7 +383,7 @@ class Settlement:
 
 def _host(parcel: Parcel, line: Line) -> str:
     """Name who answered."""
-    return str(getattr(line, "remote_host", "")) or parcel.destination[0]
+    return line.remote_host or parcel.destination[0]
 
 
 def _reply(result: Result, enhanced: str) -> Reply:

@@ -1,8 +1,8 @@
 """One connection of the dispatcher, and how long it may stand still.
 
 The watchdog is for faults of our own: a courier has time-outs for all that a peer does or leaves undone, so a task
-that has not moved for longer than any of them allows will never move again. A line that says when it last moved
-(`moved_at_s`, loop time) is believed; another one is given time by the size of its message. Knows no scheduler.
+that has not moved for longer than any of them allows will never move again. A line says when it last moved
+(`moved_at_s`, loop time). Knows no scheduler.
 """
 
 import asyncio
@@ -12,9 +12,6 @@ from typing import Any
 from mail.delivery.courier import Line
 from mail.queue.destination import Destination
 from mail.queue.message import Parcel
-
-SLOWEST = 4096
-"""Octets in a second that a line without `moved_at_s` carries at least."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +80,9 @@ def stuck_for(slot: Slot, now_s: float, patience: Patience) -> float:
     """Give for how long a connection has stood still, if that is too long, else 0."""
     if slot.parcel is None:
         return 0.0
-    moved_s: float | None = getattr(slot.line, "moved_at_s", None)
-    since_s = max(slot.since_s, moved_s or 0.0)
-    allowed_s = patience.step_s
-    if slot.line is None:
-        allowed_s = patience.open_s
-    elif moved_s is None:
-        allowed_s += slot.parcel.accepted.size / SLOWEST + len(slot.parcel.recipients)
+    since_s, allowed_s = slot.since_s, patience.open_s
+    if slot.line is not None:
+        since_s, allowed_s = max(since_s, slot.line.moved_at_s), patience.step_s
     return now_s - since_s if now_s - since_s > allowed_s else 0.0
 
 

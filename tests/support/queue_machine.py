@@ -82,6 +82,10 @@ class FakeCourier:
 
 class FakeLine:
     remote_ip = "127.0.9.1"
+    remote_host = ""
+    excepted = False
+    carried = 0
+    moves = False
 
     def __init__(self, courier: FakeCourier, dcid: int) -> None:
         self.courier = courier
@@ -100,6 +104,13 @@ class FakeLine:
         if delivered:
             self.courier.carried.append((job.mid, delivered, content))
         return results
+
+    @property
+    def moved_at_s(self) -> float:
+        return asyncio.get_running_loop().time() if self.moves else 0.0
+
+    def lend(self, recall: Callable[[], bool]) -> None:
+        pass
 
     async def close(self) -> None:
         self.courier.open_now -= 1

@@ -98,6 +98,7 @@ class ExceptedLine:
     """A line that the policy of the domain forbids: for one message that says `TLS-Required: No`, and no other."""
 
     excepted = True
+    carried = 0
 
     def __init__(self, line: SmtpLine) -> None:
         self.dcid = line.dcid
@@ -122,6 +123,9 @@ class ExceptedLine:
         if job.accepted.require_tls != "no":
             return _all(job, "returned", 0, "", "this connection is not protected as it must be")
         return await self._line.send(job)
+
+    def lend(self, recall: Callable[[], bool]) -> None:
+        """Do nothing: no other message may go this way."""
 
     async def close(self) -> None:
         """Say QUIT."""

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
+
 from mail.delivery.courier import Busy, Carried, Job
 from mail.queue.watch import Patience
 from protocol.reply import Reply
@@ -52,23 +54,20 @@ async def test_an_opening_that_stands_still_counts_as_no_connection(tmp_path: Pa
     await machine.close()
 
 
-async def test_a_connection_that_moves_is_not_given_up(tmp_path: Path) -> None:
+async def test_a_connection_that_moves_is_not_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     machine = Machine(tmp_path, patience=Patience(step_s=0.5))
-    FakeLine.moved_at_s = property(lambda _self: asyncio.get_running_loop().time())  # type: ignore[attr-defined]
-    try:
+    monkeypatch.setattr(FakeLine, "moves", True)
 
-        async def slow(job: Job, dcid: int) -> Sequence[Carried]:
-            await asyncio.sleep(2.2)
-            return [Carried(one.rid, "delivered", 250, "", "ok") for one in job.recipients]
+    async def slow(job: Job, dcid: int) -> Sequence[Carried]:
+        await asyncio.sleep(2.2)
+        return [Carried(one.rid, "delivered", 250, "", "ok") for one in job.recipients]
 
-        machine.courier.behave = slow
-        await machine.start()
-        mid = await machine.accept("b@there.test")
-        await machine.until(lambda: machine.courier.mids() == [mid])
-        assert not machine.log.having("is stuck")
-        await machine.close()
-    finally:
-        del FakeLine.moved_at_s  # type: ignore[attr-defined]
+    machine.courier.behave = slow
+    await machine.start()
+    mid = await machine.accept("b@there.test")
+    await machine.until(lambda: machine.courier.mids() == [mid])
+    assert not machine.log.having("is stuck")
+    await machine.close()
 
 
 async def test_a_kept_connection_that_the_peer_closed_is_no_failure(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import itertools
 import ssl
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -167,7 +167,15 @@ async def test_an_excepted_line_gives_back_what_the_policy_binds(wish: str) -> N
         (result,) = await line.send(job(CONTENT, require_tls=wish))
         assert (result.kind, line.usable) == ("returned", False)
         await line.close()
-    assert not hasattr(cast(Any, line), "lend"), "nobody else may take it over"
+
+
+async def test_nobody_takes_an_excepted_line_over() -> None:
+    async with ScriptedServer(host(context=None)) as server:
+        under = SmtpLine(await connect(at(server), SETTINGS, NO_TLS), 5, FakeLog(), ORDINARY)
+        line = ExceptedLine(under)
+        line.lend(lambda: True)
+        assert not under.recall()
+        await line.close()
 
 
 async def broken_off(peer: Peer) -> None:
