@@ -20,6 +20,7 @@ from asyncssh import (
     import_public_key,
 )
 
+from core.agreement import signing_key_text
 from core.disk import Disk, replace_file
 from core.errors import EX_CONFIG, EX_DATAERR, EX_NOINPUT, GatepostError
 
@@ -41,6 +42,11 @@ class CertificateFacts:
 def make_key(comment: str = "") -> SSHKey:
     """Make an Ed25519 private key."""
     return generate_private_key("ssh-ed25519", comment=comment or None)
+
+
+def key_of(secret: bytes) -> SSHKey:
+    """Give the Ed25519 private key whose 32 octets these are; the same octets give the same key."""
+    return import_private_key(signing_key_text(secret))
 
 
 def read_key(path: Path) -> SSHKey:
