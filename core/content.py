@@ -5,8 +5,9 @@ hands it to the journal, which from then on owns it. All methods belong to the l
 and synced by a few worker threads, so content of any size never holds the loop.
 
 Memory: a message stays in memory up to `inline_bytes` while the process as a whole holds less than
-`memory_bytes`; else it is spilled. A spilling message whose writes lag behind says so with `congested`: the
-listener stops reading until `on_drained` is called. So memory stays flat whatever the size.
+`memory_bytes`; else it is spilled, but for its header section, which counts against the same budget. A spilling
+message whose writes lag behind says so with `congested`: the listener stops reading until `on_drained` is called. So
+memory stays flat whatever the size.
 
 Errors of the disk do not raise out of `write`: they are kept in `failure`, the rest is swallowed, the file is
 removed, and the journal refuses the message (451).
@@ -24,7 +25,9 @@ from core.disk import Disk
 from core.killpoint import killpoint
 
 HEAD_BYTES = 128 * 1024
+"""The most that is kept of a header section."""
 READ_BYTES = 256 * 1024
+_EMPTY_LINE = b"\r\n\r\n"
 WORKERS = 3
 
 
@@ -49,6 +52,7 @@ class Content:
         "_held",
         "_inflight",
         "_paused",
+        "_seeks_end",
         "_settled",
         "_spill",
         "_store",
@@ -66,6 +70,8 @@ class Content:
         self._closed = False
         self._durable = False
         self._head = b""
+        self._seeks_end = True
+        """Whether the end of the header section has not come yet."""
         self._spill: _Spill | None = None
         self._settled: Callable[[OSError | None], None] | None = None
         self.size = 0
@@ -86,11 +92,20 @@ class Content:
         if self._spill is None:
             if self.size <= store.settings.inline_bytes and store.held <= store.settings.memory_bytes:
                 return
-            self._head = b"".join(self._chunks)[:HEAD_BYTES]
             self._spill = _Spill(store.disk, store.next_path())
-        elif len(self._head) < HEAD_BYTES:
-            self._head += chunk[: HEAD_BYTES - len(self._head)]
+            self._keep_head(b"".join(self._chunks))
+        elif self._seeks_end:
+            self._keep_head(chunk)
         self._push()
+
+    def _keep_head(self, more: bytes) -> None:
+        """Keep on keeping the beginning, up to the empty line behind the header section."""
+        before = len(self._head)
+        head = self._head + more[: HEAD_BYTES - before]
+        end = _section_end(head, max(0, before - len(_EMPTY_LINE)))
+        self._seeks_end = not end and len(head) < HEAD_BYTES
+        self._head = head[:end] if end else head
+        self._store.held += len(self._head) - before
 
     @property
     def congested(self) -> bool:
@@ -112,7 +127,7 @@ class Content:
 
     @property
     def head(self) -> bytes:
-        """The beginning: all of it when inline, else the first 128 KiB (where the header section is)."""
+        """The beginning: all of it when inline, else the header section and the empty line, 128 KiB at most."""
         return self._head if self._spill is not None else self.inline or b""
 
     @property
@@ -159,8 +174,12 @@ class Content:
     def release(self) -> None:
         """Give the memory back and leave the file: it belongs to a journal record now."""
         self._closed = True
-        self._store.held -= self._held
+        self._let_go()
+
+    def _let_go(self) -> None:
+        self._store.held -= self._held + len(self._head)
         self._held = 0
+        self._head = b""
         self._chunks = []
 
     def _push(self) -> None:
@@ -198,9 +217,7 @@ class Content:
         self._store.held -= length
         if failure is not None:
             self.failure = failure
-            self._store.held -= self._held
-            self._held = 0
-            self._chunks = []
+            self._let_go()
         if self._settled is not None and (final or failure is not None):
             self._durable = failure is None
             settled, self._settled = self._settled, None
@@ -211,6 +228,14 @@ class Content:
             self._paused = False
             if self.on_drained is not None:
                 self.on_drained()
+
+
+def _section_end(head: bytes, start: int) -> int:
+    """Give the offset behind the empty line that ends a header section, looked for from `start` on; 0 if none came."""
+    if head.startswith((b"\r\n", b"\n")):
+        return head.index(b"\n") + 1
+    ends = [(head.find(mark, start), len(mark)) for mark in (_EMPTY_LINE, b"\n\n")]
+    return min((at + length for at, length in ends if at >= 0), default=0)
 
 
 class _Spill:

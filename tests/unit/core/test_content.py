@@ -5,7 +5,7 @@ from zlib import crc32
 
 import pytest
 
-from core.content import Content, ContentSettings, ContentStore
+from core.content import HEAD_BYTES, Content, ContentSettings, ContentStore
 from core.disk import Disk
 
 SMALL = ContentSettings(inline_bytes=1000, memory_bytes=20_000, high_water_bytes=4000, low_water_bytes=1000)
@@ -49,7 +49,44 @@ async def test_large_content_goes_to_a_file_in_order(tmp_path: Path) -> None:
     assert content.file is not None
     assert content.file.read_bytes() == data == b"".join(content.chunks())
     assert content.crc == crc32(data)
-    assert content.head.startswith(data[:700])
+    assert content.head == data, "no empty line in it"
+
+
+@pytest.mark.parametrize("step", [1, 3, 700])
+@pytest.mark.parametrize("end", [b"\r\n\r\n", b"\n\n"])
+async def test_of_spilled_content_the_header_section_stays_in_memory_and_counts(
+    tmp_path: Path, end: bytes, step: int
+) -> None:
+    store = ContentStore(tmp_path, ContentSettings(inline_bytes=100, memory_bytes=20_000))
+    content = store.new()
+    head = b"Subject: x\r\n" * 20 + b"To: y" + end
+    data = head + b"Z: no header\r\n\r\n" * 200
+    for at in range(0, len(data), step):
+        content.write(data[at : at + step])
+    assert await settle(content) is None
+    assert (content.head, store.held) == (head, len(head))
+    content.release()
+    assert store.held == 0
+
+
+async def test_content_without_a_header_section_keeps_the_empty_line_only(tmp_path: Path) -> None:
+    store = ContentStore(tmp_path, SMALL)
+    content = store.new()
+    content.write(b"\r\n" + b"body\r\n" * 1000)
+    assert await settle(content) is None
+    assert content.head == b"\r\n"
+    content.discard()
+
+
+async def test_a_header_section_without_end_is_kept_up_to_the_bound(tmp_path: Path) -> None:
+    store = ContentStore(tmp_path)
+    content = store.new()
+    for _ in range(30):
+        content.write(b"h" * 10_000)
+    assert await settle(content) is None
+    assert (len(content.head), store.held) == (HEAD_BYTES, HEAD_BYTES)
+    content.discard()
+    assert store.held == 0
 
 
 async def test_a_message_larger_than_memory_keeps_memory_flat(tmp_path: Path) -> None:
@@ -70,7 +107,7 @@ async def test_a_message_larger_than_memory_keeps_memory_flat(tmp_path: Path) ->
     assert content.file is not None
     assert content.file.stat().st_size == content.size
     assert most < 3 * 1024 * 1024
-    assert store.held == 0
+    assert store.held == HEAD_BYTES, "it never said where its header section ends"
 
 
 async def test_the_common_budget_spills_small_messages(tmp_path: Path) -> None:
