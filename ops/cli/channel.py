@@ -15,7 +15,7 @@ from core.diagnostic import incident
 from core.errors import EX_DATAERR, EX_NOPERM, EX_OK, EX_SOFTWARE, GatepostError
 from core.runtime import spawn
 from ops.cli.account import Caller, Role
-from ops.cli.display import clean
+from ops.cli.display import clean, is_plain, unpainted
 from ops.cli.execute import Executor, Result, line_of, split
 from ops.cli.line import LineScreen
 from ops.cli.progress import ProgressDisplay
@@ -205,7 +205,8 @@ class Channel(asyncssh.SSHServerSession[bytes]):
     def _deliver(self, result: Result) -> int:
         end = "\r\n" if self._pty else "\n"
         if result.output:
-            self._write(result.output.replace("\n", end) + end)
+            output = unpainted(result.output) if self._pty and is_plain(self._pty[0]) else result.output
+            self._write(output.replace("\n", end) + end)
         if result.error:
             self._write_error(result.error + end)
         return result.status

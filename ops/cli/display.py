@@ -15,6 +15,8 @@ from typing import Any
 from core import maillog
 
 _TEXT_LIMIT = 20_000
+_STYLES = {"bold": "1", "good": "32", "bad": "31", "notice": "33"}
+_STYLED = re.compile(r"\x1b\[[0-9;]*m")
 _NUMBERED = re.compile(r"\[Errno -?\d+\] ")
 
 
@@ -32,6 +34,24 @@ def scrub(value: Any, *, multiline: Collection[str] = (), key: str = "") -> Any:
     if isinstance(value, list | tuple):
         return [scrub(item, multiline=multiline, key=key) for item in value]
     return value
+
+
+def paint(text: str, style: str, width: int) -> str:
+    """Show text `bold`, `good`, `bad` or as a `notice` on a terminal, which has a width; elsewhere as it is.
+
+    Only for text that is clean already, and after it was laid out: the marks count as columns.
+    """
+    return f"\x1b[{_STYLES[style]}m{text}\x1b[0m" if width else text
+
+
+def unpainted(text: str) -> str:
+    """Take the marks of `paint` out again, for a terminal that does not know them."""
+    return _STYLED.sub("", text)
+
+
+def is_plain(kind: str) -> bool:
+    """Tell whether a terminal of this kind (TERM) shows no styles."""
+    return kind in {"", "dumb", "unknown"}
 
 
 def columns(text: str) -> int:

@@ -5,6 +5,7 @@ lines from standard input.
 """
 
 import asyncio
+import os
 import sys
 from collections.abc import Sequence
 from shutil import get_terminal_size
@@ -13,7 +14,7 @@ from typing import TextIO
 from ops.cli.account import LOCAL
 from ops.cli.appliance import Appliance
 from ops.cli.commands import registry
-from ops.cli.display import clean
+from ops.cli.display import clean, is_plain, unpainted
 from ops.cli.execute import AuditLog, Executor, SilentLog
 from ops.cli.line import LineScreen
 from ops.cli.progress import ProgressDisplay
@@ -46,7 +47,7 @@ async def run_local(
         return await asyncio.to_thread(stdin.readline)
 
     def write(text: str) -> None:
-        stdout.write(text)
+        stdout.write(unpainted(text) if _without_styles() else text)
         stdout.flush()
 
     if not argv:
@@ -62,6 +63,11 @@ async def run_local(
     if result.error:
         stderr.write(f"gatepost: {result.error}\n")
     return result.status
+
+
+def _without_styles() -> bool:
+    """Tell whether the one before the terminal wants no colours, or has a terminal without them."""
+    return bool(os.environ.get("NO_COLOR")) or is_plain(os.environ.get("TERM", ""))
 
 
 def _progress(stderr: TextIO) -> ProgressDisplay:

@@ -57,5 +57,5 @@ class ProgressDisplay:
 
 def _share(done: int, total: int) -> str:
     if not total:
-        return f"{number(done)} looked at, "
+        return f"{number(done)} looked at, " if done else ""
     return f"{min(100, 100 * done // total)}% of {number(total)}, "

@@ -24,6 +24,7 @@ from prompt_toolkit.output.vt100 import Vt100_Output
 from prompt_toolkit.shortcuts import CompleteStyle
 
 from ops.cli.dialogue import Aborted
+from ops.cli.display import is_plain, unpainted
 
 Complete = Callable[[str], Iterable[str]]
 _WAITING_KEYS = 16_384
@@ -147,6 +148,7 @@ class Terminal:
 
     def __init__(self, write: Callable[[str], None], columns: int, rows: int, kind: str, complete: Complete) -> None:
         self._write = write
+        self._plain = is_plain(kind)
         self._size = Size(rows=rows or 24, columns=columns or 80)
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._keys = _Keys()
@@ -203,7 +205,7 @@ class Terminal:
 
     def write(self, text: str) -> None:
         """Show text; a terminal in raw mode needs the carriage return as well."""
-        self._write(text.replace("\n", "\r\n"))
+        self._write((unpainted(text) if self._plain else text).replace("\n", "\r\n"))
 
     async def read(self, prompt: str, words: Sequence[str] = ()) -> str:
         """Ask for an answer. Raises `Aborted`, `EOFError`."""

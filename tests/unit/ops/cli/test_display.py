@@ -7,7 +7,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ops.cli.display import age, as_json, brief, clean, columns, cut, moment, number, octets, pad, scrub
+from ops.cli.display import (
+    age,
+    as_json,
+    brief,
+    clean,
+    columns,
+    cut,
+    moment,
+    number,
+    octets,
+    pad,
+    paint,
+    scrub,
+    unpainted,
+)
 
 
 @given(st.text())
@@ -58,3 +72,10 @@ def test_moments_numbers_and_sizes() -> None:
     assert moment(None) == "Never"
     assert [number(1234567), number(None), number("up")] == ["1,234,567", "-", "up"]
     assert [octets(830), octets(2560), octets(14 * 1024), octets("?")] == ["830", "2.5K", "14K", "-"]
+
+
+def test_styles_are_for_terminals_and_come_off_again() -> None:
+    assert paint("x", "bad", 0) == "x"
+    painted = paint("x", "bad", 80)
+    assert painted != "x"
+    assert unpainted(f"a {painted} b") == "a x b"

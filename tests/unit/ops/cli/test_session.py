@@ -13,9 +13,6 @@ from ops.cli.execute import Executor
 from ops.cli.session import EX_ABORTED, Session
 from tests.support.appliance import Audit, Daemons, machine
 
-DISABLED = {"mode": "disabled", "tunnel": "not active", "port": None, "sessions": []}
-ENABLED = {"mode": "tunnel", "tunnel": "connecting", "port": 2443, "sessions": []}
-
 
 class Script:
     """A console on which the lines are already typed; an exception among them is raised."""
@@ -54,48 +51,6 @@ def make(daemons: Daemons, audit: Audit) -> Make:
         return Session(executor, caller, script, idle_s=idle_s), script
 
     return made
-
-
-async def test_the_tunnel_is_enabled_in_the_dialogue_of_the_model(daemons: Daemons, make: Make) -> None:
-    answers = [DISABLED, ENABLED]
-
-    async def status(args: dict[str, Any]) -> Any:
-        return answers.pop(0)
-
-    session, script = make("techsupport", "tunnel", "99", "2443", "y", "", "exit")
-    async with daemons.up(tunnel_client={"techsupport_status": status, "techsupport_enable": ENABLED}):
-        assert await session.run() == 0
-    assert script.asked == [
-        "esa.example.test> ",
-        "[]> ",
-        "Please enter the port number for the tunnel (2022, 2025, 2443). [2025]> ",
-        "Please enter the port number for the tunnel (2022, 2025, 2443). [2025]> ",
-        "Are you sure you want to enable service access? [N]> ",
-        "[]> ",
-        "esa.example.test> ",
-    ]
-    assert daemons.asked[1] == ("tunnel-client", "techsupport_enable", {"mode": "tunnel", "port": 2443})
-    assert "Service Access currently disabled.\nSerial Number: 42AB-CD\n" in script.shown
-    assert (
-        "Give this serial number to support: 42AB-CD\nTunnel option is active: connecting, port 2443.\n" in script.shown
-    )
-    assert "with a certificate that the engineer authority" in script.shown
-    assert "- DISABLE - " not in script.shown.split("ENABLED")[0]
-    assert "- DISABLE - " in script.shown.split("ENABLED", 1)[1]
-
-
-async def test_no_means_no(daemons: Daemons, make: Make) -> None:
-    session, _ = make("techsupport", "sshaccess", "", "", "exit")
-    async with daemons.up(tunnel_client={"techsupport_status": DISABLED}):
-        await session.run()
-    assert {verb for _, verb, _ in daemons.asked} == {"techsupport_status"}
-
-
-async def test_disable_is_offered_and_done(daemons: Daemons, make: Make) -> None:
-    session, script = make("techsupport", "disable", "y", "", "exit")
-    async with daemons.up(tunnel_client={"techsupport_status": ENABLED, "techsupport_disable": DISABLED}):
-        await session.run()
-    assert "Success - Remote Access has been disabled." in script.shown
 
 
 async def test_a_command_with_questions_asks_them_and_one_with_arguments_does_not(daemons: Daemons, make: Make) -> None:
@@ -183,7 +138,7 @@ async def test_completion_follows_rights_operations_and_choices(make: Make) -> N
     assert "suspend" not in session.complete("")
     assert session.complete("tophosts soft") == ["soft_bounces"]
     assert session.complete("showrecipients --h") == ["--host"]
-    assert make()[0].complete("techsupport ") == ["disable", "sshaccess", "status", "tunnel"]
+    assert make()[0].complete("techsupport ") == ["disable", "probe", "sshaccess", "status", "tunnel"]
 
 
 async def test_every_command_is_audited_with_who_what_and_status(make: Make, audit: Audit) -> None:

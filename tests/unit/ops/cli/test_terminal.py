@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from ops.cli.dialogue import Aborted
+from ops.cli.display import paint
 from ops.cli.terminal import Terminal
 
 
@@ -96,3 +97,10 @@ async def test_keys_left_over_in_a_session_are_not_typed_into_the_next_users() -
         third.feed(b"version\r")
         async with asyncio.timeout(5):
             assert await third.command("> ") == "version"
+
+
+@pytest.mark.parametrize(("kind", "shown"), [("xterm", "\x1b[31mx\x1b[0m\r\n"), ("dumb", "x\r\n")])
+def test_a_terminal_that_knows_no_styles_gets_none(kind: str, shown: str) -> None:
+    drawn: list[str] = []
+    Terminal(drawn.append, 80, 24, kind, lambda text: []).write(paint("x", "bad", 80) + "\n")
+    assert drawn == [shown]

@@ -1,20 +1,67 @@
-"""`techsupport` in its batch forms; the dialogue is tested with the session."""
+"""`techsupport` in its batch forms; the dialogue is in test_support_dialogue.py."""
 
+from pathlib import Path
 from typing import Any
 
-from ops.cli.account import Caller, Role
-from tests.support.appliance import NOW, Daemons, document
+import pytest
 
-DISABLED = {"mode": "disabled", "tunnel": "not active", "port": None, "sessions": []}
+from ops.cli.account import Caller, Role
+from tests.support.appliance import NOW, Audit, Daemons, document
+from tests.support.golden import same_as_golden
+
+GOLDEN = Path(__file__).parent / "golden"
+SEED = "2GTJ-0V3M-7QRX-9KWZ-B5FH"
+DISABLED = {"mode": "disabled", "tunnel": "disabled", "port": None, "sessions": []}
+ATTEMPTS = [
+    {
+        "address": "192.0.2.1",
+        "port": 2025,
+        "verdict": "smtp",
+        "stage": "banner",
+        "advice": "a mail server or ESMTP inspection answers: choose another port, or exempt this host from it",
+        "took_ms": 12,
+        "at": NOW,
+        "way": "ssh",
+    },
+    {
+        "address": "2001:db8:1234:5678:9abc:def0:1234:5678",
+        "port": 2443,
+        "verdict": "ours",
+        "stage": "banner",
+        "advice": "",
+        "took_ms": 4031,
+        "at": NOW,
+        "way": "tls",
+    },
+    {
+        "address": "192.0.2.1",
+        "port": 2022,
+        "verdict": "time-out",
+        "stage": "tcp",
+        "advice": "the port does not answer: a firewall drops it; choose another port",
+        "took_ms": 5000,
+        "at": NOW,
+        "way": "ssh",
+    },
+]
+PROBED = {"host": "upgrades.example.test", "attempts": ATTEMPTS}
 ENABLED = {
     "mode": "tunnel",
     "tunnel": "open",
     "port": 2443,
     "since": NOW,
     "until": NOW + 604800,
+    "seed_fingerprint": "1f0e2d3c4b5a6978",
     "sessions": [{"from": "203.0.113.9", "since": NOW}],
-    "problem": "port 2025: the port does not answer",
-    "attempts": [{"address": "192.0.2.1", "port": 2025, "verdict": "time-out", "advice": "choose another port"}],
+    "hops": ["10.1.1.5"],
+    "ask": True,
+    "shell": False,
+    "problem": "port 2025: a mail server or ESMTP inspection answers: choose another port, or exempt this host from it",
+    "attempts": ATTEMPTS,
+}
+PEOPLE = {
+    "sessions": [{"id": "s1", "engineer": "ana", "case": "SR12345", "since": NOW, "from": "the tunnel"}],
+    "waiting": [{"id": "s2", "engineer": "ben", "case": "SR12345", "since": NOW, "from": "the tunnel"}],
 }
 
 
@@ -22,42 +69,136 @@ async def test_status_has_the_stable_fields(daemons: Daemons, run: Any) -> None:
     async with daemons.up(tunnel_client={"techsupport_status": DISABLED}):
         found = document(await run("techsupport status --json"))
         shown = await run("techsupport status")
-    assert set(found) >= {"mode", "tunnel", "port", "since", "until", "seed_fingerprint", "sessions"}
+    assert set(found) >= {
+        "mode",
+        "tunnel",
+        "port",
+        "since",
+        "until",
+        "seed_fingerprint",
+        "sessions",
+        "serial",
+        "waiting",
+    }
     assert shown.output == "Service Access currently disabled.\nSerial Number: 42AB-CD"
 
 
-async def test_status_while_support_is_in(daemons: Daemons, run: Any) -> None:
-    async with daemons.up(tunnel_client={"techsupport_status": ENABLED}):
+async def test_status_while_support_is_in_and_waits_fits_a_terminal(daemons: Daemons, run: Any) -> None:
+    verbs = {"techsupport_status": ENABLED}
+    async with daemons.up(tunnel_client=verbs, console={"service_sessions": PEOPLE}):
         shown = await run("techsupport status")
-    assert shown.output.splitlines() == [
-        "Service Access currently ENABLED (1 current service logins)",
-        "Tunnel option is active: open, port 2443.",
-        "No new tunnel connections after: Sun Nov 29 02:21:02 2026 UTC",
-        "Last problem: port 2025: the port does not answer",
-        "  Tried 192.0.2.1 port 2025: time-out: choose another port",
-        "  Logged in: 203.0.113.9 since Sun Nov 22 02:21:02 2026 UTC",
-        "Serial Number: 42AB-CD",
-    ]
+    same_as_golden(GOLDEN / "techsupport-status.txt", shown.output)
+    assert max(len(line) for line in shown.output.splitlines()) <= 80
 
 
-async def test_the_console_names_the_engineers_that_are_in(daemons: Daemons, run: Any) -> None:
+async def test_a_tunnel_that_is_down_says_what_is_wrong(daemons: Daemons, run: Any) -> None:
+    async with daemons.up(tunnel_client={"techsupport_status": {**ENABLED, "tunnel": "waiting"}}):
+        shown = (await run("techsupport status")).output
+    assert "\nLast problem: port 2025: a mail server or ESMTP inspection answers: choose\n" in shown
+
+
+async def test_colours_are_for_terminals(daemons: Daemons, run: Any) -> None:
+    async with daemons.up(tunnel_client={"techsupport_status": ENABLED}):
+        assert "\x1b" not in (await run("techsupport status")).output
+        assert "\x1b[33mENABLED\x1b[0m (1 current" in (await run("techsupport status", width=80)).output
+
+
+async def test_without_a_console_the_engineers_are_those_that_the_machine_knows(daemons: Daemons, run: Any) -> None:
     session = {"role": "support", "identity": "ana@SR12345", "source": "the tunnel", "since_at": NOW}
     async with daemons.up(tunnel_client={"techsupport_status": ENABLED}):
         found = document(await run("techsupport status --json", sessions=lambda: [session]))
     assert found["sessions"] == [{"engineer": "ana@SR12345", "from": "the tunnel", "since": NOW}]
 
 
-async def test_tunnel_and_sshaccess_say_which_mode_and_port(daemons: Daemons, run: Any) -> None:
+async def test_a_console_that_fails_is_not_passed_over(daemons: Daemons, run: Any) -> None:
+    from core.errors import GatepostError
+
+    broken = {"service_sessions": GatepostError("the list is damaged", 70)}
+    async with daemons.up(tunnel_client={"techsupport_status": ENABLED}, console=broken):
+        assert (await run("techsupport status")).status == 70
+
+
+async def test_every_term_of_an_activation_reaches_the_tunnel_client(daemons: Daemons, run: Any) -> None:
+    async with daemons.up(tunnel_client={"techsupport_enable": {**ENABLED, "seed": SEED}}):
+        await run("techsupport TUNNEL --port 2443 --hops 10.1.1.5,10.1.1.6 --ask --shell --hours 24")
+        await run("techsupport tunnel --hops none")
+        await run("techsupport sshaccess --ask")
+    assert [args for _, _, args in daemons.asked] == [
+        {"mode": "tunnel", "port": 2443, "hops": ["10.1.1.5", "10.1.1.6"], "ask": True, "shell": True, "hours": 24},
+        {"mode": "tunnel"},
+        {"mode": "sshaccess", "ask": True},
+    ]
+
+
+async def test_the_seed_is_given_once_large_and_with_the_serial(daemons: Daemons, run: Any) -> None:
+    async with daemons.up(tunnel_client={"techsupport_enable": {**ENABLED, "seed": SEED}}):
+        shown = await run("techsupport tunnel")
+        assert document(await run("techsupport tunnel --json"))["seed"] == SEED
+    same_as_golden(GOLDEN / "techsupport-enabled.txt", shown.output)
+
+
+async def test_an_own_seed_comes_from_standard_input_and_reaches_no_log(
+    daemons: Daemons, run: Any, audit: Audit
+) -> None:
     async with daemons.up(tunnel_client={"techsupport_enable": ENABLED}):
-        await run("techsupport TUNNEL --port 2443")
-        await run("techsupport sshaccess")
-    assert [args for _, _, args in daemons.asked] == [{"mode": "tunnel", "port": 2443}, {"mode": "sshaccess"}]
+        assert (await run("techsupport sshaccess --seed-stdin", stdin=b" my very own seed \r\n")).status == 0
+    assert daemons.asked[0][2] == {"mode": "sshaccess", "seed": "my very own seed"}
+    assert "own seed" not in "".join(audit.lines)
 
 
-async def test_disable_says_so(daemons: Daemons, run: Any) -> None:
+@pytest.mark.parametrize("typed", [b"", b"\n", b"one\ntwo\n", b"\xff\xfe"])
+async def test_what_is_no_seed_on_standard_input_is_said_and_enables_nothing(
+    daemons: Daemons, run: Any, typed: bytes
+) -> None:
+    async with daemons.up(tunnel_client={"techsupport_enable": ENABLED}):
+        result = await run("techsupport tunnel --seed-stdin", stdin=typed)
+    assert (result.status, daemons.asked) == (65, [])
+    assert "standard input" in result.error
+
+
+async def test_a_seed_on_the_command_line_is_refused(run: Any, audit: Audit) -> None:
+    for line in (f"techsupport tunnel --seed {SEED}", f"techsupport tunnel {SEED}"):
+        assert (await run(line)).status == 64
+    assert SEED not in "".join(audit.lines)
+
+
+async def test_a_tunnel_that_is_not_open_yet_says_why(daemons: Daemons, run: Any) -> None:
+    async with daemons.up(tunnel_client={"techsupport_enable": {**ENABLED, "tunnel": "waiting", "seed": SEED}}):
+        shown = (await run("techsupport tunnel")).output
+    assert "The tunnel is not open yet: port 2025: a mail server or ESMTP inspection" in shown
+    assert "`techsupport status` shows how it is" in shown
+
+
+async def test_access_ends_by_disable_and_by_the_mode_that_it_was_enabled_with(daemons: Daemons, run: Any) -> None:
     async with daemons.up(tunnel_client={"techsupport_disable": DISABLED}):
-        shown = await run("techsupport disable")
-    assert shown.output.startswith("Success - Remote Access has been disabled.")
+        for line in ("techsupport disable", "techsupport sshaccess disable", "techsupport tunnel disable"):
+            assert (await run(line)).output.startswith("Success - Remote Access has been disabled.")
+    assert {verb for _, verb, _ in daemons.asked} == {"techsupport_disable"}
+    assert len(daemons.asked) == 3
+    assert (await run("techsupport tunnel disable --ask")).status == 64
+
+
+async def test_a_probe_shows_each_port_the_reason_and_the_one_to_take(daemons: Daemons, run: Any) -> None:
+    async with daemons.up(tunnel_client={"techsupport_probe": PROBED}):
+        shown = await run("techsupport probe")
+        assert document(await run("techsupport probe --json")) == PROBED
+    same_as_golden(GOLDEN / "techsupport-probe.txt", shown.output)
+    assert max(len(line) for line in shown.output.splitlines()) <= 80
+
+
+async def test_a_probe_that_finds_no_port_or_no_address_says_so(daemons: Daemons, run: Any) -> None:
+    answers = [
+        {"host": "upgrades.example.test", "attempts": [ATTEMPTS[0]]},
+        {"host": "upgrades.example.test", "attempts": [], "problem": "the name cannot be resolved; asked: 127.0.0.1"},
+    ]
+
+    async def probe(args: dict[str, Any]) -> Any:
+        return answers.pop(0)
+
+    async with daemons.up(tunnel_client={"techsupport_probe": probe}):
+        assert "No port leads to the bastion" in (await run("techsupport probe")).output
+        shown = (await run("techsupport probe")).output
+    assert shown == "upgrades.example.test: the name cannot be resolved; asked: 127.0.0.1"
 
 
 async def test_only_administrators_open_the_door_and_support_cannot_hold_it_open(run: Any) -> None:

@@ -1,0 +1,117 @@
+"""The dialogue of `techsupport`: state, menu, questions, and again until the operator leaves."""
+
+from ops.cli.account import STAFF, Role
+from ops.cli.commands.support.access import addresses
+from ops.cli.commands.support.state import enabled
+from ops.cli.dialogue import Dialogue
+from ops.cli.registry import MAIL_MACHINES, Call, Command, Document
+
+_PORTS = (22, 25, 53, 80, 443, 4766)
+_DEFAULT_PORT = 25
+_SURE = "Are you sure you want to {} service access?"
+_SEED = (
+    "A seed string is needed: from it and this machine's serial number support makes the\n"
+    "password, which nobody else can. It is no password itself."
+)
+_SHOW = {"STATUS": "Show the current state of service access.", "PROBE": "Try the ports of the bastion."}
+_ALLOW = {
+    "SSHACCESS": "Allow support to log in, without a tunnel.",
+    "TUNNEL": "Allow support to log in, through a tunnel to support.",
+}
+_CHANGE = {
+    "SSHACCESS": "Disable support logins, or allow them anew without a tunnel.",
+    "TUNNEL": "Disable support logins, or allow them anew through a tunnel.",
+}
+_END = {"DISABLE": "Prevent support from logging in."}
+
+
+async def _seed(dialogue: Dialogue) -> str:
+    """Let a seed string be made (gives '') or typed in."""
+    way = await dialogue.choose(_SEED, ["Generate a seed string (recommended)", "Enter a seed string"])
+    seed = ""
+    while way == 1 and not seed:
+        seed = await dialogue.ask("Enter the seed string, as you will give it to support:")
+    return seed
+
+
+async def _port(dialogue: Dialogue, ports: tuple[int, ...]) -> int:
+    known = ", ".join(str(port) for port in sorted(ports))
+    while True:
+        answer = await dialogue.ask(f"Please enter the port number for the tunnel ({known}).", str(ports[0]))
+        if answer.isdecimal() and int(answer) in ports:
+            return int(answer)
+        dialogue.say(f"Please answer with one of: {known}.")
+
+
+async def _terms(dialogue: Dialogue) -> Document:
+    return {
+        "ask": await dialogue.confirm("Do you want to be asked before each session?"),
+        "shell": await dialogue.confirm("Do you want to allow a full login shell, besides this console?"),
+    }
+
+
+async def _enable(call: Call, dialogue: Dialogue, mode: str) -> None:
+    arguments: Document = {"seed": await _seed(dialogue)}
+    if mode == "tunnel":
+        arguments["port"] = await _port(dialogue, _ports(call))
+        hops = await dialogue.ask("Which other appliances may support reach from here (addresses)?", "none")
+        arguments["hops"] = ",".join(addresses(hops))
+    arguments |= await _terms(dialogue)
+    if await dialogue.confirm(_SURE.format("enable")):
+        await dialogue.perform(f"techsupport {mode}", arguments)
+
+
+def _ports(call: Call) -> tuple[int, ...]:
+    """Give the ports of the bastion, the one that is tried first in front."""
+    section = call.appliance.configuration().get("tunnel") or {}
+    first, others = int(section.get("port") or _DEFAULT_PORT), section.get("ports") or _PORTS
+    return tuple(dict.fromkeys([first, *(int(port) for port in others)]))
+
+
+async def _disable(dialogue: Dialogue) -> None:
+    if await dialogue.confirm(_SURE.format("disable")):
+        await dialogue.perform("techsupport disable", {})
+
+
+async def _again(call: Call, dialogue: Dialogue, mode: str) -> None:
+    """What TUNNEL and SSHACCESS offer while access is enabled: to end it, or to enable it anew."""
+    options = {**_END, "ENABLE": f"Enable {mode.upper()} anew, with a new seed string; the old one ends."}
+    chosen = await dialogue.menu(options)
+    if chosen == "DISABLE":
+        await _disable(dialogue)
+    elif chosen:
+        await _enable(call, dialogue, mode)
+
+
+def _operations(call: Call, is_enabled: bool) -> dict[str, str]:
+    """Give what this caller may do in this state."""
+    offered = {**_END, **_CHANGE, **_SHOW} if is_enabled else {**_ALLOW, **_SHOW}
+    allowed = {item.name for item in call.registry.visible(call.appliance.role, call.caller)}
+    return {name: text for name, text in offered.items() if f"techsupport {name.lower()}" in allowed}
+
+
+async def _menu(call: Call, dialogue: Dialogue) -> Document | None:
+    while True:
+        document = await dialogue.perform("techsupport status", {})
+        if document is None:
+            return None
+        is_enabled = enabled(document)
+        chosen = await dialogue.menu(_operations(call, is_enabled))
+        if not chosen:
+            return None
+        if chosen == "PROBE":
+            await dialogue.perform("techsupport probe", {})
+        elif chosen == "DISABLE":
+            await _disable(dialogue)
+        elif chosen in _ALLOW:
+            await (_again if is_enabled else _enable)(call, dialogue, chosen.lower())
+
+
+techsupport = Command(
+    "techsupport",
+    "Let support in, see who is in, or end it.",
+    run=None,
+    dialogue=_menu,
+    roles=STAFF | {Role.SUPPORT},
+    machines=MAIL_MACHINES,
+)

@@ -1,0 +1,49 @@
+"""`techsupport probe`: which ports of the bastion can be reached from here, and what is in the way of the others.
+
+Enables nothing. The tunnel client does it; it takes as long as its time-outs, so how long it has been is shown.
+"""
+
+import asyncio
+
+from ops.cli.account import STAFF, Role
+from ops.cli.commands.support.state import CLIENT, OURS, attempts_table
+from ops.cli.display import paint
+from ops.cli.registry import MAIL_MACHINES, Call, Document, command
+
+_LONGEST_S = 120.0
+_TICK_S = 0.5
+
+
+def render_probe(document: Document, width: int) -> str:
+    """Show the table of ports, and the one to take."""
+    attempts, host = document["attempts"], document["host"]
+    if not attempts:
+        problem = document.get("problem") or "no address of it is known"
+        return paint(f"{host}: {problem}", "bad", width)
+    good = [one for one in attempts if one["verdict"] == OURS]
+    if good:
+        advice = f"Port {good[0]['port']} works: techsupport tunnel --port {good[0]['port']}"
+    else:
+        advice = "No port leads to the bastion; show this table to whoever runs the firewall."
+    shown = paint(advice, "good" if good else "bad", width)
+    return f"Ports of {host}, tried from here:\n{attempts_table(attempts, width)}\n\n{shown}"
+
+
+@command(
+    "techsupport probe",
+    "Try the ports of the bastion without enabling anything.",
+    render=render_probe,
+    roles=STAFF | {Role.SUPPORT},
+    machines=MAIL_MACHINES,
+)
+async def probe(call: Call) -> Document:
+    """Gives for each address and port how far a connection came, how long it took, and what helps."""
+    async with asyncio.TaskGroup() as tasks:
+        asked = tasks.create_task(call.appliance.ask(CLIENT, "techsupport_probe", _LONGEST_S))
+        waited = 0.0
+        while not asked.done():
+            await asyncio.wait([asked], timeout=_TICK_S)
+            waited += _TICK_S
+            call.progress(0, 0, f"probing for {waited:.0f} s; a silent port takes a while")
+        call.progress(-1, 0, "")
+    return dict(asked.result())

@@ -1,0 +1,144 @@
+"""The dialogue of `techsupport`, whole: what stands on the screen, and what reaches the tunnel client."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ops.cli.account import LOCAL, Caller, Role
+from ops.cli.commands import registry
+from ops.cli.execute import Executor
+from ops.cli.session import Session
+from tests.support.appliance import NOW, Audit, Daemons, machine
+from tests.support.golden import same_as_golden
+
+GOLDEN = Path(__file__).parent / "golden"
+SEED = "2GTJ-0V3M-7QRX-9KWZ-B5FH"
+DISABLED: dict[str, Any] = {"mode": "disabled", "tunnel": "disabled", "port": None, "sessions": []}
+TUNNEL: dict[str, Any] = {
+    "mode": "tunnel",
+    "tunnel": "open",
+    "port": 2443,
+    "since": NOW,
+    "until": NOW + 604800,
+    "seed_fingerprint": "1f0e2d3c4b5a6978",
+    "sessions": [],
+}
+SSHACCESS: dict[str, Any] = {**TUNNEL, "mode": "sshaccess", "tunnel": "disabled", "port": None, "until": None}
+
+
+class Screen:
+    """A screen without colours on which the answers are already typed; keeps all that stood on it."""
+
+    width = 0
+
+    def __init__(self, *lines: str) -> None:
+        self.lines = list(lines)
+        self.shown = ""
+
+    def write(self, text: str) -> None:
+        self.shown += text
+
+    async def read(self, prompt: str, words: Sequence[str] = ()) -> str:
+        line = self.lines.pop(0)
+        self.shown += f"{prompt}{line}\n"
+        return line
+
+    async def command(self, prompt: str) -> str:
+        return await self.read(prompt)
+
+
+class Client:
+    """A tunnel client: what it is told, it is."""
+
+    def __init__(self, state: dict[str, Any] = DISABLED) -> None:
+        self.state = state
+        self.enabled: list[dict[str, Any]] = []
+
+    async def _status(self, args: dict[str, Any]) -> Any:
+        return self.state
+
+    async def _enable(self, args: dict[str, Any]) -> Any:
+        self.enabled.append(args)
+        self.state = TUNNEL if args["mode"] == "tunnel" else SSHACCESS
+        return {**self.state, "seed": args.get("seed", SEED)}
+
+    async def _disable(self, args: dict[str, Any]) -> Any:
+        self.state = DISABLED
+        return self.state
+
+    @property
+    def verbs(self) -> dict[str, Any]:
+        return {
+            "techsupport_status": self._status,
+            "techsupport_enable": self._enable,
+            "techsupport_disable": self._disable,
+        }
+
+
+Talk = Callable[..., Any]
+
+
+@pytest.fixture
+def talk(daemons: Daemons, audit: Audit) -> Talk:
+    async def talked(client: Client, *lines: str, caller: Caller = LOCAL) -> str:
+        screen = Screen(*lines)
+        session = Session(Executor(registry(), machine(daemons.run), audit), caller, screen, idle_s=60)
+        async with daemons.up(tunnel_client=client.verbs):
+            await session.run()
+        assert screen.lines == []
+        return screen.shown
+
+    return talked
+
+
+async def test_a_tunnel_with_a_seed_that_is_made(talk: Talk) -> None:
+    client = Client()
+    shown = await talk(client, "techsupport", "tunnel", "", "99", "2443", "", "", "", "y", "", "exit")
+    same_as_golden(GOLDEN / "techsupport-tunnel-dialogue.txt", shown)
+    assert client.enabled == [{"mode": "tunnel", "port": 2443}]
+
+
+async def test_a_tunnel_with_an_own_seed_hops_and_a_question_before_each_session(talk: Talk, audit: Audit) -> None:
+    client = Client()
+    answers = ["2", "", "seven green bottles", "", "10.1.1.5, 10.1.1.6", "y", "n", "y"]
+    await talk(client, "techsupport", "TUNNEL", *answers, "", "exit")
+    assert client.enabled == [
+        {"mode": "tunnel", "seed": "seven green bottles", "port": 2025, "hops": ["10.1.1.5", "10.1.1.6"], "ask": True}
+    ]
+    assert "bottles" not in "".join(audit.lines)
+
+
+async def test_access_without_a_tunnel_and_its_end_by_the_same_path(talk: Talk) -> None:
+    client = Client()
+    answers = ["", "", "", "y", "sshaccess", "disable", "y", "", "exit"]
+    shown = await talk(client, "techsupport", "sshaccess", *answers)
+    same_as_golden(GOLDEN / "techsupport-sshaccess-dialogue.txt", shown)
+    assert client.enabled == [{"mode": "sshaccess"}]
+    assert client.state is DISABLED
+
+
+async def test_disable_stands_in_the_first_menu_only_while_there_is_something_to_disable(talk: Talk) -> None:
+    client = Client(TUNNEL)
+    shown = await talk(client, "techsupport", "disable", "y", "", "exit")
+    before, after = shown.split("has been disabled")
+    assert "- DISABLE - " in before
+    assert "- DISABLE - " not in after
+
+
+async def test_no_means_no(talk: Talk) -> None:
+    client = Client()
+    await talk(client, "techsupport", "sshaccess", "", "", "", "", "", "exit")
+    assert client.enabled == []
+    client = Client(TUNNEL)
+    await talk(client, "techsupport", "disable", "", "", "exit")
+    assert client.state is TUNNEL
+
+
+async def test_who_may_only_look_is_offered_only_that(talk: Talk) -> None:
+    support = Caller("service", Role.SUPPORT, "the tunnel", "ana@SR12345")
+    shown = await talk(Client(TUNNEL), "techsupport", "", "exit", caller=support)
+    assert "- STATUS - " in shown
+    assert "- DISABLE - " not in shown
+    assert "- TUNNEL - " not in shown
