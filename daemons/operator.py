@@ -13,6 +13,7 @@ from daemons.pair import pairing_verb
 from ops.cli.appliance import Appliance
 from ops.cli.local import run_local as run_words
 from ops.cli.server import Sessions
+from tunnel.seed.code import chosen
 
 
 def appliance_of(machine: Machine, sessions: Sessions) -> Appliance:
@@ -27,7 +28,13 @@ def appliance_of(machine: Machine, sessions: Sessions) -> Appliance:
         configuration=lambda: machine.document.model_dump(mode="json", exclude_none=True),
         pair=pairing_verb(machine) if machine.role == "esa" else None,
         sessions=sessions.facts,
+        check_seed=lambda text: _check_seed(text, machine.serial),
     )
+
+
+def _check_seed(text: str, serial: str) -> None:
+    """Raise status 65 for a seed string that is mistyped or easily guessed."""
+    chosen(text, serial)
 
 
 def audit_log(machine: Machine) -> MailLog:

@@ -40,6 +40,10 @@ def _no_configuration() -> dict[str, Any]:
     return {}
 
 
+def _any_seed(_text: str) -> None:
+    """Take any seed string; whoever makes the key looks at it again."""
+
+
 @dataclass(frozen=True)
 class Appliance:
     """One machine as its operator sees it."""
@@ -58,6 +62,8 @@ class Appliance:
     pair: Pairing | None = None
     sessions: Callable[[], list[dict[str, Any]]] = _no_sessions
     """Who is logged in: user, role, source, identity, since_at, idle_s."""
+    check_seed: Callable[[str], None] = _any_seed
+    """Looks at a seed string that somebody chose; raises status 65 for one that cannot be taken."""
     timeout_s: float = 10.0
     now: clock.Clock = clock.now
 

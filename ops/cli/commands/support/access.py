@@ -4,6 +4,7 @@ Nothing here waits for a commit. The seed string comes from standard input, from
 client, which makes one; it is in the answer of the command that enables and nowhere else.
 """
 
+import ipaddress
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
@@ -26,9 +27,17 @@ Hours = Annotated[float | None, Help("take new connections for so long", "N", 0.
 
 
 def addresses(text: str) -> list[str]:
-    """Read a list of addresses, `none` and the empty one being none at all."""
-    words = [word for word in text.replace(",", " ").split() if word]
-    return [] if [word.lower() for word in words] == ["none"] else words
+    """Read a list of addresses, `none` and the empty one being none at all. Raises status 64."""
+    words = text.replace(",", " ").split()
+    return [] if [word.lower() for word in words] == ["none"] else [_address(word) for word in words]
+
+
+def _address(word: str) -> str:
+    try:
+        return str(ipaddress.ip_address(word))
+    except ValueError:
+        text = f"{word!r} is not an address; give addresses of appliances, separated by commas, or none"
+        raise UsageProblem(text) from None
 
 
 def render_enabled(document: Document, width: int) -> str:

@@ -25,13 +25,28 @@ _CHANGE = {
 _END = {"DISABLE": "Prevent support from logging in."}
 
 
-async def _seed(dialogue: Dialogue) -> str:
+async def _seed(call: Call, dialogue: Dialogue) -> str:
     """Let a seed string be made (gives '') or typed in."""
     way = await dialogue.choose(_SEED, ["Generate a seed string (recommended)", "Enter a seed string"])
-    seed = ""
-    while way == 1 and not seed:
+    if way == 0:
+        return ""
+
+    async def typed() -> str:
         seed = await dialogue.ask("Enter the seed string, as you will give it to support:")
-    return seed
+        call.appliance.check_seed(seed)
+        return seed
+
+    return await dialogue.until_right(typed)
+
+
+async def _hops(dialogue: Dialogue) -> str:
+    """Ask for the appliances that can be reached through this one."""
+
+    async def typed() -> str:
+        answer = await dialogue.ask("Which other appliances may support reach from here (addresses)?", "none")
+        return ",".join(addresses(answer))
+
+    return await dialogue.until_right(typed)
 
 
 async def _port(dialogue: Dialogue, ports: tuple[int, ...]) -> int:
@@ -51,11 +66,10 @@ async def _terms(dialogue: Dialogue) -> Document:
 
 
 async def _enable(call: Call, dialogue: Dialogue, mode: str) -> None:
-    arguments: Document = {"seed": await _seed(dialogue)}
+    arguments: Document = {"seed": await _seed(call, dialogue)}
     if mode == "tunnel":
         arguments["port"] = await _port(dialogue, _ports(call))
-        hops = await dialogue.ask("Which other appliances may support reach from here (addresses)?", "none")
-        arguments["hops"] = ",".join(addresses(hops))
+        arguments["hops"] = await _hops(dialogue)
     arguments |= await _terms(dialogue)
     if await dialogue.confirm(_SURE.format("enable")):
         await dialogue.perform(f"techsupport {mode}", arguments)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from core.errors import GatepostError
 from ops.cli.account import LOCAL, Caller, Role
 from ops.cli.commands import registry
 from ops.cli.execute import Executor
@@ -82,9 +83,14 @@ Talk = Callable[..., Any]
 
 @pytest.fixture
 def talk(daemons: Daemons, audit: Audit) -> Talk:
+    def checked(text: str) -> None:
+        if "password" in text:
+            raise GatepostError("this seed string is easily guessed", 65)
+
     async def talked(client: Client, *lines: str, caller: Caller = LOCAL) -> str:
         screen = Screen(*lines)
-        session = Session(Executor(registry(), machine(daemons.run), audit), caller, screen, idle_s=60)
+        executor = Executor(registry(), machine(daemons.run, check_seed=checked), audit)
+        session = Session(executor, caller, screen, idle_s=60)
         async with daemons.up(tunnel_client=client.verbs):
             await session.run()
         assert screen.lines == []
@@ -102,8 +108,10 @@ async def test_a_tunnel_with_a_seed_that_is_made(talk: Talk) -> None:
 
 async def test_a_tunnel_with_an_own_seed_hops_and_a_question_before_each_session(talk: Talk, audit: Audit) -> None:
     client = Client()
-    answers = ["2", "", "seven green bottles", "", "10.1.1.5, 10.1.1.6", "y", "n", "y"]
-    await talk(client, "techsupport", "TUNNEL", *answers, "", "exit")
+    answers = ["2", "password1", "seven green bottles", "", "the sma", "10.1.1.5, 10.1.1.6", "y", "n", "y"]
+    shown = await talk(client, "techsupport", "TUNNEL", *answers, "", "exit")
+    assert "this seed string is easily guessed\n" in shown
+    assert "'the' is not an address; give addresses of appliances" in shown
     assert client.enabled == [
         {"mode": "tunnel", "seed": "seven green bottles", "port": 2025, "hops": ["10.1.1.5", "10.1.1.6"], "ask": True}
     ]
