@@ -1,7 +1,8 @@
 """Control sockets: how daemons of one machine and its console talk to each other.
 
 One unix stream socket per daemon, JSON lines of `protocol/control.py`, one request and one answer at a time per
-connection. Only the daemon's own user and root may connect (SO_PEERCRED). Lines, time and connections are bounded.
+connection. Only the daemon's own user and root may ask (SO_PEERCRED), and of a daemon that names guests those users,
+some of its verbs. Lines, time and connections are bounded.
 `Poke` is the exception: a stream of lines without answers that wakes the reader of a journal.
 
 Raises `GatepostError`: status 69 when the daemon is not there, its own status when it answers with an error.
@@ -15,6 +16,7 @@ import os
 import socket
 import struct
 from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,17 @@ from protocol.control import LINE_LIMIT, VERSION, fault_of
 
 Handler = Callable[[dict[str, Any]], Awaitable[Any]]
 
+
+@dataclass(frozen=True, slots=True)
+class Guests:
+    """Users other than the daemon's own, and the verbs that they may ask."""
+
+    uids: frozenset[int] = frozenset()
+    verbs: frozenset[str] = frozenset()
+
+
+NOBODY = Guests()
+
 _CONNECTIONS = 64
 _IDLE_S = 300.0
 
@@ -45,10 +58,13 @@ class ControlServer:
 
     name = "control"
 
-    def __init__(self, path: Path, verbs: Mapping[str, Handler], peers: Collection[int] = ()) -> None:
+    def __init__(
+        self, path: Path, verbs: Mapping[str, Handler], peers: Collection[int] = (), *, guests: Guests = NOBODY
+    ) -> None:
         self._path = path
         self._verbs = verbs
         self._peers = {0, os.getuid(), *peers}
+        self._guests = guests
         self._open = 0
         self._lock: int | None = None
 
@@ -78,7 +94,8 @@ class ControlServer:
         try:
             self._path.unlink(missing_ok=True)
             server = await asyncio.start_unix_server(self._serve, self._path, limit=LINE_LIMIT)
-            self._path.chmod(0o600)
+            # To connect takes the right to write. Where there are guests, the user id alone decides.
+            self._path.chmod(0o666 if self._guests.uids else 0o600)
         except OSError as error:
             raise self._unusable(error) from error
         scope.ready()
@@ -88,10 +105,15 @@ class ControlServer:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            if self._open < _CONNECTIONS and _peer_uid(writer) in self._peers:
+            uid = _peer_uid(writer)
+            allowed = self._allowed(uid)
+            if not allowed:
+                text = f"{self._path.stem} may not be asked by user {uid}"
+                writer.write(msgspec.json.encode(_error(EX_NOPERM, text)) + b"\n")
+            elif self._open < _CONNECTIONS:
                 self._open += 1
                 try:
-                    await self._answer_all(reader, writer)
+                    await self._answer_all(reader, writer, allowed)
                 finally:
                     self._open -= 1
         except (ConnectionError, TimeoutError, ValueError):
@@ -99,28 +121,41 @@ class ControlServer:
         finally:
             writer.close()
 
-    async def _answer_all(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _allowed(self, uid: int) -> Mapping[str, Handler]:
+        """Give the verbs that a user may ask."""
+        if uid in self._peers:
+            return self._verbs
+        if uid in self._guests.uids:
+            return {verb: handler for verb, handler in self._verbs.items() if verb in self._guests.verbs}
+        return {}
+
+    async def _answer_all(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, verbs: Mapping[str, Handler]
+    ) -> None:
         while True:
             async with asyncio.timeout(_IDLE_S):
                 line = await reader.readline()
             if not line:
                 return
-            answer = await self._answer(line)
+            answer = await self._answer(line, verbs)
             if answer is not None:
                 writer.write(msgspec.json.encode(answer) + b"\n")
                 async with asyncio.timeout(_IDLE_S):
                     await writer.drain()
 
-    async def _answer(self, line: bytes) -> dict[str, Any] | None:
+    async def _answer(self, line: bytes, verbs: Mapping[str, Handler]) -> dict[str, Any] | None:
         try:
             request = msgspec.json.decode(line, type=dict[str, Any])
-            verb = self._verbs.get(str(request.get("do")))
+            do = str(request.get("do"))
+            verb = verbs.get(do)
             args = request.get("args") or {}
             if request.get("v") != VERSION:
                 return _error(
                     EX_DATAERR,
                     f"control version {request.get('v')} is not {VERSION}; restart after the upgrade",
                 )
+            if verb is None and do in self._verbs:
+                return _error(EX_NOPERM, f"{do} is for the user that {self._path.stem} runs as")
             if verb is None:
                 return _error(EX_USAGE, f"unknown control verb {request.get('do')!r}")
             fault = "args are no object" if not isinstance(args, dict) else fault_of(args)

@@ -21,15 +21,17 @@ import traceback
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import uvloop
 
 from core import clock
-from core.control import ControlServer, Handler
+from core.control import NOBODY, ControlServer, Guests, Handler
 from core.diagnostic import CRITICAL, ERROR, INFO, WARNING, say
 from core.errors import EX_OK, EX_SOFTWARE, GatepostError
 from core.lifecycle import Activities, Service, Signals, run_service
+
+T = TypeVar("T")
 
 _BACKGROUND: set[asyncio.Task[Any]] = set()
 _COLLECT_EVERY = 10_000
@@ -56,6 +58,8 @@ class Daemon:
     verbs: Mapping[str, Handler] = field(default_factory=dict)
     grace_s: float = 10.0
     reload: Reload | None = None
+    guests: Guests = NOBODY
+    """Other users who may ask some of the verbs."""
 
 
 def spawn(coro: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
@@ -72,7 +76,7 @@ def _reap(task: asyncio.Task[Any]) -> None:
         say(ERROR, f"{task.get_name()} failed: {''.join(traceback.format_exception(error))}")
 
 
-def run(main: Coroutine[Any, Any, int]) -> int:
+def run(main: Coroutine[Any, Any, T]) -> T:
     """Run one coroutine on the project's event loop and give its result."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(main)
@@ -144,7 +148,7 @@ class _Supervisor:
 
     async def main(self) -> int:
         verbs = {**self._daemon.verbs, "health": self._health, "stop": self._stop}
-        control = ControlServer(self._daemon.control, verbs)
+        control = ControlServer(self._daemon.control, verbs, guests=self._daemon.guests)
         control.claim()
         services: list[Service] = [*self._daemon.services, control]
         self._signals = Signals(service.name for service in services)

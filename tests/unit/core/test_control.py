@@ -1,13 +1,17 @@
 """The control socket answers what it knows, bounds what it reads and hides what went wrong inside."""
 
 import asyncio
+import os
+import shutil
+import sys
+import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from core.control import ControlServer, Poke, call
+from core.control import ControlServer, Guests, Poke, call
 from core.errors import GatepostError
 from core.lifecycle import Activities, Signals, run_service
 
@@ -144,3 +148,39 @@ async def test_a_socket_that_cannot_be_made_is_one_error_that_names_it(tmp_path:
         pytest.RaisesExc(GatepostError, match=r"control socket .*/two\.sock"), flatten_subgroups=True
     ):
         await run_service(ControlServer(blocked, {}), Signals(["control"]), Activities())
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can be somebody else")
+async def test_a_guest_may_ask_some_verbs_and_anybody_else_is_told_no() -> None:
+    folder = Path(tempfile.mkdtemp(prefix="gatepost-control-"))
+    folder.chmod(0o755)
+    path = folder / "sample.sock"
+    guests = Guests(frozenset({65534}), frozenset({"greet"}))
+    server = ControlServer(path, {"greet": _greet, "refuse": _refuse}, guests=guests)
+    server.claim()
+    signals = Signals([server.name])
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(run_service(server, signals, Activities()))
+            await signals.ready[server.name].wait()
+            assert '"hello":"ada"' in await _asked_as(65534, path, "greet")
+            assert '"status":77' in await _asked_as(65534, path, "refuse")
+            assert "may not be asked by user 65533" in await _asked_as(65533, path, "greet")
+            signals.stopping.set()
+    finally:
+        shutil.rmtree(folder)
+
+
+async def _asked_as(uid: int, path: Path, verb: str) -> str:
+    """Ask from a process of another user, which needs nothing but a shell's python."""
+    program = (
+        "import os, socket, sys; os.setgid(int(sys.argv[1])); os.setuid(int(sys.argv[1]));"
+        "s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[2]); s.sendall(sys.argv[3].encode());"
+        "s.shutdown(socket.SHUT_WR); print(s.makefile().readline())"
+    )
+    line = f'{{"v":1,"do":"{verb}","args":{{"name":"ada"}}}}\n'
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", program, str(uid), str(path), line, stdout=asyncio.subprocess.PIPE
+    )
+    out, _ = await process.communicate()
+    return out.decode()
