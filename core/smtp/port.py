@@ -10,15 +10,15 @@ import contextlib
 import socket
 from typing import Final, Protocol
 
+from core.peek import read_proxy_header
 from core.runtime import spawn
 from core.smtp.admission import FULL, Admission
 from core.smtp.connection import Connection, reset
-from protocol.proxy import Ends, ProxyError, ProxyHeader
+from protocol.proxy import Ends, ProxyError
 from protocol.smtp.conversation import Peer
 
 ACCEPT_AGAIN_S: Final = 0.1
 """Pause after a connection could not be accepted."""
-_PEEK: Final = 2048
 
 
 class Port(Protocol):
@@ -96,7 +96,7 @@ class SteppedPort:
         ends: Ends | None = None
         if door.speaks_proxy is not None and door.speaks_proxy(host):
             async with asyncio.timeout(settings.timeouts.handshake_s):
-                ends = await _read_header(admission.loop, sock)
+                ends = await read_proxy_header(sock)
         local = sock.getsockname()
         claimed = Peer(*ends) if ends is not None else Peer(host, port, local[0], local[1])
         peer = await door.enter(claimed)
@@ -114,32 +114,3 @@ class SteppedPort:
             )
         else:
             await admission.loop.connect_accepted_socket(lambda: connection, sock)
-
-
-async def _read_header(loop: asyncio.AbstractEventLoop, sock: socket.socket) -> Ends | None:
-    """Take a PROXY header off a connection. Raises `ProxyError`."""
-    header = ProxyHeader()
-    while not header.complete:
-        await _readable(loop, sock)
-        try:
-            seen = sock.recv(_PEEK, socket.MSG_PEEK)
-            if not seen:
-                raise ProxyError("closed before its PROXY header")
-            sock.recv(header.take(seen))
-        except BlockingIOError:
-            continue
-    return header.ends
-
-
-async def _readable(loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
-    ready = loop.create_future()
-    loop.add_reader(sock, _wake, ready)
-    try:
-        await ready
-    finally:
-        loop.remove_reader(sock)
-
-
-def _wake(ready: "asyncio.Future[None]") -> None:
-    if not ready.done():
-        ready.set_result(None)

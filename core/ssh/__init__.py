@@ -2,9 +2,12 @@
 
 Everything else takes its SSH from here; `tunnel/` and the console may also subclass asyncssh's `SSHServer`,
 `SSHServerSession`, `SSHListener` and use its exceptions. Keys and certificates in `key`, hardened options in
-`option`, dialling and commands in `client`, accepting in `server`, what can go wrong in `error`.
+`option`, dialling and commands in `client`, accepting in `server` (who may come in: `admission`, how a connection
+begins: `entrance`, what it may do at most: `accepted`), what can go wrong in `error`.
 """
 
+from core.ssh.accepted import ConnectionLimits, ServerConnection, certificate_of, handshake
+from core.ssh.admission import AcceptLimits, PenaltyTerms, Refusal
 from core.ssh.client import (
     CommandResult,
     HostKey,
@@ -15,6 +18,7 @@ from core.ssh.client import (
     translate,
     translated,
 )
+from core.ssh.entrance import ALPN, Entrance
 from core.ssh.error import SshAuthFailed, SshBroken, SshError, SshHostKeyChanged, SshRefused, SshTimeout
 from core.ssh.key import (
     CertificateFacts,
@@ -35,16 +39,20 @@ from core.ssh.key import (
     write_key,
 )
 from core.ssh.option import client_options, server_options
-from core.ssh.server import AcceptLimits, Endpoint, Refusal, ServerConnection, SshListener, certificate_of, handshake
+from core.ssh.server import Endpoint, SshListener
 from core.ssh.splice import Half, splice_to_channel, splice_to_unix
 
 __all__ = [
+    "ALPN",
     "AcceptLimits",
     "CertificateFacts",
     "CommandResult",
+    "ConnectionLimits",
     "Endpoint",
+    "Entrance",
     "Half",
     "HostKey",
+    "PenaltyTerms",
     "Refusal",
     "ServerConnection",
     "SshAuthFailed",

@@ -1,147 +1,36 @@
-"""Server side: accept loops with limits that asyncssh itself lacks, and the identity behind a certificate.
+"""SSH server side: the accept loop with the limits that asyncssh itself lacks.
 
 `SshListener` is a service used by the console, the bastion and the console's service endpoint. It accepts on
-TCP addresses and unix sockets, refuses beyond its limits before any cryptography is done, and hands the
-socket to asyncssh. What a connection may do is decided by the `SSHServer` subclass of its owner.
+TCP addresses and unix sockets, refuses beyond its limits before any cryptography is done (`admission`), finds out how
+the connection begins (`entrance`), and hands the socket to asyncssh (`accepted`). What a connection may do is decided
+by the `SSHServer` subclass of its owner.
 """
 
 import asyncio
-import copy
 import socket
-from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import asyncssh
-from asyncssh import SSHKey, SSHServerConnectionOptions
+from asyncssh import SSHServerConnectionOptions
 
+from core import clock
 from core.diagnostic import incident
 from core.errors import EX_CANTCREAT, GatepostError
 from core.lifecycle import Scope
 from core.port import listen
-from core.ssh.key import CertificateFacts, certificate_facts
+from core.ssh.accepted import ConnectionLimits, ServerConnection, Turnstile, handshake
+from core.ssh.admission import AUTH_FAILED, NO_AUTH, TIMED_OUT, AcceptGate, AcceptLimits, Refusal
+from core.ssh.entrance import Entrance, busy, introduced, linger, refuse_http
+from protocol.proxy import ProxyError
 
 BACKLOG = 512
-MOST_FAILURES = 6
-"""Keys and passwords that one connection may try in vain."""
+_LINGERING = 200
+"""Refused connections that are told something at once; beyond that they are closed without a word."""
 
 Endpoint = tuple[str, int] | Path
 """Where to listen: (address, port) or the path of a unix socket."""
-
-
-@dataclass(frozen=True, slots=True)
-class AcceptLimits:
-    """How many connections are taken. The per-source limit counts an IPv6 /64 as one source."""
-
-    unauthenticated: int = 100
-    unauthenticated_per_source: int = 10
-    connections: int = 1000
-    login_timeout_s: float = 20
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """A connection that did not get in: where from, to which endpoint, and why."""
-
-    source: str
-    local: str
-    reason: str
-
-
-class AcceptGate:
-    """Counts connections and says who may come in. Knows no sockets."""
-
-    def __init__(self, limits: AcceptLimits) -> None:
-        self._limits = limits
-        self._waiting: Counter[str] = Counter()
-        self._total = 0
-
-    def refuse(self, source: str) -> str:
-        """Give the reason to turn this source away, or "" after counting it in."""
-        limits = self._limits
-        if self._total >= limits.connections:
-            return "too many connections"
-        if self._waiting.total() >= limits.unauthenticated:
-            return "too many connections that have not logged in"
-        if source and self._waiting[network_of(source)] >= limits.unauthenticated_per_source:
-            return "too many connections from this source that have not logged in"
-        self._total += 1
-        self._waiting[network_of(source)] += 1
-        return ""
-
-    def authenticated(self, source: str) -> None:
-        """Count a connection as logged in, or as gone before it did."""
-        network = network_of(source)
-        self._waiting[network] -= 1
-        if self._waiting[network] <= 0:
-            del self._waiting[network]
-
-    def gone(self) -> None:
-        """Count a connection out."""
-        self._total -= 1
-
-
-def network_of(source: str) -> str:
-    """Give what counts as one source: an IPv4 address, or the /64 of an IPv6 address."""
-    if ":" not in source or source.startswith("::ffff:"):
-        return source
-    packed = socket.inet_pton(socket.AF_INET6, source.partition("%")[0])
-    return packed[:8].hex()
-
-
-class ServerConnection(asyncssh.SSHServerConnection):
-    """A server connection that knows whose certificate it took and takes none without principals.
-
-    asyncssh accepts a certificate with empty principals for every user and shows certificates to nobody;
-    both are put right here, in the one private method that sees them. A test fails if it goes away.
-    """
-
-    certificate: CertificateFacts | None = None
-    _failures = 0
-
-    async def validate_public_key(self, username: str, key_data: bytes, msg: bytes, signature: bytes) -> bool:
-        """Count what asyncssh does not count: tries."""
-        return self._counted(await super().validate_public_key(username, key_data, msg, signature))
-
-    async def validate_password(self, username: str, password: str) -> bool:
-        """Count what asyncssh does not count: tries."""
-        return self._counted(await super().validate_password(username, password))
-
-    def _counted(self, good: bool) -> bool:
-        self._failures += not good
-        if self._failures >= MOST_FAILURES:
-            code = asyncssh.DISC_NO_MORE_AUTH_METHODS_AVAILABLE
-            raise asyncssh.DisconnectError(code, "too many authentication failures")
-        return good
-
-    async def _validate_openssh_certificate(self, username: str, cert: asyncssh.SSHCertificate) -> SSHKey | None:
-        facts = certificate_facts(cert)
-        if not facts.principals:
-            return None
-        key: SSHKey | None = await super()._validate_openssh_certificate(username, cert)  # type: ignore[arg-type]
-        self.certificate = facts if key is not None else None
-        return key
-
-
-def certificate_of(connection: asyncssh.SSHServerConnection) -> CertificateFacts | None:
-    """Give the certificate that a connection logged in with; None if it was a plain key or password."""
-    return connection.certificate if isinstance(connection, ServerConnection) else None
-
-
-async def handshake(sock: socket.socket, options: SSHServerConnectionOptions) -> ServerConnection:
-    """Speak SSH as the server on an accepted socket; returns when the client has logged in."""
-    loop = asyncio.get_running_loop()
-    own = copy.copy(options)
-    own.waiter = loop.create_future()
-    _, connection = await loop.connect_accepted_socket(lambda: ServerConnection(loop, own, wait="auth"), sock)
-    try:
-        await own.waiter
-    except BaseException:
-        connection.abort()
-        raise
-    return connection
 
 
 def bind(name: str, endpoint: Endpoint) -> socket.socket:
@@ -165,6 +54,23 @@ def bind(name: str, endpoint: Endpoint) -> socket.socket:
     return sock
 
 
+class _Came:
+    """One accepted connection until it is in: its socket, its ends, and whether the gate has counted it."""
+
+    def __init__(self, sock: socket.socket, address: object) -> None:
+        self.sock = sock
+        self.source, self.source_port = address[:2] if isinstance(address, tuple) else ("", 0)
+        here = sock.getsockname()
+        self.local = f"{here[0]}:{here[1]}" if isinstance(here, tuple) else str(here)
+        self.port = int(here[1]) if isinstance(here, tuple) else 0
+        self.connection: ServerConnection | None = None
+        self.through_proxy = False
+
+    def refusal(self, rule: str, reason: str) -> Refusal:
+        """Say that it did not get in."""
+        return Refusal(str(self.source), self.local, reason, rule)
+
+
 class SshListener:
     """Accept SSH connections on some endpoints until told to stop.
 
@@ -178,7 +84,10 @@ class SshListener:
         options: SSHServerConnectionOptions,
         *,
         limits: AcceptLimits | None = None,
+        within: ConnectionLimits | None = None,
+        entrance: Entrance | None = None,
         refused: Callable[[Refusal], None] | None = None,
+        took: Callable[[float], None] | None = None,
         drain_s: float = 1.0,
     ) -> None:
         self.name = name
@@ -189,9 +98,14 @@ class SshListener:
         self.connections: set[ServerConnection] = set()
         self._endpoints = endpoints
         self._limits = limits or AcceptLimits()
-        self._gate = AcceptGate(self._limits)
+        self._within = within or ConnectionLimits(tries=self._limits.tries)
+        self._entrance = entrance or Entrance()
+        self.gate = AcceptGate(self._limits)
+        self._turnstile = Turnstile(self._limits.handshakes) if self._limits.handshakes else None
         self._refused = refused or (lambda _refusal: None)
+        self._took = took or (lambda _seconds: None)
         self._drain_s = drain_s
+        self._lingering = 0
 
     async def run(self, scope: Scope) -> None:
         """Accept until stopping, then drain and close."""
@@ -212,7 +126,6 @@ class SshListener:
 
     async def _accept(self, scope: Scope, listening: socket.socket) -> None:
         loop = asyncio.get_running_loop()
-        local = _name(listening.getsockname())
         while True:
             try:
                 sock, address = await loop.sock_accept(listening)
@@ -220,21 +133,55 @@ class SshListener:
                 # Out of descriptors, or the peer left before we got to it: neither is a reason to stop.
                 await asyncio.sleep(0.1)
                 continue
-            source = address[0] if isinstance(address, tuple) else ""
-            reason = self._gate.refuse(source)
-            if reason:
-                sock.close()
-                self._refused(Refusal(source, local, reason))
-                continue
             sock.setblocking(False)
-            scope.start(self._serve(sock, source, local), name=f"connection from {source or local}")
+            came = _Came(sock, address)
+            if self._entrance.introduces(str(came.source)):
+                scope.start(self._introduce(scope, came), name=f"introduction by {came.source}")
+            else:
+                self._let_in(scope, came)
 
-    async def _serve(self, sock: socket.socket, source: str, local: str) -> None:
+    async def _introduce(self, scope: Scope, came: _Came) -> None:
+        try:
+            who = await introduced(came.sock)
+        except (ProxyError, TimeoutError, OSError) as error:
+            came.sock.close()
+            self._refused(came.refusal("proxy", str(error) or "the PROXY header did not come in time"))
+            return
+        if who is not None:
+            came.source, came.source_port = who
+            came.through_proxy = True
+        self._let_in(scope, came)
+
+    def _let_in(self, scope: Scope, came: _Came) -> None:
+        refused = self.gate.refuse(str(came.source))
+        if refused is None:
+            scope.start(self._serve(came), name=f"connection from {came.source or came.local}")
+            return
+        self._refused(came.refusal(*refused))
+        if refused[0] in ("full", "early-drop") and self._lingering < _LINGERING:
+            self._lingering += 1
+            scope.start(self._send_away(came), name=f"farewell to {came.source}")
+        else:
+            came.sock.close()
+
+    async def _send_away(self, came: _Came) -> None:
+        """Tell a connection that there is no room for when there will be, without any cryptography."""
+        try:
+            seconds = self.gate.returns.book(self.gate.unknown)
+            with suppress(OSError):
+                came.sock.send(busy(self.options.version.decode("ascii"), seconds))
+            await linger(came.sock)
+        finally:
+            self._lingering -= 1
+
+    async def _serve(self, came: _Came) -> None:
+        source = str(came.source)
         waiting = True
         try:
-            async with asyncio.timeout(self._limits.login_timeout_s):
-                connection = await handshake(sock, self.options)
-            self._gate.authenticated(source)
+            connection = await self._log_in(came)
+            if connection is None:
+                return
+            self.gate.authenticated(source)
             waiting = False
             self.connections.add(connection)
             try:
@@ -243,15 +190,44 @@ class SshListener:
                 self.connections.discard(connection)
                 connection.abort()
         except TimeoutError:
-            self._refused(Refusal(source, local, "did not log in in time"))
+            self._failed(came, TIMED_OUT, "time-out", "did not log in in time")
         except (OSError, asyncssh.Error) as error:
-            self._refused(Refusal(source, local, getattr(error, "reason", "") or str(error)))
+            tried = came.connection is not None and came.connection.failures > 0
+            reason = getattr(error, "reason", "") or str(error)
+            self._failed(came, AUTH_FAILED if tried else NO_AUTH, "login" if tried else "broken", reason)
         except Exception as error:  # one connection never takes its siblings down
-            incident(f"{self.name}: connection from {source or local}", error)
+            incident(f"{self.name}: connection from {source or came.local}", error)
         finally:
             if waiting:
-                self._gate.authenticated(source)
-            self._gate.gone()
+                self.gate.authenticated(source)
+            self.gate.gone()
+
+    async def _log_in(self, came: _Came) -> ServerConnection | None:
+        begun = clock.monotonic()
+        async with asyncio.timeout(self._limits.login_timeout_s):
+            kind = await self._entrance.begins(came.sock, came.port)
+            if kind == "http":
+                self._refused(came.refusal("http", "spoke HTTP"))
+                await refuse_http(came.sock)
+                return None
+            context = self._entrance.tls() if kind == "tls" and self._entrance.tls is not None else None
+            connection = await handshake(
+                came.sock,
+                self.options,
+                limits=self._within,
+                turnstile=self._turnstile,
+                tls=context,
+                source=(str(came.source), int(came.source_port)) if came.through_proxy else None,
+                made=lambda made: setattr(came, "connection", made),
+            )
+        took_s = clock.monotonic() - begun
+        self.gate.returns.took(connection.exchange_s)
+        self._took(took_s)
+        return connection
+
+    def _failed(self, came: _Came, penalty: str, rule: str, reason: str) -> None:
+        self.gate.penalise(str(came.source), penalty)
+        self._refused(came.refusal(rule, reason))
 
     async def _drain(self) -> None:
         with suppress(TimeoutError):
@@ -260,7 +236,3 @@ class SshListener:
                     await connection.wait_closed()
         for connection in list(self.connections):
             connection.disconnect(asyncssh.DISC_BY_APPLICATION, "this daemon is stopping")
-
-
-def _name(address: object) -> str:
-    return f"{address[0]}:{address[1]}" if isinstance(address, tuple) else str(address)

@@ -11,8 +11,9 @@ import pytest
 
 from core import ssh
 from core.errors import GatepostError
+from core.ssh.admission import AcceptGate, network_of
 from core.ssh.option import CIPHERS, KEX, MACS
-from core.ssh.server import AcceptGate, bind, network_of
+from core.ssh.server import bind
 from tests.support.service import running
 
 USER = "ana"
@@ -246,16 +247,16 @@ async def test_only_strong_algorithms_are_offered(tmp_path: Path) -> None:
 
 def test_the_gate_forgets_who_left() -> None:
     gate = AcceptGate(ssh.AcceptLimits(unauthenticated=2, unauthenticated_per_source=1, connections=3))
-    assert gate.refuse("192.0.2.1") == ""
-    assert "this source" in gate.refuse("192.0.2.1")
-    assert gate.refuse("192.0.2.2") == ""
-    assert "not logged in" in gate.refuse("192.0.2.3")
+    assert gate.refuse("192.0.2.1") is None
+    assert gate.refuse("192.0.2.1") == ("source", "too many connections from this source that have not logged in")
+    assert gate.refuse("192.0.2.2") is None
+    assert gate.refuse("192.0.2.3") == ("full", "too many connections that have not logged in")
     gate.authenticated("192.0.2.1")
-    assert gate.refuse("192.0.2.1") == ""
+    assert gate.refuse("192.0.2.1") is None
     gate.authenticated("192.0.2.1")
-    assert gate.refuse("192.0.2.4") == "too many connections"
+    assert gate.refuse("192.0.2.4") == ("full", "too many connections")
     gate.gone()
-    assert gate.refuse("192.0.2.4") == ""
+    assert gate.refuse("192.0.2.4") is None
 
 
 def test_one_ipv6_network_is_one_source() -> None:

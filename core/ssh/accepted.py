@@ -1,0 +1,248 @@
+"""One accepted SSH connection: the limits within it, the turn for its key exchange, and the certificate behind it.
+
+What asyncssh does not do, done in the few places where it can be: tries, global requests, key exchanges that the
+client asks for, channels; agent and X11 forwarding told to the owner; certificates shown, and none taken that has no
+principals. A test fails if one of the private methods goes away. Made by `core/ssh/server.py`.
+"""
+
+import asyncio
+import copy
+import socket
+import ssl
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import asyncssh
+from asyncssh import SSHKey, SSHServerConnectionOptions
+from asyncssh.packet import SSHPacket
+
+from core import clock
+from core.ssh.key import CertificateFacts, certificate_facts
+
+MOST_FAILURES = 6
+"""Keys and passwords that one connection may try in vain."""
+KEXINIT, NEWKEYS, GLOBAL_REQUEST, CHANNEL_OPEN = 20, 21, 80, 90
+_RESOURCE_SHORTAGE = 4
+_KEEPALIVE = b"keepalive@openssh.com"
+_KEEPALIVE_COST = 0.2
+"""A client that asks every second whether we live is no flood."""
+_DECIDED = frozenset({b"session", b"direct-tcpip", b"direct-streamlocal@openssh.com", b"tun@openssh.com"})
+"""Channel types that the owner is asked about; of any other it is told."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionLimits:
+    """What one connection may do at most."""
+
+    tries: int = MOST_FAILURES
+    channels: int = 100
+    """Open at once."""
+    requests_a_minute: float = 50
+    """Global requests."""
+    rekey_s: float = 60
+    """Between key exchanges that the client asks for; two may come at once."""
+
+
+class Bucket:
+    """So many at once, so many a second after that."""
+
+    def __init__(self, size: float, each_s: float) -> None:
+        self._size = size
+        self._each_s = each_s
+        self._left = size
+        self._at = clock.monotonic()
+
+    def take(self, cost: float = 1.0) -> bool:
+        """Take from the bucket; false if there is not enough in it."""
+        now = clock.monotonic()
+        self._left = min(self._size, self._left + (now - self._at) / self._each_s)
+        self._at = now
+        if self._left < cost:
+            return False
+        self._left -= cost
+        return True
+
+
+class Turnstile:
+    """Lets so many key exchanges compute at once, first come first served, and the loop turn between two.
+
+    A key exchange holds the loop for some milliseconds. Without this, a thousand appliances that come back in one
+    moment would hold it for seconds, and nobody's keystroke would pass. Only computing takes a turn, not waiting for
+    the peer: one who is slow or silent holds nobody up.
+    """
+
+    def __init__(self, places: int) -> None:
+        self._places = asyncio.Semaphore(places)
+
+    async def __aenter__(self) -> None:
+        await self._places.acquire()
+
+    async def __aexit__(self, *_: object) -> None:
+        await asyncio.sleep(0)
+        self._places.release()
+
+
+class ServerConnection(asyncssh.SSHServerConnection):
+    """A server connection within limits, that knows whose certificate it took."""
+
+    certificate: CertificateFacts | None = None
+    limits = ConnectionLimits()
+    turnstile: Turnstile | None = None
+    failures = 0
+    """Keys and passwords tried in vain."""
+    exchange_s = 0.0
+    """How long the key exchange computed."""
+    _requests: Bucket | None = None
+    _exchanges: Bucket | None = None
+    _owner: Any
+
+    async def reload_config(self) -> None:
+        """There is no configuration file: asyncssh would build all options again for each login."""
+
+    def process_packet(self, pkttype: int, pktid: int, packet: SSHPacket) -> bool | Awaitable[None]:
+        """Hold the connection to its limits, then do as asyncssh does."""
+        if pkttype == GLOBAL_REQUEST:
+            self._count_request(packet.get_full_payload())
+        elif pkttype == KEXINIT:
+            if self._session_id and not self._kexinit_sent:
+                self._count_exchange()
+            if self.turnstile is not None and not self._session_id:
+                return self._exchange(pkttype, pktid, packet, self.turnstile)
+        elif pkttype == CHANNEL_OPEN and not self._may_open(packet.get_full_payload()):
+            return True
+        return super().process_packet(pkttype, pktid, packet)
+
+    async def _exchange(self, pkttype: int, pktid: int, packet: SSHPacket, turnstile: Turnstile) -> None:
+        """Begin the first key exchange, each part of it in its turn."""
+        result = super().process_packet(pkttype, pktid, packet)
+        if not isinstance(result, bool):
+            await result
+        kex = self._kex
+        if kex is None:
+            return
+        within = kex.process_packet
+
+        async def in_turn(pkttype: int, pktid: int, packet: SSHPacket) -> None:
+            async with turnstile:
+                if self.is_closed():
+                    return
+                begun = clock.monotonic()
+                result = within(pkttype, pktid, packet)
+                if not isinstance(result, bool):
+                    await result
+                self.exchange_s += clock.monotonic() - begun
+
+        kex.process_packet = in_turn  # type: ignore[method-assign]
+
+    def _count_request(self, payload: bytes) -> None:
+        if self._requests is None:
+            rate = self.limits.requests_a_minute
+            self._requests = Bucket(rate, 60.0 / rate)
+        name = payload[5 : 5 + int.from_bytes(payload[1:5], "big")]
+        if not self._requests.take(_KEEPALIVE_COST if name == _KEEPALIVE else 1.0):
+            self._end("requests", "too many global requests")
+
+    def _count_exchange(self) -> None:
+        if self._exchanges is None:
+            self._exchanges = Bucket(2, self.limits.rekey_s)
+        if not self._exchanges.take():
+            self._end("rekey", "too many key exchanges")
+
+    def _end(self, rule: str, why: str) -> None:
+        self._tell(rule, why)
+        raise asyncssh.DisconnectError(asyncssh.DISC_BY_APPLICATION, why)
+
+    def _tell(self, rule: str, why: str) -> None:
+        """Tell the owner what was refused, where it wants to know."""
+        told = getattr(self._owner, "limited", None)
+        if told is not None:
+            told(rule, why)
+
+    def _may_open(self, payload: bytes) -> bool:
+        size = int.from_bytes(payload[1:5], "big")
+        kind, number = payload[5 : 5 + size], payload[5 + size : 9 + size]
+        if kind not in _DECIDED:
+            self._tell("channel", f"a channel of the type {kind[:64].decode('ascii', 'replace')!r}")
+        if len(self._channels) < self.limits.channels or len(number) < 4:
+            return True
+        why = f"more than {self.limits.channels} channels at once"
+        self._tell("channels", why)
+        self.send_channel_open_failure(int.from_bytes(number, "big"), _RESOURCE_SHORTAGE, why, "")
+        return False
+
+    async def create_agent_listener(self) -> bool:
+        """Refuse to forward an agent, and tell."""
+        self._tell("agent", "agent forwarding")
+        return False
+
+    async def attach_x11_listener(self, *_: Any) -> str | None:
+        """Refuse to forward X11, and tell."""
+        self._tell("x11", "X11 forwarding")
+        return None
+
+    async def validate_public_key(self, username: str, key_data: bytes, msg: bytes, signature: bytes) -> bool:
+        """Count what asyncssh does not count: tries."""
+        return self._counted(await super().validate_public_key(username, key_data, msg, signature))
+
+    async def validate_password(self, username: str, password: str) -> bool:
+        """Count what asyncssh does not count: tries."""
+        return self._counted(await super().validate_password(username, password))
+
+    def _counted(self, good: bool) -> bool:
+        self.failures += not good
+        if self.failures >= self.limits.tries:
+            self._tell("tries", "too many authentication failures")
+            code = asyncssh.DISC_NO_MORE_AUTH_METHODS_AVAILABLE
+            raise asyncssh.DisconnectError(code, "too many authentication failures")
+        return good
+
+    async def _validate_openssh_certificate(self, username: str, cert: asyncssh.SSHCertificate) -> SSHKey | None:
+        facts = certificate_facts(cert)
+        if not facts.principals:
+            return None
+        key: SSHKey | None = await super()._validate_openssh_certificate(username, cert)  # type: ignore[arg-type]
+        self.certificate = facts if key is not None else None
+        return key
+
+
+def certificate_of(connection: asyncssh.SSHServerConnection) -> CertificateFacts | None:
+    """Give the certificate that a connection logged in with; None if it was a plain key or password."""
+    return connection.certificate if isinstance(connection, ServerConnection) else None
+
+
+async def handshake(
+    sock: socket.socket,
+    options: SSHServerConnectionOptions,
+    *,
+    limits: ConnectionLimits | None = None,
+    turnstile: Turnstile | None = None,
+    tls: ssl.SSLContext | None = None,
+    source: tuple[str, int] | None = None,
+    made: Callable[[ServerConnection], None] | None = None,
+) -> ServerConnection:
+    """Speak SSH as the server on an accepted socket, in TLS where a context is given; returns after the login.
+
+    `source` is who comes through a balancer. `made` is told the connection before it has logged in.
+    """
+    loop = asyncio.get_running_loop()
+    own = copy.copy(options)
+    own.waiter = loop.create_future()
+
+    def make() -> ServerConnection:
+        connection = ServerConnection(loop, own, wait="auth")
+        connection.limits = limits or connection.limits
+        connection.turnstile = turnstile
+        if source is not None:
+            connection.set_extra_info(peername=source)
+        if made is not None:
+            made(connection)
+        return connection
+
+    _, connection = await loop.connect_accepted_socket(make, sock, ssl=tls)
+    try:
+        await own.waiter
+    except BaseException:
+        connection.abort()
+        raise
+    return connection
