@@ -3,7 +3,7 @@
 Used by the `store` modules of the queue and of the quarantine, which hold the SQL. Knows no table but its own
 `gatepost_schema`. Databases are opened with WAL, `synchronous=FULL` (a commit survives power loss), a busy
 time-out and foreign keys on. `Database` is synchronous and belongs to one thread at a time; the loop goes
-through `DatabaseThread`. Raises `DatabaseError` (75, try again) and its kinds only. Logs nothing.
+through `DatabaseThread`. Raises `DatabaseError` (75, try again) and its kinds of `core/database.py`. Logs nothing.
 """
 
 import asyncio
@@ -11,17 +11,24 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Concatenate, ParamSpec, TypeVar, cast
 
 import apsw
 
+from core.database import (
+    ConstraintFailed,
+    DatabaseBusy,
+    DatabaseError,
+    Row,
+    Schema,
+    SchemaRefused,
+    Value,
+    Work,
+)
 from core.disk import Disk
-from core.errors import EX_CONFIG, EX_TEMPFAIL, GatepostError
+from core.errors import EX_CONFIG, EX_TEMPFAIL
 
-Value = None | int | float | bytes | str
-Row = tuple[Value, ...]
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -31,37 +38,18 @@ CREATE TABLE gatepost_schema (
 ) WITHOUT ROWID
 """
 
-
-class DatabaseError(GatepostError):
-    """The database could not do what was asked: full disk, damaged file, I/O error."""
-
-
-class DatabaseBusy(DatabaseError):
-    """Another process held the database for longer than the busy time-out; nothing was changed."""
-
-
-class ConstraintFailed(DatabaseError):
-    """A row breaks a UNIQUE, CHECK, NOT NULL or FOREIGN KEY rule; nothing was changed."""
-
-
-class SchemaRefused(DatabaseError):
-    """The file belongs to something else, or to a release that this one cannot share it with."""
-
-
-@dataclass(frozen=True)
-class Schema:
-    """What a store expects of its file.
-
-    `version` is the layout that this release writes; `compatible` the oldest `version` of a release that may
-    still use a file of this layout (a release opens a file whose `compatible` is at most its own `version`).
-    `create` builds an empty file at `version`; `upgrades[n]` is the script that takes a file from n to n + 1.
-    """
-
-    name: str
-    version: int
-    create: str
-    compatible: int = 1
-    upgrades: Mapping[int, str] = field(default_factory=dict)
+__all__ = [
+    "ConstraintFailed",
+    "Database",
+    "DatabaseBusy",
+    "DatabaseError",
+    "DatabaseThread",
+    "Row",
+    "Schema",
+    "SchemaRefused",
+    "Value",
+    "open_database",
+]
 
 
 @contextmanager
@@ -104,6 +92,15 @@ class Database:
     def changed(self) -> int:
         """Rows that the last INSERT, UPDATE or DELETE touched."""
         return self._connection.changes()
+
+    def perform(self, work: Work[T]) -> T:
+        """Run a generator of statements to its end and give its result."""
+        try:
+            sql, values = next(work)
+            while True:
+                sql, values = work.send(self.query(sql.replace("$", "?"), values))
+        except StopIteration as end:
+            return cast(T, end.value)
 
     @contextmanager
     def transaction(self) -> Iterator["Database"]:
@@ -173,16 +170,8 @@ def _prepare(database: Database, schema: Schema, content: Path | None) -> None:
     version, compatible = row
     assert isinstance(version, int)
     assert isinstance(compatible, int)
-    if compatible > schema.version:
-        raise SchemaRefused(
-            f"{database.path}: has layout {version}, which needs a release that knows layout {compatible};"
-            f" this one knows {schema.version}: install the newer release again",
-            EX_CONFIG,
-        )
-    for step in range(version, schema.version):
-        if step not in schema.upgrades:
-            raise SchemaRefused(f"{database.path}: layout {step} is too old to be upgraded", EX_CONFIG)
-        database.query(schema.upgrades[step])
+    for script in schema.scripts(str(database.path), version, compatible):
+        database.query(script)
     if version < schema.version:
         _stamp(database, schema)
 
