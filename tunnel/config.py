@@ -1,4 +1,4 @@
-"""The sections [tunnel] (appliances) and [bastion] (support organisation) of the configuration document.
+"""The sections [tunnel] (appliances), [bastion] and [keyd] (support organisation) of the configuration document.
 
 Composed into documents by `daemons/config.py`. Knows no key file and no network.
 """
@@ -8,7 +8,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from core.config import Host, Port, PublicKey, Section
+from core.agreement import encode, numbered
+from core.config import Host, Port, PublicKey, Section, Size
 
 DEFAULT_NAME = "upgrades.gatepost.invalid"
 SIX_PORTS = (25, 443, 22, 80, 53, 4766)
@@ -22,10 +23,51 @@ def _name(value: str) -> str:
     raise ValueError("the bastion is reached by host name, not by address, so that it can move")
 
 
+def _support_key(value: str) -> str:
+    number, key = numbered(value)
+    return f"{number} {encode(key)}"
+
+
+def _two_numbers(values: tuple[str, ...]) -> tuple[str, ...]:
+    numbers = [numbered(value)[0] for value in values]
+    if len(set(numbers)) < len(numbers):
+        raise ValueError("two support keys have the same number")
+    return values
+
+
 BastionName = Annotated[Host, AfterValidator(_name)]
+SupportKey = Annotated[str, AfterValidator(_support_key)]
 
 
-class TunnelSection(Section):
+class RecordingSection(Section):
+    """How sessions are recorded; the keys stand in the section of whoever records."""
+
+    recording: str = Field(
+        default="strict",
+        pattern="^(strict|best-effort)$",
+        description="strict: no recording, no session; best-effort: it goes on without, noted",
+    )
+    recording_strict_roles: tuple[str, ...] = Field(
+        default=(), description="roles for which it is strict, whatever else"
+    )
+    recording_best_effort_roles: tuple[str, ...] = Field(default=(), description="roles for which it is best-effort")
+    recording_emergency_role: str = Field(
+        default="emergency",
+        description="role that gets in even where nothing can be recorded; each time is an alarm; empty = none",
+    )
+    recording_input: str = Field(
+        default="off",
+        pattern="^(off|echoed|all)$",
+        description="keystrokes: off; echoed = what the terminal showed, so no passwords; all",
+    )
+    recording_reserve: Size = Field(
+        default=256 << 20, description="free space below which no new session begins (emergency role excepted)"
+    )
+    recording_keep_days: int = Field(default=0, ge=0, description="days that recordings are kept; 0 = for ever")
+    recording_keep: Size = Field(default=0, description="space for all recordings, the oldest go first; 0 = no limit")
+
+
+class TunnelSection(RecordingSection):
     """The appliance's side of remote access. Nothing is dialled until `techsupport` enables it."""
 
     host: BastionName = Field(default=DEFAULT_NAME, description="host name of the bastion")
@@ -42,6 +84,16 @@ class TunnelSection(Section):
     engineer_cas: tuple[PublicKey, ...] = Field(
         default=(), description="authorities whose certificates let an engineer in as `service`"
     )
+    recording: str = Field(
+        default="best-effort",
+        pattern="^(strict|best-effort|off)$",
+        description="your own recording of what support does; strict: no recording, no session; best-effort; off",
+    )
+    support_keys: Annotated[tuple[SupportKey, ...], AfterValidator(_two_numbers)] = Field(
+        default=(),
+        max_length=2,
+        description='public keys of support that seeds are made for, "NUMBER BASE64"; the first is used now',
+    )
     life_hours: float = Field(default=168, gt=0, le=168, description="a tunnel takes no new connections after this")
     connect_timeout_s: float = Field(default=5, gt=0, le=60, description="for a TCP connection, and for a banner")
     login_timeout_s: float = Field(default=20, gt=0, le=120, description="for the SSH handshake and login")
@@ -51,7 +103,7 @@ class TunnelSection(Section):
     healthy_s: float = Field(default=60, ge=0, le=3600, description="a tunnel this old makes waits start short again")
 
 
-class BastionSection(Section):
+class BastionSection(RecordingSection):
     """The support organisation's side."""
 
     address: Host = Field(default="0.0.0.0", description="address on which appliances come in")
@@ -73,6 +125,17 @@ class BastionSection(Section):
     session_grace_s: float = Field(
         default=3600, ge=0, description="an engineer's connection ends this long after the certificate"
     )
-    recording: str = Field(
-        default="strict", pattern="^(strict|best-effort)$", description="strict: no recording, no session"
+
+
+class KeydSection(Section):
+    """Who may ask keyd to use the support organisation's keys, and how often."""
+
+    clients: tuple[Annotated[str, Field(pattern="^[a-z_][a-z0-9_-]{0,31}$")], ...] = Field(
+        default=(), description="users that may ask it: the one the bastion runs as; keyd's own user always may"
     )
+    derivations_per_hour: int = Field(default=10, ge=1, le=1000, description="seeds that one engineer may bring in")
+    wrong_seeds_per_hour: int = Field(default=5, ge=1, le=1000, description="wrong seeds for one appliance")
+    grant_hours: float = Field(
+        default=168, gt=0, le=8760, description="a grant lives so long where no day of expiry ends it (SSHACCESS)"
+    )
+    host_days: float = Field(default=90, gt=0, le=3652, description="life of the bastion's host certificate")

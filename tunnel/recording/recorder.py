@@ -1,0 +1,194 @@
+"""Opens recordings, brings them and the audit log to disk every second, closes, signs and removes them.
+
+A service of the bastion and of the appliance's console. What blocks runs in a thread, one round at a time. Every
+recording that is opened, lost, closed, signed or removed is an audit line.
+"""
+
+import asyncio
+import contextlib
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from core import clock
+from core.diagnostic import CRITICAL, say
+from core.disk import Disk, replace_file
+from core.errors import GatepostError
+from core.lifecycle import Scope
+from tunnel.audit import AuditLog
+from tunnel.config import RecordingSection
+from tunnel.recording.file import RecordingFile
+from tunnel.recording.recording import Recording, Told
+from tunnel.recording.signature import Signer
+from tunnel.recording.subject import Policy, RecordingRefused, Subject
+
+FLUSH_S = 1.0
+STOP_S = 2.0
+SIGN_S = 10.0
+_SAFE = re.compile(r"[^a-z0-9._-]")
+
+
+def _nothing(_: object) -> None:
+    return
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What one round does with one recording."""
+
+    recording: Recording
+    file: RecordingFile
+    data: bytes
+    at_s: float
+    close: Mapping[str, Any] | None
+
+    def do(self) -> OSError | None:
+        """Write and sync; in a thread."""
+        try:
+            self.file.append(self.data, self.at_s, None if self.close is None else dict(self.close))
+        except OSError as error:
+            return error
+        return None
+
+
+class Recorder:
+    """All recordings of one daemon."""
+
+    name = "recorder"
+
+    def __init__(
+        self,
+        directory: Path,
+        audit: AuditLog,
+        section: RecordingSection | None = None,
+        signer: Signer | None = None,
+    ) -> None:
+        self._directory = directory
+        self._audit = audit
+        self._section = section or RecordingSection()
+        self._signer = signer
+        self._files: dict[Recording, RecordingFile] = {}
+        self._live: dict[str, Recording] = {}
+        self._unsigned: dict[Path, bytes] = {}
+        self._news = asyncio.Event()
+
+    def open(
+        self,
+        subject: Subject,
+        policy: Policy = Policy.STRICT,
+        *,
+        failed: Told = _nothing,
+        hold: Callable[[bool], None] = _nothing,
+    ) -> Recording:
+        """Begin to record a channel. Raises RecordingRefused where the policy is strict and it cannot be recorded.
+
+        failed: told once, with the reason, that a strict session must end. hold: told True when the session should
+        hold its output back because the disk is slow, False when it may go on.
+        """
+        recording = Recording(subject, policy, failed=failed, hold=hold, wake=self._news.set)
+        try:
+            if self._section.recording != "off":
+                self._begin(recording)
+        except OSError as error:
+            if policy is Policy.STRICT:
+                raise RecordingRefused(error.strerror or str(error)) from error
+            self._audit.note(
+                "unrecorded", id=subject.session, key_id=subject.key_id, policy=policy.value, why=str(error)
+            )
+            say(CRITICAL, f"recorder: {subject.key_id} on {subject.serial} is not recorded: {error}")
+        self._live[subject.session] = recording
+        return recording
+
+    def get(self, session: str) -> Recording | None:
+        """Give a recording that is being made, by the id of its channel."""
+        return self._live.get(session)
+
+    async def run(self, scope: Scope) -> None:
+        """Flush every second, or as soon as much has gathered, until stopping and all sessions have ended."""
+        scope.ready()
+        while not scope.stopping.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(FLUSH_S):
+                    await self._news.wait()
+            self._news.clear()
+            await self.flush()
+        # The other services end their sessions in the same moment: their last lines belong into the files.
+        until = clock.monotonic() + STOP_S
+        while self._live and clock.monotonic() < until:
+            await asyncio.sleep(0.05)
+            await self.flush()
+        for recording in tuple(self._live.values()):
+            recording.finish(how="stopped")
+        await self.flush()
+
+    async def flush(self) -> None:
+        """Bring everything to disk, close what is finished, sign it. A full disk ends sessions, not the daemon."""
+        work = [
+            _Work(recording, file, recording.take(), recording.at_s, recording.close_facts)
+            for recording, file in self._files.items()
+            if recording.pending or recording.close_facts is not None
+        ]
+        for one, error in zip(work, await asyncio.to_thread(_round, work), strict=True):
+            self._after(one, error)
+        for recording in [one for one in self._live.values() if one.path is None and one.close_facts is not None]:
+            del self._live[recording.subject.session]
+        await self._sign()
+        try:
+            await asyncio.to_thread(self._audit.sync)
+        except OSError as error:
+            say(CRITICAL, f"the audit log cannot be synced: {error}")
+
+    def _begin(self, recording: Recording) -> None:
+        subject = recording.subject
+        day = self._directory / time.strftime("%Y-%m-%d", time.gmtime(recording.started_at))
+        day.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path = day / f"{_SAFE.sub('_', subject.serial)}-{_SAFE.sub('_', subject.session)}.cast"
+        self._files[recording] = RecordingFile(path, msgspec.json.encode(subject.header(recording.started_at)) + b"\n")
+        recording.path = path
+        for kind, facts in subject.requests:
+            recording.marker(kind, **facts)
+
+    def _after(self, work: _Work, error: OSError | None) -> None:
+        recording, file = work.recording, work.file
+        recording.written(file.waiting)
+        if error is not None:
+            recording.fail(f"{file.path.name}: {error.strerror}")
+            return
+        if work.close is None:
+            return
+        del self._files[recording], self._live[recording.subject.session]
+        file.close()
+        facts = {"path": self._relative(file.path), "octets": file.octets, "sha256": file.sha256}
+        self._audit.note("recording", id=recording.subject.session, **facts)
+        self._unsigned[file.path] = file.digest
+
+    async def _sign(self) -> None:
+        for path, digest in tuple(self._unsigned.items()):
+            if self._signer is None:
+                del self._unsigned[path]
+                continue
+            try:
+                async with asyncio.timeout(SIGN_S):
+                    signature = await self._signer(digest)
+                await asyncio.to_thread(_keep, path, signature)
+            except (GatepostError, OSError, TimeoutError) as error:
+                say(CRITICAL, f"recorder: {path.name} cannot be signed now: {error}")
+                return
+            del self._unsigned[path]
+            self._audit.note("recording-signed", path=self._relative(path))
+
+    def _relative(self, path: Path) -> str:
+        return str(path.relative_to(self._directory))
+
+
+def _round(work: Sequence[_Work]) -> list[OSError | None]:
+    return [one.do() for one in work]
+
+
+def _keep(path: Path, signature: str) -> None:
+    replace_file(Disk(), path.with_name(path.name + ".sig"), signature.encode("ascii"), mode=0o600)
