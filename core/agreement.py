@@ -75,6 +75,17 @@ def decode(text: str) -> bytes:
     return key
 
 
+def numbered(text: str) -> tuple[int, bytes]:
+    """Read a support key as a configuration names it, `NUMBER BASE64`: gives the number, 1 to 31, and the public key.
+
+    Raises ValueError.
+    """
+    number, _, key = text.strip().partition(" ")
+    if not number.isascii() or not number.isdecimal() or not 1 <= int(number) <= 31:
+        raise ValueError("a support key is its number, 1 to 31, a blank and the key in base64")
+    return int(number), decode(key)
+
+
 def write_key(path: Path, private: bytes) -> None:
     """Write a private key to path (0600) and its public half to path.pub, each atomically and synced."""
     disk = Disk()

@@ -15,7 +15,7 @@ from cpq.config import EsaCpqSection, QuarantineSection, SmaCpqSection, policy_o
 from mail.config import DeliverySections, MailSections
 from mail.delivery.config import RouteSection
 from ops.config import ConsoleSection, UserSection, WebSection
-from tunnel.config import BastionSection, TunnelSection
+from tunnel.config import BastionSection, KeydSection, TunnelSection
 
 Users = Annotated[tuple[UserSection, ...], Field(default=(), description="users of the console")]
 
@@ -70,6 +70,7 @@ class Bastion(Document):
     """The support organisation's host."""
 
     bastion: BastionSection
+    keyd: KeydSection = KeydSection()
 
 
 DOCUMENTS: dict[str, type[Document]] = {"esa": Esa, "sma": Sma, "bastion": Bastion}
