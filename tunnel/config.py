@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from core.agreement import encode, numbered
-from core.config import Host, Port, PublicKey, Section
+from core.config import Host, Port, PublicKey, Section, Size
 
 DEFAULT_NAME = "upgrades.gatepost.invalid"
 SIX_PORTS = (25, 443, 22, 80, 53, 4766)
@@ -39,7 +39,35 @@ BastionName = Annotated[Host, AfterValidator(_name)]
 SupportKey = Annotated[str, AfterValidator(_support_key)]
 
 
-class TunnelSection(Section):
+class RecordingSection(Section):
+    """How sessions are recorded; the keys stand in the section of whoever records."""
+
+    recording: str = Field(
+        default="strict",
+        pattern="^(strict|best-effort)$",
+        description="strict: no recording, no session; best-effort: it goes on without, noted",
+    )
+    recording_strict_roles: tuple[str, ...] = Field(
+        default=(), description="roles for which it is strict, whatever else"
+    )
+    recording_best_effort_roles: tuple[str, ...] = Field(default=(), description="roles for which it is best-effort")
+    recording_emergency_role: str = Field(
+        default="emergency",
+        description="role that gets in even where nothing can be recorded; each time is an alarm; empty = none",
+    )
+    recording_input: str = Field(
+        default="off",
+        pattern="^(off|echoed|all)$",
+        description="keystrokes: off; echoed = what the terminal showed, so no passwords; all",
+    )
+    recording_reserve: Size = Field(
+        default=256 << 20, description="free space below which no new session begins (emergency role excepted)"
+    )
+    recording_keep_days: int = Field(default=0, ge=0, description="days that recordings are kept; 0 = for ever")
+    recording_keep: Size = Field(default=0, description="space for all recordings, the oldest go first; 0 = no limit")
+
+
+class TunnelSection(RecordingSection):
     """The appliance's side of remote access. Nothing is dialled until `techsupport` enables it."""
 
     host: BastionName = Field(default=DEFAULT_NAME, description="host name of the bastion")
@@ -56,6 +84,11 @@ class TunnelSection(Section):
     engineer_cas: tuple[PublicKey, ...] = Field(
         default=(), description="authorities whose certificates let an engineer in as `service`"
     )
+    recording: str = Field(
+        default="best-effort",
+        pattern="^(strict|best-effort|off)$",
+        description="your own recording of what support does; strict: no recording, no session; best-effort; off",
+    )
     support_keys: Annotated[tuple[SupportKey, ...], AfterValidator(_two_numbers)] = Field(
         default=(),
         max_length=2,
@@ -70,7 +103,7 @@ class TunnelSection(Section):
     healthy_s: float = Field(default=60, ge=0, le=3600, description="a tunnel this old makes waits start short again")
 
 
-class BastionSection(Section):
+class BastionSection(RecordingSection):
     """The support organisation's side."""
 
     address: Host = Field(default="0.0.0.0", description="address on which appliances come in")
@@ -91,9 +124,6 @@ class BastionSection(Section):
     certificate_minutes: float = Field(default=15, gt=0, le=1440, description="life of an engineer certificate")
     session_grace_s: float = Field(
         default=3600, ge=0, description="an engineer's connection ends this long after the certificate"
-    )
-    recording: str = Field(
-        default="strict", pattern="^(strict|best-effort)$", description="strict: no recording, no session"
     )
 
 
