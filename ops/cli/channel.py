@@ -128,6 +128,9 @@ class Channel(asyncssh.SSHServerSession[bytes]):
         end = "\r\n" if self._pty else "\n"
         self._write(clean(text, lines=True).replace("\n", end) + end)
 
+    def _draw(self, text: str) -> None:
+        self._write(text.replace("\n", "\r\n") if self._pty else text)
+
     def _write_error(self, text: str) -> None:
         if self._chan is not None and not self._chan.is_closing():
             self._chan.write_stderr(text.encode("utf-8", "replace"))
@@ -198,7 +201,14 @@ class Channel(asyncssh.SSHServerSession[bytes]):
         columns = self._pty[1] if self._pty else 0
         progress = ProgressDisplay(self._write_error, bar=bool(columns), width=columns)
         call = Call(
-            self._executor.appliance, self._caller, self._executor.registry, self._read_all, self._show, progress
+            self._executor.appliance,
+            self._caller,
+            self._executor.registry,
+            self._read_all,
+            self._show,
+            progress,
+            self._draw,
+            columns,
         )
         return await self._executor.alone(call, words, columns)
 

@@ -56,7 +56,7 @@ async def run_local(
     def show(text: str) -> None:
         write(clean(text, lines=True) + "\n")
 
-    call = Call(appliance, LOCAL, executor.registry, read_all, show, _progress(stderr))
+    call = Call(appliance, LOCAL, executor.registry, read_all, show, _progress(stderr), write, width)
     result = await executor.alone(call, argv, width)
     if result.output:
         write(result.output + "\n")

@@ -43,6 +43,10 @@ class Call:
     """Shows a line at once, while the command runs: progress, a row of a continuous display. Nothing with `--json`."""
     progress: Progress = silent
     """Shows how far a long command is."""
+    draw: Callable[[str], None] = _shown_to_nobody
+    """Writes to the caller's screen as it is: only what `Drawing` gave, or plain text."""
+    width: int = 0
+    """Columns of the caller's terminal; 0 = there is none."""
 
     @property
     def watched(self) -> bool:
@@ -51,7 +55,7 @@ class Call:
 
     def quiet(self) -> "Call":
         """Give the same call for a document that stands alone."""
-        return replace(self, show=_shown_to_nobody, progress=silent)
+        return replace(self, show=_shown_to_nobody, progress=silent, draw=_shown_to_nobody)
 
 
 Run = Callable[..., Awaitable[Document]]

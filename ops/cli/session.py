@@ -180,8 +180,9 @@ class Session:
 
     def _watched(self) -> Call:
         """Give the call with a display for its progress: a bar on a terminal, lines in a pipe."""
-        width = self._screen.width
-        return replace(self._call, progress=ProgressDisplay(self._screen.write, bar=width > 0, width=width))
+        width, write = self._screen.width, self._screen.write
+        progress = ProgressDisplay(write, bar=width > 0, width=width)
+        return replace(self._call, progress=progress, draw=write, width=width)
 
     async def _show(self, item: Command, arguments: Document) -> Document:
         document = await self._executor.perform(self._watched(), item, arguments)

@@ -9,5 +9,6 @@ from ops.cli.commands.support.access import disable, sshaccess, tunnel
 from ops.cli.commands.support.menu import techsupport
 from ops.cli.commands.support.probe import probe
 from ops.cli.commands.support.state import status
+from ops.cli.commands.support.visit import approve, kill, recordings, refuse, watch
 
-COMMANDS = (techsupport, status, tunnel, sshaccess, disable, probe)
+COMMANDS = (techsupport, status, tunnel, sshaccess, disable, probe, approve, refuse, kill, watch, recordings)

@@ -22,6 +22,10 @@ _CHANGE = {
     "SSHACCESS": "Disable support logins, or allow them anew without a tunnel.",
     "TUNNEL": "Disable support logins, or allow them anew through a tunnel.",
 }
+_PEOPLE = {
+    "waiting": {"APPROVE": "Let a session begin that waits for you.", "REFUSE": "Turn a session away that waits."},
+    "sessions": {"WATCH": "See the screen of a session.", "KILL": "End a session."},
+}
 _END = {"DISABLE": "Prevent support from logging in."}
 
 
@@ -97,9 +101,22 @@ async def _again(call: Call, dialogue: Dialogue, mode: str) -> None:
         await _enable(call, dialogue, mode)
 
 
-def _operations(call: Call, is_enabled: bool) -> dict[str, str]:
+async def _one(document: Document, dialogue: Dialogue, verb: str) -> None:
+    """Do something to one of the sessions that are in or wait; the only one is proposed."""
+    kind = next(kind for kind, verbs in _PEOPLE.items() if verb in verbs)
+    ids = [str(one.get("id") or "") for one in document[kind]]
+    chosen = await dialogue.ask("Which session (its ID)?", ids[0] if len(ids) == 1 else "")
+    if chosen:
+        await dialogue.perform(f"techsupport {verb.lower()}", {"id_": chosen})
+
+
+def _operations(call: Call, document: Document) -> dict[str, str]:
     """Give what this caller may do in this state."""
-    offered = {**_END, **_CHANGE, **_SHOW} if is_enabled else {**_ALLOW, **_SHOW}
+    if enabled(document):
+        people = [verbs for kind, verbs in _PEOPLE.items() if document[kind]]
+        offered = {**_END, **{name: text for verbs in people for name, text in verbs.items()}, **_CHANGE, **_SHOW}
+    else:
+        offered = {**_ALLOW, **_SHOW}
     allowed = {item.name for item in call.registry.visible(call.appliance.role, call.caller)}
     return {name: text for name, text in offered.items() if f"techsupport {name.lower()}" in allowed}
 
@@ -109,8 +126,7 @@ async def _menu(call: Call, dialogue: Dialogue) -> Document | None:
         document = await dialogue.perform("techsupport status", {})
         if document is None:
             return None
-        is_enabled = enabled(document)
-        chosen = await dialogue.menu(_operations(call, is_enabled))
+        chosen = await dialogue.menu(_operations(call, document))
         if not chosen:
             return None
         if chosen == "PROBE":
@@ -118,7 +134,9 @@ async def _menu(call: Call, dialogue: Dialogue) -> Document | None:
         elif chosen == "DISABLE":
             await _disable(dialogue)
         elif chosen in _ALLOW:
-            await (_again if is_enabled else _enable)(call, dialogue, chosen.lower())
+            await (_again if enabled(document) else _enable)(call, dialogue, chosen.lower())
+        elif chosen != "STATUS":
+            await _one(document, dialogue, chosen)
 
 
 techsupport = Command(

@@ -144,6 +144,18 @@ async def test_no_means_no(talk: Talk) -> None:
     assert client.state is TUNNEL
 
 
+async def test_those_who_are_in_or_wait_are_offered_by_their_number(talk: Talk, daemons: Daemons) -> None:
+    people = {"sessions": [{"id": "s1", "engineer": "ana"}], "waiting": [{"id": "s2", "engineer": "ben"}]}
+    one = {"engineer": "ben", "case": "SR1"}
+    console = {"service_sessions": people, "service_approve": one, "service_kill": one}
+    async with daemons.up(console=console):
+        shown = await talk(Client(TUNNEL), "techsupport", "approve", "", "kill", "s1", "", "exit")
+    asked = [(verb, args["id"]) for daemon, verb, args in daemons.asked if daemon == "console" and args]
+    assert asked == [("service_approve", "s2"), ("service_kill", "s1")]
+    assert "Which session (its ID)? [s2]> " in shown
+    assert "Session s2 (ben SR1): approved." in shown
+
+
 async def test_who_may_only_look_is_offered_only_that(talk: Talk) -> None:
     support = Caller("service", Role.SUPPORT, "the tunnel", "ana@SR12345")
     shown = await talk(Client(TUNNEL), "techsupport", "", "exit", caller=support)
