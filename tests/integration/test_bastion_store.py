@@ -1,15 +1,20 @@
 """The bastion's store keeps its promises on every database that it can use."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 from core import ssh
 from core.errors import GatepostError
+from tests.support import postgresql
 from tests.support.bastion_store import Clock, engineer, machine, open_case, publication
-from tunnel.bastion.store import CaseSerial, Grant, Node, Registered, Store
+from tests.support.need import needs
+from tunnel.bastion.store import CaseSerial, DatabaseAway, Grant, Node, Registered, Store
+from tunnel.bastion.store.engine import Engine
+from tunnel.bastion.store.postgresql import PostgresqlEngine
 from tunnel.bastion.store.sqlite import SqliteEngine
 
 
@@ -18,9 +23,21 @@ def time() -> Clock:
     return Clock()
 
 
-@pytest.fixture(params=["sqlite"])
+@pytest.fixture(scope="module")
+def server() -> Iterator[postgresql.Server]:
+    with postgresql.server() as running:
+        yield running
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=needs(postgresql.INITDB))])
 async def store(request: pytest.FixtureRequest, tmp_path: Path, time: Clock) -> AsyncIterator[Store]:
-    opened = Store(SqliteEngine(tmp_path / "state" / "bastion.db"), tmp_path / "state" / "registry", time)
+    engine: Engine
+    (tmp_path / "state").mkdir()
+    if request.param == "sqlite":
+        engine = SqliteEngine(tmp_path / "state" / "bastion.db")
+    else:
+        engine = PostgresqlEngine(request.getfixturevalue("server").database())
+    opened = Store(engine, tmp_path / "state" / "registry", time)
     await opened.begin()
     yield opened
     await opened.close()
@@ -251,3 +268,66 @@ async def test_the_old_registry_is_taken_over_once(tmp_path: Path, store: Store)
     assert not registry.exists()
     assert (registry.parent / "registry.imported" / "sn-1.json").exists()
     await store.begin()
+
+
+async def _layout(url: str, version: int, compatible: int) -> None:
+    connection = await asyncpg.connect(url)
+    await connection.execute("UPDATE gatepost_schema SET version = $1, compatible = $2", version, compatible)
+    await connection.close()
+
+
+@needs(postgresql.INITDB)
+async def test_a_database_of_a_newer_release_is_refused_and_one_that_it_shares_is_used(
+    server: postgresql.Server,
+) -> None:
+    url = server.database()
+    for version, compatible in ((1, 1), (9, 1), (9, 9)):
+        store = Store(PostgresqlEngine(url))
+        if compatible == 9:
+            await _refused(78, "install the newer release again", store.begin())
+        else:
+            await store.begin()
+        await store.close()
+        if version == 1:
+            await _layout(url, 9, 1)
+        elif compatible == 1:
+            await _layout(url, 9, 9)
+
+
+@needs(postgresql.INITDB)
+async def test_a_database_that_goes_away_is_said_at_once_and_found_again() -> None:
+    with postgresql.server() as server:
+        store = Store(PostgresqlEngine(server.database(), timeout_s=3))
+        await store.appliances.enroll(machine("sn-1"))
+        server.stop()
+        with pytest.raises(DatabaseAway, match="does not answer"):
+            await store.appliances.get("sn-1")
+        with pytest.raises(DatabaseAway, match="does not answer"):
+            await store.engineers.put(engineer("ana"))
+        server.start()
+        assert (await store.appliances.get("sn-1")) is not None
+        await store.engineers.put(engineer("ana"))
+        await store.close()
+
+
+async def test_an_address_where_nobody_is_names_the_place_and_no_secret(tmp_path: Path) -> None:
+    store = Store(PostgresqlEngine(f"postgresql://ana:secret@/gatepost?host={tmp_path}"))
+    with pytest.raises(DatabaseAway, match="database gatepost") as caught:
+        await store.begin()
+    assert "secret" not in caught.value.text
+
+
+@needs(postgresql.INITDB)
+async def test_two_bastions_on_one_database_make_no_generation_twice(server: postgresql.Server) -> None:
+    url = server.database()
+    stores = [Store(PostgresqlEngine(url)) for _ in range(2)]
+    await asyncio.gather(*(store.begin() for store in stores))
+    await stores[0].appliances.enroll(machine("sn-1"))
+    nonce, generation = "", 0
+    for _ in range(5):
+        answers = await asyncio.gather(*(_come(store, generation, nonce) for store in stores))
+        assert answers[0] == answers[1]
+        nonce, generation = answers[0].nonce, answers[0].generation
+        assert all(await asyncio.gather(*(store.appliances.confirm("sn-1", generation) for store in stores)))
+    for store in stores:
+        await store.close()
