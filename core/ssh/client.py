@@ -1,4 +1,4 @@
-"""Client side: dial, run one command, look at a host key.
+"""Client side: dial, run one command, fetch one file, look at a host key.
 
 Used by the command client (release-host, pairing), the tunnel client and the bastion. All failures come out
 as the exceptions of `core/ssh/error.py`.
@@ -56,24 +56,68 @@ async def run_command(  # noqa: PLR0917 - the seven things that say where, who a
     known_host_key is a public key line. Output beyond 16 MiB is an error. Raises SshRefused, SshTimeout,
     SshHostKeyChanged, SshAuthFailed or SshBroken; a command that merely fails is a CommandResult.
     """
-    keys: list[asyncssh.SSHKey | tuple[asyncssh.SSHKey, asyncssh.SSHCertificate]] = []
-    if key_path:
-        key = read_key(key_path)
-        keys.append((key, read_certificate(certificate_path)) if certificate_path else key)
     options = client_options(
         username,
         known_hosts_line(host, known_host_key),
         host_key_alias=host,
-        keys=keys,
+        keys=_identity(key_path, certificate_path),
         password=password,
         connect_timeout_s=timeout_s,
         login_timeout_s=timeout_s,
     )
-    where = f"{host}:{port}"
-    with translated(where, username):
+    async with _connected(host, port, options, timeout_s) as connection:
+        return await _run(connection, command, stdin)
+
+
+async def fetch_file(  # noqa: PLR0917 - the seven things that say where, who and what
+    host: str,
+    port: int,
+    username: str,
+    key_path: Path,
+    known_host_key: str,
+    path: str,
+    timeout_s: float,
+    *,
+    certificate_path: Path | None = None,
+) -> bytes:
+    """Fetch one file over SFTP from a host whose key is pinned, 16 MiB at most; errors as in `run_command`."""
+    options = client_options(
+        username,
+        known_hosts_line(host, known_host_key),
+        host_key_alias=host,
+        keys=_identity(key_path, certificate_path),
+        connect_timeout_s=timeout_s,
+        login_timeout_s=timeout_s,
+    )
+    async with (
+        _connected(host, port, options, timeout_s) as connection,
+        connection.start_sftp_client() as sftp,
+        sftp.open(path, "rb") as file,
+    ):
+        content = await file.read(OUTPUT_LIMIT + 1)
+    if len(content) > OUTPUT_LIMIT:
+        raise SshBroken(f"{path} has more than {OUTPUT_LIMIT // 1024 // 1024} MiB")
+    return bytes(content)
+
+
+def _identity(
+    key_path: Path | None, certificate_path: Path | None
+) -> list[asyncssh.SSHKey | tuple[asyncssh.SSHKey, asyncssh.SSHCertificate]]:
+    if key_path is None:
+        return []
+    key = read_key(key_path)
+    return [(key, read_certificate(certificate_path)) if certificate_path else key]
+
+
+@asynccontextmanager
+async def _connected(
+    host: str, port: int, options: asyncssh.SSHClientConnectionOptions, timeout_s: float
+) -> AsyncIterator[asyncssh.SSHClientConnection]:
+    """Connect, log in and close, all within timeout_s."""
+    with translated(f"{host}:{port}", options.username):
         async with asyncio.timeout(timeout_s):
             async with asyncssh.connect(host, port, config=None, options=options) as connection:
-                return await _run(connection, command, stdin)
+                yield connection
 
 
 async def _run(connection: asyncssh.SSHClientConnection, command: str, stdin: bytes) -> CommandResult:
