@@ -94,10 +94,10 @@ async def fetch_file(  # noqa: PLR0917 - the seven things that say where, who an
         connection.start_sftp_client() as sftp,
         sftp.open(path, "rb") as file,
     ):
-        content = await file.read(OUTPUT_LIMIT + 1)
+        content: bytes = await file.read(OUTPUT_LIMIT + 1)
     if len(content) > OUTPUT_LIMIT:
         raise SshBroken(f"{path} has more than {OUTPUT_LIMIT // 1024 // 1024} MiB")
-    return bytes(content)
+    return content
 
 
 def _identity(
