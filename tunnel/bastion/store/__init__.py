@@ -15,6 +15,7 @@ from tunnel.bastion.store.case import Cases
 from tunnel.bastion.store.engine import Engine
 from tunnel.bastion.store.engineer import Engineers
 from tunnel.bastion.store.former import take_over
+from tunnel.bastion.store.postgresql import PostgresqlEngine
 from tunnel.bastion.store.presence import Seats
 from tunnel.bastion.store.record import (
     Case,
@@ -69,7 +70,11 @@ class Store:
         await self._engine.close()
 
 
-def open_store(directory: Path) -> Store:
-    """Open the store of the machine in a directory; the first use of it shows whether the database is there."""
+def open_store(database: str, directory: Path) -> Store:
+    """Open the store at an address, or the file of the machine in a directory.
+
+    The first use of it shows whether the database is there.
+    """
     state = directory / "state"
-    return Store(SqliteEngine(state / "bastion.db"), state / "registry")
+    engine: Engine = PostgresqlEngine(database) if database else SqliteEngine(state / "bastion.db")
+    return Store(engine, state / "registry")

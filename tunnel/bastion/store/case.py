@@ -17,7 +17,7 @@ from tunnel.bastion.store.engine import Engine
 from tunnel.bastion.store.record import Case, CaseSerial, Grant
 
 _CASE = "SELECT number, opened_at, approved_at, approved_by, closed_at FROM support_case"
-_GRANT = "SELECT number, serial, grant_id, fingerprint, mode, until_at, given_at FROM access_grant"
+_GRANT = "SELECT number, serial, grant_id, fingerprint, mode, until_at, given_at, node FROM access_grant"
 
 
 class Cases:
@@ -180,10 +180,10 @@ def _grant(given: Grant) -> Work[Grant | None]:
         raise not_of_case(case.number, given.serial)
     former = yield from _granted(given.case, given.serial)
     yield (
-        "INSERT INTO access_grant VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (number, serial)"
+        "INSERT INTO access_grant VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (number, serial)"
         " DO UPDATE SET grant_id = excluded.grant_id, fingerprint = excluded.fingerprint, mode = excluded.mode,"
-        " until_at = excluded.until_at, given_at = excluded.given_at",
-        (given.case, given.serial, given.grant_id, given.fingerprint, given.mode, given.until_at, given.given_at),
+        " until_at = excluded.until_at, given_at = excluded.given_at, node = excluded.node",
+        msgspec.structs.astuple(given),
     )
     return former if former is not None and former.grant_id != given.grant_id else None
 

@@ -101,6 +101,8 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
     mode: str
     until_at: float
     given_at: float
+    node: str = ""
+    """Whose keyd has it."""
 
 
 class Case(msgspec.Struct, frozen=True, kw_only=True):

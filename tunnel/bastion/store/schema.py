@@ -43,7 +43,7 @@ CREATE TABLE case_engineer (
 CREATE TABLE access_grant (
     number TEXT NOT NULL REFERENCES support_case (number), serial TEXT NOT NULL, grant_id TEXT NOT NULL,
     fingerprint TEXT NOT NULL, mode TEXT NOT NULL, until_at DOUBLE PRECISION NOT NULL,
-    given_at DOUBLE PRECISION NOT NULL, PRIMARY KEY (number, serial)
+    given_at DOUBLE PRECISION NOT NULL, node TEXT NOT NULL, PRIMARY KEY (number, serial)
 );
 CREATE TABLE node (
     name TEXT PRIMARY KEY, epoch TEXT NOT NULL, address TEXT NOT NULL, until_at DOUBLE PRECISION NOT NULL
