@@ -110,19 +110,24 @@ def _visits(document: Document, width: int) -> list[str]:
 
 
 def visits(rows: Sequence[Document], width: int) -> str:
-    """Lay out support sessions: who, for which case, since when, from where."""
-    heads = [
-        Column("ID"),
-        Column("Engineer", least=8),
-        Column("Case", least=6),
-        Column("Since"),
-        Column("From", least=8),
-    ]
+    """Lay out support sessions: who, for which case, since when, from where, doing what."""
+    titles = ("ID", 0), ("Engineer", 8), ("Case", 6), ("Since", 0), ("From", 8), ("What", 8)
+    heads = [Column(title, least=least) for title, least in titles]
     cells = [
-        [*(str(one.get(key) or "-") for key in ("id", "engineer", "case")), _since(one), str(one.get("from") or "-")]
+        [
+            *(str(one.get(key) or "-") for key in ("id", "engineer", "case")),
+            _since(one),
+            str(one.get("from") or "-"),
+            _what(one),
+        ]
         for one in rows
     ]
-    return table(heads, cells, width)
+    return table(heads, cells, width or 80)
+
+
+def _what(visit: Document) -> str:
+    what = str(visit.get("what") or visit.get("kind") or "-")
+    return f"{what} (link lost)" if visit.get("detached_since") else what
 
 
 def _since(visit: Document) -> str:

@@ -60,7 +60,19 @@ ENABLED = {
     "attempts": ATTEMPTS,
 }
 PEOPLE = {
-    "sessions": [{"id": "s1", "engineer": "ana", "case": "SR12345", "since": NOW, "from": "the tunnel"}],
+    "sessions": [
+        {"id": "s1", "engineer": "ana", "case": "SR12345", "since": NOW, "from": "203.0.113.9", "kind": "console"},
+        {
+            "id": "s3",
+            "engineer": "ana",
+            "case": "SR12345",
+            "since": NOW,
+            "from": "203.0.113.9",
+            "kind": "command",
+            "what": "showconfig",
+            "detached_since": NOW + 60,
+        },
+    ],
     "waiting": [{"id": "s2", "engineer": "ben", "case": "SR12345", "since": NOW, "from": "the tunnel"}],
 }
 
