@@ -14,14 +14,14 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from core.control import call
 from core.disk import Disk, replace_file
-from core.errors import EX_NOINPUT, EX_SOFTWARE, EX_TEMPFAIL, EX_UNAVAILABLE, EX_USAGE, GatepostError
+from core.errors import EX_NOINPUT, EX_SOFTWARE, EX_UNAVAILABLE, EX_USAGE, GatepostError
 from core.ssh import key as ssh_key
 from ops.lab import process
 from ops.lab.document import zone
-from ops.lab.layout import BASTION_PORTS, CONSOLE, DNS, SMTP, Layout
+from ops.lab.layout import CONSOLE, DNS, SMTP, Layout
 from ops.lab.machines import gatepost, make_machines, public_key
+from ops.lab.support import open_access
 
 DAEMONS = {
     "esa": ("delivery-queue", "gateway", "cpq-listener", "tunnel-client", "console", "web"),
@@ -84,7 +84,7 @@ class Lab:
         report("pairing ESA and SMA")
         await self._pair()
         report("tunnel and engineer's certificate")
-        await self._open_tunnel()
+        await open_access(self.layout, self.facts, self._run, self.control("bastion", "bastion"))
         self.save()
 
     def _check_ports(self) -> None:
@@ -173,41 +173,6 @@ class Lab:
             *("pair", "--config", str(layout.config("sma")), "--appliance", f"{layout.esa}:{CONSOLE}"),
             *("--key", self.facts["admin_key"], "--fingerprint", fingerprint),
         )
-
-    async def _open_tunnel(self) -> None:
-        bastion = str(self.layout.config("bastion"))
-        engineer = self.facts["engineer"]
-        serials = [self.facts[role]["serial"] for role in ("esa", "sma")]
-        for role, serial in zip(("esa", "sma"), serials, strict=True):
-            request = str(self.layout.dir / f"{role}-enrolment.json")
-            await self._run("bastion", "request", "--config", str(self.layout.config(role)), "--out", request)
-            await self._run("bastion", "enroll", serial, "--request", request, "--config", bastion)
-        public = Path(engineer["key"] + ".pub")
-        line = ssh_key.public_text(ssh_key.ensure_key(Path(engineer["key"]), "lab engineer"))
-        replace_file(Disk(), public, line.encode() + b"\n", mode=0o644)
-        await self._run(
-            *("bastion", "ca", "sign", "--config", bastion, "--key", str(public), "--engineer", "eng-lab"),
-            *(
-                "--case",
-                "LAB-1",
-                "--serials",
-                *serials,
-                "--minutes",
-                "60",
-                "--forwarding",
-                "--out",
-                engineer["certificate"],
-            ),
-        )
-        port = str(BASTION_PORTS[0])
-        await self._run("cli", "--config", str(self.layout.config("esa")), "techsupport", "tunnel", "--port", port)
-        serial = self.facts["esa"]["serial"].lower()
-        for _ in range(200):
-            tunnels = await call(self.control("bastion", "bastion"), "tunnels")
-            if any(row["serial"] == serial and row["online"] for row in tunnels["tunnels"]):
-                return
-            await asyncio.sleep(0.05)
-        raise GatepostError("the ESA's tunnel did not come up within 10 s; see log/esa-tunnel-client.log", EX_TEMPFAIL)
 
     async def _run(self, *args: str) -> str:
         return await asyncio.to_thread(gatepost, *args)
