@@ -1,15 +1,39 @@
-"""keyd: will hold the support keys and the engineer CA; for now it answers health checks.
+"""keyd: holds the support keys, both authorities and the recording key; derives and signs for the bastion.
 
-Listens on run/keyd.sock only. Owns nothing yet.
+Listens on run/keyd.sock, where the users of `[keyd] clients` may ask and its own. Owns the folder keyd/, which nobody
+else reads; it is meant to run as a user of its own, who reads gatepost.toml and that folder.
 """
 
+import pwd
 from pathlib import Path
+from typing import cast
 
+from core.control import Guests
+from core.errors import ConfigError, Problem
 from core.runtime import Daemon
+from daemons import config as documents
 from daemons.machine import Machine
+from tunnel.config import KeydSection
+from tunnel.keyd.api import GUEST_VERBS
+from tunnel.keyd.desk import Desk
+from tunnel.keyd.keyring import FOLDER, adopt
 
 
 def build(config: Path) -> Daemon:
     """Wire the daemon."""
     machine = Machine.open(config)
-    return Daemon("keyd", [], machine.socket("keyd"), grace_s=machine.document.runtime.grace_s)
+    document = cast(documents.Bastion, machine.document)
+    guests = Guests(frozenset(_users(config, document.keyd)), GUEST_VERBS)
+    folder = machine.dir / FOLDER
+    adopt(machine.keys, folder)
+    desk = Desk(folder, document.keyd, document.bastion.names)
+    grace_s = document.runtime.grace_s
+    return Daemon("keyd", [desk], machine.socket("keyd"), desk.verbs, grace_s, guests=guests)
+
+
+def _users(config: Path, section: KeydSection) -> list[int]:
+    try:
+        return [pwd.getpwnam(name).pw_uid for name in section.clients]
+    except KeyError as error:
+        problem = Problem(str(config), "keyd.clients", f"{error.args[0]}; name users of this machine")
+        raise ConfigError([problem]) from None

@@ -51,6 +51,11 @@ def is_name(text: str) -> bool:
     return _NAME.fullmatch(text) is not None
 
 
+def is_word(text: str) -> bool:
+    """Tell whether text may stand as the name of an engineer or the number of a case."""
+    return _WORD.fullmatch(text) is not None
+
+
 def engineer_of(facts: CertificateFacts) -> Engineer | None:
     """Read the engineer from a certificate; None if its key id is not one that we sign."""
     match = _KEY_ID.fullmatch(facts.key_id)
@@ -74,6 +79,7 @@ def sign_engineer(
     case: str,
     serials: Sequence[str],
     life_s: float = 900.0,
+    terminal: bool = True,
     forwarding: bool = False,
 ) -> SSHCertificate:
     """Sign a certificate for an engineer, one case and the appliances of that case.
@@ -81,7 +87,7 @@ def sign_engineer(
     forwarding also allows `ssh -J` straight through, where the bastion sees no content and records none.
     Raises GatepostError (64) for a name, case, serial or life that cannot be signed.
     """
-    if not _WORD.fullmatch(engineer) or not _WORD.fullmatch(case):
+    if not is_word(engineer) or not is_word(case):
         raise GatepostError("engineer and case are letters, digits, '.', '_' and '-', at most 64", EX_USAGE)
     names = [serial.lower() for serial in serials]
     if not names or not all(is_name(name) for name in names):
@@ -94,8 +100,8 @@ def sign_engineer(
         key_id=f"{engineer}@{case}#{uuid.uuid4()}",
         principals=names,
         life_s=life_s,
-        serial=_certificate_serial(),
-        permit_pty=True,
+        serial=certificate_serial(),
+        permit_pty=terminal,
         permit_port_forwarding=forwarding,
     )
 
@@ -108,7 +114,7 @@ def sign_relay(ca: SSHKey, public_key: str | SSHKey, engineer: Engineer, serial:
         key_id=engineer.key_id + VIA_BASTION,
         principals=[serial],
         life_s=RELAY_CERTIFICATE_S,
-        serial=_certificate_serial(),
+        serial=certificate_serial(),
         permit_pty=True,
     )
 
@@ -123,6 +129,6 @@ def authorised(ca_lines: Sequence[str], name: str) -> str:
     return "".join(f'cert-authority,principals="{name}" {line.strip()}\n' for line in ca_lines)
 
 
-def _certificate_serial() -> int:
+def certificate_serial() -> int:
     """Number certificates by the time they were made, with random low bits."""
     return (int(time.time()) << 16) | secrets.randbits(16)

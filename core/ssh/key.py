@@ -14,6 +14,7 @@ from asyncssh import (
     KeyImportError,
     SSHCertificate,
     SSHKey,
+    create_sshsig,
     generate_private_key,
     import_certificate,
     import_private_key,
@@ -184,6 +185,12 @@ def certificate_facts(certificate: SSHCertificate) -> CertificateFacts:
         valid_after_at=float(certificate._valid_after),  # type: ignore[attr-defined]
         valid_before_at=float(certificate._valid_before),  # type: ignore[attr-defined]
     )
+
+
+def sign_digest(key: SSHKey, digest: bytes, namespace: str) -> str:
+    """Sign content by its SHA-256 or SHA-512, as `ssh-keygen -Y sign` would sign the content; armored."""
+    name = {32: "sha256", 64: "sha512"}[len(digest)]
+    return create_sshsig(key, digest, is_hashed=True, hash_name=name, namespace=namespace).decode("ascii")
 
 
 def known_hosts_line(host: str, public: str, port: int = 22) -> str:

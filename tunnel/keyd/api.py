@@ -19,6 +19,12 @@ LifeS = Annotated[float, Meta(gt=0, le=86_400)]
 KeyId = Annotated[int, Meta(ge=0, le=31)]
 Day = Annotated[int, Meta(ge=-1, le=4095)]
 
+GUEST_VERBS = frozenset(
+    {"public", "sign_engineer", "sign_relay", "sign_host", "grant", "certify", "password", "forget", "sign_recording"}
+    | {"support_keys", "health"}
+)
+"""What the users in `[keyd] clients` may ask; making and retiring support keys is for keyd's own user and root."""
+
 SHELL, SFTP, FORWARD = "shell", "sftp", "forward"
 ROLES = (SHELL, SFTP, FORWARD)
 
@@ -176,17 +182,19 @@ class Signature(Answer, frozen=True, kw_only=True):
 
 
 class SupportKeysArgs(Args, frozen=True, kw_only=True):
-    """`support_keys`: look at them, make the next, retire one."""
+    """`support_keys` and `support_key_new`: nothing to say."""
 
-    action: str = "list"
-    """`list`, `new` or `retire`."""
-    key_id: KeyId = 0
+
+class SupportKeyRetireArgs(Args, frozen=True, kw_only=True):
+    """`support_key_retire`: delete the private half; no seed of this key is understood any more."""
+
+    key_id: KeyId
     force: bool = False
-    """Retire a key although grants made with it are open."""
+    """Although grants made with it are open."""
 
 
 class SupportKeys(Answer, frozen=True, kw_only=True):
-    """`support_keys`: those that are there now, the newest last."""
+    """`support_keys` and its two sisters: those that are there now, the newest last."""
 
     support_keys: tuple[SupportKey, ...]
 

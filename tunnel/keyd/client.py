@@ -115,12 +115,15 @@ class Keyd:
         """Give an armored SSH signature for a recording whose SHA-256 or SHA-512 this is, in hex."""
         return (await self._ask("sign_recording", api.SignRecordingArgs(digest=digest), api.Signature)).signature
 
-    async def support_keys(
-        self, action: str = "list", key_id: int = 0, *, force: bool = False
-    ) -> tuple[api.SupportKey, ...]:
-        """List the support keys, make the next (`new`) or `retire` one."""
-        args = api.SupportKeysArgs(action=action, key_id=key_id, force=force)
-        return (await self._ask("support_keys", args, api.SupportKeys)).support_keys
+    async def support_keys(self) -> tuple[api.SupportKey, ...]:
+        """Give the support keys, the newest last."""
+        return (await self._ask("support_keys", api.SupportKeysArgs(), api.SupportKeys)).support_keys
+
+    async def rotate(self, retire: int = 0, *, force: bool = False) -> tuple[api.SupportKey, ...]:
+        """Make the next support key, or retire the one with this number; gives those that are there then."""
+        args: api.Args = api.SupportKeyRetireArgs(key_id=retire, force=force) if retire else api.SupportKeysArgs()
+        verb = "support_key_retire" if retire else "support_key_new"
+        return (await self._ask(verb, args, api.SupportKeys)).support_keys
 
     async def _ask(self, verb: str, args: api.Args, kind: type[Struct]) -> Struct:
         try:
