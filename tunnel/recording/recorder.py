@@ -23,7 +23,7 @@ from core.lifecycle import Scope
 from tunnel.audit import AuditLog
 from tunnel.config import RecordingSection
 from tunnel.recording.file import RecordingFile
-from tunnel.recording.recording import Recording, Told
+from tunnel.recording.recording import Links, Recording, Told
 from tunnel.recording.signature import Signer
 from tunnel.recording.subject import Policy, RecordingRefused, Subject
 
@@ -90,7 +90,8 @@ class Recorder:
         failed: told once, with the reason, that a strict session must end. hold: told True when the session should
         hold its output back because the disk is slow, False when it may go on.
         """
-        recording = Recording(subject, policy, failed=failed, hold=hold, wake=self._news.set)
+        links = Links(failed, hold, self._news.set, lambda kind, facts: self._transferred(subject, kind, facts))
+        recording = Recording(subject, policy, links, self._section.recording_input)
         try:
             if self._section.recording != "off":
                 self._begin(recording)
@@ -166,6 +167,10 @@ class Recorder:
         facts = {"path": self._relative(file.path), "octets": file.octets, "sha256": file.sha256}
         self._audit.note("recording", id=recording.subject.session, **facts)
         self._unsigned[file.path] = file.digest
+
+    def _transferred(self, subject: Subject, kind: str, facts: Mapping[str, Any]) -> None:
+        whose = {"id": subject.session, "key_id": subject.key_id, "serial": subject.serial}
+        self._audit.note(kind, **whose, **facts)
 
     async def _sign(self) -> None:
         for path, digest in tuple(self._unsigned.items()):

@@ -70,8 +70,9 @@ class Watch:
 class Screen:
     """The output since the last clear, and who watches it."""
 
-    def __init__(self, width: int, height: int) -> None:
+    def __init__(self, width: int, height: int, kept: int = KEPT) -> None:
         self._size = (width, height)
+        self._most = kept
         self._kept = bytearray()
         self._modes: dict[bytes, bytes] = {}
         self._watches: set[Watch] = set()
@@ -83,8 +84,8 @@ class Screen:
         self._kept += data
         if cleared := [found.start() for found in _CLEAR.finditer(self._kept, looked)]:
             self._drop(cleared[-1])
-        if len(self._kept) > KEPT:
-            self._drop(len(self._kept) - KEPT // 2)
+        if len(self._kept) > self._most:
+            self._drop(len(self._kept) - self._most // 2)
         self._tell(("o", bytes(data)))
 
     def resize(self, width: int, height: int) -> None:
@@ -96,13 +97,17 @@ class Screen:
         """Begin to watch: first the screen as it is, then what comes. None if there are too many already."""
         if len(self._watches) >= WATCHERS:
             return None
-        modes = b"".join(b"\x1b[?%s%s" % item for item in self._modes.items())
-        watch = Watch(self, [("r", b"%dx%d" % self._size), ("o", b"\x1bc" + modes + bytes(self._kept))])
+        watch = Watch(self, [("r", b"%dx%d" % self._size), ("o", self.restore())])
         if self._over:
             watch.end("session ended")
         else:
             self._watches.add(watch)
         return watch
+
+    def restore(self) -> bytes:
+        """Give what makes a terminal show the screen as it is, whatever it showed before."""
+        modes = b"".join(b"\x1b[?%s%s" % item for item in self._modes.items())
+        return b"\x1bc" + modes + bytes(self._kept)
 
     def leave(self, watch: Watch) -> None:
         """Forget a watcher."""
