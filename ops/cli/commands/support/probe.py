@@ -5,8 +5,9 @@ Enables nothing. The tunnel client does it; it takes as long as its time-outs, s
 
 import asyncio
 
+from core.errors import GatepostError
 from ops.cli.account import STAFF, Role
-from ops.cli.commands.support.state import CLIENT, OURS, attempts_table
+from ops.cli.commands.support.state import CLIENT, USABLE, attempts_table
 from ops.cli.display import paint
 from ops.cli.registry import MAIL_MACHINES, Call, Document, command
 
@@ -17,10 +18,10 @@ _TICK_S = 0.5
 def render_probe(document: Document, width: int) -> str:
     """Show the table of ports, and the one to take."""
     attempts, host = document["attempts"], document["host"]
+    problem = document.get("problem")
     if not attempts:
-        problem = document.get("problem") or "no address of it is known"
-        return paint(f"{host}: {problem}", "bad", width)
-    good = [one for one in attempts if one["verdict"] == OURS]
+        return paint(f"{host}: {problem or 'no address of it is known'}", "bad", width)
+    good = [one for one in attempts if one["verdict"] in USABLE]
     if good:
         advice = f"Port {good[0]['port']} works: techsupport tunnel --port {good[0]['port']}"
     else:
@@ -44,6 +45,15 @@ async def probe(call: Call) -> Document:
         while not asked.done():
             await asyncio.wait([asked], timeout=_TICK_S)
             waited += _TICK_S
-            call.progress(0, 0, f"probing for {waited:.0f} s; a silent port takes a while")
+            call.progress(0, 0, f"{await _so_far(call)} roads tried in {waited:.0f} s; a silent one takes a while")
         call.progress(-1, 0, "")
     return dict(asked.result())
+
+
+async def _so_far(call: Call) -> int:
+    """Count what the probe under way has found."""
+    try:
+        document = await call.appliance.ask(CLIENT, "techsupport_status")
+    except GatepostError:
+        return 0
+    return len((document.get("last_probe") or {}).get("attempts") or [])

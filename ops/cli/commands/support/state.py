@@ -16,8 +16,8 @@ from ops.cli.table import Column, table
 CLIENT = "tunnel-client"
 CONSOLE = "console"
 FIELDS = ("mode", "tunnel", "port", "since", "until", "seed_fingerprint")
-OURS = "ours"
-"""The verdict on a port that leads to the bastion."""
+USABLE = frozenset({"ours", "late"})
+"""The verdicts on a port that leads to the bastion."""
 _OFF = frozenset({"", "disabled", "off", "none"})
 _NO_TUNNEL = frozenset({"disabled", "not active"})
 
@@ -84,6 +84,8 @@ def _terms(document: Document) -> list[str]:
     lines = [f"Enabled since: {when(document.get('since'))}"] if document.get("since") else []
     if document.get("until"):
         lines.append(f"No new tunnel connections after: {when(document['until'])}")
+    if document.get("account_until"):
+        lines.append(f"No logins at all after: {when(document['account_until'])}")
     elif document.get("mode") == "sshaccess":
         lines.append("Stays enabled until it is disabled.")
     if document.get("seed_fingerprint"):
@@ -141,14 +143,18 @@ def when(value: Any) -> str:
 
 
 def _tried(document: Document, width: int) -> list[str]:
-    """Show the ports that were tried last, unless the tunnel is open and nobody asked for a probe."""
+    """Show the ports that were tried last, by the tunnel itself or by a probe."""
     probe = document.get("last_probe") or {}
-    attempts = probe.get("attempts") or document.get("attempts") or []
+    rounds = [document.get("attempts") or [], probe.get("attempts") or []]
+    attempts = max(rounds, key=_tried_at)
     if not attempts:
-        return []
-    at = max((one.get("at") or 0 for one in attempts), default=0)
-    host = probe.get("host") or document.get("host") or "the bastion"
-    return ["", f"Ports of {host}, last tried {moment(at)}:", attempts_table(attempts, width)]
+        return [folded("Last probe: ", str(probe["problem"]), width or 80)] if probe.get("problem") else []
+    host = document.get("host") or probe.get("host") or "the bastion"
+    return ["", f"Ports of {host}, last tried {moment(_tried_at(attempts))}:", attempts_table(attempts, width)]
+
+
+def _tried_at(attempts: Sequence[Document]) -> float:
+    return max((float(one.get("at") or 0) for one in attempts), default=0.0)
 
 
 def attempts_table(attempts: Sequence[Document], width: int) -> str:
@@ -173,13 +179,17 @@ def attempts_table(attempts: Sequence[Document], width: int) -> str:
         for one in attempts
     ]
     head, *lines = table(heads, rows, width or 80).split("\n")
-    styles = ["good" if one.get("verdict") == OURS else "bad" for one in attempts]
+    styles = ["good" if one.get("verdict") in USABLE else "bad" for one in attempts]
     painted = [paint(line, style, width) for line, style in zip(lines, styles, strict=True)]
     return "\n".join([head, *painted, *_advice(attempts, width)])
 
 
 def _advice(attempts: Sequence[Document], width: int) -> list[str]:
-    advice = {str(one["verdict"]): str(one["advice"]) for one in attempts if one.get("advice")}
+    advice: dict[str, str] = {}
+    for one in attempts:
+        if one.get("advice"):
+            detail = f" ({one['detail']})" if one.get("detail") else ""
+            advice.setdefault(str(one["verdict"]), f"{one['advice']}{detail}")
     return [folded(f"  {verdict}: ", text, width or 80) for verdict, text in advice.items()]
 
 

@@ -1,12 +1,16 @@
 """`techsupport` in its batch forms; the dialogue is in test_support_dialogue.py."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ops.cli.account import Caller, Role
-from tests.support.appliance import NOW, Audit, Daemons, document
+from ops.cli.account import LOCAL, Caller, Role
+from ops.cli.commands import registry
+from ops.cli.execute import Executor
+from ops.cli.registry import Call
+from tests.support.appliance import NOW, Audit, Daemons, document, machine
 from tests.support.golden import same_as_golden
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -196,6 +200,35 @@ async def test_a_probe_shows_each_port_the_reason_and_the_one_to_take(daemons: D
         assert document(await run("techsupport probe --json")) == PROBED
     same_as_golden(GOLDEN / "techsupport-probe.txt", shown.output)
     assert max(len(line) for line in shown.output.splitlines()) <= 80
+
+
+async def test_how_far_a_probe_is_can_be_seen(daemons: Daemons, audit: Audit) -> None:
+    seen, done = list[str](), asyncio.Event()
+
+    async def probe(args: dict[str, Any]) -> Any:
+        await done.wait()
+        return PROBED
+
+    def progress(count: int, total: int, words: str) -> None:
+        seen.append(words)
+        if "1 roads tried" in words:
+            done.set()
+
+    executor = Executor(registry(), machine(daemons.run), audit)
+    call = Call(executor.appliance, LOCAL, executor.registry, progress=progress)
+    verbs = {"techsupport_probe": probe, "techsupport_status": {**DISABLED, "last_probe": {"attempts": ATTEMPTS[:1]}}}
+    async with daemons.up(tunnel_client=verbs), asyncio.timeout(20):
+        assert (await executor.batch(call, ["techsupport", "probe"])).status == 0
+    assert seen[-1] == ""
+
+
+async def test_status_shows_the_later_of_two_rounds(daemons: Daemons, run: Any) -> None:
+    probe: dict[str, Any] = {"host": "x", "attempts": [{**ATTEMPTS[2], "at": NOW + 60}], "problem": ""}
+    async with daemons.up(tunnel_client={"techsupport_status": {**ENABLED, "last_probe": probe}}):
+        assert "smtp" not in (await run("techsupport status")).output
+    probe["attempts"][0]["at"] = NOW - 60
+    async with daemons.up(tunnel_client={"techsupport_status": {**ENABLED, "last_probe": probe}}):
+        assert "smtp" in (await run("techsupport status")).output
 
 
 async def test_a_probe_that_finds_no_port_or_no_address_says_so(daemons: Daemons, run: Any) -> None:
