@@ -2,6 +2,7 @@
 
 import tomllib
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from ops.lab.layout import BASTION_PORTS, CONSOLE, CPQ, DNS, OUTBOUND, SMTP, WEB, Layout
 
@@ -84,6 +85,7 @@ port = {first_port}
 ports = {ports}
 bastion_keys = ["{bastion_host}"]
 engineer_cas = ["{engineer_ca}"]
+support_keys = {support_keys}
 """
 
 _SMA = """
@@ -107,6 +109,7 @@ port = {first_port}
 ports = {ports}
 bastion_keys = ["{bastion_host}"]
 engineer_cas = ["{engineer_ca}"]
+support_keys = {support_keys}
 """
 
 _BASTION = """
@@ -125,8 +128,17 @@ def appliance_table(made: str) -> str:
     return "[appliance]\n" + "".join(f'{key} = "{value}"\n' for key, value in facts.items())
 
 
-def document(role: str, made: str, layout: Layout, *, admin: str, bastion_host: str = "", engineer_ca: str = "") -> str:
-    """Write the document of one machine of the lab."""
+@dataclass(frozen=True)
+class Trusted:
+    """Public keys of the support organisation that the appliances pin."""
+
+    bastion_host: str
+    engineer_ca: str
+    support_keys: Sequence[str]
+
+
+def document(role: str, made: str, layout: Layout, admin: str, trusted: Trusted) -> str:
+    """Write the document of one machine of the lab; `admin` is the administrator's public key."""
     text = _COMMON + {"esa": _ESA, "sma": _SMA, "bastion": _BASTION}[role]
     console = {"esa": layout.esa, "sma": layout.sma, "bastion": layout.bastion_management}[role]
     return appliance_table(made) + text.format(
@@ -146,8 +158,9 @@ def document(role: str, made: str, layout: Layout, *, admin: str, bastion_host: 
         cpq=CPQ,
         first_port=BASTION_PORTS[0],
         ports=_numbers(BASTION_PORTS),
-        bastion_host=bastion_host,
-        engineer_ca=engineer_ca,
+        bastion_host=trusted.bastion_host,
+        engineer_ca=trusted.engineer_ca,
+        support_keys="[" + ", ".join(f'"{key}"' for key in trusted.support_keys) + "]",
     )
 
 

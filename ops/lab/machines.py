@@ -13,7 +13,7 @@ from core.disk import Disk, replace_file
 from core.errors import GatepostError
 from core.ssh import key as ssh_key
 from ops.lab import process
-from ops.lab.document import FILTERS, document
+from ops.lab.document import FILTERS, Trusted, document
 from ops.lab.layout import BASTION_PORTS, CONSOLE, CPQ, DNS, OUTBOUND, SMTP, WEB, Layout
 
 ROLES = ("bastion", "esa", "sma")
@@ -36,15 +36,31 @@ def make_machines(layout: Layout) -> dict[str, Any]:
     for role in ROLES:
         name = "upgrades.gatepost.test" if role == "bastion" else f"{role}.example.test"
         gatepost("init", "--role", role, "--dir", str(layout.dir / role), "--hostname", name)
-    public = {name: public_key(layout, f"bastion/keys/{name}_ed25519") for name in ("bastion_host", "engineer_ca")}
+    trusted = Trusted(
+        bastion_host=public_key(layout, "bastion/keys/bastion_host_ed25519"),
+        engineer_ca=_engineer_authority(layout),
+        support_keys=_support_keys(layout),
+    )
     for role in ROLES:
         config = layout.config(role)
-        text = document(role, config.read_text(), layout, admin=ssh_key.public_text(admin), **public)
+        text = document(role, config.read_text(), layout, ssh_key.public_text(admin), trusted)
         replace_file(Disk(), config, text.encode())
     (layout.dir / "esa" / "filters.txt").write_text(FILTERS)
     facts = _facts(layout)
     _write_known_hosts(layout, facts)
     return facts
+
+
+def _engineer_authority(layout: Layout) -> str:
+    """Give the authority's public line; keyd has it, or will take it over at its first start."""
+    places = [f"bastion/{folder}/engineer_ca_ed25519" for folder in ("keyd", "keys")]
+    return public_key(layout, next(place for place in places if (layout.dir / place).exists()))
+
+
+def _support_keys(layout: Layout) -> list[str]:
+    """Give support's public keys as `[tunnel] support_keys` takes them: number and key."""
+    found = sorted((layout.dir / "bastion" / "keyd").glob("support_*_x25519.pub"))
+    return [f"{file.name.split('_')[1]} {file.read_text().strip()}" for file in found]
 
 
 def public_key(layout: Layout, name: str) -> str:
