@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import GatepostError
-from tunnel.audit import AuditLog, verify
+from tunnel.audit import AuditLog, check, events, head_digest, set_aside, verify
 
 
 def _log(path: Path, *events: str) -> None:
@@ -61,15 +61,92 @@ def test_a_line_that_the_disk_had_no_room_for_is_refused_and_spoils_no_other(
     audit.close()
     lines = (tmp_path / "audit.jsonl").read_text().splitlines(keepends=True)
     assert [len(line) for line in lines][1] == 11
-    assert json.loads(lines[2])["event"] == "two"
+    assert [json.loads(line)["event"] for line in lines[2:]] == ["torn", "two"]
     assert json.loads(lines[2])["previous"] == hashlib.sha256(lines[1].encode()).hexdigest()
+    assert check(tmp_path / "audit.jsonl").notes == [
+        f"{tmp_path}/audit.jsonl: line 2 was cut off by a crash or a full disk"
+    ]
 
 
-def test_a_line_cut_off_by_a_crash_stands_out_and_the_log_goes_on(tmp_path: Path) -> None:
+def test_a_line_cut_off_by_a_crash_is_said_and_the_chain_holds(tmp_path: Path) -> None:
+    """A kill in the middle of a line made the whole log fail its check for ever."""
     path = tmp_path / "audit.jsonl"
     _log(path, "one", "two")
     path.write_bytes(path.read_bytes()[:-20])
+    assert "not complete yet" in check(path).notes[0]
     _log(path, "three")
+    assert "line 2 was cut off" in check(path).notes[0]
+    assert [event["event"] for event in events(path)] == ["one", "torn", "three"]
+
+
+def test_a_line_that_was_made_unreadable_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "audit.jsonl"
+    _log(path, "one", "two", "three")
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(lines[0] + b"gone\n" + lines[2])
     with pytest.raises(GatepostError, match="line 2 is not an audit line"):
         verify(path)
-    assert json.loads(path.read_text().splitlines()[2])["event"] == "three"
+    path.write_bytes(lines[0] + lines[1] + b"gone\n")
+    with pytest.raises(GatepostError, match="line 3 is not an audit line"):
+        verify(path)
+
+
+def test_the_chain_goes_on_over_files_that_are_put_aside(tmp_path: Path) -> None:
+    path = tmp_path / "audit.jsonl"
+    audit = AuditLog(path, now=lambda: 1.0, octets=400)
+    for number in range(12):
+        audit.write("one", number=number)
+    audit.close()
+    aside = set_aside(path)
+    assert len(aside) >= 2
+    assert [event["number"] for event in events(path) if event["event"] == "one"] == list(range(12))
+    assert verify(path) == 12 + len(aside)
+    _log(path, "after a restart")
+    verify(path)
+    aside[1].write_bytes(aside[1].read_bytes().replace(b"one", b"two", 1))
+    with pytest.raises(GatepostError, match="before line 3"):
+        verify(path)
+    aside[1].unlink()
+    with pytest.raises(GatepostError, match="before line 1"):
+        verify(path)
+    aside[0].unlink()
+    assert "which is not here" in check(path).notes[0]
+
+
+def test_a_log_that_ended_when_a_file_was_put_aside_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "audit.jsonl"
+    _log(path, "one")
+    path.rename(tmp_path / "audit-000001.jsonl")
+    _log(path, "two")
+    assert verify(path) == 2
+
+
+def test_a_head_signs_the_chain_so_far(tmp_path: Path) -> None:
+    path = tmp_path / "audit.jsonl"
+    audit = AuditLog(path, now=lambda: 1.0)
+    assert audit.unsigned == ""
+    audit.write("one")
+    of = audit.unsigned
+    audit.write("in between")
+    audit.head(of, head_digest(of).hex())
+    assert audit.unsigned == ""
+    audit.write("two")
+    audit.close()
+    good = check(path, lambda digest, signature: digest.hex().encode() == signature)
+    assert (good.heads, good.covered, good.lines) == (1, 2, 4)
+    with pytest.raises(GatepostError, match="line 3: the signature"):
+        check(path, lambda _digest, _signature: False)
+    _rewritten(path)
+    with pytest.raises(GatepostError, match="signs a chain that is not this one"):
+        check(path, lambda _digest, _signature: True)
+
+
+def _rewritten(path: Path) -> None:
+    """Change the first line and make all hashes fit again, as one could who has the file but no key."""
+    previous = "0" * 64
+    text = ""
+    for event in list(events(path)):
+        line = json.dumps(event | {"at": 2.0, "previous": previous}) + "\n"
+        previous = hashlib.sha256(line.encode()).hexdigest()
+        text += line
+    path.write_text(text)
