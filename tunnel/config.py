@@ -4,9 +4,9 @@ Composed into documents by `daemons/config.py`. Knows no key file and no network
 """
 
 import ipaddress
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from core.agreement import encode, numbered
 from core.config import Host, Port, PublicKey, Section, Size
@@ -103,7 +103,43 @@ class TunnelSection(RecordingSection):
     healthy_s: float = Field(default=60, ge=0, le=3600, description="a tunnel this old makes waits start short again")
 
 
-class BastionSection(RecordingSection):
+class CaseSection(Section):
+    """Where the bastion keeps what it knows, who approves a case, and the other bastions on the same store."""
+
+    database: str = Field(
+        default="",
+        pattern="^(postgres(ql)?://.*)?$",
+        description="postgresql://USER@HOST/NAME that several bastions share; empty = a file of this bastion's own",
+    )
+    node: Host = Field(default="bastion", description="name of this bastion among those that share a database")
+    presence_s: float = Field(
+        default=15, ge=1, le=300, description="so long after its last sign of life a bastion's tunnels count as gone"
+    )
+    peer_address: Host = Field(default="127.0.0.1", description="address on which the other bastions reach this one")
+    peer_port: int = Field(default=0, ge=0, le=65535, description="port for them, mutual TLS; 0 = there are no others")
+    peer_ca: str = Field(default="keys/peer_ca.crt", description="authority of all bastions' certificates, PEM")
+    peer_certificate: str = Field(default="keys/peer.crt", description="certificate of this node (bastion peer), PEM")
+    peer_key: str = Field(default="keys/peer.key", description="its key")
+    approval: str = Field(
+        default="second-person",
+        pattern="^(second-person|command|none)$",
+        description="who approves that an engineer works on a case: somebody else, approval_command, nobody",
+    )
+    approval_command: tuple[str, ...] = Field(
+        default=(), description="program and arguments; gets JSON on standard input, exit status 0 means yes"
+    )
+    approval_wait_s: float = Field(default=90, gt=0, le=600, description="an engineer waits so long for an approval")
+    approvals_waiting: int = Field(default=256, ge=1, description="engineers that may wait for an approval at once")
+    approvals_waiting_per_source: int = Field(default=3, ge=1, description="the same from one address")
+
+    @model_validator(mode="after")
+    def _command_is_there(self) -> Self:
+        if self.approval == "command" and not self.approval_command:
+            raise ValueError('approval = "command" needs approval_command')
+        return self
+
+
+class BastionSection(RecordingSection, CaseSection):
     """The support organisation's side."""
 
     address: Host = Field(default="0.0.0.0", description="address on which appliances come in")

@@ -1,0 +1,12 @@
+"""`gatepost bastion …`: the commands of the support organisation, put together from the `support_*` modules."""
+
+import argparse
+
+from daemons import support_case, support_certificate, support_engineer, support_enrolment
+
+
+def add_arguments(bastion: argparse.ArgumentParser) -> None:
+    """Describe the commands to the executable."""
+    verbs = bastion.add_subparsers(dest="verb", required=True, metavar="VERB")
+    for module in (support_enrolment, support_engineer, support_case, support_certificate):
+        module.add_arguments(verbs)

@@ -1,0 +1,145 @@
+"""`gatepost bastion ca sign`: an engineer's certificate for the appliances of one case, signed by keyd.
+
+With --forwarding, for engineers who may go straight through (`ssh -J`), it also gets a certificate for each
+appliance of the case whose seed string was taken, and writes the ssh configuration that uses them all.
+"""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from core.disk import Disk, replace_file
+from core.errors import EX_CANTCREAT, EX_NOPERM, EX_UNAVAILABLE, EX_USAGE, GatepostError
+
+if TYPE_CHECKING:
+    from daemons.support_desk import Desk
+    from tunnel.bastion.store import Case, EngineerEntry
+
+_MOST_MINUTES = 1440.0
+
+
+def add_arguments(verbs: Any) -> None:
+    """Describe the commands."""
+    from daemons.support_desk import add_common, add_json
+
+    authority = verbs.add_parser("ca", help="the engineers' certificate authority")
+    acts = authority.add_subparsers(dest="act", required=True, metavar="VERB")
+    sign = acts.add_parser("sign", help="sign a certificate for an engineer")
+    sign.add_argument("--key", type=Path, required=True, metavar="FILE", help="the engineer's public key (.pub)")
+    sign.add_argument("--engineer", required=True, metavar="NAME")
+    sign.add_argument("--case", required=True, metavar="NUMBER")
+    sign.add_argument(
+        "--serials", nargs="+", default=[], metavar="SERIAL", help="appliances of the case (default: all)"
+    )
+    sign.add_argument("--minutes", type=float, default=None, help="life (default: certificate_minutes)")
+    sign.add_argument("--forwarding", action="store_true", help="allow ssh -J, which is not recorded here")
+    sign.add_argument("--out", type=Path, metavar="FILE", help="default: beside the key, -cert.pub")
+    add_json(sign)
+    add_common([sign], _sign)
+
+
+def _sign(args: argparse.Namespace) -> int:
+    from core.ssh import key as ssh_key
+    from daemons.support_desk import at_desk, stamp, tell, word
+
+    if args.minutes is not None and not 0 < args.minutes <= _MOST_MINUTES:
+        raise GatepostError("a certificate lives more than 0 minutes and at most 1440, which is 24 hours", EX_USAGE)
+    word(args.engineer, "engineer")
+    word(args.case, "case")
+    public = ssh_key.read_public(args.key)
+    document = at_desk(args, lambda desk: _signed(desk, args, public))
+    text = f"{document['certificate']}: valid for {document['minutes']:g} minutes, case {args.case}"
+    for one in document["appliances"]:
+        text += f"\n{one['certificate']}: {one['serial']}, until {stamp(one['until'])}"
+    if document["ssh_config"]:
+        text += f"\nuse them: ssh -F {document['ssh_config']} {document['appliances'][0]['serial']}"
+    text += "".join(f"\nnote: {note}" for note in document["notes"])
+    return tell(args, document, text)
+
+
+async def _signed(desk: "Desk", args: argparse.Namespace, public: str) -> dict[str, Any]:
+    """Check the request against the store, let keyd sign, write the files; gives what was done."""
+    engineer = await desk.store.engineers.known(args.engineer)
+    case = await desk.store.cases.known(args.case)
+    serials = _serials(case, engineer, args)
+    roles = _roles(engineer, public, args.forwarding)
+    minutes = args.minutes if args.minutes is not None else desk.section.certificate_minutes
+    desk.note("certificate", engineer=engineer.name, case=case.number, serials=serials, roles=roles, minutes=minutes)
+    certificate = await desk.keyd.sign_engineer(
+        public, engineer.name, case.number, serials, life_s=minutes * 60, roles=roles
+    )
+    out = args.out or args.key.with_name(args.key.name.removesuffix(".pub") + "-cert.pub")
+    _write(out, certificate)
+    document: dict[str, Any] = {
+        "certificate": str(out),
+        "engineer": engineer.name,
+        "case": case.number,
+        "serials": serials,
+        "roles": roles,
+        "minutes": minutes,
+        "appliances": [],
+        "ssh_config": "",
+        "notes": [],
+    }
+    if not case.approved_at and desk.section.approval == "second-person":
+        document["notes"].append(
+            f"case {case.number} is not approved; `gatepost bastion case approve {case.number} --by NAME` does it"
+        )
+    if args.forwarding:
+        from daemons.support_through import Holder, certify_appliances
+
+        holder = Holder(public, args.key.absolute(), out.absolute(), minutes * 60)
+        await certify_appliances(desk, case, serials, holder, document)
+    return document
+
+
+def _serials(case: "Case", engineer: "EngineerEntry", args: argparse.Namespace) -> list[str]:
+    """Give the appliances that the certificate opens; they and the engineer belong to the case."""
+    from daemons.support_desk import serial_name
+    from tunnel.bastion.store.case import not_of_case
+
+    if engineer.name not in case.engineers:
+        raise GatepostError(
+            f"{engineer.name} does not work on case {case.number}; "
+            f"`gatepost bastion case open {case.number} --engineer {engineer.name}` adds {engineer.name}",
+            EX_UNAVAILABLE,
+        )
+    serials = [serial_name(serial) for serial in args.serials] or [row.serial for row in case.serials]
+    for serial in serials:
+        if case.row(serial) is None:
+            raise not_of_case(case.number, serial)
+    if not serials:
+        raise GatepostError(
+            f"case {case.number} has no appliance; `gatepost bastion case open {case.number} --serial SERIAL` adds one",
+            EX_UNAVAILABLE,
+        )
+    return serials
+
+
+def _roles(engineer: "EngineerEntry", public: str, forwarding: bool) -> list[str]:
+    """Give what the certificate may carry; the key has to be one of the engineer's."""
+    from core.ssh import same_key
+    from tunnel.keyd import api
+
+    if not any(same_key(key, public) for key in engineer.keys):
+        raise GatepostError(
+            f"this key is not one of {engineer.name}'s; "
+            f"`gatepost bastion engineer add {engineer.name} --key FILE` enters it",
+            EX_NOPERM,
+        )
+    if forwarding and api.FORWARD not in engineer.roles:
+        roles = ",".join((*engineer.roles, api.FORWARD))
+        raise GatepostError(
+            f"{engineer.name} has not the role to go straight through; "
+            f"`gatepost bastion engineer add {engineer.name} --roles {roles}` gives it",
+            EX_NOPERM,
+        )
+    return [role for role in api.ROLES if role in engineer.roles and (forwarding or role != api.FORWARD)]
+
+
+def _write(file: Path, line: str) -> None:
+    try:
+        replace_file(Disk(), file, line.encode() + b"\n", mode=0o644)
+    except OSError as error:
+        text = f"{file}: cannot be written: {error.strerror}; choose another place with --out"
+        raise GatepostError(text, EX_CANTCREAT) from error

@@ -1,0 +1,168 @@
+"""`gatepost bastion request|enroll|thaw|appliances`: which appliances the bastion knows.
+
+`request` runs on the appliance and prints its public keys as a small document, which may travel by any road: a file,
+a mail, a screen. The rest runs on the bastion.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from core.disk import Disk, replace_file
+from core.errors import EX_CANTCREAT, EX_DATAERR, EX_NOINPUT, EX_OK, GatepostError
+
+if TYPE_CHECKING:
+    from tunnel.bastion.store import Enrolled
+
+
+def add_arguments(verbs: Any) -> None:
+    """Describe the commands."""
+    from daemons.support_desk import add_common, add_json
+
+    request = verbs.add_parser("request", help="on an appliance: write the file that enrols it")
+    request.add_argument("--out", type=Path, metavar="FILE", help="default: standard output, to be carried by hand")
+    enroll = verbs.add_parser("enroll", help="let an appliance dial in")
+    enroll.add_argument("serial", metavar="SERIAL")
+    enroll.add_argument(
+        "--request", type=Path, required=True, metavar="FILE", help="what `bastion request` wrote; - is standard input"
+    )
+    enroll.add_argument("--replace", action="store_true", help="the machine with this serial was replaced")
+    thaw = verbs.add_parser("thaw", help="let an appliance in again that was frozen as a copy, after you have looked")
+    thaw.add_argument("serials", nargs="+", metavar="SERIAL")
+    appliances = verbs.add_parser("appliances", help="list the appliances: last seen, generation, frozen, access")
+    add_json(appliances)
+    for parser, action in ((request, _request), (enroll, _enroll), (thaw, _thaw), (appliances, _appliances)):
+        add_common([parser], action)
+
+
+def _request(args: argparse.Namespace) -> int:
+    import msgspec
+
+    from core import agreement
+    from core.ssh import key as ssh_key
+    from daemons.config import Appliance
+    from daemons.machine import machine_for
+    from tunnel.config import series_of
+
+    machine = machine_for("gatepost bastion request", args.config, ("esa", "sma"))
+    section = cast(Appliance, machine.document).tunnel
+    facts = {"serial": machine.serial, "series": series_of(section, machine.role)}
+    for name in ("tunnel", "host"):
+        facts[f"{name}_key"] = ssh_key.public_text(ssh_key.read_key(machine.keys / f"{name}_ed25519"))
+    facts["exchange_key"] = agreement.encode(agreement.public_of(agreement.read_key(machine.keys / "exchange_x25519")))
+    document = msgspec.json.format(msgspec.json.encode(facts)) + b"\n"
+    if args.out is None:
+        sys.stdout.write(document.decode())
+        return EX_OK
+    try:
+        replace_file(Disk(), args.out, document, mode=0o644)
+    except OSError as error:
+        text = f"{args.out}: cannot be written: {error.strerror}; choose another place with --out"
+        raise GatepostError(text, EX_CANTCREAT) from error
+    print(f"{args.out}: take it to the bastion: gatepost bastion enroll {machine.serial} --request FILE --config …")
+    return EX_OK
+
+
+def _enroll(args: argparse.Namespace) -> int:
+    from daemons.support_desk import Desk, at_desk
+
+    wanted = _read(args.request)
+    if wanted.serial.lower() != args.serial.lower():
+        text = f"{args.request} is the request of {wanted.serial}, not of {args.serial}; check which machine it is"
+        raise GatepostError(text, EX_DATAERR)
+
+    async def work(desk: Desk) -> "Enrolled":
+        desk.note("enroll", serial=wanted.serial.lower(), replace=args.replace)
+        return await desk.store.appliances.enroll(wanted, replace=args.replace)
+
+    enrolled = at_desk(args, work)
+    print(f"{enrolled.serial} may dial in")
+    if not enrolled.exchange_key:
+        print("the request has no exchange key: no seed string can be used; make it again with this release")
+    return EX_OK
+
+
+def _read(file: Path) -> "Enrolled":
+    """Read the document of `bastion request`."""
+    import msgspec
+
+    from tunnel.bastion.store import Enrolled
+
+    try:
+        content = sys.stdin.buffer.read(65_536) if str(file) == "-" else file.read_bytes()
+        facts = msgspec.json.decode(content, type=dict[str, str])
+        return Enrolled(
+            serial=facts["serial"],
+            tunnel_key=facts["tunnel_key"],
+            host_key=facts["host_key"],
+            exchange_key=facts.get("exchange_key", ""),
+            series=facts.get("series", ""),
+        )
+    except OSError as error:
+        raise GatepostError(f"{file}: {error.strerror}", EX_NOINPUT) from error
+    except (msgspec.DecodeError, UnicodeDecodeError, KeyError) as error:
+        raise GatepostError(f"{file}: not a file that `gatepost bastion request` wrote: {error}", EX_DATAERR) from error
+
+
+def _thaw(args: argparse.Namespace) -> int:
+    from daemons.support_desk import Desk, at_desk, serial_name
+
+    names = [serial_name(serial) for serial in args.serials]
+
+    async def work(desk: Desk) -> None:
+        for name in names:
+            desk.note("thaw", serial=name)
+            await desk.store.appliances.thaw(name)
+
+    at_desk(args, work)
+    for name in names:
+        print(f"{name}: the next machine that comes with its keys is taken as the right one")
+    return EX_OK
+
+
+def _appliances(args: argparse.Namespace) -> int:
+    from daemons.support_desk import Desk, at_desk, stamp, tell
+    from ops.cli.table import Column, table
+
+    async def work(desk: Desk) -> list[dict[str, Any]]:
+        seats = {seat.serial: seat for seat in await desk.store.seats.all()}
+        shown = []
+        for one in await desk.store.appliances.all():
+            published = await desk.store.appliances.published(one.serial)
+            seat = seats.get(one.serial)
+            shown.append(
+                {
+                    "serial": one.serial,
+                    "series": one.series,
+                    "connected": seat is not None,
+                    "node": seat.node if seat else None,
+                    "last_seen_at": one.last_seen_at or None,
+                    "generation": max(one.generation, 0),
+                    "frozen": bool(one.frozen_at),
+                    "frozen_why": one.frozen_why,
+                    "enrolled_at": one.enrolled_at,
+                    "seed_strings": bool(one.exchange_key),
+                    "mode": published.mode if published and not published.withdrawn_at else "",
+                    "until": published.until_at if published and not published.withdrawn_at else None,
+                    "seed_fingerprint": published.fingerprint if published else "",
+                }
+            )
+        return shown
+
+    found = at_desk(args, work)
+    heads = [Column(name) for name in ("Appliance", "Series", "State", "Last Seen", "Generation", "Access Until")]
+    rows = [
+        [
+            one["serial"],
+            one["series"] or "-",
+            "frozen" if one["frozen"] else "connected" if one["connected"] else "away",
+            stamp(one["last_seen_at"] or 0),
+            str(one["generation"]),
+            stamp(one["until"]) if one["until"] else "-",
+        ]
+        for one in found
+    ]
+    text = table(heads, rows) if rows else "No appliance is enrolled; `gatepost bastion enroll` does it."
+    text += "".join(f"\n{one['serial']} is frozen: {one['frozen_why']}" for one in found if one["frozen"])
+    return tell(args, {"appliances": found}, text)
