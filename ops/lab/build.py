@@ -11,6 +11,7 @@ import shutil
 import signal
 import socket
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -174,8 +175,8 @@ class Lab:
             *("--key", self.facts["admin_key"], "--fingerprint", fingerprint),
         )
 
-    async def _run(self, *args: str) -> str:
-        return await asyncio.to_thread(gatepost, *args)
+    async def _run(self, *args: str, stdin: str = "") -> str:
+        return await asyncio.to_thread(partial(gatepost, stdin=stdin), *args)
 
     def save(self) -> None:
         """Write lab.json."""

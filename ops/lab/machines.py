@@ -20,9 +20,10 @@ ROLES = ("bastion", "esa", "sma")
 COMMAND_S = 60.0
 
 
-def gatepost(*args: str) -> str:
+def gatepost(*args: str, stdin: str = "") -> str:
     """Run the executable and give what it printed. Raises with its one line if it failed."""
-    done = subprocess.run(process.gatepost_argv(*args), capture_output=True, text=True, timeout=COMMAND_S, check=False)
+    argv = process.gatepost_argv(*args)
+    done = subprocess.run(argv, input=stdin, capture_output=True, text=True, timeout=COMMAND_S, check=False)
     if done.returncode in (-signal.SIGINT, 128 + signal.SIGINT):
         raise KeyboardInterrupt  # Ctrl-C goes to every process of the terminal; this one was in the child
     if done.returncode:
