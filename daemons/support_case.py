@@ -179,8 +179,8 @@ def _approve(args: argparse.Namespace) -> int:
     number, by = word(args.number, "case"), word(args.by, "engineer")
 
     async def work(desk: Desk) -> None:
+        desk.note("case-approve", case=number, by=by)
         await desk.store.cases.approve(number, by)
-        desk.note("case-approved", case=number, by=by)
 
     at_desk(args, work)
     print(f"case {number} is approved by {by}")

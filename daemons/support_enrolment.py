@@ -50,7 +50,7 @@ def _request(args: argparse.Namespace) -> int:
     facts = {"serial": machine.serial, "series": series_of(section, machine.role)}
     for name in ("tunnel", "host"):
         facts[f"{name}_key"] = ssh_key.public_text(ssh_key.read_key(machine.keys / f"{name}_ed25519"))
-    facts["exchange_key"] = agreement.encode(agreement.public_of(agreement.read_key(machine.keys / "exchange_x25519")))
+    facts["exchange_key"] = agreement.encode(agreement.public_of(agreement.ensure_key(machine.keys / "exchange_x25519")))
     document = msgspec.json.format(msgspec.json.encode(facts)) + b"\n"
     if args.out is None:
         sys.stdout.write(document.decode())
