@@ -151,6 +151,11 @@ class Resolver:
         self._cache: dict[_Key, _Entry] = {}
         self._asking: dict[_Key, asyncio.Future[Answer[Any] | DnsError]] = {}
 
+    @property
+    def servers(self) -> list[str]:
+        """Name the servers that are asked, as `host:port`."""
+        return [f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in self._servers]
+
     async def mx(self, name: str) -> Answer[Mx]:
         """Give the mail exchangers, lowest preference first; empty if the name has none."""
         return await self._find(name, "MX")

@@ -1,31 +1,42 @@
 """tunnel-client: the reverse SSH tunnel to the bastion, dialled only while an operator has enabled it.
 
-Listens on run/tunnel-client.sock: `techsupport_status`, `techsupport_enable`, `techsupport_disable`. Dials out by host
-name; carries channels to run/console-service.sock, where the console ends the engineer's SSH session itself.
+Listens on run/tunnel-client.sock: `techsupport_status`, `techsupport_enable`, `techsupport_disable`,
+`techsupport_probe`. Dials out by host name; carries channels to run/console-service.sock, where the console ends the
+engineer's SSH session itself.
 """
 
+import importlib.metadata
 from pathlib import Path
 from typing import cast
 
+from core.alert import WARNING, Alerts
 from core.dns import Resolver
 from core.lifecycle import Service
 from core.runtime import Daemon
 from daemons.config import Appliance
-from daemons.machine import Machine
-from tunnel.appliance.client import build_client
+from daemons.machine import machine_for
+from tunnel.appliance.assembly import Whose, build_client
 
 
 def build(config: Path) -> Daemon:
     """Wire the daemon."""
-    machine = Machine.open(config)
+    machine = machine_for("tunnel-client", config, ("esa", "sma"))
     document = cast(Appliance, machine.document)
     log = machine.mail_log()
     names = Resolver(document.dns.servers, timeout_s=document.dns.timeout_s)
-    client = build_client(document.tunnel, machine.serial, machine.dir, names, log.info)
+    alerts = Alerts(document.alerts, hostname=machine.hostname, resolver=names, log=log)
+
+    def warn(text: str) -> None:
+        log.warning(text)
+        alerts.send(WARNING, "SUPPORT.ACCESS", text)
+
+    whose = Whose(machine.serial, machine.role, machine.dir, importlib.metadata.version("gatepost"))
+    client = build_client(document.tunnel, whose, names, log.info, warn=warn)
     verbs = {
         "techsupport_status": client.status,
         "techsupport_enable": client.enable,
         "techsupport_disable": client.disable,
+        "techsupport_probe": client.probe,
     }
-    services: list[Service] = [log, client]
+    services: list[Service] = [log, alerts, client]
     return Daemon("tunnel-client", services, machine.socket("tunnel-client"), verbs, document.runtime.grace_s)

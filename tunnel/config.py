@@ -4,6 +4,7 @@ Composed into documents by `daemons/config.py`. Knows no key file and no network
 """
 
 import ipaddress
+import re
 from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
@@ -11,7 +12,9 @@ from pydantic import AfterValidator, Field, model_validator
 from core.agreement import encode, numbered
 from core.config import Host, Port, PublicKey, Section, Size
 
-DEFAULT_NAME = "upgrades.gatepost.invalid"
+DEFAULT_DOMAIN = "gatepost.invalid"
+DEFAULT_NAME = f"upgrades.{DEFAULT_DOMAIN}"
+_PROXY = re.compile(r"(http|socks5)://([A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]):[1-9][0-9]{0,4}/?")
 SIX_PORTS = (25, 443, 22, 80, 53, 4766)
 
 
@@ -37,6 +40,26 @@ def _two_numbers(values: tuple[str, ...]) -> tuple[str, ...]:
 
 BastionName = Annotated[Host, AfterValidator(_name)]
 SupportKey = Annotated[str, AfterValidator(_support_key)]
+
+
+def _network(value: str) -> str:
+    try:
+        ipaddress.ip_network(value)
+    except ValueError as error:
+        raise ValueError(f"an address or a network is needed: {error}") from None
+    return value
+
+
+Network = Annotated[str, AfterValidator(_network)]
+
+
+def _proxy_url(value: str) -> str:
+    if value and not _PROXY.fullmatch(value):
+        raise ValueError("a proxy is http://HOST:PORT or socks5://HOST:PORT, without a user: that stands in a file")
+    return value
+
+
+ProxyUrl = Annotated[str, AfterValidator(_proxy_url)]
 
 
 class RecordingSection(Section):
@@ -70,16 +93,40 @@ class RecordingSection(Section):
 class TunnelSection(RecordingSection):
     """The appliance's side of remote access. Nothing is dialled until `techsupport` enables it."""
 
-    host: BastionName = Field(default=DEFAULT_NAME, description="host name of the bastion")
+    domain: BastionName = Field(
+        default=DEFAULT_DOMAIN,
+        description="domain of the support organisation: its bastion is SERIES.tunnels.DOMAIN, else upgrades.DOMAIN",
+    )
+    series: str = Field(
+        default="", pattern="^[cxms]?$", description="product series: c, x, m or s; empty = c on an ESA, m on an SMA"
+    )
+    host: BastionName | None = Field(default=None, description="one host name of the bastion in place of those two")
     port: Port = Field(default=25, description="the port that is tried first, unless techsupport names one")
     ports: tuple[Port, ...] = Field(
         default=(443, 22, 80, 53, 4766, 25), description="the ports that are tried after it, in this order"
+    )
+    tls_ports: tuple[Port, ...] = Field(
+        default=(443,), description="those of them on which SSH inside TLS is tried when plain SSH seems inspected"
+    )
+    tls_ca: str = Field(
+        default="", description="authorities for that TLS, a PEM file in this document's folder; empty = the system's"
+    )
+    proxy: ProxyUrl = Field(
+        default="", description="http://HOST:PORT (CONNECT) or socks5://HOST:PORT that everything goes through"
+    )
+    proxy_credentials: str = Field(
+        default="", description="file with one line USER:PASSWORD for the proxy, in this document's folder"
+    )
+    registration: str = Field(
+        default="optional",
+        pattern="^(required|optional)$",
+        description="optional: a plain SSH server without Gatepost's control channel may be the bastion",
     )
     bastion_keys: tuple[PublicKey, ...] = Field(
         default=(), description="host keys of the bastion that are trusted (public key lines)"
     )
     bastion_cas: tuple[PublicKey, ...] = Field(
-        default=(), description="authorities whose host certificates for `host` are trusted (public key lines)"
+        default=(), description="authorities whose host certificates for its names are trusted (public key lines)"
     )
     engineer_cas: tuple[PublicKey, ...] = Field(
         default=(), description="authorities whose certificates let an engineer in as `service`"
@@ -95,12 +142,91 @@ class TunnelSection(RecordingSection):
         description='public keys of support that seeds are made for, "NUMBER BASE64"; the first is used now',
     )
     life_hours: float = Field(default=168, gt=0, le=168, description="a tunnel takes no new connections after this")
+    account_hours: float = Field(
+        default=0, ge=0, le=8784, description="support's account closes after this; 0 = it stays until disabled"
+    )
+    hop_networks: tuple[Network, ...] = Field(
+        default=("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"),
+        description="networks in which techsupport may name further appliances; loopback and link-local never",
+    )
+    hop_port: Port = Field(default=22, description="the port on which support reaches them")
+    hop_sources: tuple[Network, ...] = Field(
+        default=(), description="appliances through which support reaches this one, while SSHACCESS is on"
+    )
+    service_user: str = Field(
+        default="",
+        pattern="^([a-z_][a-z0-9._-]{0,31})?$",
+        description="who a login shell of support runs as, where techsupport allowed one; empty = there is none",
+    )
+    reattach_minutes: float = Field(
+        default=15, ge=0, le=1440, description="a support session whose connection dropped is kept for this long"
+    )
     connect_timeout_s: float = Field(default=5, gt=0, le=60, description="for a TCP connection, and for a banner")
     login_timeout_s: float = Field(default=20, gt=0, le=120, description="for the SSH handshake and login")
     keepalive_s: float = Field(default=15, gt=0, le=300, description="between keepalives; three may be lost")
     retry_first_s: float = Field(default=0.5, gt=0, le=60, description="longest wait before the first new attempt")
     retry_max_s: float = Field(default=300, gt=0, le=3600, description="longest wait between two attempts")
     healthy_s: float = Field(default=60, ge=0, le=3600, description="a tunnel this old makes waits start short again")
+
+
+def series_of(section: TunnelSection, role: str) -> str:
+    """Give the letter of the product series: as configured, or c for an ESA and m for an SMA."""
+    return section.series or ("m" if role == "sma" else "c")
+
+
+def names_of(section: TunnelSection, role: str) -> tuple[str, ...]:
+    """Give the names by which the bastion is looked for, in order."""
+    if section.host is not None:
+        return (section.host,)
+    return f"{series_of(section, role)}.tunnels.{section.domain}", f"upgrades.{section.domain}"
+
+
+class FrontSection(RecordingSection):
+    """What the bastion's fronts take: where, from whom, and how much."""
+
+    address: Host = Field(default="0.0.0.0", description="address on which appliances come in")
+    ports: tuple[Port, ...] = Field(default=SIX_PORTS, min_length=1, description="ports on which appliances come in")
+    shared_ports: tuple[Port, ...] = Field(
+        default=(443, 80), description="those of them on which an appliance may also begin with TLS (ALPN ssh)"
+    )
+    tls_certificate: str = Field(default="keys/tls.crt", description="certificate that is shown there, PEM")
+    tls_key: str = Field(default="keys/tls.key", description="its key")
+    engineer_address: Host = Field(description="address on which engineers come in; not one of the appliances'")
+    engineer_port: Port = Field(default=22)
+    names: tuple[Host, ...] = Field(
+        default=(DEFAULT_NAME,), min_length=1, description="host names that the bastion's host certificate carries"
+    )
+    proxies: tuple[Network, ...] = Field(
+        default=(), description="balancers whose connections begin with a PROXY header (v1 or v2)"
+    )
+    unlimited_sources: tuple[Network, ...] = Field(
+        default=(), description="networks without penalties and limits per source: many appliances behind one address"
+    )
+    unauthenticated: int = Field(default=100, ge=1, description="connections that have not logged in, in all")
+    early_drop: int = Field(default=30, ge=1, description="from so many on, some are dropped at random")
+    unauthenticated_per_source: int = Field(default=10, ge=1, description="the same from one IPv4 address or IPv6 /64")
+    penalties: bool = Field(
+        default=True, description="keep sources out for a while whose connections come to nothing, as OpenSSH does"
+    )
+    tries: int = Field(default=3, ge=1, le=20, description="keys that one connection may try")
+    handshakes: int = Field(
+        default=0, ge=0, le=64, description="key exchanges that compute at once; 0: half as many as processors"
+    )
+    connections: int = Field(default=2000, ge=1, description="appliances connected at once")
+    engineer_connections: int = Field(default=200, ge=1, description="engineers connected at once")
+    sessions_per_connection: int = Field(default=20, ge=1, description="channels of one engineer's connection at once")
+    appliance_channels: int = Field(default=200, ge=1, description="channels of one appliance's connection at once")
+    requests_per_minute: int = Field(default=50, ge=5, description="global requests of one connection")
+    rekey_s: float = Field(default=60, ge=1, description="between key exchanges that a client asks for")
+    idle_s: float = Field(default=60, gt=0, description="an engineer's connection that opens nothing ends after this")
+    login_timeout_s: float = Field(default=20, gt=0, le=120)
+    keepalive_s: float = Field(default=15, gt=0, le=300)
+    liveness_s: float = Field(default=60, gt=0, le=3600, description="how often each tunnel is proved end to end")
+    registration: str = Field(
+        default="optional",
+        pattern="^(required|optional)$",
+        description="optional: a stock `ssh -R` with an enrolled key may be an appliance",
+    )
 
 
 class CaseSection(Section):
@@ -139,24 +265,9 @@ class CaseSection(Section):
         return self
 
 
-class BastionSection(RecordingSection, CaseSection):
+class BastionSection(FrontSection, CaseSection):
     """The support organisation's side."""
 
-    address: Host = Field(default="0.0.0.0", description="address on which appliances come in")
-    ports: tuple[Port, ...] = Field(default=SIX_PORTS, min_length=1, description="ports on which appliances come in")
-    engineer_address: Host = Field(description="address on which engineers come in; not one of the appliances'")
-    engineer_port: Port = Field(default=22)
-    names: tuple[Host, ...] = Field(
-        default=(DEFAULT_NAME,), min_length=1, description="host names that the bastion's host certificate carries"
-    )
-    unauthenticated: int = Field(default=100, ge=1, description="connections that have not logged in, in all")
-    unauthenticated_per_source: int = Field(default=10, ge=1, description="the same from one IPv4 address or IPv6 /64")
-    connections: int = Field(default=2000, ge=1, description="appliances connected at once")
-    engineer_connections: int = Field(default=200, ge=1, description="engineers connected at once")
-    sessions_per_connection: int = Field(default=20, ge=1, description="channels that one engineer connection may open")
-    login_timeout_s: float = Field(default=20, gt=0, le=120)
-    keepalive_s: float = Field(default=15, gt=0, le=300)
-    liveness_s: float = Field(default=60, gt=0, le=3600, description="how often each tunnel is proved end to end")
     certificate_minutes: float = Field(default=15, gt=0, le=1440, description="life of an engineer certificate")
     session_grace_s: float = Field(
         default=3600, ge=0, description="an engineer's connection ends this long after the certificate"

@@ -46,12 +46,14 @@ def server_options(
     login_timeout_s: float = 20,
     keepalive_s: float = 15,
     password: bool = False,
+    interactive: bool = False,
     sftp_factory: Callable[..., Any] | None = None,
 ) -> SSHServerConnectionOptions:
-    """Build the options of a hardened server. Authentication is by public key, and by password only on request.
+    """Build the options of a hardened server.
 
-    What is allowed is decided by the `SSHServer` that server_factory makes; everything is refused unless it
-    says otherwise. `version` is what follows `SSH-2.0-`.
+    Authentication is by public key, and by password or by questions (keyboard-interactive) only on request. What
+    is allowed is decided by the `SSHServer` that server_factory makes; everything is refused unless it says
+    otherwise. `version` is what follows `SSH-2.0-`.
     """
     return SSHServerConnectionOptions(
         config=None,
@@ -61,7 +63,7 @@ def server_options(
         authorized_client_keys=None,
         public_key_auth=True,
         password_auth=password,
-        kbdint_auth=False,
+        kbdint_auth=interactive,
         host_based_auth=False,
         gss_host=None,
         gss_kex=False,
@@ -99,10 +101,12 @@ def client_options(
     connect_timeout_s: float = 15,
     login_timeout_s: float = 20,
     keepalive_s: float = 15,
+    diagnosed: Sequence[str] = (),
 ) -> SSHClientConnectionOptions:
     """Build the options of a client that trusts exactly the known_hosts text and uses exactly these keys.
 
-    host_key_alias is the name that known_hosts is searched for; we often connect by socket or address.
+    host_key_alias is the name that known_hosts is searched for; we often connect by socket or address. `diagnosed`
+    are further host key algorithms that are let come so far that client_factory's object sees the key it refuses.
     """
     return SSHClientConnectionOptions(
         config=None,
@@ -110,7 +114,7 @@ def client_options(
         client_factory=client_factory,
         known_hosts=import_known_hosts(known_hosts),
         host_key_alias=host_key_alias,
-        server_host_key_algs=_host_key_algorithms(known_hosts),
+        server_host_key_algs=list(dict.fromkeys([*_host_key_algorithms(known_hosts), *diagnosed])),
         client_keys=list(keys) or None,
         password=password,
         preferred_auth="password" if password is not None and not keys else "publickey,password",

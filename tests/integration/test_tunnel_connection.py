@@ -37,8 +37,8 @@ def _carry(_origin: str, _port: int) -> ssh.Half:
 async def _bastion(folder: Path, **settings: Any) -> AsyncIterator[tuple[Support, Appliance]]:
     support = Support(folder / "bastion", **settings)
     appliance = Appliance(support, folder / "esa")
-    appliance.enroll(support)
-    async with running(*support.bastion.services):
+    await appliance.enroll(support)
+    async with running(*support.services):
         yield support, appliance
 
 
@@ -67,7 +67,7 @@ async def test_an_appliance_may_take_its_own_name_and_nothing_else(tmp_path: Pat
                     await connection.create_server(_carry, host, port)
             assert await connection.create_server(_carry, NAME, 22)
             assert _listening(os.getpid()) == before
-            assert support.bastion._presence.get(NAME)
+            assert support.bastion.presence.get(NAME)
             with pytest.raises(asyncssh.ChannelListenError):
                 await connection.create_server(_carry, NAME, 22)
             with pytest.raises(asyncssh.ChannelOpenError):
@@ -76,7 +76,7 @@ async def test_an_appliance_may_take_its_own_name_and_nothing_else(tmp_path: Pat
                 await connection.create_process("id", encoding=None)
             with pytest.raises(asyncssh.ChannelListenError):
                 await connection.start_unix_server(lambda: None, "/tmp/gatepost-never")
-        await eventually(lambda: not support.bastion._presence.all())
+        await eventually(lambda: not support.bastion.presence.all())
 
 
 async def test_unknown_appliances_and_wrong_keys_do_not_get_in(tmp_path: Path) -> None:
@@ -106,34 +106,34 @@ async def test_the_newest_connection_takes_the_name_over_and_the_older_ones_end_
     async with _bastion(tmp_path) as (support, appliance):
         first = await _outer(support, appliance)
         await first.create_server(_carry, NAME, 22)
-        old = support.bastion._presence.get(NAME)
+        old = support.bastion.presence.get(NAME)
         second = await _outer(support, appliance)
         await second.create_server(_carry, NAME, 22)
         async with asyncio.timeout(5):
             await first.wait_closed()
-        new = support.bastion._presence.get(NAME)
+        new = support.bastion.presence.get(NAME)
         assert new is not None
         assert new is not old
         assert not second.is_closed()
         assert any(each["event"] == "takeover" for each in support.audit())
         second.abort()
         await second.wait_closed()
-        await eventually(lambda: not support.bastion._presence.all())
+        await eventually(lambda: not support.bastion.presence.all())
 
 
 async def test_a_tunnel_whose_console_is_gone_is_not_online(tmp_path: Path) -> None:
     support = Support(tmp_path / "bastion", liveness_s=0.1)
     appliance = Appliance(support, tmp_path / "esa")
-    appliance.enroll(support)
+    await appliance.enroll(support)
     client = appliance.client()
-    async with running(*support.bastion.services, client):
+    async with running(*support.services, client):
         await client.enable({"mode": "tunnel"})
-        await eventually(lambda: support.bastion._presence.get(NAME))
+        await eventually(lambda: support.bastion.presence.get(NAME))
         await asyncio.sleep(0.3)
         assert not await support.online()
         async with running(appliance.endpoint):
             await eventually(support.online)
-        await eventually(lambda: not support.bastion._presence.get(NAME).online)
+        await eventually(lambda: not support.bastion.presence.get(NAME).online)
 
 
 @asynccontextmanager
@@ -153,9 +153,9 @@ async def test_a_mail_server_on_the_first_port_is_named_and_the_next_port_used(t
     support = Support(tmp_path / "bastion")
     async with _saying(b"220 ************************\r\n") as wrong:
         appliance = Appliance(support, tmp_path / "esa", port=wrong)
-        appliance.enroll(support)
+        await appliance.enroll(support)
         client = appliance.client()
-        async with running(*support.bastion.services, appliance.endpoint, client):
+        async with running(*support.services, appliance.endpoint, client):
             await client.enable({"mode": "tunnel"})
             await eventually(support.online)
             status = await client.status({})
@@ -169,14 +169,14 @@ async def test_a_bastion_with_another_key_is_not_trusted_and_status_says_so(tmp_
     support = Support(tmp_path / "bastion")
     pins = {"bastion_cas": (), "bastion_keys": (), pin: (ssh.public_text(ssh.make_key()),)}
     appliance = Appliance(support, tmp_path / "esa", **pins)
-    appliance.enroll(support)
+    await appliance.enroll(support)
     client = appliance.client()
-    async with running(*support.bastion.services, appliance.endpoint, client):
+    async with running(*support.services, appliance.endpoint, client):
         await client.enable({"mode": "tunnel"})
         status = await eventually(lambda: _with_verdict(client, "host-key"))
         assert status["tunnel"] in ("waiting", "connecting")
         assert "the host key is not ours: SSH inspection" in status["problem"]
-        assert not support.bastion._presence.all()
+        assert not support.bastion.presence.all()
 
 
 async def _with_verdict(client: Any, name: str) -> Any:
@@ -187,9 +187,9 @@ async def _with_verdict(client: Any, name: str) -> Any:
 async def test_the_host_key_itself_may_be_pinned_instead_of_the_authority(tmp_path: Path) -> None:
     support = Support(tmp_path / "bastion")
     appliance = Appliance(support, tmp_path / "esa", bastion_cas=(), bastion_keys=(support.public["host"],))
-    appliance.enroll(support)
+    await appliance.enroll(support)
     client = appliance.client()
-    async with running(*support.bastion.services, appliance.endpoint, client):
+    async with running(*support.services, appliance.endpoint, client):
         await client.enable({"mode": "tunnel"})
         await eventually(support.online)
 
@@ -197,9 +197,9 @@ async def test_the_host_key_itself_may_be_pinned_instead_of_the_authority(tmp_pa
 async def test_a_certificate_of_the_authority_for_another_name_is_not_trusted(tmp_path: Path) -> None:
     support = Support(tmp_path / "bastion")
     appliance = Appliance(support, tmp_path / "esa", host="elsewhere.example.test")
-    appliance.enroll(support)
+    await appliance.enroll(support)
     client = appliance.client()
-    async with running(*support.bastion.services, appliance.endpoint, client):
+    async with running(*support.services, appliance.endpoint, client):
         await client.enable({"mode": "tunnel"})
         await eventually(lambda: _with_verdict(client, "host-key"))
 
@@ -208,7 +208,7 @@ async def test_an_appliance_that_is_not_enrolled_is_told_so(tmp_path: Path) -> N
     support = Support(tmp_path / "bastion")
     appliance = Appliance(support, tmp_path / "esa")
     client = appliance.client()
-    async with running(*support.bastion.services, appliance.endpoint, client):
+    async with running(*support.services, appliance.endpoint, client):
         await client.enable({"mode": "tunnel"})
         status = await eventually(lambda: _with_verdict(client, "login"))
         assert "enroll it again" in status["problem"]
@@ -217,15 +217,15 @@ async def test_an_appliance_that_is_not_enrolled_is_told_so(tmp_path: Path) -> N
 async def test_the_tunnel_comes_back_after_the_bastion_was_restarted(tmp_path: Path) -> None:
     support = Support(tmp_path / "bastion")
     appliance = Appliance(support, tmp_path / "esa")
-    appliance.enroll(support)
+    await appliance.enroll(support)
     client = appliance.client()
     async with running(appliance.endpoint, client):
         await client.enable({"mode": "tunnel"})
-        async with running(*support.bastion.services):
+        async with running(*support.services):
             await eventually(support.online)
         await eventually(lambda: _in_state(client, "waiting", "connecting"))
         support.build()
-        async with running(*support.bastion.services):
+        async with running(*support.services):
             await eventually(support.online)
             async with Engineer(support, tmp_path / "ana").connect() as connection:
                 assert (await connection.run("exit 4", encoding=None)).exit_status == 4
@@ -238,10 +238,10 @@ async def _in_state(client: Any, *names: str) -> bool:
 async def test_at_expiry_what_is_established_goes_on_and_nothing_new_comes_in(tmp_path: Path) -> None:
     support = Support(tmp_path / "bastion")
     appliance = Appliance(support, tmp_path / "esa", life_hours=1)
-    appliance.enroll(support)
+    await appliance.enroll(support)
     ahead_s = [0.0]
     client = appliance.client(now=lambda: clock.now() + ahead_s[0])
-    async with running(*support.bastion.services, appliance.endpoint, client):
+    async with running(*support.services, appliance.endpoint, client):
         await client.enable({"mode": "tunnel"})
         await eventually(support.online)
         async with Engineer(support, tmp_path / "ana").connect() as connection:
@@ -249,7 +249,7 @@ async def test_at_expiry_what_is_established_goes_on_and_nothing_new_comes_in(tm
             await process.stdout.readexactly(15)
             ahead_s[0] = 3601
             await eventually(lambda: _in_state(client, "draining"))
-            await eventually(lambda: not support.bastion._presence.all())
+            await eventually(lambda: not support.bastion.presence.all())
             process.stdin.write(b"still here\n")
             assert await process.stdout.readuntil(b"\n") == b"still here\n"
             late = await connection.run("exit 0", encoding=None)
@@ -272,21 +272,21 @@ async def test_disabling_cuts_live_sessions_at_once_and_outlives_a_restart(tmp_p
             assert (status["mode"], status["tunnel"], status["sessions"]) == ("disabled", "disabled", [])
             async with asyncio.timeout(5):
                 assert (await process.wait()).exit_status == 255
-        await eventually(lambda: not support.bastion._presence.all())
+        await eventually(lambda: not support.bastion.presence.all())
     assert await _in_state(appliance.client(), "disabled")
 
 
 async def test_a_restart_of_the_client_opens_the_tunnel_again_by_itself(tmp_path: Path) -> None:
     support = Support(tmp_path / "bastion")
     appliance = Appliance(support, tmp_path / "esa")
-    appliance.enroll(support)
-    async with running(*support.bastion.services, appliance.endpoint):
+    await appliance.enroll(support)
+    async with running(*support.services, appliance.endpoint):
         first = appliance.client()
         async with running(first):
             before = await first.enable({"mode": "tunnel", "port": support.ports[1]})
             assert before["tunnel"] == "open"
             await eventually(support.online)
-        await eventually(lambda: not support.bastion._presence.all())
+        await eventually(lambda: not support.bastion.presence.all())
         second = appliance.client()
         async with running(second):
             await eventually(support.online)
@@ -307,11 +307,11 @@ async def test_enabling_without_any_pin_is_refused(tmp_path: Path) -> None:
 async def test_no_port_answers_then_the_bastion_appears(tmp_path: Path) -> None:
     support = Support(tmp_path / "bastion")
     appliance = Appliance(support, tmp_path / "esa", port=free_ports(1)[0])
-    appliance.enroll(support)
+    await appliance.enroll(support)
     client = appliance.client()
     async with running(appliance.endpoint, client):
         await client.enable({"mode": "tunnel"})
         await eventually(lambda: _with_verdict(client, "refused"))
-        async with running(*support.bastion.services):
+        async with running(*support.services):
             await eventually(support.online)
     assert SERIAL.lower() == NAME

@@ -3,19 +3,24 @@
 from pathlib import Path
 
 from core import ssh
-from core.dns import Answer
+from core.dns import Answer, Srv
 from daemons.initial import make
 from tests.support.remote import Console, eventually, free_ports
 from tests.support.service import running
-from tunnel.appliance.client import build_client
+from tunnel.appliance.assembly import Whose, build_client
 from tunnel.bastion.fronts import Bastion
 from tunnel.config import BastionSection, TunnelSection
 from tunnel.service.endpoint import build_endpoint
 
 
 class _Loopback:
+    servers = ("127.0.0.1:53",)
+
     async def addresses(self, name: str) -> Answer[str]:
         return Answer(("127.0.0.1",), 60.0)
+
+    async def srv(self, name: str) -> Answer[Srv]:
+        return Answer((), 60.0)
 
 
 def _public(path: Path) -> str:
@@ -39,7 +44,7 @@ async def test_machines_made_by_init_find_each_other_without_a_host_authority(tm
         bastion_keys=(_public(support / "keys/bastion_host_ed25519"),),
         engineer_cas=(_public(support / "keys/engineer_ca_ed25519"),),
     )
-    client = build_client(section, serial, esa, _Loopback(), lambda _text: None)
+    client = build_client(section, Whose(serial, "esa", esa), _Loopback(), lambda _text: None)
     async with running(*bastion.services, build_endpoint(section, serial, esa, Console), client):
         status = await client.enable({"mode": "tunnel"})
         assert (status["tunnel"], status["serial"]) == ("open", serial)

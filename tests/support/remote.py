@@ -10,19 +10,28 @@ from typing import Any
 
 import asyncssh
 
-from core import ssh
-from core.dns import Answer
+from core import agreement, clock, ssh
+from core.control import ControlServer
+from core.dns import Answer, Srv
+from core.lifecycle import Service
 from tests.support.service import running
+from tunnel.appliance.assembly import Whose, build_client
 from tunnel.appliance.client import TunnelClient
-from tunnel.appliance.link import LinkTerms
 from tunnel.bastion.fronts import Bastion
-from tunnel.config import BastionSection, TunnelSection
-from tunnel.identity import sign_engineer
+from tunnel.bastion.store import CaseSerial, EngineerEntry, Enrolled, Grant
+from tunnel.config import BastionSection, KeydSection, TunnelSection
+from tunnel.identity import SERVICE_SOCKET, sign_engineer
+from tunnel.keyd.api import Published
+from tunnel.keyd.client import SOCKET as KEYD_SOCKET
+from tunnel.keyd.client import Keyd
+from tunnel.keyd.desk import Desk
+from tunnel.keyd.keyring import Keyring
 from tunnel.service.endpoint import ServiceLogin, ServiceTerms, service_endpoint
 
 BASTION = "upgrades.example.test"
 SERIAL = "564D00AABBCCDDEEFF00-0123456789AB"
 NAME = SERIAL.lower()
+CASE = "SR12345"
 
 
 def free_ports(count: int) -> list[int]:
@@ -51,8 +60,13 @@ async def eventually(check: Any, within_s: float = 10) -> Any:
 class Loopback:
     """A resolver that knows one address for every name."""
 
+    servers = ("127.0.0.1:53",)
+
     async def addresses(self, name: str) -> Answer[str]:
         return Answer(("127.0.0.1",), 60.0)
+
+    async def srv(self, name: str) -> Answer[Srv]:
+        return Answer((), 60.0)
 
 
 class Console(asyncssh.SSHServerSession[bytes]):
@@ -109,31 +123,43 @@ class Console(asyncssh.SSHServerSession[bytes]):
 
 
 class Support:
-    """The bastion's machine."""
+    """The bastion's machine, with its keyd and one open case."""
 
     def __init__(self, directory: Path, **settings: Any) -> None:
         self.directory = directory
-        (directory / "keys").mkdir(parents=True)
-        files = {"host": "bastion_host", "host_ca": "host_ca", "engineer_ca": "engineer_ca"}
+        for folder in ("keys", "run"):
+            (directory / folder).mkdir(parents=True)
+        host = ssh.public_text(ssh.ensure_key(directory / "keys" / "bastion_host_ed25519"))
+        keyring = Keyring(directory / "keyd")
         self.public = {
-            name: ssh.public_text(ssh.ensure_key(directory / "keys" / f"{file}_ed25519"))
-            for name, file in files.items()
+            "host": host,
+            "host_ca": ssh.public_text(keyring.host_ca),
+            "engineer_ca": ssh.public_text(keyring.engineer_ca),
         }
+        self.exchange_public = f"{keyring.support_keys()[-1].key_id} {keyring.support_keys()[-1].public}"
         self.ports = free_ports(3)
+        fixed = {"approval": "none", "unlimited_sources": ("127.0.0.0/8",), "login_timeout_s": 5}
         self.section = BastionSection(
             address="127.0.0.1",
             ports=tuple(self.ports[:2]),
             engineer_address="127.0.0.1",
             engineer_port=self.ports[2],
             names=(BASTION,),
-            login_timeout_s=5,
-            **settings,
+            **(fixed | settings),
         )
         self.bastion = self.build()
+        self.keyd = Keyd(directory / "run" / KEYD_SOCKET)
 
     def build(self) -> Bastion:
         self.bastion = Bastion(self.section, self.directory)
         return self.bastion
+
+    @property
+    def services(self) -> list[Service]:
+        """All that runs on the machine."""
+        limits = KeydSection(derivations_per_hour=1000)
+        desk = Desk(self.directory / "keyd", limits, (BASTION,))
+        return [desk, ControlServer(self.directory / "run" / KEYD_SOCKET, desk.verbs), *self.bastion.services]
 
     @property
     def engineers(self) -> int:
@@ -143,8 +169,37 @@ class Support:
         lines = (self.directory / "log" / "audit.jsonl").read_text().splitlines()
         return [json.loads(line) for line in lines]
 
+    def refusals(self, rule: str = "") -> list[str]:
+        """Give the reasons of what was refused, as the audit log has them."""
+        lines = [each for each in self.audit() if each["event"] == "refused"]
+        return [each["why"] for each in lines if rule in ("", each["rule"])]
+
     async def online(self) -> bool:
         return any(each["online"] for each in (await self.bastion.tunnels({}))["tunnels"])
+
+    async def employ(self, *names: str, roles: tuple[str, ...] = ("shell", "sftp", "forward"), **more: Any) -> None:
+        """Enter engineers."""
+        for name in names:
+            await self.bastion.store.engineers.put(EngineerEntry(name=name, roles=roles, keys=(), **more))
+
+    async def open_case(
+        self, serial: str = SERIAL, *, case: str = CASE, engineers: tuple[str, ...] = ("ana", "eva"), **row: str
+    ) -> None:
+        """Open a case, or add to it."""
+        rows = [CaseSerial(serial=serial.lower(), **row)]
+        await self.bastion.store.cases.open(case, rows, engineers)
+
+    async def take_seed(self, seed: str, serial: str = SERIAL, *, case: str = CASE) -> None:
+        """Take the seed string that a customer gave."""
+        store = self.bastion.store
+        enrolled, told = await store.appliances.get(serial.lower()), await store.appliances.published(serial.lower())
+        assert enrolled is not None
+        published = told and Published(fingerprint=told.fingerprint, mode=told.mode, key_id=told.key_id, day=told.day)
+        given = await self.keyd.grant(
+            case, serial.lower(), appliance_key=enrolled.exchange_key, seed=seed, published=published
+        )
+        facts = {name: getattr(given, name) for name in ("grant_id", "fingerprint", "mode", "until_at")}
+        await store.cases.grant(Grant(case=case, serial=serial.lower(), given_at=clock.now(), **facts))
 
 
 class Engineer:
@@ -156,9 +211,9 @@ class Engineer:
         self.key_path = directory / "id"
         ssh.write_key(self.key_path, ssh.make_key())
         public = ssh.public_text(ssh.read_key(self.key_path))
-        wanted: dict[str, Any] = {"engineer": "ana", "case": "SR12345", "serials": [SERIAL], "forwarding": False}
+        wanted: dict[str, Any] = {"engineer": "ana", "case": CASE, "serials": [SERIAL], "forwarding": False}
         self.certificate = directory / "id-cert.pub"
-        authority = ssh.read_key(support.directory / "keys" / "engineer_ca_ed25519")
+        authority = ssh.read_key(support.directory / "keyd" / "engineer_ca_ed25519")
         certificate = sign_engineer(authority, public, **(wanted | changes))
         self.certificate.write_text(ssh.certificate_text(certificate) + "\n")
         self.known_hosts = directory / "known_hosts"
@@ -206,10 +261,14 @@ class Appliance:
     def __init__(self, support: Support, directory: Path, serial: str = SERIAL, **settings: Any) -> None:
         directory.mkdir(exist_ok=True)
         self.directory = directory
-        self.host_key = ssh.ensure_key(directory / "host")
-        self.tunnel_key = ssh.ensure_key(directory / "tunnel")
-        self.state_file = directory / "tunnel.json"
-        self.console = directory / "console.sock"
+        for folder in ("keys", "state", "run"):
+            (directory / folder).mkdir(exist_ok=True)
+        self.serial = serial
+        self.host_key = ssh.ensure_key(directory / "keys" / "host_ed25519")
+        self.tunnel_key = ssh.ensure_key(directory / "keys" / "tunnel_ed25519")
+        self.exchange_key = agreement.ensure_key(directory / "keys" / "exchange_x25519")
+        self.state_file = directory / "state" / "tunnel.json"
+        self.console = directory / "run" / SERVICE_SOCKET
         self.log: list[str] = []
         values: dict[str, Any] = {
             "host": BASTION,
@@ -217,6 +276,7 @@ class Appliance:
             "ports": tuple(support.ports[:2]),
             "bastion_cas": (support.public["host_ca"],),
             "engineer_cas": (support.public["engineer_ca"],),
+            "support_keys": (support.exchange_public,),
             "connect_timeout_s": 2,
             "login_timeout_s": 5,
             "retry_first_s": 0.02,
@@ -224,16 +284,6 @@ class Appliance:
             **settings,
         }
         self.section = TunnelSection(**values)
-        self.terms = LinkTerms(
-            name=serial.lower(),
-            key=self.tunnel_key,
-            bastion=self.section.host,
-            bastion_keys=self.section.bastion_keys,
-            bastion_cas=self.section.bastion_cas,
-            console=self.console,
-            login_timeout_s=self.section.login_timeout_s,
-            keepalive_s=self.section.keepalive_s,
-        )
         self.endpoint = service_endpoint(
             self.console,
             self.host_key,
@@ -241,23 +291,34 @@ class Appliance:
             Console,
         )
 
-    def enroll(self, support: Support, serial: str = SERIAL) -> None:
-        support.bastion.registry.enroll(serial, ssh.public_text(self.tunnel_key), ssh.public_text(self.host_key))
+    async def enroll(self, support: Support, *, host_key: Any = None, replace: bool = False) -> None:
+        """Make it known on the bastion."""
+        wanted = Enrolled(
+            serial=self.serial,
+            tunnel_key=ssh.public_text(self.tunnel_key),
+            host_key=ssh.public_text(host_key or self.host_key),
+            exchange_key=agreement.encode(agreement.public_of(self.exchange_key)),
+            series="c",
+        )
+        await support.bastion.store.appliances.enroll(wanted, replace=replace)
 
     def client(self, **changes: Any) -> TunnelClient:
-        return TunnelClient(
-            self.section, self.terms, Loopback(), self.state_file, self.log.append, check_s=0.05, **changes
-        )
+        whose = Whose(self.serial, "esa", self.directory, "0.0")
+        options = {"check_s": 0.05, **changes}
+        return build_client(self.section, whose, options.pop("resolver", Loopback()), self.log.append, **options)
 
 
 @asynccontextmanager
 async def connected(folder: Path, **settings: Any) -> AsyncIterator[tuple[Support, Appliance, TunnelClient]]:
-    """Run all of it with the tunnel open and proved; settings go to the [bastion] section."""
+    """Run all of it with the tunnel open and proved, and a case of ana and eva; settings go to [bastion]."""
     support = Support(folder / "bastion", **settings)
     appliance = Appliance(support, folder / "esa")
-    appliance.enroll(support)
+    await appliance.enroll(support)
+    await support.employ("ana", "eva")
     client = appliance.client()
-    async with running(*support.bastion.services, appliance.endpoint, client):
-        await client.enable({"mode": "tunnel"})
+    async with running(*support.services, appliance.endpoint, client):
+        enabled = await client.enable({"mode": "tunnel"})
         await eventually(support.online)
+        await support.open_case()
+        await support.take_seed(enabled["seed"])
         yield support, appliance, client

@@ -31,6 +31,12 @@ class Activation(msgspec.Struct, frozen=True, kw_only=True):
     """From then on no new connection through the tunnel; 0 without a tunnel."""
     port: int = 0
     last_good_port: int = 0
+    last_good_way: str = ""
+    """How SSH was carried on that port: ssh, tls, proxy or proxy-tls."""
+    proved: bool = False
+    """Whether the tunnel of this activation has been open: then the last good port is tried first."""
+    warned_at: float = 0.0
+    """When the administrator was last reminded that access is on."""
     latest_at: float = 0.0
     """The latest time that was ever seen, so that the clock cannot be turned back."""
     seed_fingerprint: str = ""
@@ -70,7 +76,15 @@ def enabled(mode: str, now: float, life_s: float, port: int, before: Activation)
         tunnel_until_at=max(now, before.latest_at) + life_s if mode == TUNNEL else 0.0,
         port=port if mode == TUNNEL else 0,
         last_good_port=before.last_good_port,
+        last_good_way=before.last_good_way,
         latest_at=max(now, before.latest_at),
+    )
+
+
+def disabled(before: Activation) -> Activation:
+    """Give what is left when access is disabled: what helps the next dialling, and the clock memory."""
+    return Activation(
+        last_good_port=before.last_good_port, last_good_way=before.last_good_way, latest_at=before.latest_at
     )
 
 

@@ -1,14 +1,13 @@
 """The service `tunnel-client`: keeps the tunnel to the bastion while an administrator allows it.
 
-One loop: wait for permission, dial (`dial.py`), hold (`link.py`), wait with jitter, again. It owns
-the activation file and is the only one to move the state of `states.py`. The verbs `techsupport_*` of the
-control socket are its methods `status`, `enable`, `disable`. Logs each change of state; never a seed, never
+One loop: wait for permission, make a round (`round.py`), hold the link (`link.py`), wait (`backoff.py`), again. It
+owns the activation file and is the only one to move the state of `states.py`. The verbs `techsupport_*` of the
+control socket are its methods `status`, `enable`, `disable`, `probe`. Logs each change of state; never a seed, never
 content.
 """
 
 import asyncio
 import contextlib
-import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,20 +15,26 @@ from typing import Any
 from core import clock
 from core.errors import EX_USAGE, GatepostError
 from core.lifecycle import Scope
-from core.pki import user_name
-from core.ssh import read_key
-from tunnel.appliance import activation
+from core.runtime import spawn
+from tunnel.appliance import activation, roaming
+from tunnel.appliance.access import Access, wanted_of
 from tunnel.appliance.activation import Activation
-from tunnel.appliance.dial import Attempt, Connect, Resolver, connect_tcp, reach
-from tunnel.appliance.link import Link, LinkFailed, LinkTerms
+from tunnel.appliance.backoff import Backoff
+from tunnel.appliance.link import Link, LinkTerms
+from tunnel.appliance.probe import Probe
+from tunnel.appliance.round import Dialler, Failed, Opened, Rows
 from tunnel.appliance.states import Event, State, after
 from tunnel.config import TunnelSection
-from tunnel.identity import SERVICE_SOCKET
+from tunnel.control_message import Register
 
 SETTLE_S = 30.0
 """How long enabling waits to tell how the first round over all ports ended."""
 CHECK_S = 30.0
 """How often the deadline is compared with the wall clock: one long timer is wrong across a suspend."""
+REMIND_S = 86_400.0
+"""How often the administrator is reminded that access is on."""
+NUDGE_S = 10.0
+"""A changed network makes a waiting appliance dial at once, but not oftener than this."""
 
 
 class TunnelClient:
@@ -37,40 +42,49 @@ class TunnelClient:
 
     name = "tunnel-client"
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - one of each part
         self,
         section: TunnelSection,
         terms: LinkTerms,
-        resolver: Resolver,
+        dialler: Dialler,
+        access: Access,
+        probe: Probe,
         state_file: Path,
         log: Callable[[str], None],
         *,
-        connect: Connect = connect_tcp,
+        warn: Callable[[str], None] | None = None,
+        register: Register,
         now: clock.Clock = clock.now,
         check_s: float = CHECK_S,
     ) -> None:
+        """`register` has the facts of this machine; `warn` reaches people."""
         self._section = section
         self._terms = terms
-        self._resolver = resolver
+        self._dialler = dialler
+        self._access = access
+        self._probe = probe
         self._file = state_file
         self._log = log
-        self._connect = connect
+        self._warn = warn or log
+        self._facts = register
         self._now = now
         self._check_s = check_s
         self._activation = activation.load(state_file)
         self._state = self._state_at_start()
+        self._backoff = Backoff(section.retry_first_s, section.retry_max_s, section.healthy_s)
         self._link: Link | None = None
         self._port = 0
-        self._since_at = 0.0
         self._problem = ""
-        self._attempts: dict[tuple[str, int], Attempt] = {}
+        self._rows = Rows()
         self._changed = asyncio.Event()
         self._tried = asyncio.Event()
-        self._failures = 0
+        self._changing = asyncio.Lock()
+        self._nudged = -NUDGE_S
 
     async def run(self, scope: Scope) -> None:
         """Keep the tunnel as allowed until stopping; then cut it."""
         scope.start(self._watch_deadline(scope), name="deadline")
+        scope.start(roaming.watch(self._network_changed), name="network")
         scope.ready()
         while not scope.stopping.is_set():
             self._changed.clear()
@@ -84,58 +98,70 @@ class TunnelClient:
 
     async def status(self, _args: dict[str, Any]) -> dict[str, Any]:
         """Answer `techsupport_status`: the document of `techsupport status`."""
-        current = self._activation
+        current, link = self._activation, self._link
         return {
             "mode": current.mode,
             "tunnel": self._state.value,
             "port": self._port or current.port,
             "since": current.enabled_at or None,
             "until": current.tunnel_until_at or None,
+            "account_until": current.account_until_at or None,
             "seed_fingerprint": current.seed_fingerprint,
-            "sessions": self._link.sessions() if self._link else [],
+            "sessions": link.sessions() if link else [],
             "serial": self._terms.name.upper(),
-            "host": self._section.host,
-            "connected_at": self._since_at or None,
+            "host": self._dialler.names[0],
+            "connected_at": link.opened_at if link else None,
+            "hops": list(current.hops),
+            "ask": current.ask,
+            "shell": current.shell,
             "problem": self._problem,
-            "attempts": [_shown(attempt) for attempt in self._attempts.values()],
+            "attempts": [attempt.shown() for attempt in self._rows.by_road.values()],
+            "last_probe": self._probe.shown(),
         }
 
     async def enable(self, args: dict[str, Any]) -> dict[str, Any]:
-        """Answer `techsupport_enable` {mode: tunnel|sshaccess, port?}: allow it and see how the first try ends.
+        """Answer `techsupport_enable`: allow it and see how the first round ends.
 
-        Access that is already allowed is allowed anew, with all of its time.
+        {mode: tunnel|sshaccess, port?, seed?, hops?, ask?, shell?, hours?}. Access that is already allowed is allowed
+        anew: a new activation with all of its time, and whoever is in under the old one is cut off.
         """
-        mode = str(args.get("mode", activation.TUNNEL)).lower()
-        port = args.get("port") or self._section.port
-        if mode not in activation.MODES:
-            raise GatepostError(f"mode is one of {', '.join(activation.MODES)}", EX_USAGE)
-        if not isinstance(port, int) or not 0 < port < 65536:
-            raise GatepostError("port is a number from 1 to 65535", EX_USAGE)
-        if mode == activation.TUNNEL and not (self._terms.bastion_keys or self._terms.bastion_cas):
+        wanted = wanted_of(args, self._section)
+        tunnel = wanted.mode == activation.TUNNEL
+        if tunnel and not (self._terms.bastion_keys or self._terms.bastion_cas):
             raise GatepostError("the configuration pins no key of the bastion: set tunnel.bastion_cas", EX_USAGE)
-        life_s = self._section.life_hours * 3600
-        self._store(activation.enabled(mode, self._now(), life_s, port, self._activation))
-        self._log(f"remote access enabled, mode {mode}, activation {self._activation.activation_id}")
-        if mode == activation.SSHACCESS:
-            self._cut("remote access without tunnel")
-        else:
-            await self._reopen()
+        async with self._changing:
+            new, seed = await self._access.allow(wanted, self._now(), self._activation)
+            self._store(new)
+            self._log(f"remote access enabled, mode {new.mode}, activation {new.activation_id}")
+            old = self._release()
+            if old is not None:
+                await old.farewell()
+            if tunnel:
+                self._tried.clear()
+                self._move(Event.ENABLE)
+                self._changed.set()
+        if tunnel:
             await self._settle()
-        return await self.status({})
+        return {**await self.status({}), "seed": seed}
 
     async def disable(self, _args: dict[str, Any]) -> dict[str, Any]:
         """Answer `techsupport_disable`: nobody may come in and who is in is cut off."""
-        before = self._activation
-        self._store(Activation(last_good_port=before.last_good_port, latest_at=before.latest_at))
-        self._cut("remote access disabled")
+        async with self._changing:
+            self._store(activation.disabled(self._activation))
+            self._end_access("remote access disabled")
         return await self.status({})
+
+    async def probe(self, _args: dict[str, Any]) -> dict[str, Any]:
+        """Answer `techsupport_probe`: try all ports without enabling anything."""
+        first = self._activation.port or self._section.port
+        return await self._probe.run(self._dialler.names, self._dialler.find, first)
 
     # --- one turn of the loop ------------------------------------------------------------------------------
 
     async def _turn(self) -> None:
         """Do what the state asks for; returns when there is something else to do."""
         if self._state is State.WAITING:
-            await asyncio.sleep(self._wait_s())
+            await asyncio.sleep(self._backoff.wait_s())
             if self._state is State.WAITING:
                 self._move(Event.DIAL)
         if self._state is State.CONNECTING:
@@ -148,119 +174,115 @@ class TunnelClient:
             await self._changed.wait()
 
     async def _dial(self) -> None:
-        link = await self._try_ports()
+        rows = Rows()
+        result = await self._dialler.dial(self._activation, self._register(), rows)
+        self._rows = rows
         self._tried.set()
         if self._state is not State.CONNECTING:
             # Disabled or expired at the very moment the bastion let us in.
-            if link is not None:
-                link.cut()
-            return
-        if link is None:
-            self._failures += 1
+            if isinstance(result, Opened):
+                result.link.cut()
+        elif isinstance(result, Failed):
+            self._backoff.failed(result.retry_after_s)
+            if result.problem != self._problem:
+                self._log(f"no tunnel: {result.problem}")
+            self._problem = result.problem
             self._move(Event.FAILED)
-            return
-        self._link, self._since_at, self._problem = link, link.opened_at, ""
-        self._move(Event.CONNECTED)
-        self._store_quietly(last_good_port=self._port)
-        self._log(f"tunnel open to {self._section.host} port {self._port}")
+        else:
+            self._opened(result)
 
-    async def _try_ports(self) -> Link | None:
-        try:
-            async with asyncio.timeout(self._section.login_timeout_s):
-                answer = await self._resolver.addresses(self._section.host)
-        except Exception as error:  # whatever the resolver finds wrong, the answer is to try again later
-            self._problem = f"{self._section.host}: the name cannot be looked up: {error or type(error).__name__}"
-            self._log(self._problem)
-            return None
-        for port in self._ports():
-            reached = await reach(answer.records, port, self._section.connect_timeout_s, self._note, self._connect)
-            if reached is None:
-                continue
-            sock, attempt = reached
-            try:
-                link = await Link.open(sock, self._terms)
-            except LinkFailed as error:
-                self._note(Attempt(attempt.address, port, error.verdict, attempt.took_s, self._now()))
-                self._log(f"{self._section.host} port {port}: {error.verdict.name}: {error.detail}")
-                continue
-            self._port = port
-            return link
-        return None
+    def _opened(self, opened: Opened) -> None:
+        candidate = opened.candidate
+        self._link, self._port, self._problem = opened.link, candidate.port, ""
+        self._move(Event.CONNECTED)
+        good = {"last_good_port": candidate.port, "last_good_way": candidate.way.value, "proved": True}
+        self._store_quietly(activation.changed(self._activation, **good))
+        self._log(f"tunnel open to {candidate.name} ({candidate.address}) port {candidate.port} by {candidate.way}")
 
     async def _hold(self, link: Link) -> None:
         await link.wait_closed()
         if self._link is not link:
             return
-        self._link, self._since_at = None, 0.0
-        healthy = self._now() - link.opened_at >= self._section.healthy_s
-        self._failures = 0 if healthy else self._failures + 1
+        self._link = None
+        self._backoff.lost(clock.monotonic() - link.begun, link.retry_after_s)
         self._move(Event.LOST)
-        self._problem = f"the connection to {self._section.host} port {self._port} was lost"
+        self._problem = f"the connection to {self._dialler.names[0]} port {self._port} was lost"
         self._log(self._problem)
 
     async def _drain(self, link: Link) -> None:
-        idle = asyncio.Event()
-
-        async def wait() -> None:
-            await link.wait_idle()
-            idle.set()
-
         async with asyncio.TaskGroup() as group:
-            waiters = [group.create_task(wait()), group.create_task(link.wait_closed())]
+            waiters = [group.create_task(link.wait_idle()), group.create_task(link.wait_closed())]
             await asyncio.wait(waiters, return_when=asyncio.FIRST_COMPLETED)
             for waiter in waiters:
                 waiter.cancel()
         link.cut()
         if self._link is not link or self._state is not State.DRAINING:
             return
-        self._link, self._since_at = None, 0.0
+        self._link = None
         self._move(Event.LOST)
         self._log("the last session over the expired tunnel has ended")
 
-    async def _reopen(self) -> None:
-        """Carry on or start after an enable, whatever the state was."""
-        draining, link = self._state is State.DRAINING, self._link
-        self._move(Event.ENABLE)
-        self._failures = 0
-        if draining and link is not None:
-            try:
-                await link.register()
-            except LinkFailed as error:
-                self._log(f"the name cannot be taken again: {error.detail}")
-                link.cut()
-        elif self._state is State.OPEN and link is not None and self._port != self._activation.port:
-            # Another port was asked for: dial again. Sessions over the old connection end with it.
-            link.cut()
-        self._changed.set()
-
     async def _settle(self) -> None:
         """Wait a little for the tunnel, so that the administrator is told how it went."""
-        self._tried.clear()
         if self._state in (State.WAITING, State.CONNECTING):
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(SETTLE_S):
                     await self._tried.wait()
 
-    def _cut(self, why: str) -> None:
-        link, self._link = self._link, None
-        self._since_at, self._port, self._problem = 0.0, 0, ""
-        self._attempts.clear()
-        self._move(Event.DISABLE)
-        if link is not None:
-            link.cut()
-        self._log(why)
-        self._changed.set()
+    def _register(self) -> Register:
+        current = self._activation
+        return Register(
+            product=self._facts.product,
+            series=self._facts.series,
+            activation_id=current.activation_id,
+            mode=current.mode,
+            fingerprint=current.seed_fingerprint,
+            key_id=current.key_id,
+            day=current.day,
+            until_at=current.tunnel_until_at,
+            hops=current.hops,
+            generation=0,
+        )
 
-    # --- time and memory -----------------------------------------------------------------------------------
+    def _release(self) -> Link | None:
+        """Stop dialling and let go of the link; gives it to whoever ends it."""
+        link, self._link = self._link, None
+        self._port, self._problem = 0, ""
+        self._rows = Rows()
+        self._backoff.reset()
+        self._move(Event.DISABLE)
+        self._changed.set()
+        return link
+
+    def _end_access(self, why: str) -> None:
+        link = self._release()
+        if link is not None:
+            spawn(link.farewell(), "farewell to the bastion")
+        self._log(why)
+
+    # --- time, network and memory --------------------------------------------------------------------------
 
     async def _watch_deadline(self, scope: Scope) -> None:
         while await scope.pause(self._check_s):
             now = self._now()
-            if self._activation.mode == activation.TUNNEL and now > self._activation.latest_at + self._check_s:
-                self._store_quietly(latest_at=now)
-            allowed = self._activation.tunnel_open(now)
-            if not allowed and self._state in (State.WAITING, State.CONNECTING, State.OPEN):
+            current = self._activation
+            if current.mode == activation.DISABLED:
+                continue
+            if now > current.latest_at + self._check_s:
+                self._store_quietly(activation.changed(current, latest_at=now))
+            if not current.account_open(now):
+                self._store_quietly(activation.disabled(current))
+                self._end_access("the time of support's account is over: remote access disabled")
+            elif not current.tunnel_open(now) and self._state in (State.WAITING, State.CONNECTING, State.OPEN):
                 self._expire()
+            self._remind(now)
+
+    def _remind(self, now: float) -> None:
+        current = self._activation
+        if current.mode != activation.DISABLED and now >= max(current.enabled_at, current.warned_at) + REMIND_S:
+            self._store_quietly(activation.changed(current, warned_at=now))
+            days = int((now - current.enabled_at) // REMIND_S)
+            self._warn(f"remote access for support has been enabled for {days} day(s); `techsupport disable` ends it")
 
     def _expire(self) -> None:
         self._move(Event.EXPIRE)
@@ -269,28 +291,21 @@ class TunnelClient:
             self._link.withdraw()
         self._changed.set()
 
+    def _network_changed(self) -> None:
+        """Follow the network: give up a connection from an address that is gone, dial at once when one came."""
+        link = self._link
+        if link is not None and not roaming.is_ours(link.local):
+            self._log(f"this machine no longer has the address {link.local}: dialling again")
+            link.cut()
+        elif self._state is State.WAITING and clock.monotonic() - self._nudged >= NUDGE_S:
+            self._nudged = clock.monotonic()
+            self._backoff.reset()
+            self._changed.set()
+
     def _state_at_start(self) -> State:
         if self._activation.mode != activation.TUNNEL:
             return State.DISABLED
         return State.WAITING if self._activation.tunnel_open(self._now()) else State.EXPIRED
-
-    def _ports(self) -> list[int]:
-        asked = self._activation.port or self._section.port
-        order = [asked, *self._section.ports]
-        return list(dict.fromkeys(order))
-
-    def _wait_s(self) -> float:
-        """Give the wait before the next attempt: none at first, then full jitter under a doubling bound."""
-        if self._failures == 0:
-            return 0.0
-        section = self._section
-        bound = min(section.retry_max_s, section.retry_first_s * 2 ** min(self._failures - 1, 20))
-        return random.uniform(0, bound)  # noqa: S311 - spreads load, guards nothing
-
-    def _note(self, attempt: Attempt) -> None:
-        self._attempts[attempt.address, attempt.port] = attempt
-        if attempt.verdict.advice:
-            self._problem = f"port {attempt.port}: {attempt.verdict.advice}"
 
     def _move(self, event: Event) -> None:
         self._state = after(self._state, event)
@@ -299,41 +314,12 @@ class TunnelClient:
         activation.save(self._file, new)
         self._activation = new
 
-    def _store_quietly(self, **changes: Any) -> None:
+    def _store_quietly(self, new: Activation) -> None:
         """Remember what is only convenient; a full disk must not end a tunnel that works."""
         try:
-            self._store(activation.changed(self._activation, **changes))
+            self._store(new)
         except OSError as error:
             self._log(f"{self._file}: {error}")
-
-
-def build_client(
-    section: TunnelSection, serial: str, directory: Path, resolver: Resolver, log: Callable[[str], None]
-) -> TunnelClient:
-    """Build the service from a machine directory, for `daemons/tunnel_client.py`."""
-    terms = LinkTerms(
-        name=user_name(serial),
-        key=read_key(directory / "keys" / "tunnel_ed25519"),
-        bastion=section.host,
-        bastion_keys=section.bastion_keys,
-        bastion_cas=section.bastion_cas,
-        console=directory / "run" / SERVICE_SOCKET,
-        login_timeout_s=section.login_timeout_s,
-        keepalive_s=section.keepalive_s,
-    )
-    return TunnelClient(section, terms, resolver, directory / "state" / activation.FILE_NAME, log)
-
-
-def _shown(attempt: Attempt) -> dict[str, Any]:
-    return {
-        "address": attempt.address,
-        "port": attempt.port,
-        "verdict": attempt.verdict.name,
-        "stage": attempt.verdict.stage,
-        "advice": attempt.verdict.advice,
-        "took_ms": round(attempt.took_s * 1000),
-        "at": attempt.at,
-    }
 
 
 async def _first_of(turn: asyncio.Task[None], *events: asyncio.Event) -> None:

@@ -1,11 +1,11 @@
-"""One outer connection to the bastion: log in over a probed socket, take our name, carry channels to the console.
+"""One outer connection to the bastion: log in, register, take our name, carry channels to the console.
 
-Made by `client.py`, one at a time. Knows no state file and no retry. What goes wrong comes out of `open`
-as a `LinkFailed` with the verdict to show.
+Made by `client.py`, one at a time, over a wire whose banner is ours. Knows no activation file and no retry. What goes
+wrong comes out of `open` as a `LinkFailed` with the verdict to show and the stage that was reached.
 """
 
 import asyncio
-import socket
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,23 +18,24 @@ from core.ssh import (
     Half,
     client_options,
     dial,
+    fingerprint,
     known_hosts_authority,
     known_hosts_line,
     splice_to_unix,
 )
-from tunnel.appliance.verdict import BROKEN, KEY_CHANGED, LOGIN_REFUSED, NAME_REFUSED, Verdict
+from tunnel.appliance.registration import Control, GenerationFile, LinkFailed
+from tunnel.appliance.road import CLIENT_VERSION
+from tunnel.appliance.verdict import BROKEN, BUSY, KEY_CHANGED, LOGIN_REFUSED, NAME_REFUSED, NO_CONTROL, Stage
+from tunnel.appliance.wire import Wire
+from tunnel.control_message import Register
 from tunnel.identity import LIVENESS_ORIGIN, SERVICE_PORT
 
-CLIENT_VERSION = "GatepostAppliance_1.0"
-
-
-class LinkFailed(Exception):
-    """The handshake or the registration failed; carries what to tell the administrator."""
-
-    def __init__(self, verdict: Verdict, detail: str) -> None:
-        super().__init__(detail)
-        self.verdict = verdict
-        self.detail = detail
+FAREWELL_S = 2.0
+"""How long the bastion gets to hear that access was disabled."""
+LONGEST_ASKED_S = 600.0
+"""Of a wait that is asked for before anybody has proved to be the bastion."""
+_DIAGNOSED = ("ssh-ed25519", "ecdsa-sha2-nistp256", "rsa-sha2-512", "rsa-sha2-256")
+"""Host key algorithms offered besides those that can be trusted, so that a foreign key can be named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,17 +44,17 @@ class LinkTerms:
 
     name: str
     key: asyncssh.SSHKey
-    bastion: str
     bastion_keys: Sequence[str]
     bastion_cas: Sequence[str]
     console: Path
     login_timeout_s: float = 20
     keepalive_s: float = 15
+    registration: str = "required"
 
-    def known_hosts(self) -> str:
-        """Give the pins as known_hosts text, under the bastion's name."""
-        lines = [known_hosts_line(self.bastion, key) for key in self.bastion_keys]
-        lines += [known_hosts_authority([self.bastion], ca) for ca in self.bastion_cas]
+    def known_hosts(self, bastion: str) -> str:
+        """Give the pins as known_hosts text, under the name that was asked for."""
+        lines = [known_hosts_line(bastion, key) for key in self.bastion_keys]
+        lines += [known_hosts_authority([bastion], ca) for ca in self.bastion_cas]
         return "".join(line + "\n" for line in lines)
 
 
@@ -66,53 +67,98 @@ class Carried:
     half: Half | None = None
 
 
+class Witness(asyncssh.SSHClient):
+    """Sees how far the handshake comes, and a host key that is not trusted."""
+
+    def __init__(self) -> None:
+        self.foreign = ""
+        self.logged_in = False
+        self._connection: asyncssh.SSHClientConnection | None = None
+
+    def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:
+        self._connection = conn
+
+    def auth_completed(self) -> None:
+        self.logged_in = True
+
+    def validate_host_public_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:
+        self.foreign = f"the key shown is {key.get_algorithm()} {fingerprint(key)}"
+        return False
+
+    def validate_host_ca_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:
+        self.foreign = f"the key shown is signed by {key.get_algorithm()} {fingerprint(key)}"
+        return False
+
+    @property
+    def stage(self) -> Stage:
+        """How far it came."""
+        if self.logged_in:
+            return Stage.REGISTER
+        proved = self._connection is not None and self._connection.get_server_host_key() is not None
+        return Stage.AUTH if proved else Stage.KEX
+
+
+async def handshake(
+    wire: Wire, terms: LinkTerms, bastion: str, keys: Sequence[asyncssh.SSHKey]
+) -> asyncssh.SSHClientConnection:
+    """Speak SSH on a wire and log in with these keys. Raises LinkFailed; the wire is closed then."""
+    witness = Witness()
+    options = client_options(
+        terms.name,
+        terms.known_hosts(bastion),
+        host_key_alias=bastion,
+        keys=keys,
+        client_factory=lambda: witness,
+        version=CLIENT_VERSION,
+        connect_timeout_s=terms.login_timeout_s,
+        login_timeout_s=terms.login_timeout_s,
+        keepalive_s=terms.keepalive_s,
+        diagnosed=_DIAGNOSED,
+    )
+    try:
+        return await dial(None, wire, options)
+    except (OSError, asyncssh.Error) as error:
+        wire.close()
+        raise _failed(error, witness) from error
+    except BaseException:
+        wire.close()
+        raise
+
+
 class Link:
     """A live connection that holds our name at the bastion."""
 
-    def __init__(self, terms: LinkTerms, connection: asyncssh.SSHClientConnection) -> None:
+    def __init__(self, terms: LinkTerms, connection: asyncssh.SSHClientConnection, local: str) -> None:
+        self.opened_at = clock.now()
+        self.begun = clock.monotonic()
+        self.local = local
+        """Our address on this connection."""
         self._terms = terms
         self._connection = connection
+        self._control: Control | None = None
         self._listener: asyncssh.SSHListener | None = None
         self._carried: set[Carried] = set()
         self._idle = asyncio.Event()
         self._idle.set()
-        self.opened_at = clock.now()
 
     @classmethod
-    async def open(cls, sock: socket.socket, terms: LinkTerms) -> "Link":
-        """Log in over a connected socket and take our name. Raises LinkFailed; the socket is closed then."""
-        options = client_options(
-            terms.name,
-            terms.known_hosts(),
-            host_key_alias=terms.bastion,
-            keys=[terms.key],
-            version=CLIENT_VERSION,
-            connect_timeout_s=terms.login_timeout_s,
-            login_timeout_s=terms.login_timeout_s,
-            keepalive_s=terms.keepalive_s,
-        )
+    async def open(
+        cls, wire: Wire, terms: LinkTerms, bastion: str, register: Register, generation: GenerationFile
+    ) -> "Link":
+        """Log in over a wire, register, and take our name. Raises LinkFailed; the connection is closed then."""
+        link = cls(terms, await handshake(wire, terms, bastion, [terms.key]), wire.local)
         try:
-            connection = await dial(sock, None, options)
-        except (OSError, asyncssh.Error) as error:
-            sock.close()
-            raise _failed(error) from error
-        link = cls(terms, connection)
-        try:
-            await link.register()
+            await link._register(register, generation)
+            await link._take_name()
         except BaseException:
-            connection.abort()
+            link._connection.abort()
             raise
         return link
 
-    async def register(self) -> None:
-        """Take our name at the bastion. Raises LinkFailed."""
-        try:
-            async with asyncio.timeout(self._terms.login_timeout_s):
-                self._listener = await self._connection.create_server(
-                    self._accept, self._terms.name, SERVICE_PORT, encoding=None
-                )
-        except (OSError, asyncssh.Error, asyncssh.ChannelListenError) as error:
-            raise LinkFailed(NAME_REFUSED, str(error)) from error
+    @property
+    def retry_after_s(self) -> float:
+        """The wait that the bastion asked for when it said good-bye, or 0."""
+        return self._control.bye_s if self._control is not None else 0.0
 
     def withdraw(self) -> None:
         """Give the name back: no new connections; what is carried goes on."""
@@ -122,10 +168,23 @@ class Link:
 
     def cut(self) -> None:
         """End the connection and all that it carries, now."""
-        for carried in tuple(self._carried):
-            if carried.half is not None:
-                carried.half.close()
+        self._drop()
         self._connection.abort()
+
+    async def farewell(self) -> None:
+        """Cut all that is carried, tell the bastion that access was disabled, and end the connection."""
+        self._drop()
+        self.withdraw()
+        try:
+            async with asyncio.timeout(FAREWELL_S):
+                if self._control is not None:
+                    self._control.withdraw()
+                self._connection.close()
+                await self._connection.wait_closed()
+        except (LinkFailed, TimeoutError, OSError, asyncssh.Error):
+            pass  # it is told at the latest when the registration runs out
+        finally:
+            self._connection.abort()
 
     async def wait_idle(self) -> None:
         """Wait until nothing is carried."""
@@ -142,6 +201,29 @@ class Link:
             for carried in sorted(self._carried, key=lambda carried: carried.since_at)
             if carried.origin != LIVENESS_ORIGIN
         ]
+
+    async def _register(self, register: Register, generation: GenerationFile) -> None:
+        try:
+            self._control = await Control.open(self._connection, self._terms.login_timeout_s)
+        except LinkFailed as error:
+            if error.verdict is NO_CONTROL and self._terms.registration == "optional":
+                return
+            raise
+        await self._control.register(register, generation)
+
+    async def _take_name(self) -> None:
+        try:
+            async with asyncio.timeout(self._terms.login_timeout_s):
+                self._listener = await self._connection.create_server(
+                    self._accept, self._terms.name, SERVICE_PORT, encoding=None
+                )
+        except (OSError, asyncssh.Error, asyncssh.ChannelListenError) as error:
+            raise LinkFailed(NAME_REFUSED, str(error), self.retry_after_s) from error
+
+    def _drop(self) -> None:
+        for carried in tuple(self._carried):
+            if carried.half is not None:
+                carried.half.close()
 
     async def _accept(self, origin: str, _port: int) -> Half:
         if self._listener is None:
@@ -163,9 +245,20 @@ class Link:
         return ended
 
 
-def _failed(error: Exception) -> LinkFailed:
+def _failed(error: Exception, witness: Witness) -> LinkFailed:
+    detail = getattr(error, "reason", "") or str(error) or type(error).__name__
     if isinstance(error, asyncssh.HostKeyNotVerifiable):
-        return LinkFailed(KEY_CHANGED, error.reason)
+        return LinkFailed(KEY_CHANGED, witness.foreign or detail)
     if isinstance(error, asyncssh.PermissionDenied):
-        return LinkFailed(LOGIN_REFUSED, error.reason)
-    return LinkFailed(BROKEN, getattr(error, "reason", "") or str(error) or type(error).__name__)
+        return LinkFailed(LOGIN_REFUSED, detail)
+    wait_s = asked_wait(detail)
+    return LinkFailed(BUSY if wait_s else BROKEN.at(witness.stage), detail, wait_s)
+
+
+def asked_wait(reason: str) -> float:
+    """Read "come back in N s" out of a disconnect message; 0 if it does not say."""
+    words = reason.split()
+    for number, unit in itertools.pairwise(words):
+        if unit.strip(".,;") in {"s", "seconds"} and number.isdecimal():
+            return min(float(number), LONGEST_ASKED_S)
+    return 0.0

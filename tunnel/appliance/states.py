@@ -4,11 +4,13 @@ Rules
 - Nothing is dialled unless an administrator has enabled access and its time is not over.
 - Expiry never cuts: no new connection is let in, what is established goes on, and once it has closed it cannot
   come back (seven-day rule). Disabling cuts at once. The two are different events and never imply each other.
+- Enabling anew is a new activation: what was open under the old one is given up, and dialling begins again.
 - Only the function `after` decides what follows what; whoever holds the state does the I/O.
 
 Theory of operation
 `tunnel/appliance/client.py` holds one state and asks `after` at each event. WAITING is the time between two attempts,
-CONNECTING covers name lookup, probing and the SSH handshake, OPEN means that the bastion has accepted our name.
+CONNECTING covers name lookup, probing and the SSH handshake, OPEN means that the bastion has confirmed our
+registration and given us our name.
 DRAINING is OPEN with the name withdrawn. EXPIRED and DISABLED hold no connection.
 
 Crash table: state, what is on disk (`tunnel/appliance/activation.py`), who repairs it
@@ -53,16 +55,16 @@ TRANSITIONS: dict[tuple[State, Event], State] = {
     (State.WAITING, Event.DIAL): State.CONNECTING,
     (State.WAITING, Event.EXPIRE): State.EXPIRED,
     (State.WAITING, Event.DISABLE): State.DISABLED,
-    (State.CONNECTING, Event.ENABLE): State.CONNECTING,
+    (State.CONNECTING, Event.ENABLE): State.WAITING,
     (State.CONNECTING, Event.CONNECTED): State.OPEN,
     (State.CONNECTING, Event.FAILED): State.WAITING,
     (State.CONNECTING, Event.EXPIRE): State.EXPIRED,
     (State.CONNECTING, Event.DISABLE): State.DISABLED,
-    (State.OPEN, Event.ENABLE): State.OPEN,
+    (State.OPEN, Event.ENABLE): State.WAITING,
     (State.OPEN, Event.LOST): State.WAITING,
     (State.OPEN, Event.EXPIRE): State.DRAINING,
     (State.OPEN, Event.DISABLE): State.DISABLED,
-    (State.DRAINING, Event.ENABLE): State.OPEN,
+    (State.DRAINING, Event.ENABLE): State.WAITING,
     (State.DRAINING, Event.LOST): State.EXPIRED,
     (State.DRAINING, Event.DISABLE): State.DISABLED,
     (State.EXPIRED, Event.ENABLE): State.WAITING,
