@@ -16,7 +16,7 @@ from mail.bounce.config import load_texts
 _KEYS = {
     "esa": ("host", "tunnel"),
     "sma": ("host", "tunnel", "command_client"),
-    "bastion": ("host", "bastion_host", "engineer_ca"),
+    "bastion": ("host", "bastion_host"),
 }
 
 

@@ -8,14 +8,21 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from core import pki
+from core import agreement, pki
 from core.config import is_host
 from core.disk import Disk, replace_file
 from core.errors import EX_CANTCREAT, EX_DATAERR, EX_OK, GatepostError
 from core.ssh import key as ssh_key
 from daemons.config import DOCUMENTS
 from daemons.example import render
+from tunnel.keyd.keyring import FOLDER as KEYD
+from tunnel.keyd.keyring import Keyring
 
+_SSH_KEYS = {
+    "esa": ("host", "tunnel"),
+    "sma": ("host", "tunnel", "command_client"),
+    "bastion": ("host", "bastion_host"),
+}
 _FOLDERS = ("keys", "spool", "state", "run", "log", "pairing", "captures", "configuration")
 
 
@@ -54,17 +61,29 @@ def make(role: str, folder: Path, *, hostname: str, serial: str | None = None, a
     try:
         for name in _FOLDERS:
             (folder / name).mkdir(parents=True, exist_ok=True, mode=0o750)
-        _make_keys(role, folder / "keys", serial, hostname)
+        ensure_keys(role, folder, serial)
+        _make_certificates(role, folder / "keys", serial, hostname)
         replace_file(Disk(), config, render(DOCUMENTS[role], values).encode())
     except OSError as error:
         raise GatepostError(f"{folder}: {error.strerror}; choose a folder that can be written", EX_CANTCREAT) from error
     return serial
 
 
-def _make_keys(role: str, keys: Path, serial: str, hostname: str) -> None:
-    names = {"esa": ["host", "tunnel"], "sma": ["host", "tunnel", "command_client"]}
-    for name in names.get(role, ["host", "bastion_host", "engineer_ca"]):
+def ensure_keys(role: str, folder: Path, serial: str) -> None:
+    """Make the keys of a machine that are missing; those that are there stay.
+
+    A daemon that needs a key calls this at its start as well, so that a machine from before that key gets it.
+    """
+    keys = folder / "keys"
+    for name in _SSH_KEYS[role]:
         ssh_key.ensure_key(keys / f"{name}_ed25519", f"{name} {serial}")
+    if role == "bastion":
+        Keyring(folder / KEYD)
+    else:
+        agreement.ensure_key(keys / "exchange_x25519")
+
+
+def _make_certificates(role: str, keys: Path, serial: str, hostname: str) -> None:
     pairs = {"cpq": pki.make_cpq_certificate(serial), "tls": pki.make_server_certificate(hostname)}
     for name, (key, certificate) in pairs.items():
         if name == "cpq" and role == "bastion":

@@ -187,6 +187,11 @@ def certificate_facts(certificate: SSHCertificate) -> CertificateFacts:
     )
 
 
+def signed_by(certificate: SSHCertificate, authority: str | SSHKey) -> bool:
+    """Tell whether a certificate names this authority as its signer; asyncssh checked the signature when it read it."""
+    return same_key(certificate.signing_key, authority)  # type: ignore[attr-defined]
+
+
 def sign_digest(key: SSHKey, digest: bytes, namespace: str) -> str:
     """Sign content by its SHA-256 or SHA-512, as `ssh-keygen -Y sign` would sign the content; armored."""
     name = {32: "sha256", 64: "sha512"}[len(digest)]

@@ -5,11 +5,12 @@ from pathlib import Path
 from core import ssh
 from core.dns import Answer, Srv
 from daemons.initial import make
+from tests.support.keyd import keyd
 from tests.support.remote import Console, eventually, free_ports
 from tests.support.service import running
 from tunnel.appliance.assembly import Whose, build_client
 from tunnel.bastion.fronts import Bastion
-from tunnel.config import BastionSection, TunnelSection
+from tunnel.config import DEFAULT_NAME, BastionSection, TunnelSection
 from tunnel.service.endpoint import build_endpoint
 
 
@@ -42,10 +43,13 @@ async def test_machines_made_by_init_find_each_other_without_a_host_authority(tm
         port=ports[0],
         ports=(ports[0],),
         bastion_keys=(_public(support / "keys/bastion_host_ed25519"),),
-        engineer_cas=(_public(support / "keys/engineer_ca_ed25519"),),
+        engineer_cas=(_public(support / "keyd/engineer_ca_ed25519"),),
     )
     client = build_client(section, Whose(serial, "esa", esa), _Loopback(), lambda _text: None)
-    async with running(*bastion.services, build_endpoint(section, serial, esa, Console), client):
+    async with (
+        keyd(support, (DEFAULT_NAME,)),
+        running(*bastion.services, build_endpoint(section, serial, esa, Console), client),
+    ):
         status = await client.enable({"mode": "tunnel"})
         assert (status["tunnel"], status["serial"]) == ("open", serial)
 

@@ -121,7 +121,7 @@ async def test_straight_through_reaches_only_the_appliances_of_the_certificate(t
 async def test_certificates_that_do_not_let_in(tmp_path: Path, principals: list[str], user: str, before: str) -> None:
     async with connected(tmp_path) as (support, _, _client):
         engineer = Engineer(support, tmp_path / "ana")
-        ca = ssh.read_key(support.directory / "keys" / "engineer_ca_ed25519")
+        ca = ssh.read_key(support.directory / "keyd" / "engineer_ca_ed25519")
         certificate = ca.generate_user_certificate(
             ssh.read_key(engineer.key_path), "ana@SR1#0", principals=principals, valid_after="-2m", valid_before=before
         )
@@ -143,7 +143,7 @@ async def test_another_authority_does_not_let_in(tmp_path: Path) -> None:
 async def test_the_appliance_itself_refuses_whom_the_bastion_should_not_have_let_through(tmp_path: Path) -> None:
     """Checked at the unix socket, as a bastion that was taken over would reach it."""
     async with connected(tmp_path) as (support, appliance, _client):
-        ca = ssh.read_key(support.directory / "keys" / "engineer_ca_ed25519")
+        ca = ssh.read_key(support.directory / "keyd" / "engineer_ca_ed25519")
         key = ssh.make_key()
         good = ssh.user_certificate(ca, key, key_id="a@b#" + "0" * 36, principals=[NAME], life_s=60)
         cases = [
@@ -234,7 +234,7 @@ async def test_the_appliance_takes_nobody_once_access_is_disabled_even_if_the_ba
     tmp_path: Path,
 ) -> None:
     async with connected(tmp_path) as (support, appliance, _client):
-        ca = ssh.read_key(support.directory / "keys" / "engineer_ca_ed25519")
+        ca = ssh.read_key(support.directory / "keyd" / "engineer_ca_ed25519")
         key = ssh.make_key()
         good = ssh.user_certificate(ca, key, key_id="a@b#" + "0" * 36, principals=[NAME], life_s=60)
         assert await _inside(appliance, "service", key, good)

@@ -23,10 +23,12 @@ from core.ssh import (
     dial,
     known_hosts_line,
     make_key,
+    public_text,
     splice_to_channel,
     translated,
 )
 from tunnel.audit import AuditLog
+from tunnel.bastion.authority import Authority
 from tunnel.bastion.presence import Presence, Tunnel
 from tunnel.bastion.registry import Registry
 from tunnel.bastion.relay import DEFAULT_SIZE, Down, Request, Terms
@@ -38,8 +40,8 @@ from tunnel.identity import (
     authorised,
     engineer_of,
     is_name,
-    sign_relay,
 )
+from tunnel.keyd.client import Keyd
 from tunnel.recording.cast import Recorder, Recording
 
 
@@ -75,9 +77,10 @@ class Front:
     """What all engineers' connections share."""
 
     section: BastionSection
-    ca: asyncssh.SSHKey
-    """Signs the relay's certificates; its public half is the authority that engineers' certificates need."""
-    authorities: tuple[str, ...]
+    keyd: Keyd
+    """Signs the relay's certificates."""
+    authority: Authority
+    """Knows whose certificates let engineers in."""
     registry: Registry
     presence: Presence
     recorder: Recorder
@@ -110,7 +113,7 @@ class EngineerServer(asyncssh.SSHServer):
     def begin_auth(self, username: str) -> bool:
         self._name = username if is_name(username) else ""
         if self._name:
-            text = authorised(self._front.authorities, self._name)
+            text = authorised(self._front.authority.engineer_cas, self._name)
             self._conn.set_authorized_keys(asyncssh.import_authorized_keys(text))
         else:
             self._conn.set_authorized_keys(None)
@@ -251,7 +254,8 @@ class EngineerServer(asyncssh.SSHServer):
         if tunnel is None or enrolled is None:
             raise GatepostError(f"{visit.serial.upper()} has no tunnel open", EX_UNAVAILABLE)
         key = make_key()
-        certificate = sign_relay(self._front.ca, key, visit.engineer, visit.serial)
+        text = await self._front.keyd.sign_relay(public_text(key), visit.engineer.key_id, visit.serial)
+        certificate = asyncssh.import_certificate(text)
         options = client_options(
             SERVICE_USER,
             known_hosts_line(visit.serial, enrolled.host_key),

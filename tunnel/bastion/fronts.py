@@ -1,9 +1,9 @@
 """The bastion: two fronts, one for appliances on the six ports and one for engineers on an address of its own.
 
 Puts the parts together for `daemons/bastion.py` and answers the verbs `tunnels` and `sessions`. Files below the
-machine's directory: `keys/bastion_host_ed25519`, `keys/engineer_ca_ed25519`, optionally `keys/host_ca_ed25519`
-(the host key then also comes with a certificate for the configured names), `state/registry/`, `recordings/`,
-`log/audit.jsonl`. Raises GatepostError (78) for a key that is missing.
+machine's directory: `keys/bastion_host_ed25519` and what `authority.py` keeps, `state/registry/`, `recordings/`,
+`log/audit.jsonl`. Both authorities are keyd's, asked over `run/keyd.sock`. Raises GatepostError (78) for a key that is
+missing.
 """
 
 import asyncio
@@ -18,22 +18,21 @@ from core.ssh import (
     AcceptLimits,
     Refusal,
     SshListener,
-    host_certificate,
-    public_text,
     read_key,
     server_options,
 )
 from tunnel.audit import AuditLog
 from tunnel.bastion.appliance_side import ApplianceServer
+from tunnel.bastion.authority import Authority, HostKey
 from tunnel.bastion.engineer_side import EngineerServer, Front, Visit
 from tunnel.bastion.presence import Presence, Tunnel
 from tunnel.bastion.registry import Registry
 from tunnel.config import BastionSection
+from tunnel.keyd.client import SOCKET, Keyd
 from tunnel.recording.cast import Recorder
 
 VERSION = "Gatepost_1.0 GatepostTunnels1"
 _PROOFS_AT_ONCE = 20
-_TEN_YEARS_S = 3652 * 86400.0
 
 
 class Bastion:
@@ -41,7 +40,8 @@ class Bastion:
 
     def __init__(self, section: BastionSection, directory: Path) -> None:
         host_key = read_key(directory / "keys" / "bastion_host_ed25519")
-        engineer_ca = read_key(directory / "keys" / "engineer_ca_ed25519")
+        keyd = Keyd(directory / "run" / SOCKET)
+        authority = Authority(keyd, host_key, names=section.names, directory=directory, renewed=self._certified)
         self._section = section
         self._audit = AuditLog(directory / "log" / "audit.jsonl")
         self._visits: dict[str, Visit] = {}
@@ -50,8 +50,8 @@ class Bastion:
         recorder = Recorder(directory / "recordings", self._audit)
         front = Front(
             section=section,
-            ca=engineer_ca,
-            authorities=(public_text(engineer_ca),),
+            keyd=keyd,
+            authority=authority,
             registry=self.registry,
             presence=self._presence,
             recorder=recorder,
@@ -61,13 +61,7 @@ class Bastion:
         self.appliances = SshListener(
             "appliances",
             [(section.address, port) for port in section.ports],
-            server_options(
-                lambda: ApplianceServer(self.registry, self._presence, self._audit),
-                [_certified(host_key, directory / "keys" / "host_ca_ed25519", section)],
-                version=VERSION,
-                login_timeout_s=section.login_timeout_s,
-                keepalive_s=section.keepalive_s,
-            ),
+            self._appliance_options(authority.host_key),
             limits=self._limits(section.connections),
             refused=self._refused,
         )
@@ -85,6 +79,7 @@ class Bastion:
             refused=self._refused,
         )
         self.services: list[Service] = [
+            authority,
             self.appliances,
             self.engineers,
             recorder,
@@ -101,6 +96,19 @@ class Bastion:
         """Answer the verb `sessions`: which engineers are where."""
         return {"sessions": [visit.shown() for visit in self._visits.values()]}
 
+    def _certified(self, host_key: HostKey) -> None:
+        """Show a new host certificate to appliances that dial in from now on."""
+        self.appliances.options = self._appliance_options(host_key)
+
+    def _appliance_options(self, host_key: HostKey) -> asyncssh.SSHServerConnectionOptions:
+        return server_options(
+            lambda: ApplianceServer(self.registry, self._presence, self._audit),
+            [host_key],
+            version=VERSION,
+            login_timeout_s=self._section.login_timeout_s,
+            keepalive_s=self._section.keepalive_s,
+        )
+
     def _limits(self, connections: int) -> AcceptLimits:
         return AcceptLimits(
             unauthenticated=self._section.unauthenticated,
@@ -112,18 +120,6 @@ class Bastion:
     def _refused(self, refusal: Refusal) -> None:
         # Not an audit line: an address that only knocks could fill the log.
         say(INFO, f"bastion: {refusal.source} at {refusal.local}: {refusal.reason}")
-
-
-def _certified(
-    host_key: asyncssh.SSHKey, authority: Path, section: BastionSection
-) -> asyncssh.SSHKey | tuple[asyncssh.SSHKey, asyncssh.SSHCertificate]:
-    """Give the host key, with a certificate for the bastion's names where there is an authority to make one."""
-    if not authority.exists():
-        return host_key
-    certificate = host_certificate(
-        read_key(authority), host_key, key_id="bastion", principals=section.names, life_s=_TEN_YEARS_S
-    )
-    return host_key, certificate
 
 
 class Liveness:

@@ -21,7 +21,7 @@ Day = Annotated[int, Meta(ge=-1, le=4095)]
 
 GUEST_VERBS = frozenset(
     {"public", "sign_engineer", "sign_relay", "sign_host", "grant", "certify", "password", "forget", "sign_recording"}
-    | {"support_keys", "health"}
+    | {"health"}
 )
 """What the users in `[keyd] clients` may ask; making and retiring support keys is for keyd's own user and root."""
 
@@ -181,8 +181,8 @@ class Signature(Answer, frozen=True, kw_only=True):
     signature: str
 
 
-class SupportKeysArgs(Args, frozen=True, kw_only=True):
-    """`support_keys` and `support_key_new`: nothing to say."""
+class SupportKeyNewArgs(Args, frozen=True, kw_only=True):
+    """`support_key_new`: nothing to say."""
 
 
 class SupportKeyRetireArgs(Args, frozen=True, kw_only=True):
@@ -194,7 +194,7 @@ class SupportKeyRetireArgs(Args, frozen=True, kw_only=True):
 
 
 class SupportKeys(Answer, frozen=True, kw_only=True):
-    """`support_keys` and its two sisters: those that are there now, the newest last."""
+    """`support_key_new` and `support_key_retire`: those that are there then, the newest last."""
 
     support_keys: tuple[SupportKey, ...]
 

@@ -115,13 +115,9 @@ class Keyd:
         """Give an armored SSH signature for a recording whose SHA-256 or SHA-512 this is, in hex."""
         return (await self._ask("sign_recording", api.SignRecordingArgs(digest=digest), api.Signature)).signature
 
-    async def support_keys(self) -> tuple[api.SupportKey, ...]:
-        """Give the support keys, the newest last."""
-        return (await self._ask("support_keys", api.SupportKeysArgs(), api.SupportKeys)).support_keys
-
     async def rotate(self, retire: int = 0, *, force: bool = False) -> tuple[api.SupportKey, ...]:
         """Make the next support key, or retire the one with this number; gives those that are there then."""
-        args: api.Args = api.SupportKeyRetireArgs(key_id=retire, force=force) if retire else api.SupportKeysArgs()
+        args: api.Args = api.SupportKeyRetireArgs(key_id=retire, force=force) if retire else api.SupportKeyNewArgs()
         verb = "support_key_retire" if retire else "support_key_new"
         return (await self._ask(verb, args, api.SupportKeys)).support_keys
 

@@ -110,15 +110,11 @@ class Signing:
         signature = sign_digest(self._keyring.recording, bytes.fromhex(args.digest), NAMESPACE)
         return api.Signature(signature=signature)
 
-    def support_keys(self, _args: api.SupportKeysArgs) -> api.SupportKeys:
-        """List the support keys."""
-        return api.SupportKeys(support_keys=self._keyring.support_keys())
-
-    def new_support_key(self, args: api.SupportKeysArgs) -> api.SupportKeys:
+    def new_support_key(self, _args: api.SupportKeyNewArgs) -> api.SupportKeys:
         """Make the next support key."""
         number = self._keyring.new_support_key()
         self._log("support-key-new", key_id=number)
-        return self.support_keys(args)
+        return api.SupportKeys(support_keys=self._keyring.support_keys())
 
     def retire_support_key(self, args: api.SupportKeyRetireArgs) -> api.SupportKeys:
         """Delete a support key that no open grant was made with."""
@@ -131,7 +127,7 @@ class Signing:
             raise GatepostError(text, EX_UNAVAILABLE)
         self._keyring.retire_support_key(args.key_id)
         self._log("support-key-retire", key_id=args.key_id, forced=args.force)
-        return self.support_keys(api.SupportKeysArgs())
+        return api.SupportKeys(support_keys=self._keyring.support_keys())
 
 
 def public_key(line: str) -> SSHKey:

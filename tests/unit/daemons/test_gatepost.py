@@ -73,8 +73,17 @@ def test_a_machine_is_not_overwritten(tmp_path: Path, capsys: pytest.CaptureFixt
 def test_keys_are_private(tmp_path: Path) -> None:
     main(["init", "--role", "sma", "--dir", str(tmp_path / "m"), "--hostname", "m.example.org"])
     secret = [path for path in (tmp_path / "m" / "keys").iterdir() if path.suffix in (".key", "") and path.is_file()]
-    assert len(secret) == 5
+    assert len(secret) == 6
     assert [path.name for path in secret if path.stat().st_mode & 0o077] == []
+
+
+def test_the_authorities_of_support_lie_where_only_keyd_looks(tmp_path: Path) -> None:
+    main(["init", "--role", "bastion", "--dir", str(tmp_path / "m"), "--hostname", "m.example.org"])
+    keyd = tmp_path / "m" / "keyd"
+    assert keyd.stat().st_mode & 0o777 == 0o700
+    secret = {path.name for path in keyd.iterdir() if path.stat().st_mode & 0o077 == 0}
+    assert secret >= {"engineer_ca_ed25519", "host_ca_ed25519", "recording_ed25519", "support_1_x25519"}
+    assert not list((tmp_path / "m" / "keys").glob("*_ca_*"))
 
 
 def test_the_executable_starts_without_the_heavy_libraries() -> None:
