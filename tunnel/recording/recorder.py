@@ -17,19 +17,18 @@ import msgspec
 
 from core import clock
 from core.diagnostic import CRITICAL, say
-from core.disk import Disk, replace_file
-from core.errors import GatepostError
 from core.lifecycle import Scope
 from tunnel.audit import AuditLog
 from tunnel.config import RecordingSection
 from tunnel.recording.file import RecordingFile
 from tunnel.recording.recording import Links, Recording, Told
 from tunnel.recording.signature import Signer
+from tunnel.recording.space import FULL, Space
 from tunnel.recording.subject import Policy, RecordingRefused, Subject
+from tunnel.recording.upkeep import Upkeep
 
 FLUSH_S = 1.0
 STOP_S = 2.0
-SIGN_S = 10.0
 _SAFE = re.compile(r"[^a-z0-9._-]")
 
 
@@ -71,10 +70,10 @@ class Recorder:
         self._directory = directory
         self._audit = audit
         self._section = section or RecordingSection()
-        self._signer = signer
+        self._space = Space(directory, self._section.recording_reserve)
+        self._upkeep = Upkeep(directory, audit, self._section, signer, self._open_ones)
         self._files: dict[Recording, RecordingFile] = {}
         self._live: dict[str, Recording] = {}
-        self._unsigned: dict[Path, bytes] = {}
         self._news = asyncio.Event()
 
     def open(
@@ -105,12 +104,18 @@ class Recorder:
         self._live[subject.session] = recording
         return recording
 
+    @property
+    def waiting(self) -> int:
+        """Octets of all recordings that are not on the disk yet."""
+        return sum(recording.pending for recording in self._live.values())
+
     def get(self, session: str) -> Recording | None:
         """Give a recording that is being made, by the id of its channel."""
         return self._live.get(session)
 
     async def run(self, scope: Scope) -> None:
         """Flush every second, or as soon as much has gathered, until stopping and all sessions have ended."""
+        scope.start(self._upkeep.run(scope), name="upkeep")
         scope.ready()
         while not scope.stopping.is_set():
             with contextlib.suppress(TimeoutError):
@@ -126,6 +131,13 @@ class Recorder:
         for recording in tuple(self._live.values()):
             recording.finish(how="stopped")
         await self.flush()
+        await self.seal()
+
+    async def seal(self) -> None:
+        """Sign what is closed, and the audit log."""
+        await self._upkeep.sign()
+        await self._upkeep.sign_head()
+        await self._sync_audit()
 
     async def flush(self) -> None:
         """Bring everything to disk, close what is finished, sign it. A full disk ends sessions, not the daemon."""
@@ -138,7 +150,9 @@ class Recorder:
             self._after(one, error)
         for recording in [one for one in self._live.values() if one.path is None and one.close_facts is not None]:
             del self._live[recording.subject.session]
-        await self._sign()
+        await self._sync_audit()
+
+    async def _sync_audit(self) -> None:
         try:
             await asyncio.to_thread(self._audit.sync)
         except OSError as error:
@@ -148,6 +162,8 @@ class Recorder:
         subject = recording.subject
         day = self._directory / time.strftime("%Y-%m-%d", time.gmtime(recording.started_at))
         day.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if recording.policy is not Policy.EMERGENCY:
+            self._space.check()
         path = day / f"{_SAFE.sub('_', subject.serial)}-{_SAFE.sub('_', subject.session)}.cast"
         self._files[recording] = RecordingFile(path, msgspec.json.encode(subject.header(recording.started_at)) + b"\n")
         recording.path = path
@@ -158,42 +174,38 @@ class Recorder:
         recording, file = work.recording, work.file
         recording.written(file.waiting)
         if error is not None:
-            recording.fail(f"{file.path.name}: {error.strerror}")
+            self._troubled(recording, error)
             return
         if work.close is None:
             return
         del self._files[recording], self._live[recording.subject.session]
         file.close()
-        facts = {"path": self._relative(file.path), "octets": file.octets, "sha256": file.sha256}
+        facts = {"path": self._upkeep.relative(file.path), "octets": file.octets, "sha256": file.sha256}
         self._audit.note("recording", id=recording.subject.session, **facts)
-        self._unsigned[file.path] = file.digest
+        self._upkeep.closed(file.path, file.digest)
+
+    def _troubled(self, recording: Recording, error: OSError) -> None:
+        """A disk does not take it: told once to whoever decides. A session that is over is closed with the ballast."""
+        if recording.close_facts is not None:
+            if error.errno in FULL and self._space.drop():
+                self._news.set()
+            return
+        if recording.troubled:
+            return
+        recording.troubled = True
+        subject = recording.subject
+        facts = {"id": subject.session, "key_id": subject.key_id, "policy": recording.policy.value}
+        self._audit.note("recording-trouble", **facts, why=str(error))
+        say(CRITICAL, f"recorder: {subject.key_id} on {subject.serial}: {error}")
+        recording.fail(f"the recording cannot be written: {error.strerror}")
 
     def _transferred(self, subject: Subject, kind: str, facts: Mapping[str, Any]) -> None:
         whose = {"id": subject.session, "key_id": subject.key_id, "serial": subject.serial}
         self._audit.note(kind, **whose, **facts)
 
-    async def _sign(self) -> None:
-        for path, digest in tuple(self._unsigned.items()):
-            if self._signer is None:
-                del self._unsigned[path]
-                continue
-            try:
-                async with asyncio.timeout(SIGN_S):
-                    signature = await self._signer(digest)
-                await asyncio.to_thread(_keep, path, signature)
-            except (GatepostError, OSError, TimeoutError) as error:
-                say(CRITICAL, f"recorder: {path.name} cannot be signed now: {error}")
-                return
-            del self._unsigned[path]
-            self._audit.note("recording-signed", path=self._relative(path))
-
-    def _relative(self, path: Path) -> str:
-        return str(path.relative_to(self._directory))
+    def _open_ones(self) -> set[Path]:
+        return {file.path for file in self._files.values()}
 
 
 def _round(work: Sequence[_Work]) -> list[OSError | None]:
     return [one.do() for one in work]
-
-
-def _keep(path: Path, signature: str) -> None:
-    replace_file(Disk(), path.with_name(path.name + ".sig"), signature.encode("ascii"), mode=0o600)

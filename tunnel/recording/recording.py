@@ -59,6 +59,8 @@ class Recording:
         """Set when the session is over."""
         self.pending = 0
         """Octets that are not on the disk."""
+        self.troubled = False
+        """Whether the disk has refused some of it (recorder)."""
         self._begun = clock.monotonic()
         self._links = links
         self._keystrokes = keystrokes
@@ -131,6 +133,7 @@ class Recording:
     def written(self, waiting: int) -> None:
         """Learn how much the disk has not taken (recorder)."""
         self.pending = waiting + sum(map(len, self._buffer))
+        self.troubled = self.troubled and waiting > 0
         if self._lost and self.pending < LOW:
             lost, self._lost = self._lost, 0
             self.marker("gap", why="the disk did not keep up", octets=lost)

@@ -93,9 +93,14 @@ async def test_a_closed_recording_is_signed_and_the_audit_log_holds_its_hash(tmp
     recording = recorder.open(SUBJECT)
     recording.finish()
     await recorder.flush()
+    await recorder.seal()
     assert recording.path is not None
     assert recording.path.with_name(recording.path.name + ".sig").read_text().startswith("-----BEGIN SSH SIGNATURE")
-    assert [event["event"] for event in _events(tmp_path / "audit.jsonl")] == ["recording", "recording-signed"]
+    assert [event["event"] for event in _events(tmp_path / "audit.jsonl")] == [
+        "recording",
+        "recording-signed",
+        "head",
+    ]
     audit.close()
 
 
