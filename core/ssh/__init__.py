@@ -40,7 +40,7 @@ from core.ssh.key import (
 )
 from core.ssh.option import client_options, server_options
 from core.ssh.server import Endpoint, SshListener
-from core.ssh.splice import Half, splice_to_channel, splice_to_unix
+from core.ssh.splice import Half, splice_to_address, splice_to_channel, splice_to_unix
 
 __all__ = [
     "ALPN",
@@ -83,6 +83,7 @@ __all__ = [
     "run_command",
     "same_key",
     "server_options",
+    "splice_to_address",
     "splice_to_channel",
     "splice_to_unix",
     "translate",

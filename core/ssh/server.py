@@ -23,6 +23,7 @@ from core.port import listen
 from core.ssh.accepted import ConnectionLimits, ServerConnection, Turnstile, handshake
 from core.ssh.admission import AUTH_FAILED, NO_AUTH, TIMED_OUT, AcceptGate, AcceptLimits, Refusal
 from core.ssh.entrance import Entrance, busy, introduced, linger, refuse_http
+from core.ssh.splice import origin_of
 from protocol.proxy import ProxyError
 
 BACKLOG = 512
@@ -60,11 +61,18 @@ class _Came:
     def __init__(self, sock: socket.socket, address: object) -> None:
         self.sock = sock
         self.source, self.source_port = address[:2] if isinstance(address, tuple) else ("", 0)
+        self.origin = origin_of(address)
         here = sock.getsockname()
         self.local = f"{here[0]}:{here[1]}" if isinstance(here, tuple) else str(here)
         self.port = int(here[1]) if isinstance(here, tuple) else 0
         self.connection: ServerConnection | None = None
         self.through_proxy = False
+
+    def peer(self) -> tuple[str, int] | None:
+        """Give what the connection is to take for its peer, where the socket itself cannot say it."""
+        if self.through_proxy:
+            return str(self.source), int(self.source_port)
+        return None if self.source else (self.origin, 0)
 
     def refusal(self, rule: str, reason: str) -> Refusal:
         """Say that it did not get in."""
@@ -217,7 +225,7 @@ class SshListener:
                 limits=self._within,
                 turnstile=self._turnstile,
                 tls=context,
-                source=(str(came.source), int(came.source_port)) if came.through_proxy else None,
+                source=came.peer(),
                 made=lambda made: setattr(came, "connection", made),
             )
         took_s = clock.monotonic() - begun

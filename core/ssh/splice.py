@@ -6,11 +6,22 @@ and half-closing pass through. Knows nothing of what the bytes mean.
 """
 
 import asyncio
+import secrets
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
 import asyncssh
+
+_ALIVE = (
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 15),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 15),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4),
+    (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 60_000),
+    (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
+)
 
 
 class Half(asyncssh.SSHTCPSession[bytes]):
@@ -90,18 +101,60 @@ def _protocol() -> Any:
     return Half()
 
 
-async def splice_to_unix(path: Path, ended: Callable[[], None], timeout_s: float = 5) -> Half:
+async def splice_to_unix(path: Path, ended: Callable[[], None], timeout_s: float = 5, origin: str = "") -> Half:
     """Connect to a unix socket and give the session for the channel to join with it.
 
-    `ended` is called once when either side is gone. Raises ChannelOpenError if nobody listens there.
+    `ended` is called once when either side is gone. `origin` says for whom: who accepts the connection reads it with
+    `origin_of`. Raises ChannelOpenError if nobody listens there.
     """
     near = Half(ended)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
+        sock.setblocking(False)
+        sock.bind(_named(origin))
         async with asyncio.timeout(timeout_s):
-            _, far = await asyncio.get_running_loop().create_unix_connection(_protocol, str(path))
+            await asyncio.get_running_loop().sock_connect(sock, str(path))
+            _, far = await asyncio.get_running_loop().create_unix_connection(_protocol, sock=sock)
     except OSError as error:
+        sock.close()
         near.close()
         raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, "the console does not answer") from error
+    return near.join(far)
+
+
+def _named(origin: str) -> bytes:
+    """Make the name of a client's socket that tells for whom it comes; abstract, so it leaves no file."""
+    return b"\0" + secrets.token_hex(6).encode() + b"/" + origin.encode("utf-8", "replace")[:80]
+
+
+def origin_of(address: object) -> str:
+    """Read for whom a unix socket's client comes from its name, as `accept` gives it; '' if it does not say."""
+    if not isinstance(address, bytes) or not address.startswith(b"\0"):
+        return ""
+    return address.partition(b"/")[2].decode("utf-8", "replace")
+
+
+async def splice_to_address(address: str, port: int, ended: Callable[[], None], timeout_s: float = 10) -> Half:
+    """Connect to another host and give the session for the channel to join with it.
+
+    A host that vanishes is noticed within a minute or so: its end of the channel must not hang. Raises
+    ChannelOpenError with what to look at.
+    """
+    near = Half(ended)
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        for level, option, value in _ALIVE:
+            sock.setsockopt(level, option, value)
+        async with asyncio.timeout(timeout_s):
+            await asyncio.get_running_loop().sock_connect(sock, (address, port))
+            _, far = await asyncio.get_running_loop().create_connection(_protocol, sock=sock)
+    except OSError as error:
+        sock.close()
+        near.close()
+        reason = "no answer in time" if isinstance(error, TimeoutError) else error.strerror or str(error)
+        raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, f"{address} port {port}: {reason}") from error
     return near.join(far)
 
 

@@ -4,8 +4,8 @@ The SSH server finds accounts by user name and key, the executor asks a caller w
 Nothing here knows SSH, sockets or configuration files: keys are the text of OpenSSH public key lines.
 """
 
-from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
@@ -69,6 +69,8 @@ class Caller:
     identity: str = ""
     """Key id of the certificate of a support engineer."""
     commands: frozenset[str] | None = None
+    shell: Callable[[], Awaitable[int]] | None = field(default=None, compare=False, repr=False)
+    """Lends the caller's terminal to a login shell and gives its exit status; None where there can be none."""
 
     @property
     def service(self) -> bool:

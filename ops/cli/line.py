@@ -19,6 +19,9 @@ class LineScreen:
         """Show text."""
         self._write(text)
 
+    def interject(self, text: str) -> None:
+        """Show nothing: whoever reads our lines in a program expects only answers."""
+
     async def read(self, prompt: str, words: Sequence[str] = ()) -> str:
         """Show the question and read the answer. Raises `EOFError`."""
         self._write(prompt.rstrip() + "\n")

@@ -6,7 +6,7 @@ refused. The limits that asyncssh lacks are here (tries, channels) and in `core/
 in). Writes the audit log. Account and key are looked up at every login, so a change needs no restart.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -37,11 +37,23 @@ class ConsoleSettings:
 
 
 class ServiceLogin(Protocol):
-    """A support engineer whose certificate was checked; `tunnel.service.ServiceLogin` is one."""
+    """A support engineer who was let in; `tunnel.service.ServiceLogin` is one."""
 
     @property
     def key_id(self) -> str:
-        """Who, by the engineer authority's word."""
+        """Who, as logs name it."""
+
+    @property
+    def shell(self) -> Callable[[], Awaitable[int]] | None:
+        """Lends the session's terminal to a login shell."""
+
+    @property
+    def over(self) -> str:
+        """By what way: the tunnel, or the address of another appliance."""
+
+
+Wrap = Callable[[Callable[[], asyncssh.SSHServer]], Callable[[], asyncssh.SSHServer]]
+"""Puts something before the guards of connections."""
 
 
 class Sessions:
@@ -57,6 +69,12 @@ class Sessions:
     def remove(self, session: Session) -> None:
         """A session ended."""
         self._open.pop(id(session), None)
+
+    def announce(self, text: str) -> None:
+        """Show a line to every administrator who is logged in."""
+        for session in tuple(self._open.values()):
+            if session.administrator:
+                session.notice(text)
 
     def facts(self) -> list[dict[str, Any]]:
         """Give what `who` shows, oldest first."""
@@ -83,26 +101,31 @@ class ConsoleServer:
         self._audit = audit
         self._host_key = host_key
 
-    def listener(self) -> SshListener:
-        """Give the service that takes operators' connections."""
+    def listener(self, wrap: Wrap | None = None) -> SshListener:
+        """Give the service that takes operators' connections, and whoever else `wrap` lets in there."""
         settings = self._settings
         limits = AcceptLimits(
             unauthenticated_per_source=settings.unauthenticated_per_source,
             connections=settings.connections,
             login_timeout_s=settings.login_timeout_s,
         )
+
+        def guard() -> asyncssh.SSHServer:
+            return Guard(self.accounts, self._session)
+
         options = server_options(
-            lambda: Guard(self.accounts, self._session),
+            wrap(guard) if wrap else guard,
             [self._host_key],
             version="GatepostConsole_1.0",
             login_timeout_s=settings.login_timeout_s,
+            interactive=wrap is not None,
         )
         endpoint = (settings.address, settings.port)
         return SshListener("console", [endpoint], options, limits=limits, refused=self._refused)
 
     def service_session(self, login: ServiceLogin) -> Channel:
         """Give the session of a support engineer; the tunnel's endpoint asks for it."""
-        return self._session(Caller(SERVICE_USER, Role.SUPPORT, "the tunnel", login.key_id))
+        return self._session(Caller(SERVICE_USER, Role.SUPPORT, login.over, login.key_id, shell=login.shell))
 
     def _session(self, caller: Caller) -> Channel:
         return Channel(
@@ -137,6 +160,10 @@ class Guard(asyncssh.SSHServer):
         """Demand authentication, whoever it is: False would let everyone in."""
         self._account = None
         return True
+
+    def kbdint_auth_supported(self) -> bool:
+        """Offer no login by questions, whatever the port offers to others."""
+        return False
 
     def public_key_auth_supported(self) -> bool:
         """Offer login by key."""

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from core import clock
 from core.diagnostic import incident
 from core.errors import EX_OK, GatepostError
-from ops.cli.account import Caller
+from ops.cli.account import Caller, Role
 from ops.cli.dialogue import Aborted, Dialogue, Screen
 from ops.cli.display import clean
 from ops.cli.execute import Executor, Leave, line_of, split
@@ -33,6 +33,9 @@ class Console(Screen, Protocol):
     async def command(self, prompt: str) -> str:
         """Ask for a command line, with completion and history. Raises `Aborted`, `EOFError`."""
 
+    def interject(self, text: str) -> None:
+        """Show a line that nobody asked for, whatever the session is doing."""
+
 
 @dataclass
 class _Timed:
@@ -48,6 +51,9 @@ class _Timed:
 
     def write(self, text: str) -> None:
         self.screen.write(text)
+
+    def interject(self, text: str) -> None:
+        self.screen.interject(text)
 
     async def read(self, prompt: str, words: Sequence[str] = ()) -> str:
         return await self._timed(self.screen.read(prompt, words))
@@ -97,6 +103,15 @@ class Session:
     def complete(self, text: str) -> list[str]:
         """Give the words that can follow in a command line."""
         return self._executor.registry.complete(text, self._executor.appliance.role, self._call.caller)
+
+    def notice(self, text: str) -> None:
+        """Show the caller a line that does not belong to any command."""
+        self._screen.interject(clean(text))
+
+    @property
+    def administrator(self) -> bool:
+        """Whether the caller may decide about support."""
+        return self._call.caller.role is Role.ADMINISTRATOR
 
     def interrupt(self) -> None:
         """Break off the command that runs; without one, nothing happens."""

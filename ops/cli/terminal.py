@@ -162,6 +162,7 @@ class Terminal:
         self._lines: PromptSession[str] | None = None
         self._answers: PromptSession[str] | None = None
         self._completer = _Completer(complete)
+        self._asking: PromptSession[str] | None = None
         self._resized: Callable[[], None] = lambda: None
 
     @contextmanager
@@ -207,6 +208,16 @@ class Terminal:
         """Show text; a terminal in raw mode needs the carriage return as well."""
         self._write((unpainted(text) if self._plain else text).replace("\n", "\r\n"))
 
+    def interject(self, text: str) -> None:
+        """Show a line that nobody asked for: above the question that is open, which is drawn again."""
+        asking = self._asking
+        if asking is None or not asking.app.is_running:
+            self.write(text + "\n")
+            return
+        asking.app.renderer.erase()
+        self.write(text + "\n")
+        asking.app.invalidate()
+
     async def read(self, prompt: str, words: Sequence[str] = ()) -> str:
         """Ask for an answer. Raises `Aborted`, `EOFError`."""
         assert self._answers is not None
@@ -223,9 +234,11 @@ class Terminal:
             raise EOFError
         session.completer = completer
         self._resized = session.app._on_resize
+        self._asking = session
         try:
             return await session.prompt_async(prompt, set_exception_handler=False, handle_sigint=False)
         except KeyboardInterrupt:
             raise Aborted from None
         finally:
+            self._asking = None
             self._resized = lambda: None

@@ -43,6 +43,11 @@ class Watch:
         self._frames.append(frame)
         self._news.set()
 
+    @property
+    def ready(self) -> bool:
+        """Whether there is a frame to be had at once."""
+        return bool(self._frames)
+
     def end(self, why: str) -> None:
         """No more frames come; the watcher still reads what is in its queue."""
         self.ended = self.ended or why

@@ -1,9 +1,8 @@
-"""The inner SSH server: where an engineer's connection ends on the appliance, as user `service`.
+"""Where an engineer's connection ends on the appliance: the console's unix socket, and all that stands behind it.
 
-It runs in the console daemon on a unix socket, with the appliance's own host key; `tunnel-client` only carries
-bytes to it. So the session is the console's own, the engineer's certificate is checked end to end, and the
-process that talks to the bastion never sees what is typed. The console hands in the session as a factory.
-Why: docs/adr/0005-inner-endpoint-in-the-console.md.
+It runs in the console daemon, with the appliance's own host key; `tunnel-client` only carries bytes to it. So the
+session is the console's own, the engineer's certificate is checked end to end, and the process that talks to the
+bastion never sees what is typed. Why: docs/adr/0005-inner-endpoint-in-the-console.md.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,33 +11,29 @@ from pathlib import Path
 
 import asyncssh
 
-from core import clock
-from core.errors import GatepostError
+from core.lifecycle import Service
 from core.pki import user_name
-from core.ssh import AcceptLimits, SshListener, certificate_of, read_key, server_options
+from core.ssh import AcceptLimits, SshListener, read_key, server_options
 from tunnel.appliance import activation
-from tunnel.config import TunnelSection
-from tunnel.identity import SERVICE_SOCKET, SERVICE_USER, Engineer, authorised, engineer_of
+from tunnel.audit import AuditLog
+from tunnel.config import RecordingSection, TunnelSection
+from tunnel.identity import SERVICE_SOCKET
+from tunnel.recording.recorder import Recorder
+from tunnel.recording.subject import Policy
+from tunnel.service.access import Access
+from tunnel.service.desk import Desk, DeskTerms
+from tunnel.service.door import Guard, door
+from tunnel.service.hop import HopRule
+from tunnel.service.login import ServiceServer
+from tunnel.service.notice import Notices, ServiceSession, Surroundings
+from tunnel.service.verb import Verb, Verbs
+from tunnel.service.visitor import ServiceLogin
 
-SESSIONS_PER_CONNECTION = 100
-"""How many sessions one connection may open in its life."""
+__all__ = ["ServiceLogin", "ServiceSide", "ServiceTerms", "Surroundings", "build_endpoint", "service_endpoint"]
 
-
-@dataclass(frozen=True, slots=True)
-class ServiceLogin:
-    """Who has come in for service, as the appliance's audit must name them."""
-
-    engineer: str
-    case: str
-    key_id: str
-    relayed: bool
-    """Through the recording bastion (true) or end to end with the engineer's own certificate (false)."""
-    since_at: float
-    until_at: float
-
-
-ServiceSession = Callable[[ServiceLogin], asyncssh.SSHServerSession[bytes]]
-"""Makes the console's session for a service login; it gets bytes, and may be asked for shell or exec."""
+AUDIT_FILE = "service.jsonl"
+"""In the machine's log directory: the chained log of what support did."""
+RECORDINGS = "recordings"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,70 +46,77 @@ class ServiceTerms:
     activation_file: Path
 
 
-class ServiceServer(asyncssh.SSHServer):
-    """One connection for service. Only `service`, only certificates, only sessions."""
+@dataclass(frozen=True, slots=True)
+class ServiceSide:
+    """All parts of the service account in one console."""
 
-    def __init__(self, terms: ServiceTerms, session: ServiceSession) -> None:
-        self._terms = terms
-        self._session = session
-        self._engineer: Engineer | None = None
-        self._since_at = 0.0
-        self._sessions = 0
+    listener: SshListener
+    access: Access
+    desk: Desk
+    recorder: Recorder
+    verbs: dict[str, Verb]
 
-    def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
-        self._conn = conn
+    @property
+    def services(self) -> list[Service]:
+        """What the daemon runs; the recorder last, so that it stops last."""
+        return [self.listener, self.desk, self.recorder]
 
-    def begin_auth(self, username: str) -> bool:
-        if username == SERVICE_USER and self._account_open() and self._terms.engineer_cas:
-            text = authorised(self._terms.engineer_cas, self._terms.name)
-            self._conn.set_authorized_keys(asyncssh.import_authorized_keys(text))
-        return True
-
-    def public_key_auth_supported(self) -> bool:
-        return True
-
-    def auth_completed(self) -> None:
-        facts = certificate_of(self._conn)
-        self._engineer = engineer_of(facts) if facts else None
-        self._since_at = clock.now()
-
-    def session_requested(
-        self,
-    ) -> tuple[asyncssh.SSHServerChannel[bytes], asyncssh.SSHServerSession[bytes]]:
-        engineer = self._engineer
-        self._sessions += 1
-        if engineer is None or self._sessions > SESSIONS_PER_CONNECTION or not self._account_open():
-            raise asyncssh.ChannelOpenError(
-                asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, "service access is not open for you"
-            )
-        login = ServiceLogin(
-            engineer=engineer.name,
-            case=engineer.case,
-            key_id=engineer.key_id,
-            relayed=engineer.relayed,
-            since_at=self._since_at,
-            until_at=engineer.until_at,
-        )
-        return self._conn.create_server_channel(encoding=None), self._session(login)
-
-    def _account_open(self) -> bool:
-        try:
-            return activation.load(self._terms.activation_file).account_open(clock.now())
-        except GatepostError:
-            return False
+    def door(self, sources: Sequence[str]) -> Callable[[Guard], Guard]:
+        """Give what also lets support in on the operators' port, from these sources."""
+        return lambda guard: door(guard, self.access, self.desk, sources)
 
 
-def build_endpoint(section: TunnelSection, serial: str, directory: Path, session: ServiceSession) -> SshListener:
-    """Build the endpoint from a machine directory, for `daemons/console.py`."""
-    terms = ServiceTerms(user_name(serial), section.engineer_cas, directory / "state" / activation.FILE_NAME)
+def build_endpoint(section: TunnelSection, serial: str, directory: Path, around: Surroundings) -> ServiceSide:
+    """Build the service account from a machine directory, for `daemons/console.py`."""
+    name = user_name(serial)
+    strict = section.recording == "strict"
+    desk = DeskTerms(
+        name=name,
+        machine=directory,
+        service_user=section.service_user,
+        hops=HopRule(section.hop_networks, section.hop_port),
+        policy=Policy.STRICT if strict else Policy.BEST_EFFORT,
+        reattach_s=section.reattach_minutes * 60,
+    )
+    terms = ServiceTerms(name, section.engineer_cas, directory / "state" / activation.FILE_NAME)
     host_key = read_key(directory / "keys" / "host_ed25519")
-    return service_endpoint(directory / "run" / SERVICE_SOCKET, host_key, terms, session)
+    return assemble(
+        directory / "run" / SERVICE_SOCKET, host_key, terms, desk_terms=desk, section=section, around=around
+    )
+
+
+def assemble(
+    socket_path: Path,
+    host_key: asyncssh.SSHKey,
+    terms: ServiceTerms,
+    *,
+    desk_terms: DeskTerms,
+    section: RecordingSection,
+    around: Surroundings,
+) -> ServiceSide:
+    """Put the parts together."""
+    machine = desk_terms.machine
+    audit = AuditLog(machine / "log" / AUDIT_FILE)
+    notices = Notices(around, audit)
+    access = Access(terms.name, tuple(terms.engineer_cas), terms.activation_file, notices, disable=around.disable)
+    recorder = Recorder(machine / RECORDINGS, audit, section)
+    desk = Desk(desk_terms, access, around.session, recorder, notices)
+    options = server_options(
+        lambda: ServiceServer(access, desk),
+        [host_key],
+        version="Gatepost_1.0 GatepostService1",
+        interactive=True,
+    )
+    limits = AcceptLimits(unauthenticated=20, early_drop=20, unauthenticated_per_source=20, connections=100)
+    listener = SshListener("console-service", [socket_path], options, limits=limits)
+    return ServiceSide(listener, access, desk, recorder, Verbs(desk, notices, machine / RECORDINGS).all())
 
 
 def service_endpoint(
     socket_path: Path, host_key: asyncssh.SSHKey, terms: ServiceTerms, session: ServiceSession
 ) -> SshListener:
-    """Build the console daemon's service that listens on run/console-service.sock."""
-    options = server_options(lambda: ServiceServer(terms, session), [host_key], version="Gatepost_1.0 GatepostService1")
-    limits = AcceptLimits(unauthenticated=20, unauthenticated_per_source=20, connections=100)
-    return SshListener("console-service", [socket_path], options, limits=limits)
+    """Build only what listens, in the folder of its activation file: for whoever needs no verbs and no recordings."""
+    desk = DeskTerms(terms.name, terms.activation_file.parent)
+    silent = TunnelSection(recording="off")
+    around = Surroundings(session)
+    return assemble(socket_path, host_key, terms, desk_terms=desk, section=silent, around=around).listener

@@ -1,10 +1,10 @@
-"""`help`, `version`, `who`, `quit` and `exit`: the commands about the console itself."""
+"""`help`, `version`, `who`, `shell`, `quit` and `exit`: the commands about the console itself."""
 
 import textwrap
 from typing import Annotated
 
-from core.errors import EX_USAGE, GatepostError
-from ops.cli.account import INSPECTORS
+from core.errors import EX_NOPERM, EX_USAGE, GatepostError
+from ops.cli.account import INSPECTORS, Role
 from ops.cli.argument import Help, on_the_line
 from ops.cli.display import brief, moment
 from ops.cli.execute import Leave
@@ -117,6 +117,19 @@ async def who(call: Call) -> Document:
     return {"sessions": call.appliance.sessions()}
 
 
+def render_shell(document: Document, width: int) -> str:
+    """Say that the console is back, and how the shell ended."""
+    return f"The shell has ended, status {document['status']}; this is the console again."
+
+
+@command("shell", "Open a login shell on this machine.", render=render_shell, roles=frozenset({Role.SUPPORT}))
+async def shell(call: Call) -> Document:
+    """Support only, on a terminal, and only if the administrator allowed a full shell."""
+    if call.caller.shell is None:
+        raise GatepostError("shell: there is no login shell here", EX_NOPERM)
+    return {"status": await call.caller.shell()}
+
+
 @command("quit", "End the session.")
 async def quit_(call: Call) -> Document:
     """The same as `exit` and Ctrl-D."""
@@ -129,4 +142,4 @@ async def exit_(call: Call) -> Document:
     raise Leave
 
 
-COMMANDS = (help_, version, who, quit_, exit_)
+COMMANDS = (help_, version, who, shell, quit_, exit_)
