@@ -6,7 +6,6 @@ the derived public key, verifiers of the passwords and the fingerprint; the rest
 """
 
 import asyncio
-import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,13 +15,13 @@ from core.errors import EX_CONFIG, EX_USAGE, GatepostError
 from core.ssh import public_text
 from tunnel.appliance import activation
 from tunnel.appliance.activation import Activation
+from tunnel.appliance.hop import address_of, may_be_hop
 from tunnel.config import TunnelSection
 from tunnel.seed.code import chosen, day_of, new_code, read
 from tunnel.seed.derive import derive
 from tunnel.seed.password import verifiers
 
 MOST_HOPS = 16
-_NEVER = "is_loopback", "is_link_local", "is_multicast", "is_unspecified"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +58,12 @@ def wanted_of(args: Mapping[str, Any], section: TunnelSection) -> Wanted:
 def _hops(words: Any, section: TunnelSection) -> tuple[str, ...]:
     if not isinstance(words, list | tuple) or len(words) > MOST_HOPS:
         raise GatepostError(f"hops is a list of at most {MOST_HOPS} addresses", EX_USAGE)
-    networks = [ipaddress.ip_network(network) for network in section.hop_networks]
     found = []
     for word in words:
-        try:
-            address = ipaddress.ip_address(str(word))
-        except ValueError as error:
-            raise GatepostError(f"{str(word)[:60]!r} is not an address of an appliance", EX_USAGE) from error
-        if any(getattr(address, kind) for kind in _NEVER) or not any(address in network for network in networks):
+        address = address_of(str(word))
+        if address is None:
+            raise GatepostError(f"{str(word)[:60]!r} is not an address of an appliance", EX_USAGE)
+        if not may_be_hop(address, section.hop_networks):
             raise GatepostError(f"{address} is in none of tunnel.hop_networks: support may not go there", EX_USAGE)
         found.append(str(address))
     return tuple(dict.fromkeys(found))
@@ -99,7 +96,8 @@ class Access:
         until_at = new.latest_at + wanted.life_s
         key_id, support_key = self._support_key()
         seed = chosen(wanted.seed, self._serial) if wanted.seed else read(new_code(key_id, until_at))
-        day = day_of(until_at)
+        # A chosen string carries no day: that of the tunnel's end counts, and 0 for an account, which has none.
+        day = seed.day if seed.day is not None else day_of(new.tunnel_until_at)
         derived = derive(
             agreement.agree(self._exchange_key, support_key),
             seed,
