@@ -116,6 +116,7 @@ def _seed(args: argparse.Namespace) -> int:
 
 async def _take_seed(desk: "Desk", number: str, serial: str) -> "tuple[Grant, bool]":
     """Ask for the seed, let keyd derive the keys, and keep the grant."""
+    from daemons.support_desk import user_name
     from tunnel.bastion.store import Grant
     from tunnel.bastion.store.case import not_of_case
     from tunnel.keyd import api
@@ -140,7 +141,12 @@ async def _take_seed(desk: "Desk", number: str, serial: str) -> "tuple[Grant, bo
         )
     desk.note("seed", case=number, serial=serial)
     granted = await desk.keyd.grant(
-        number, serial, appliance_key=appliance.exchange_key, seed=seed, published=published
+        number,
+        serial,
+        appliance_key=appliance.exchange_key,
+        seed=seed,
+        engineer=user_name(),
+        published=published,
     )
     grant = Grant(
         case=number,

@@ -54,7 +54,7 @@ class Desk:
             with open(path.with_suffix(".lock"), "w", encoding="ascii") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 log = AuditLog(path)
-                log.write(event, user=_user(), **facts)
+                log.write(event, user=user_name(), **facts)
                 log.close()
         except OSError as error:
             raise GatepostError(
@@ -62,7 +62,7 @@ class Desk:
             ) from error
 
 
-def _user() -> str:
+def user_name() -> str:
     """Name who runs the command: the login behind sudo where there is one."""
     with suppress(KeyError, OSError):
         return os.environ.get("SUDO_USER") or getpass.getuser()

@@ -157,7 +157,7 @@ class Deriving:
             code_key=found.keys.code_key,
         )
         self._keyring.used(grant.key_id)
-        grant = self._grants.add(grant)
+        self._grants.add(grant)
         self._log(
             "grant",
             grant=grant.grant_id,

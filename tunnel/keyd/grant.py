@@ -66,27 +66,23 @@ class Grants:
             text = f"{path}: damaged; move it away, support then brings the seeds of open cases in again"
             raise GatepostError(text, EX_CONFIG) from None
 
-    def add(self, grant: Grant) -> Grant:
-        """Keep a grant; the same activation for the same case keeps the id that it has.
+    def add(self, grant: Grant) -> None:
+        """Keep a grant in the place of the one that this case had for the appliance.
 
         A fingerprint that was checked is the appliance's activation of now: grants of older ones are dropped.
         """
         self._drop_old()
         grants = self._book.grants
-        if grant.checked:
-            old = [each.grant_id for each in grants.values() if each.serial == grant.serial and not _same(each, grant)]
-            for grant_id in old:
-                del grants[grant_id]
-        for each in grants.values():
-            if _same(each, grant) and each.case == grant.case:
-                grant = msgspec.structs.replace(grant, grant_id=each.grant_id)
+        same_box = [each for each in grants.values() if each.serial == grant.serial]
+        for each in same_box:
+            if each.case == grant.case or (grant.checked and _name(each) != _name(grant)):
+                del grants[each.grant_id]
         if len(grants) >= MOST:
             raise GatepostError(f"keyd holds {MOST} grants; close cases first", EX_TEMPFAIL)
         grants[grant.grant_id] = grant
         activation = self._book.activations.setdefault(_name(grant), Activation(0, grant.until_at))
         activation.until_at = max(activation.until_at, grant.until_at)
         self._write()
-        return grant
 
     def get(self, grant_id: str) -> Grant:
         """Give a grant. Raises status 66 if it is not there or has run out."""
@@ -140,10 +136,6 @@ class Grants:
 
     def _write(self) -> None:
         replace_file(Disk(), self._path, msgspec.json.encode(self._book) + b"\n", mode=0o600)
-
-
-def _same(one: Grant, other: Grant) -> bool:
-    return _name(one) == _name(other)
 
 
 def _name(grant: Grant) -> str:
