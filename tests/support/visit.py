@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import socket
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -12,7 +13,6 @@ import asyncssh
 import msgspec
 
 from core import ssh
-from core.runtime import spawn
 from ops.cli.account import Account, Role, account_book
 from ops.cli.commands import registry
 from ops.cli.execute import Executor
@@ -142,7 +142,9 @@ class Credentials:
 class Stock:
     """OpenSSH's programs against one appliance."""
 
-    def __init__(self, visited: Visited, key: Path | None, certificate: Path | None = None, origin: str = "ana") -> None:
+    def __init__(
+        self, visited: Visited, key: Path | None, certificate: Path | None = None, origin: str = "ana"
+    ) -> None:
         self._known = visited.folder / "known_hosts"
         self._known.write_text(ssh.known_hosts_line(NAME, ssh.public_text(visited.host_key)) + "\n")
         self.options = [
@@ -190,56 +192,22 @@ class Dial:
         self._origin = origin
 
     async def create_connection(self, factory: Any, host: str, port: int) -> Any:
-        half = await ssh.splice_to_unix(self._path, lambda: None, origin=self._origin)
-        return _join(half, factory)
+        def protocol() -> Any:
+            connection = factory()
+            connection.set_extra_info(remote_peername=(NAME, 22))
+            return connection
+
+        loop = asyncio.get_running_loop()
+        ours, theirs = socket.socketpair()
+        near: Any = await ssh.splice_to_unix(self._path, lambda: None, origin=self._origin)
+        await loop.create_unix_connection(lambda: near, sock=theirs)
+        return await loop.create_unix_connection(protocol, sock=ours)
 
     def close(self) -> None:
         """Nothing is kept."""
 
     async def wait_closed(self) -> None:
         """Nothing is kept."""
-
-
-class _Wire(asyncio.Transport):
-    """What an asyncssh connection writes to; gives what comes from the splice to it."""
-
-    def __init__(self, connection: Any, half: ssh.Half) -> None:
-        super().__init__({"peername": (NAME, 22)})
-        self._connection = connection
-        self._half = half
-        self._closing = False
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        self._half.data_received(bytes(data))
-
-    def data(self, data: bytes) -> None:
-        self._connection.data_received(data, None)
-
-    def is_closing(self) -> bool:
-        return self._closing
-
-    def close(self) -> None:
-        if not self._closing:
-            self._closing = True
-            self._half.close()
-            asyncio.get_running_loop().call_soon(self._connection.connection_lost, None)
-
-    abort = close
-
-
-def _join(half: ssh.Half, factory: Any) -> Any:
-    connection = factory()
-    wire = _Wire(connection, half)
-
-    class Channel:
-        write = staticmethod(wire.data)
-        close = staticmethod(wire.close)
-        can_write_eof = staticmethod(lambda: False)
-        pause_reading = resume_reading = staticmethod(lambda: None)
-
-    connection.connection_made(wire)
-    half.connection_made(Channel())
-    return wire, connection
 
 
 @asynccontextmanager
@@ -259,4 +227,4 @@ def connect(appliance: Visited, key: Path, certificate: Path | None = None, *, o
     return asyncssh.connect("", 22, tunnel=Dial(appliance, origin), config=None, options=options)
 
 
-__all__ = ["NAME", "Credentials", "Dial", "Stock", "Visited", "connect", "program", "spawn", "visited"]
+__all__ = ["NAME", "Credentials", "Dial", "Stock", "Visited", "connect", "program", "visited"]

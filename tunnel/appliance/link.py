@@ -233,7 +233,7 @@ class Link:
         carried = Carried(origin, clock.now())
         self._carried.add(carried)
         self._idle.clear()
-        carried.half = await splice_to_unix(self._terms.console, self._ended(carried))
+        carried.half = await splice_to_unix(self._terms.console, self._ended(carried), origin=origin)
         return carried.half
 
     def _ended(self, carried: Carried) -> Callable[[], None]:
