@@ -160,9 +160,9 @@ async def _answer(process: asyncio.subprocess.Process, document: bytes) -> str:
     with contextlib.suppress(ConnectionError):  # it need not read what it is told
         process.stdin.write(document)
         process.stdin.close()
-    text = await process.stdout.read(_MOST_OUTPUT)
-    while await process.stdout.read(_MOST_OUTPUT):
-        pass
+    text = b""
+    while part := await process.stdout.read(_MOST_OUTPUT):
+        text = (text + part)[:_MOST_OUTPUT]
     await process.wait()
     line = text.decode("utf-8", "replace").partition("\n")[0][:200]
     return "".join(letter for letter in line if letter.isprintable())
