@@ -86,6 +86,8 @@ ports = {ports}
 bastion_keys = ["{bastion_host}"]
 engineer_cas = ["{engineer_ca}"]
 support_keys = {support_keys}
+hop_networks = ["{sma}/32"]
+hop_port = {console_port}
 """
 
 _SMA = """
@@ -110,6 +112,7 @@ ports = {ports}
 bastion_keys = ["{bastion_host}"]
 engineer_cas = ["{engineer_ca}"]
 support_keys = {support_keys}
+hop_sources = ["127.0.0.0/8"]  # on loopback every machine comes from the same address
 """
 
 _BASTION = """

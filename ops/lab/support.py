@@ -1,10 +1,12 @@
 """Remote access in a lab: the support organisation's side, done with the verbs that a person would type.
 
-Called once by `Lab.up` when all daemons are ready. Appliances are enrolled at the bastion, the ESA's tunnel is enabled,
-and the engineer gets a certificate for an hour.
+Called once by `Lab.up` when all daemons are ready. Both appliances are enrolled at the bastion; the ESA's tunnel and
+the SMA's service access are enabled; engineer `ana` gets a case, whose seeds are registered and which a second person
+approves, and a certificate for an hour.
 """
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -15,16 +17,18 @@ from core.errors import EX_TEMPFAIL, GatepostError
 from core.ssh import key as ssh_key
 from ops.lab.layout import BASTION_PORTS, Layout
 
+ENGINEER, APPROVER, CASE = "ana", "ben", "LAB-1"
 Run = Callable[..., Awaitable[str]]
-"""Runs the executable with words and gives what it printed."""
+"""Runs the executable with words, and with `stdin` for what must not stand among them; gives what it printed."""
 
 
 async def open_access(layout: Layout, facts: dict[str, Any], run: Run, bastion: Path) -> None:
-    """Enrol ESA and SMA, open the ESA's tunnel, certify the engineer. `bastion` is that daemon's control socket."""
+    """Enrol ESA and SMA, let support into both, certify the engineer. `bastion` is that daemon's control socket."""
     await _enroll(layout, facts, run)
-    await _certify(layout, facts, run)
-    await run("cli", "--config", str(layout.config("esa")), "techsupport", "tunnel", "--port", str(BASTION_PORTS[0]))
+    seeds = await _enable(layout, run)
     await _until_online(facts["esa"]["serial"].lower(), bastion)
+    await _open_case(layout, facts, run, seeds)
+    await certify(layout, facts, run)
 
 
 async def _enroll(layout: Layout, facts: dict[str, Any], run: Run) -> None:
@@ -35,13 +39,45 @@ async def _enroll(layout: Layout, facts: dict[str, Any], run: Run) -> None:
         await run(*words, "--config", str(layout.config("bastion")))
 
 
-async def _certify(layout: Layout, facts: dict[str, Any], run: Run) -> None:
-    engineer = facts["engineer"]
-    public = Path(engineer["key"] + ".pub")
-    line = ssh_key.public_text(ssh_key.ensure_key(Path(engineer["key"]), "lab engineer"))
+async def _enable(layout: Layout, run: Run) -> dict[str, str]:
+    """Enable access on both, as their administrators would; gives the seed strings by role."""
+    ways = {"esa": ["tunnel", "--port", str(BASTION_PORTS[0]), "--hops", layout.sma], "sma": ["sshaccess"]}
+    seeds = {}
+    for role, words in ways.items():
+        config = str(layout.config(role))
+        seeds[role] = json.loads(await run("cli", "--config", config, "techsupport", *words, "--json"))["seed"]
+    return seeds
+
+
+async def _open_case(layout: Layout, facts: dict[str, Any], run: Run, seeds: dict[str, str]) -> None:
+    serials = {role: facts[role]["serial"] for role in seeds}
+    key = Path(facts["engineer"]["key"])
+
+    async def desk(*words: str, stdin: str = "") -> None:
+        await run("bastion", *words, "--config", str(layout.config("bastion")), stdin=stdin)
+
+    await desk("engineer", "add", ENGINEER, "--key", _public(key), "--roles", "shell,sftp,forward")
+    await desk("engineer", "add", APPROVER, "--key", _public(key.with_name("approver_ed25519")))
+    await desk("case", "open", CASE, "--serial", serials["esa"], "--engineer", ENGINEER)
+    await desk("case", "open", CASE, "--serial", serials["sma"], "--via", serials["esa"], "--address", layout.sma)
+    for role, seed in seeds.items():
+        await desk("case", "seed", CASE, serials[role], stdin=f"{seed}\n")
+    await desk("case", "approve", CASE, "--by", APPROVER)
+
+
+def _public(key: Path) -> str:
+    """Make a person's key where it is missing, with its public half beside it; gives the name of that file."""
+    public = key.with_name(key.name + ".pub")
+    line = ssh_key.public_text(ssh_key.ensure_key(key, f"lab {key.name.partition('_')[0]}"))
     replace_file(Disk(), public, line.encode() + b"\n", mode=0o644)
-    words = ["bastion", "ca", "sign", "--config", str(layout.config("bastion")), "--key", str(public)]
-    words += ["--engineer", "eng-lab", "--case", "LAB-1"]
+    return str(public)
+
+
+async def certify(layout: Layout, facts: dict[str, Any], run: Run) -> None:
+    """Sign the engineer's certificate, for an hour."""
+    engineer = facts["engineer"]
+    words = ["bastion", "ca", "sign", "--config", str(layout.config("bastion")), "--key", engineer["key"] + ".pub"]
+    words += ["--engineer", ENGINEER, "--case", CASE]
     words += ["--serials", facts["esa"]["serial"], facts["sma"]["serial"], "--minutes", "60", "--forwarding"]
     await run(*words, "--out", engineer["certificate"])
 

@@ -2,12 +2,10 @@
 
 from ops.cli.account import STAFF, Role
 from ops.cli.commands.support.access import addresses
-from ops.cli.commands.support.state import enabled
+from ops.cli.commands.support.state import enabled, ports_of
 from ops.cli.dialogue import Dialogue
 from ops.cli.registry import MAIL_MACHINES, Call, Command, Document
 
-_PORTS = (22, 25, 53, 80, 443, 4766)
-_DEFAULT_PORT = 25
 _SURE = "Are you sure you want to {} service access?"
 _SEED = (
     "A seed string is needed: from it and this machine's serial number support makes the\n"
@@ -72,18 +70,11 @@ async def _terms(dialogue: Dialogue) -> Document:
 async def _enable(call: Call, dialogue: Dialogue, mode: str) -> None:
     arguments: Document = {"seed": await _seed(call, dialogue)}
     if mode == "tunnel":
-        arguments["port"] = await _port(dialogue, _ports(call))
+        arguments["port"] = await _port(dialogue, ports_of(call))
         arguments["hops"] = await _hops(dialogue)
     arguments |= await _terms(dialogue)
     if await dialogue.confirm(_SURE.format("enable")):
         await dialogue.perform(f"techsupport {mode}", arguments)
-
-
-def _ports(call: Call) -> tuple[int, ...]:
-    """Give the ports of the bastion, the one that is tried first in front."""
-    section = call.appliance.configuration().get("tunnel") or {}
-    first, others = int(section.get("port") or _DEFAULT_PORT), section.get("ports") or _PORTS
-    return tuple(dict.fromkeys([first, *(int(port) for port in others)]))
 
 
 async def _disable(dialogue: Dialogue) -> None:

@@ -7,7 +7,7 @@ import asyncio
 
 from core.errors import GatepostError
 from ops.cli.account import STAFF, Role
-from ops.cli.commands.support.state import CLIENT, USABLE, attempts_table
+from ops.cli.commands.support.state import CLIENT, USABLE, attempts_table, ports_of
 from ops.cli.display import paint
 from ops.cli.registry import MAIL_MACHINES, Call, Document, command
 
@@ -47,7 +47,10 @@ async def probe(call: Call) -> Document:
             waited += _TICK_S
             call.progress(0, 0, f"{await _so_far(call)} roads tried in {waited:.0f} s; a silent one takes a while")
         call.progress(-1, 0, "")
-    return dict(asked.result())
+    document = dict(asked.result())
+    order = {port: place for place, port in enumerate(ports_of(call))}
+    document["attempts"].sort(key=lambda one: order.get(one["port"], len(order)))
+    return document
 
 
 async def _so_far(call: Call) -> int:

@@ -13,6 +13,8 @@ from ops.cli.display import folded, moment, paint, stamp
 from ops.cli.registry import MAIL_MACHINES, Call, Document, command
 from ops.cli.table import Column, table
 
+_PORTS = (22, 25, 53, 80, 443, 4766)
+_DEFAULT_PORT = 25
 CLIENT = "tunnel-client"
 CONSOLE = "console"
 FIELDS = ("mode", "tunnel", "port", "since", "until", "seed_fingerprint")
@@ -20,6 +22,13 @@ USABLE = frozenset({"ours", "late"})
 """The verdicts on a port that leads to the bastion."""
 _OFF = frozenset({"", "disabled", "off", "none"})
 _NO_TUNNEL = frozenset({"disabled", "not active"})
+
+
+def ports_of(call: Call) -> tuple[int, ...]:
+    """Give the configured ports of the bastion, the one that is tried first in front."""
+    section = call.appliance.configuration().get("tunnel") or {}
+    first, others = int(section.get("port") or _DEFAULT_PORT), section.get("ports") or _PORTS
+    return tuple(dict.fromkeys([first, *(int(port) for port in others)]))
 
 
 def enabled(document: Document) -> bool:
