@@ -148,6 +148,7 @@ class Approvals:
             if process.returncode is None:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
+                await process.wait()
         if process.returncode == 0:
             return ""
         return f"the work on case {case.number} was not approved" + (f": {answer}" if answer else "")
