@@ -2,11 +2,11 @@
 
 import argparse
 
-from daemons import support_case, support_certificate, support_engineer, support_enrolment
+from daemons import support_case, support_certificate, support_engineer, support_enrolment, support_recording
 
 
 def add_arguments(bastion: argparse.ArgumentParser) -> None:
     """Describe the commands to the executable."""
     verbs = bastion.add_subparsers(dest="verb", required=True, metavar="VERB")
-    for module in (support_enrolment, support_engineer, support_case, support_certificate):
+    for module in (support_enrolment, support_engineer, support_case, support_certificate, support_recording):
         module.add_arguments(verbs)

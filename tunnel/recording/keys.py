@@ -51,7 +51,7 @@ class EchoedKeys:
         return hidden
 
     def _plain(self) -> bytes:
-        found = _PLAIN.match(self._typed)
+        found = _PLAIN.match(bytes(self._typed))
         if found is None:
             return b""
         del self._typed[: found.end()]
