@@ -34,8 +34,8 @@ async def keyd(folder: Path, names: tuple[str, ...] = (BASTION,), **settings: An
     socket = folder / "run" / SOCKET
     now = settings.pop("now", Clock())
     desk = Desk(folder / "keyd", KeydSection(**settings), names, now)
+    socket.parent.mkdir(parents=True, exist_ok=True)
     server = ControlServer(socket, desk.verbs)
-    server.claim()
     async with running(desk, server):
         yield Keyd(socket)
 

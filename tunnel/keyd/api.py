@@ -113,7 +113,8 @@ class GrantArgs(Args, frozen=True, kw_only=True):
     appliance_key: Word
     """The appliance's public exchange key, base64."""
     seed: Annotated[str, Meta(min_length=1, max_length=512)]
-    engineer: Annotated[str, Meta(max_length=64)] | None = None
+    engineer: Annotated[str, Meta(max_length=64, pattern=r"^[^\x00-\x1f\x7f]+$")] | None = None
+    """Who brings the seed in, as the asker knows them."""
     published: Published | None = None
     """None: an appliance that never dials in (SSHACCESS alone), so that nothing can be compared."""
 

@@ -187,8 +187,8 @@ class _Asked:
         self.case = wanted.case
         self.engineer = wanted.engineer or _NOBODY
         self.published = wanted.published is not None
-        if not is_name(self.serial) or not is_word(self.case) or not is_word(self.engineer):
-            raise GatepostError("give the serial of an appliance, a case and an engineer, by their names", EX_USAGE)
+        if not is_name(self.serial) or not is_word(self.case):
+            raise GatepostError("give the serial of an appliance and the number of a case", EX_USAGE)
         try:
             self.key = agreement.decode(wanted.appliance_key)
         except ValueError as error:

@@ -132,25 +132,23 @@ class Keyring:
 
 
 def adopt(keys: Path, folder: Path) -> list[str]:
-    """Take the authorities of a machine from before keyd over from `keys`; gives the names of those that were taken.
-
-    They stay there too as long as the bastion and `ca sign` read them there.
+    """Move the authorities of a machine from before keyd out of `keys`; gives the names of those that were moved.
 
     Raises status 78 with the remedy where this user may not.
     """
-    taken = []
+    moved = []
     for name in AUTHORITIES:
         old, new = keys / f"{name}_ed25519", folder / f"{name}_ed25519"
         if not old.exists() or new.exists():
             continue
         try:
             _secured(folder)
-            os.link(old, new)
+            old.rename(new)
         except OSError as error:
-            text = f"{old}: cannot be taken to {folder} ({error.strerror}); move it as root and give it to keyd's user"
+            text = f"{old}: cannot be moved to {folder} ({error.strerror}); move it as root and give it to keyd's user"
             raise GatepostError(text, EX_CONFIG) from error
-        taken.append(name)
-    return taken
+        moved.append(name)
+    return moved
 
 
 def _secured(folder: Path) -> None:
