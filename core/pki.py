@@ -64,6 +64,42 @@ def make_server_certificate(hostname: str) -> tuple[bytes, bytes]:
     return _key_pem(key), _self_signed(key, hostname, _TEN_YEARS, [ExtendedKeyUsageOID.SERVER_AUTH], names)
 
 
+def make_authority(name: str) -> tuple[bytes, bytes]:
+    """Make an authority for certificates among machines of one owner; gives (key PEM, certificate PEM), 100 years."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    usages = [ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH]
+    return _key_pem(key), _self_signed(key, name, _HUNDRED_YEARS, usages, [])
+
+
+def issue_certificate(authority_key: bytes, authority: bytes, name: str) -> tuple[bytes, bytes]:
+    """Issue a certificate for one machine, client and server; gives (key PEM, certificate PEM), 10 years.
+
+    Raises ValueError if the authority's key and certificate cannot be used together.
+    """
+    issuer = _load(authority)
+    signer = serialization.load_pem_private_key(authority_key, None)
+    if not isinstance(signer, ec.EllipticCurvePrivateKey) or signer.public_key() != issuer.public_key():
+        raise ValueError("the authority's key and certificate do not belong together")
+    key = ec.generate_private_key(ec.SECP256R1())
+    begin = datetime.datetime.now(datetime.UTC) - _CLOCK_SKEW
+    usages = [ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH]
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
+        .issuer_name(issuer.subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(begin)
+        .not_valid_after(begin + _TEN_YEARS)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)
+    )
+    return _key_pem(key), builder.sign(signer, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+
 def fingerprint(certificate: bytes) -> str:
     """Give `SHA256:<base64>` of a certificate in PEM or DER, written the way SSH writes key fingerprints."""
     digest = hashlib.sha256(certificate_der(certificate)).digest()

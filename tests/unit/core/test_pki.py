@@ -103,3 +103,28 @@ def test_user_name_is_lower_case_and_still_a_serial(serial: str) -> None:
 @pytest.mark.parametrize("text", ["", "*", "SN-1", "564D00AABBCCDDEEFF00", "564D00AABBCCDDEEFF00-0123456789AB\n"])
 def test_other_texts_are_not_serials(text: str) -> None:
     assert not pki.is_serial(text)
+
+
+async def test_an_authority_issues_certificates_for_both_ends_and_only_with_its_own_key(tmp_path: Path) -> None:
+    key, authority = pki.make_authority("gatepost bastions")
+    north, south = (pki.issue_certificate(key, authority, name) for name in ("north", "south"))
+    seen: list[str] = []
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen.append(pki.certificate_serial(writer.get_extra_info("ssl_object").getpeercert(binary_form=True)))
+        writer.close()
+
+    server = _context(ssl.Purpose.CLIENT_AUTH, north, [authority], tmp_path)
+    client = _context(ssl.Purpose.SERVER_AUTH, south, [authority], tmp_path)
+    client.check_hostname = True
+    listener = await asyncio.start_server(handle, "127.0.0.1", 0, ssl=server)
+    port = listener.sockets[0].getsockname()[1]
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=client, server_hostname="north")
+    assert await reader.read() == b""
+    writer.close()
+    with pytest.raises(ssl.SSLCertVerificationError):
+        await asyncio.open_connection("127.0.0.1", port, ssl=client, server_hostname="south")
+    listener.close()
+    assert seen == ["south"]
+    with pytest.raises(ValueError, match="do not belong together"):
+        pki.issue_certificate(pki.make_authority("gatepost bastions")[0], authority, "north")

@@ -31,9 +31,14 @@ class Seats:
         await self._engine.change(lambda: _lease(node))
 
     async def take(self, node: Node, serial: str, connection: str) -> Seat | None:
-        """Seat an appliance at this node; gives the seat that it had until now, if that counts."""
+        """Seat an appliance that has just come to this node; gives the seat that it had until now, if that counts."""
         now = self._now()
         return await self._engine.change(lambda: _take(node, serial, connection, now))
+
+    async def keep(self, node: Node, serial: str, connection: str, since_at: float) -> Seat | None:
+        """Seat an appliance that came when the database was away; gives the seat of a newer connection, if any."""
+        now = self._now()
+        return await self._engine.change(lambda: _keep(node, serial, connection, (since_at, now)))
 
     async def leave(self, serial: str, connection: str) -> None:
         """Give a seat up, unless a newer connection has it."""
@@ -69,15 +74,24 @@ def _lease(node: Node) -> Work[None]:
     yield "DELETE FROM seat WHERE node = $1 AND epoch <> $2", (node.name, node.epoch)
 
 
-def _take(node: Node, serial: str, connection: str, now: float) -> Work[Seat | None]:
-    former = yield from _of(serial, now)
+def _take(node: Node, serial: str, connection: str, since_at: float) -> Work[Seat | None]:
+    former = yield from _of(serial, since_at)
     yield (
         "INSERT INTO seat (serial, node, epoch, connection, since_at) VALUES ($1, $2, $3, $4, $5)"
         " ON CONFLICT (serial) DO UPDATE SET node = excluded.node, epoch = excluded.epoch,"
         " connection = excluded.connection, since_at = excluded.since_at",
-        (serial, node.name, node.epoch, connection, now),
+        (serial, node.name, node.epoch, connection, since_at),
     )
     return former
+
+
+def _keep(node: Node, serial: str, connection: str, times: tuple[float, float]) -> Work[Seat | None]:
+    since_at, now = times
+    seat = yield from _of(serial, now)
+    if seat is not None and seat.since_at > since_at:
+        return seat
+    yield from _take(node, serial, connection, since_at)
+    return None
 
 
 def _leave(serial: str, connection: str) -> Work[None]:
