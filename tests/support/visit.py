@@ -18,6 +18,7 @@ from ops.cli.commands import registry
 from ops.cli.execute import Executor
 from ops.cli.server import ConsoleServer, ConsoleSettings, Sessions
 from tests.support.appliance import Audit, Daemons, machine
+from tests.support.remote import eventually
 from tests.support.service import running
 from tunnel.appliance import activation
 from tunnel.config import TunnelSection
@@ -93,8 +94,9 @@ class Visited:
         return [found for line in lines if (found := msgspec.json.decode(line))["event"] == event]
 
     async def recordings(self) -> list[list[Any]]:
-        """Bring all recordings to disk and read them: the header, then the events."""
-        await self.side.recorder.flush()
+        """Read the recordings when those of sessions that are over are on disk: the header, then the events."""
+        recorder = self.side.recorder
+        await eventually(lambda: not any(each.close_facts is not None for each in recorder._files))
         files = sorted((self.folder / "recordings").rglob("*.cast"), key=lambda path: path.stat().st_mtime)
         return [[msgspec.json.decode(line) for line in path.read_bytes().splitlines()] for path in files]
 

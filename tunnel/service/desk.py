@@ -5,8 +5,11 @@ customer's yes, where asked for), recorded, entered in the list, announced, and 
 whose channel dropped are kept for a while. The control verbs (`verb.py`) look at its list.
 """
 
+import asyncio
 import secrets
+import weakref
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -32,6 +35,8 @@ from tunnel.service.notice import Notices, ServiceSession
 from tunnel.service.visitor import ServiceLogin
 
 CHECK_S = 1.0
+STOP_S = 4.0
+"""How long a stopping console waits for login shells to be gone."""
 MOST = 64
 """Support sessions at a time."""
 REATTACH_S = 15 * 60.0
@@ -79,6 +84,7 @@ class Desk:
         self._recorder = recorder
         self._notices = notices
         self._now = now
+        self._shells: weakref.WeakSet[shell.ShellSession] = weakref.WeakSet()
         access.ended = self.end_all
 
     async def run(self, scope: Scope) -> None:
@@ -89,6 +95,10 @@ class Desk:
             for live in tuple(self.live.values()):
                 self._look(live)
         self.access.cut("the appliance's console is stopping")
+        with suppress(TimeoutError):
+            async with asyncio.timeout(STOP_S):
+                for each in tuple(self._shells):
+                    await each.over.wait()
 
     def end_all(self, why: str) -> None:
         """End every session, and refuse whoever waits for one."""
@@ -227,19 +237,24 @@ class Desk:
     def _inside(self, live: Live, login: ServiceLogin, plan: Plan, asked: Asked) -> Inside:
         """Make what runs in a session: the login shell, or the console, which may lend its terminal to one."""
         if plan.kind == SHELL:
-            return shell.ShellSession(self._shell_account(self.access.opening(), plan), asked)
+            return self._shell(self._shell_account(self.access.opening(), plan), asked)
 
         async def lend() -> int:
             who = self._shell_account(self.access.opening(), plan)
             self._notices.note("service-shell", f"support session {live.number} opens a shell", id=live.number)
             live.recording.marker("login-shell", user=who.name)
-            return await live.lend(shell.ShellSession(who, asked))
+            return await live.lend(self._shell(who, asked))
 
         kept = [each.number for each in self._of(login) if each.detached_at] if plan.survives else []
         if kept:
             text = f"Kept for you: session {', '.join(kept)}. The command `attach ID` takes it up again.\r\n"
             live.greeting = text.encode()
         return self._console(replace(login, shell=lend))
+
+    def _shell(self, who: shell.ShellAccount, asked: Asked) -> shell.ShellSession:
+        made = shell.ShellSession(who, asked)
+        self._shells.add(made)
+        return made
 
     def _shell_account(self, opened: Activation | None, plan: Plan) -> shell.ShellAccount:
         if opened is None:

@@ -138,7 +138,8 @@ class Live(asyncssh.SSHServerSession[bytes]):
         chan = self._chan
         if chan is not None and not chan.is_closing():
             with suppress(OSError):
-                chan.write_stderr(f"\r\n{why}\r\n".encode())
+                text = f"\r\n{why}\r\n".encode()
+                chan.write(text) if self.plan.term is not None else chan.write_stderr(text)
         self._finish(why, EX_TEMPFAIL)
 
     async def lend(self, guest: asyncssh.SSHServerSession[bytes]) -> int:

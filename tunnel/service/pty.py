@@ -124,11 +124,11 @@ class PtyChild:
         """Hang up, and kill what does not go by that; all of its session, whatever process group it is in."""
         session = self._process.pid
         self._close()
-        await asyncio.to_thread(_signal_session, session, signal.SIGHUP)
+        _signal_session(session, signal.SIGHUP)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_HANGUP_S):
                 await self._process.wait()
-        await asyncio.to_thread(_signal_session, session, signal.SIGKILL)
+        _signal_session(session, signal.SIGKILL)
 
     def _read(self) -> None:
         try:

@@ -109,6 +109,8 @@ class ShellSession(asyncssh.SSHServerSession[bytes]):
         self._child: PtyChild | None = None
         self._early = bytearray()
         self._task: asyncio.Task[None] | None = None
+        self.over = asyncio.Event()
+        """Set when nothing of it runs any more."""
 
     def connection_made(self, chan: Any) -> None:
         """Keep where the output goes."""
@@ -173,6 +175,7 @@ class ShellSession(asyncssh.SSHServerSession[bytes]):
         try:
             status = await self._run(self._outlet)
         except OSError as error:
+            self.over.set()
             self._outlet.write(f"the shell cannot be started: {error.strerror}\r\n".encode())
             status = EX_OSERR
         except Exception as error:  # one shell takes neither the connection nor the console down
@@ -199,7 +202,13 @@ class ShellSession(asyncssh.SSHServerSession[bytes]):
             return await child.wait()
         finally:
             self._child = None
-            spawn(child.kill(), "end of a support shell")
+            spawn(self._end(child), "end of a support shell")
+
+    async def _end(self, child: PtyChild) -> None:
+        try:
+            await child.kill()
+        finally:
+            self.over.set()
 
 
 def _known_shells() -> set[str]:
