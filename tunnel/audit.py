@@ -7,6 +7,7 @@ time to time a `head` line carries a signature of the chain so far. A line that 
 the chain and `check` says where; the loss of the last lines shows only against a head that was kept elsewhere.
 """
 
+import contextlib
 import hashlib
 import os
 import re
@@ -18,6 +19,7 @@ from typing import Any
 import msgspec
 
 from core import clock
+from core.ballast import FULL, Ballast
 from core.diagnostic import CRITICAL, say
 from core.disk import Disk
 from core.errors import EX_DATAERR, EX_NOINPUT, GatepostError
@@ -26,6 +28,8 @@ FIRST = "0" * 64
 FILE_OCTETS = 64 << 20
 """A file of the log is put aside when it is this long."""
 _ASIDE = re.compile(r"-(\d{6,})$")
+BALLAST = 1 << 20
+"""Set aside beside the log: on a full disk there is still room for some thousand lines."""
 HEAD, TORN, CONTINUED = "head", "torn", "continued"
 
 Trusted = Callable[[bytes, bytes], bool]
@@ -45,6 +49,7 @@ class AuditLog:
         """The hash that the next line carries, and whether the last one was cut off and needs its end first."""
         self._octets = os.fstat(self._descriptor).st_size
         self._headed = ""
+        self._ballast = Ballast(path.with_name(f".{path.stem}.ballast"), BALLAST)
         self._unsynced = False
 
     def write(self, event: str, **facts: Any) -> None:
@@ -73,6 +78,8 @@ class AuditLog:
             except OSError:
                 self._unsynced = True
                 raise
+            with contextlib.suppress(OSError):  # no room for it yet
+                self._ballast.lay(BALLAST)
 
     @property
     def unsigned(self) -> str:
@@ -92,13 +99,28 @@ class AuditLog:
     def _append(self, event: str, facts: dict[str, Any]) -> None:
         document = {"at": self._now(), "event": event, **facts, "previous": self._last}
         line = msgspec.json.encode(document) + b"\n"
-        written = os.write(self._descriptor, line)
+        written = self._put(line)
         self._octets += written
         self._unsynced = True
         self._torn = written < len(line)
         self._last = _hash(line[:written] + b"\n" if self._torn else line)
         if self._torn:
             raise OSError(f"only {written} of {len(line)} octets of an audit line were written")
+
+    def _put(self, line: bytes) -> int:
+        """Write as much of a line as the disk takes, with the ballast given up; raises OSError if that is nothing."""
+        written = 0
+        while written < len(line):
+            try:
+                written += os.write(self._descriptor, line[written:])
+            except OSError as error:
+                if error.errno in FULL and self._ballast.drop():
+                    say(CRITICAL, f"{self._path}: the disk is full; the audit log goes on in what was set aside")
+                elif written:
+                    break
+                else:
+                    raise
+        return written
 
     def _put_aside(self) -> None:
         number = max((_number(one) for one in set_aside(self._path)), default=0) + 1

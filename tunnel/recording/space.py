@@ -1,18 +1,18 @@
 """Room on the disk: how much has to be free for a new session, and a ballast that lets old ones be closed.
 
-The ballast is a file of real blocks that is given up when the disk is so full that a finished recording could not be
-closed. Raises OSError.
+Used by the recorder and its upkeep. Raises OSError.
 """
 
 import errno
-import os
 from pathlib import Path
 
+from core.ballast import FULL, Ballast
 from core.disk import Disk
+
+__all__ = ["BALLAST", "FULL", "Space"]
 
 BALLAST = ".ballast"
 SMALLEST, LARGEST = 1 << 20, 16 << 20
-FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Space:
@@ -21,8 +21,9 @@ class Space:
     def __init__(self, directory: Path, reserve: int) -> None:
         self._directory = directory
         self._reserve = reserve
-        self._ballast = directory / BALLAST
-        self._size = min(max(reserve // 16, SMALLEST), LARGEST) if reserve else 0
+        self._ballast = Ballast(directory / BALLAST, min(max(reserve // 16, SMALLEST), LARGEST) if reserve else 0)
+        self.drop = self._ballast.drop
+        """Give the ballast up; false if there is none."""
 
     def check(self) -> None:
         """See that a new session may begin. Raises OSError (ENOSPC) with less than the reserve."""
@@ -31,26 +32,6 @@ class Space:
             text = f"{free >> 20} MiB are free, {self._reserve >> 20} MiB have to be (recording_reserve)"
             raise OSError(errno.ENOSPC, text)
 
-    def drop(self) -> bool:
-        """Give the ballast up; false if there is none."""
-        try:
-            self._ballast.unlink()
-        except FileNotFoundError:
-            return False
-        return True
-
     def keep(self) -> None:
         """Lay the ballast in again where there is none and room for it; blocks."""
-        if not self._size or self._ballast.exists() or not self._directory.exists():
-            return
-        free, _ = Disk().space(self._directory)
-        if free < self._reserve + self._size:
-            return
-        draft = self._ballast.with_suffix(".new")
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        try:
-            os.posix_fallocate(descriptor, 0, self._size)
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        draft.rename(self._ballast)
+        self._ballast.lay(self._reserve)

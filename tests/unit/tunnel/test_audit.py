@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import GatepostError
+from tests.support.volume import fill, mounted, on_a_volume
 from tunnel.audit import AuditLog, check, events, head_digest, set_aside, verify
 
 
@@ -53,8 +54,17 @@ def test_a_line_that_the_disk_had_no_room_for_is_refused_and_spoils_no_other(
     audit = AuditLog(tmp_path / "audit.jsonl")
     audit.write("one")
     whole = os.write
+    room = 10
+
+    def short(fd: int, data: bytes) -> int:
+        nonlocal room
+        if not room:
+            raise OSError(28, "No space left on device")
+        written, room = whole(fd, data[:room]), 0
+        return written
+
     with monkeypatch.context() as full:
-        full.setattr(os, "write", lambda fd, data: whole(fd, data[:10]))
+        full.setattr(os, "write", short)
         with pytest.raises(OSError, match="10 of"):
             audit.write("lost")
     audit.write("two")
@@ -150,3 +160,21 @@ def _rewritten(path: Path) -> None:
         previous = hashlib.sha256(line.encode()).hexdigest()
         text += line
     path.write_text(text)
+
+
+@on_a_volume
+def test_on_a_full_disk_the_log_goes_on_in_what_was_set_aside(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """An engineer of the emergency role was locked out because the login could not be logged."""
+    with mounted(tmp_path, mebibytes=16) as volume:
+        path = volume.place / "audit.jsonl"
+        audit = AuditLog(path)
+        audit.write("one")
+        audit.sync()
+        fill(volume.place / "filler")
+        for number in range(2000):
+            audit.write("still", number=number)
+        audit.close()
+        assert verify(path) == 2001
+        assert "the disk is full" in capfd.readouterr().err
