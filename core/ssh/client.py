@@ -6,8 +6,8 @@ as the exceptions of `core/ssh/error.py`.
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,6 +98,43 @@ async def fetch_file(  # noqa: PLR0917 - the seven things that say where, who an
     if len(content) > OUTPUT_LIMIT:
         raise SshBroken(f"{path} has more than {OUTPUT_LIMIT // 1024 // 1024} MiB")
     return content
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """One host on a road of several; the first is connected to directly, each further one through the one before."""
+
+    host: str
+    port: int
+    username: str
+    key_path: Path
+    known_host_key: str
+    certificate_path: Path | None = None
+
+
+async def run_through(stops: Sequence[Stop], command: str, timeout_s: float) -> CommandResult:
+    """Run one command on the last of some hosts, each reached through the one before, as `ssh -J` does it.
+
+    Every host key is pinned; errors as in `run_command`, about the host that they came from.
+    """
+    connection: asyncssh.SSHClientConnection | None = None
+    async with AsyncExitStack() as open_, asyncio.timeout(timeout_s):
+        for stop in stops:
+            options = client_options(
+                stop.username,
+                known_hosts_line(stop.host, stop.known_host_key),
+                host_key_alias=stop.host,
+                keys=_identity(stop.key_path, stop.certificate_path),
+                connect_timeout_s=timeout_s,
+                login_timeout_s=timeout_s,
+            )
+            with translated(f"{stop.host}:{stop.port}", stop.username):
+                beyond = asyncssh.connect(stop.host, stop.port, tunnel=connection or (), config=None, options=options)
+                connection = await open_.enter_async_context(beyond)
+        if connection is None:
+            raise ValueError("a road has at least one host")
+        with translated(f"{stops[-1].host}:{stops[-1].port}", stops[-1].username):
+            return await _run(connection, command, b"")
 
 
 def _identity(

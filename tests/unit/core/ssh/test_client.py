@@ -2,12 +2,14 @@
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import asyncssh
 import pytest
 
 from core import ssh
 from core.ssh import client
+from core.ssh.splice import splice_to_address
 
 USER = "ana"
 
@@ -24,6 +26,14 @@ class _Server(asyncssh.SSHServer):
 
     def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
         return ssh.same_key(self._key, key)
+
+    def connection_requested(self, dest_host: str, dest_port: int, orig_host: str, orig_port: int) -> Any:
+        return dest_host == "127.0.0.1" and splice_to_address(dest_host, dest_port, lambda: None)
+
+
+async def _echo(process: asyncssh.SSHServerProcess[str]) -> None:
+    process.stdout.write(f"ran {process.command}")
+    process.exit(3)
 
 
 class _Place:
@@ -51,6 +61,7 @@ async def place(tmp_path: Path) -> AsyncIterator[_Place]:
         0,
         server_factory=lambda: _Server(ssh.public_text(place.key)),
         server_host_keys=[place.host_key],
+        process_factory=_echo,
         sftp_factory=lambda chan: asyncssh.SFTPServer(chan, chroot=str(files).encode()),
     )
     place.port = server.get_port()
@@ -76,3 +87,13 @@ async def test_a_file_that_is_too_large_is_not_taken(place: _Place, monkeypatch:
 async def test_nothing_is_fetched_from_a_host_with_another_key(place: _Place) -> None:
     with pytest.raises(ssh.SshHostKeyChanged):
         await place.fetch("capture.pcap", host_key=ssh.public_text(ssh.make_key()))
+
+
+async def test_a_command_runs_on_a_host_behind_another(place: _Place) -> None:
+    pinned = ssh.public_text(place.host_key)
+    stop = client.Stop("127.0.0.1", place.port, USER, place.key_file, pinned)
+    result = await client.run_through([stop, stop, stop], "version", 20)
+    assert (result.status, result.stdout) == (3, b"ran version")
+    beyond = client.Stop("127.0.0.2", place.port, USER, place.key_file, pinned)
+    with pytest.raises(ssh.SshError, match=r"127\.0\.0\.2"):
+        await client.run_through([stop, beyond], "version", 20)
