@@ -1,4 +1,4 @@
-"""A recorder as a process of its own that may be killed: records numbered lines for ever into a directory."""
+"""A recorder as a process of its own that may be killed: records numbered lines for ever into a directory.
 
 Prints the number of a line once it is on the disk.
 """
