@@ -1,10 +1,11 @@
-"""How much of the memory that they may use a set of processes holds, from /proc and the control groups.
+"""How much of the memory that they may use a set of processes holds, from /proc and the control groups; giving it back.
 
 Counted is what only a process's end gives back: its anonymous and shared pages and what of it was swapped out. The
 file cache is not, for the kernel takes it back by itself. The limit is the machine's memory or, if smaller, that of a
 control group (version 1 or 2) above the process. Linux only; what cannot be read counts as nothing. Raises nothing.
 """
 
+import ctypes
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,6 +14,17 @@ from typing import Final
 _COUNTED: Final = frozenset({"RssAnon", "RssShmem", "VmSwap"})
 _UNLIMITED: Final = 1 << 60
 """Version 1 writes "no limit" as a number near the largest that there is."""
+
+
+def give_back() -> None:
+    """Give memory that was freed back to the system; some milliseconds, for a thread.
+
+    The C library keeps it for the next use: after a flood that is most of what a process holds, for good. Where it is
+    not the GNU one nothing happens.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 class Memory:

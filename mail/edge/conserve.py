@@ -18,7 +18,7 @@ from core.control import peer_pid
 from core.disk import Disk
 from core.lifecycle import Scope
 from core.maillog import MailLog, clean
-from core.memory import Memory
+from core.memory import Memory, give_back
 from core.pressure import REFUSE, Cause, Change, Pressure
 from core.smtp.door import Brake
 from mail.edge.config import ConservationSection
@@ -126,6 +126,8 @@ class Conservation:
 
     async def turn(self) -> None:
         """Measure once and act on it."""
+        if self._pressure.grade:
+            await asyncio.to_thread(give_back)  # else what a flood took would look like a need for ever
         values = await asyncio.to_thread(self._meter.read)
         readings = self._readings
         values |= {SYNC: readings.sync_s(), BACKLOG: readings.backlog_percent(), WORK_QUEUE: readings.work_queue()}

@@ -21,6 +21,7 @@ from core.ids import IdBlocks
 from core.journal import Journal
 from core.lifecycle import Scope
 from core.maillog import Log
+from core.memory import give_back
 from core.record import Recipient
 from core.sqlite import Database, DatabaseThread
 from mail.bounce.profile import BounceProfile
@@ -30,6 +31,7 @@ from mail.delivery.unsubscribe import Unsubscribed
 from mail.queue import donelog, store
 from mail.queue.book import Book
 from mail.queue.checkpoint import Checkpointer
+from mail.queue.clockwatch import ClockWatch, pull_in
 from mail.queue.dispatch import Dispatcher
 from mail.queue.documents import trouble_of
 from mail.queue.importer import Importer
@@ -60,7 +62,6 @@ TICK_S = 0.25
 MOST_A_TURN = 1000
 """Things of the timer that are looked at before others have their turn of the loop."""
 FORGET_TURNS = 240
-CLOCKS_DIFFER_S = 60.0
 AHEAD = 300
 """Messages ready for destinations that move; with more, importing only fills the index."""
 
@@ -125,7 +126,7 @@ class DeliveryQueue:
         self._settings = settings
         self._log = log
         self._now = now
-        self._set_by_s = 0.0
+        self._clock_watch = ClockWatch(log)
         self._places = Places(spool)
         self._places.content.mkdir(parents=True, exist_ok=True, mode=0o750)
         index = self._places.queue / "queue.db"
@@ -243,7 +244,8 @@ class DeliveryQueue:
         self._replayed = donelog.replay(queue, self._floor)
         if self._replayed:
             database.submit(_finish, self._replayed).result()
-        self._pull_in()
+        known = [self._settings.limits("").profile, *self._settings.profiles.values()]
+        pull_in(database, known, self._now(), self._log)
         self._segments = database.submit(store.segments).result()
         self._loads: list[store.Load] = database.submit(store.loads).result()
         self._tallies = database.submit(tallies).result()
@@ -335,25 +337,8 @@ class DeliveryQueue:
                     self._suspension.broken("")
             if turns % FORGET_TURNS == 0:
                 forget_idle(self._scheduler, forgotten=self._settlement.tally.forget)
-                self._watch_clock()
-
-    def _pull_in(self) -> None:
-        """Make due what waits for longer than anything waits: the clock was set back since it was written down."""
-        now = self._now()
-        known = [self._settings.limits("").profile, *self._settings.profiles.values()]
-        latest = now + 2 * max(profile.max_retry_s for profile in known) + CLOCKS_DIFFER_S
-        count = self._database.submit(_pull_in, latest, now).result()
-        if count:
-            self._log.warning(f"The clock was set back since the last start: {count} waiting recipients are due now")
-
-    def _watch_clock(self) -> None:
-        by = clock.steady.set_by_s
-        if abs(by - self._set_by_s) >= CLOCKS_DIFFER_S:
-            text = (
-                f"The clock was set {'forward' if by > self._set_by_s else 'back'} by {abs(by - self._set_by_s):.0f} s"
-            )
-            self._log.warning(f"{text}; waiting goes on by the time that passes")
-            self._set_by_s = by
+                self._clock_watch.look()
+                await asyncio.to_thread(give_back)
 
     def _end(self) -> None:
         """Write down what is left and close; blocking, at the end of the process."""
@@ -392,8 +377,3 @@ def _finish(database: Database, done: dict[int, set[int]]) -> None:
     """Apply the done logs to the index in one transaction."""
     with database.transaction():
         store.finish(database, done)
-
-
-def _pull_in(database: Database, latest: float, due_at: float) -> int:
-    with database.transaction():
-        return store.pull_in(database, latest, due_at)

@@ -97,18 +97,29 @@ class Refused(Exception):
 class Client:
     """One sending host. What got no 250 is not sent again, so that every repeat is the queue's."""
 
-    def __init__(self, port: int, name: str, accepted: set[str], refused: Counter[str], pause_s: float = 0.004) -> None:
+    def __init__(
+        self,
+        port: int,
+        name: str,
+        accepted: set[str],
+        refused: Counter[str],
+        *,
+        pause_s: float = 0.004,
+        patience_s: float = 20.0,
+    ) -> None:
+        """`patience_s` is the longest that a whole connection may take."""
         self._port = port
         self._name = name
         self._accepted = accepted
         self._refused = refused
         self._pause_s = pause_s
+        self._patience_s = patience_s
         self._number = 0
 
     async def send_until(self, stopping: asyncio.Event) -> None:
         while not stopping.is_set():
             try:
-                async with asyncio.timeout(20):
+                async with asyncio.timeout(self._patience_s):
                     reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
                     try:
                         await self._converse(reader, writer, stopping)
@@ -162,6 +173,8 @@ class Road:
         self.refused: Counter[str] = Counter()
         self.in_flight = 0
         """Connections to the sink at the moments when the queue was killed: each can repeat one message."""
+        self.patience_s = 20.0
+        """The longest that a whole connection of a client may take."""
 
     async def start(self) -> None:
         """Start both daemons and wait until they are ready."""
@@ -183,7 +196,14 @@ class Road:
         name = f"{len(self.accepted)}-client"
         async with asyncio.TaskGroup() as group:
             for number in range(sessions):
-                client = Client(self.port, f"{name}{number}", self.accepted, self.refused, pause_s)
+                client = Client(
+                    self.port,
+                    f"{name}{number}",
+                    self.accepted,
+                    self.refused,
+                    pause_s=pause_s,
+                    patience_s=self.patience_s,
+                )
                 group.create_task(client.send_until(stopping))
             try:
                 yield

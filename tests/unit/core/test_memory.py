@@ -1,9 +1,12 @@
 """Memory of processes, read from folders that look like /proc and /sys/fs/cgroup."""
 
 import os
+import platform
 from pathlib import Path
 
-from core.memory import Memory
+import pytest
+
+from core.memory import Memory, give_back
 
 MIB = 1 << 20
 
@@ -48,3 +51,15 @@ def test_a_group_of_version_1_and_its_way_of_saying_unlimited(tmp_path: Path) ->
 def test_a_limit_that_was_set_counts_and_this_process_holds_something() -> None:
     memory = Memory(64 * MIB)
     assert memory.utilization([os.getpid()]) == 100 * memory.held(os.getpid()) / (64 * MIB) > 10
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+def test_what_a_flood_took_and_left_is_given_back() -> None:
+    memory, here = Memory(), os.getpid()
+    flood = [bytearray(100_000) for _ in range(1000)]
+    kept = flood[::50]  # the last in use keeps the library from giving back what lies before it
+    before = memory.held(here)
+    del flood
+    give_back()
+    assert memory.held(here) < before - 60 * MIB
+    assert len(kept) == 20
