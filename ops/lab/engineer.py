@@ -1,30 +1,78 @@
-"""A support engineer of the lab: runs a command on an appliance through the bastion, with a certificate."""
+"""A support engineer of the lab: commands and files of an appliance through the bastion, and beyond it.
+
+Uses what `gatepost bastion ca sign --forwarding` wrote: the certificate for the bastion, and one for each appliance.
+"""
 
 from pathlib import Path
 from typing import Any
 
 from core.errors import GatepostError
-from core.ssh import run_command
+from core.ssh import CommandResult, run_command
+from core.ssh.client import Stop, fetch_file, run_through
+
+_PATIENCE_S = 30.0
 
 
-async def through_the_bastion(facts: dict[str, Any], command: str, machine: str = "esa") -> str:
-    """Run a console command on a machine of the lab through the tunnel and give what it printed."""
-    host, _, port = facts["bastion"]["engineers"].rpartition(":")
-    engineer = facts["engineer"]
-    result = await run_command(
-        host,
-        int(port),
-        facts[machine]["serial"].lower(),
-        Path(engineer["key"]),
-        _bastion_key(Path(engineer["known_hosts"]), host),
-        command,
-        30,
-        certificate_path=Path(engineer["certificate"]),
-    )
+class Engineer:
+    """The engineer that lab.json names."""
+
+    def __init__(self, facts: dict[str, Any]) -> None:
+        self._facts = facts
+        self._host, _, port = facts["bastion"]["engineers"].rpartition(":")
+        self._port = int(port)
+        self._key = Path(facts["engineer"]["key"])
+        self._certificate = Path(facts["engineer"]["certificate"])
+        self._known = Path(facts["engineer"]["known_hosts"])
+
+    async def run(self, command: str, machine: str = "esa") -> str:
+        """Run a console command on a machine and give what it printed; the bastion records it."""
+        result = await run_command(
+            self._host,
+            self._port,
+            self._serial(machine),
+            self._key,
+            self._pinned(f"[{self._host}]"),
+            command,
+            _PATIENCE_S,
+            certificate_path=self._certificate,
+        )
+        return _printed(result)
+
+    async def fetch(self, path: str, machine: str = "esa") -> bytes:
+        """Fetch a file of a machine over SFTP; the bastion notes it."""
+        return await fetch_file(
+            self._host,
+            self._port,
+            self._serial(machine),
+            self._key,
+            self._pinned(f"[{self._host}]"),
+            path,
+            _PATIENCE_S,
+            certificate_path=self._certificate,
+        )
+
+    async def run_beyond(self, command: str, first: str = "esa", second: str = "sma") -> str:
+        """Run a console command on an appliance that has no tunnel, through one that has."""
+        pinned = self._pinned(f"[{self._host}]")
+        bastion = Stop(self._host, self._port, self._serial(first), self._key, pinned, self._certificate)
+        host, _, port = self._facts[second]["ssh"].rpartition(":")
+        stops = [bastion, self._appliance(first, self._serial(first), 22), self._appliance(second, host, int(port))]
+        return _printed(await run_through(stops, command, _PATIENCE_S))
+
+    def _appliance(self, machine: str, host: str, port: int) -> Stop:
+        serial = self._serial(machine)
+        certificate = self._certificate.name.replace("-cert.pub", f"-{serial}-cert.pub")
+        return Stop(host, port, "service", self._key, self._pinned(serial), self._certificate.with_name(certificate))
+
+    def _serial(self, machine: str) -> str:
+        return str(self._facts[machine]["serial"]).lower()
+
+    def _pinned(self, name: str) -> str:
+        lines = self._known.read_text().splitlines()
+        return next(line.partition(" ")[2] for line in lines if line.startswith(name))
+
+
+def _printed(result: CommandResult) -> str:
     if result.status:
         raise GatepostError(f"through the bastion: {result.stderr.decode().strip()}", result.status)
     return result.stdout.decode()
-
-
-def _bastion_key(file: Path, host: str) -> str:
-    return next(line.partition(" ")[2] for line in file.read_text().splitlines() if f"[{host}]" in line)
