@@ -14,7 +14,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import asyncssh
-from asyncssh.stream import SSHServerStreamSession
 
 from core import clock
 from core.errors import EX_NOPERM, EX_TEMPFAIL, EX_USAGE, GatepostError
@@ -28,7 +27,7 @@ from tunnel.service import shell
 from tunnel.service.access import Access
 from tunnel.service.approval import HOLD_S, WaitingRoom
 from tunnel.service.channel import ATTACH, ServiceChannel
-from tunnel.service.files import SupportFiles
+from tunnel.service.files import FilesSession
 from tunnel.service.hop import HopRule, refusal
 from tunnel.service.live import CONSOLE, FILES, HOP, SHELL, Live, Plan
 from tunnel.service.notice import Notices, ServiceSession
@@ -271,8 +270,7 @@ class Desk:
             text = f"support session {live.number} {way} {path}: {octets} octets, SHA-256 {sha256 or 'not known'}"
             self._notices.note("service-file", text, id=live.number, path=path, octets=octets, sha256=sha256)
 
-        machine = self._terms.machine
-        return SSHServerStreamSession(None, lambda chan: SupportFiles(chan, machine, noted), 3, True)
+        return FilesSession(self._terms.machine, noted)
 
     def _ended(self, live: Live) -> None:
         self.live.pop(live.number, None)

@@ -21,6 +21,7 @@ from typing import Any
 
 import asyncssh
 from asyncssh import SFTPAttrs, SFTPName
+from asyncssh.stream import SSHServerStreamSession
 
 FOLDERS: Mapping[str, str] = {"captures": "captures", "configuration": "configuration", "logs": "log"}
 """What support sees, and where it is in the machine's folder."""
@@ -76,6 +77,8 @@ class SupportFiles(asyncssh.SFTPServer):
         self._noted = noted
         self._open: set[Transfer] = set()
         self._octets = {"get": 0, "put": 0}
+        self.broken_off = False
+        """Set when the client is gone: what it did not close itself is not complete."""
 
     # --- names ---------------------------------------------------------------------------------------------
 
@@ -134,16 +137,19 @@ class SupportFiles(asyncssh.SFTPServer):
         self._open.discard(transfer)
         async with _turn(transfer):
             transfer.closed = True
+            transfer.failed = transfer.failed or self.broken_off
             passed = await asyncio.to_thread(_settled if transfer.folder >= 0 else _fetched, transfer)
         self._noted(passed.way, passed.path, passed.octets, passed.sha256, passed.whole)
 
     async def exit(self) -> None:
         """The session is over; what was not closed is not complete."""
+        self.broken_off = True
         for transfer in tuple(self._open):
-            self._open.discard(transfer)
-            transfer.failed = True
             with suppress(OSError, asyncssh.SFTPError):
                 await self.close(transfer)
+        with suppress(OSError):
+            # scp asks for the status of its sftp subsystem, which the library does not send.
+            self.channel.exit(0)
 
     # --- what clients do around an upload, and which changes nothing here ------------------------------------
 
@@ -283,6 +289,32 @@ class SupportFiles(asyncssh.SFTPServer):
         if self._octets[way] > SESSION_LIMIT:
             transfer.failed = True
             raise asyncssh.SFTPFailure(f"one session may transfer {SESSION_LIMIT >> 20} MiB each way")
+
+
+class FilesSession(SSHServerStreamSession[bytes]):
+    """The channel of one SFTP or SCP session."""
+
+    def __init__(self, machine: Path, noted: Noted) -> None:
+        super().__init__(None, self._made, 3, True)
+        self._machine = machine
+        self._noted = noted
+        self._files: SupportFiles | None = None
+
+    def eof_received(self) -> bool:
+        self._break_off()
+        return bool(super().eof_received())
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._break_off()
+        super().connection_lost(exc)
+
+    def _made(self, chan: Any) -> SupportFiles:
+        self._files = SupportFiles(chan, self._machine, self._noted)
+        return self._files
+
+    def _break_off(self) -> None:
+        if self._files is not None:
+            self._files.broken_off = True
 
 
 def _transfer(file_obj: object) -> Transfer:
