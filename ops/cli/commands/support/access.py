@@ -4,6 +4,8 @@ Nothing here waits for a commit. The seed string comes from standard input, from
 client, which makes one; it is in the answer of the command that enables and nowhere else.
 """
 
+import asyncio
+import contextlib
 import ipaddress
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
@@ -17,6 +19,8 @@ from ops.cli.registry import MAIL_MACHINES, Call, Document, command
 
 _START_S = 90.0
 """The tunnel client tells how the first round over all ports ended before it answers."""
+
+_CUT_S, _LOOK_S = 5.0, 0.1
 
 Act = Annotated[Literal["enable", "disable"], Help("enable (the default) or disable")]
 Seed = Annotated[str, Help("the seed string, which only a dialogue gives", secret=True)]
@@ -99,7 +103,15 @@ async def _enable(call: Call, mode: str, *, seed: str, seed_stdin: bool, **terms
 
 
 async def _disable(call: Call) -> Document:
-    return await completed(call, await call.appliance.ask(CLIENT, "techsupport_disable") or {})
+    """Disable, and see that nobody is in any more before saying so: the console cuts sessions within a second."""
+    closed = await call.appliance.ask(CLIENT, "techsupport_disable") or {}
+    document = await completed(call, closed)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_CUT_S):
+            while document["sessions"]:
+                await asyncio.sleep(_LOOK_S)
+                document = await completed(call, closed)
+    return document
 
 
 def _only(act: str, **terms: Any) -> None:
@@ -160,8 +172,10 @@ async def sshaccess(
 
 def render_disabled(document: Document, width: int) -> str:
     """Say that access has ended."""
-    done = paint("Success - Remote Access has been disabled.", "good", width)
-    return f"{done}\nSerial Number: {document.get('serial', '')}"
+    lines = [paint("Success - Remote Access has been disabled.", "good", width)]
+    if left := len(document.get("sessions") or []):
+        lines.append(paint(f"{left} support sessions have not ended yet; see `techsupport status`.", "bad", width))
+    return "\n".join([*lines, f"Serial Number: {document.get('serial', '')}"])
 
 
 @command(

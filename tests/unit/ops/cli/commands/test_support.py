@@ -8,6 +8,7 @@ import pytest
 
 from ops.cli.account import LOCAL, Caller, Role
 from ops.cli.commands import registry
+from ops.cli.commands.support import access
 from ops.cli.execute import Executor
 from ops.cli.registry import Call
 from tests.support.appliance import NOW, Audit, Daemons, document, machine
@@ -192,6 +193,26 @@ async def test_access_ends_by_disable_and_by_the_mode_that_it_was_enabled_with(d
     assert {verb for _, verb, _ in daemons.asked} == {"techsupport_disable"}
     assert len(daemons.asked) == 3
     assert (await run("techsupport tunnel disable --ask")).status == 64
+
+
+async def test_disable_answers_when_nobody_is_in_any_more(daemons: Daemons, run: Any) -> None:
+    left = [PEOPLE["sessions"], PEOPLE["sessions"][:1], []]
+
+    async def sessions(args: dict[str, Any]) -> Any:
+        return {"sessions": left.pop(0), "waiting": []}
+
+    async with daemons.up(tunnel_client={"techsupport_disable": DISABLED}, console={"service_sessions": sessions}):
+        found = document(await run("techsupport disable --json"))
+    assert (found["mode"], found["sessions"], left) == ("disabled", [], [])
+
+
+async def test_sessions_that_do_not_end_are_not_passed_over(
+    daemons: Daemons, run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(access, "_CUT_S", 0.2)
+    async with daemons.up(tunnel_client={"techsupport_disable": DISABLED}, console={"service_sessions": PEOPLE}):
+        shown = await run("techsupport disable")
+    assert "2 support sessions have not ended yet" in shown.output
 
 
 async def test_a_probe_shows_each_port_the_reason_and_the_one_to_take(daemons: Daemons, run: Any) -> None:
