@@ -7,8 +7,9 @@ from pathlib import Path
 
 from core.errors import ConfigError, GatepostError, Problem
 from core.ssh import key as ssh_key
-from daemons.config import Appliance, Esa, Sma
+from daemons.config import Appliance, Bastion, Esa, Sma
 from daemons.delivery import unsubscribe_list
+from daemons.keyd import guests_of
 from daemons.machine import Machine
 from daemons.wiring import bounce_tags, filters_of, handler_of
 from mail.bounce.config import load_texts
@@ -55,6 +56,8 @@ def check(config: Path) -> list[str]:
         problems += _tried(partial(unsubscribe_list, machine, machine.document))
         problems += _tried(partial(load_texts, machine.document.text, machine.dir))
         problems += _tried(partial(bounce_tags, machine, machine.document))
+    if isinstance(machine.document, Bastion):
+        problems += _tried(partial(guests_of, config, machine.document.keyd))
     if problems:
         raise ConfigError(problems)
     return _notes(machine)

@@ -15,6 +15,7 @@ from core.errors import EX_CANTCREAT, EX_DATAERR, EX_OK, GatepostError
 from core.ssh import key as ssh_key
 from daemons.config import DOCUMENTS
 from daemons.example import render
+from tunnel.bastion.authority import Known, introduce
 from tunnel.keyd.keyring import FOLDER as KEYD
 from tunnel.keyd.keyring import Keyring
 
@@ -61,7 +62,9 @@ def make(role: str, folder: Path, *, hostname: str, serial: str | None = None, a
     try:
         for name in _FOLDERS:
             (folder / name).mkdir(parents=True, exist_ok=True, mode=0o750)
-        ensure_keys(role, folder, serial)
+        if role == "bastion":
+            (folder / "run").chmod(0o1770)  # keyd's user, of the same group, has its socket there and removes no other
+        _make_keys(role, folder, serial)
         _make_certificates(role, folder / "keys", serial, hostname)
         replace_file(Disk(), config, render(DOCUMENTS[role], values).encode())
     except OSError as error:
@@ -69,16 +72,18 @@ def make(role: str, folder: Path, *, hostname: str, serial: str | None = None, a
     return serial
 
 
-def ensure_keys(role: str, folder: Path, serial: str) -> None:
+def _make_keys(role: str, folder: Path, serial: str) -> None:
     """Make the keys of a machine that are missing; those that are there stay.
 
-    A daemon that needs a key calls this at its start as well, so that a machine from before that key gets it.
+    Keys that came later, keyd's and the exchange key, are also made by the daemon that needs them, at its start.
     """
     keys = folder / "keys"
     for name in _SSH_KEYS[role]:
         ssh_key.ensure_key(keys / f"{name}_ed25519", f"{name} {serial}")
     if role == "bastion":
-        Keyring(folder / KEYD)
+        ring = Keyring(folder / KEYD)
+        lines = {name: ssh_key.public_text(getattr(ring, name)) for name in Known.__struct_fields__}
+        introduce(folder, Known(**lines))
     else:
         agreement.ensure_key(keys / "exchange_x25519")
 

@@ -23,7 +23,7 @@ def build(config: Path) -> Daemon:
     """Wire the daemon."""
     machine = Machine.open(config)
     document = cast(documents.Bastion, machine.document)
-    guests = Guests(frozenset(_users(config, document.keyd)), GUEST_VERBS)
+    guests = Guests(frozenset(guests_of(config, document.keyd)), GUEST_VERBS)
     folder = machine.dir / FOLDER
     adopt(machine.keys, folder)
     desk = Desk(folder, document.keyd, document.bastion.names)
@@ -31,7 +31,8 @@ def build(config: Path) -> Daemon:
     return Daemon("keyd", [desk], machine.socket("keyd"), desk.verbs, grace_s, guests=guests)
 
 
-def _users(config: Path, section: KeydSection) -> list[int]:
+def guests_of(config: Path, section: KeydSection) -> list[int]:
+    """Give the user ids that may ask. Raises `ConfigError` for a name that this machine does not know."""
     try:
         return [pwd.getpwnam(name).pw_uid for name in section.clients]
     except KeyError as error:

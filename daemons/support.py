@@ -7,11 +7,20 @@ from daemons import (
     support_certificate,
     support_engineer,
     support_enrolment,
+    support_key,
     support_peer,
     support_recording,
 )
 
-MODULES = (support_enrolment, support_engineer, support_case, support_certificate, support_peer, support_recording)
+MODULES = (
+    support_enrolment,
+    support_engineer,
+    support_case,
+    support_certificate,
+    support_key,
+    support_peer,
+    support_recording,
+)
 
 
 def add_arguments(bastion: argparse.ArgumentParser) -> None:

@@ -23,8 +23,9 @@ from tunnel.keyd.client import Keyd
 
 HostKey = asyncssh.SSHKey | tuple[asyncssh.SSHKey, asyncssh.SSHCertificate]
 
+_FILE = Path("state", "authority.json")
 _LOOK_S, _AWAY_S, _FIRST_S = 60.0, 5.0, 0.25
-"""Between questions: while all is well, while keyd is away, and before it has ever answered."""
+"""Between questions: while all is well, while keyd is away, and before there is a certificate."""
 
 
 class Known(msgspec.Struct, frozen=True):
@@ -33,6 +34,13 @@ class Known(msgspec.Struct, frozen=True):
     engineer_ca: str = ""
     host_ca: str = ""
     recording: str = ""
+
+
+def introduce(directory: Path, known: Known) -> None:
+    """Write down what keyd will say, on a machine whose keys were just made, so that nobody has to wait for it."""
+    path = directory / _FILE
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
+    replace_file(Disk(), path, msgspec.json.encode(known) + b"\n", mode=0o640)
 
 
 class Authority:
@@ -54,7 +62,7 @@ class Authority:
         self._keyd = keyd
         self._host_key = host_key
         self._names = tuple(name.lower() for name in names)
-        self._file = directory / "state" / "authority.json"
+        self._directory = directory
         self._certificate_file = directory / "keys" / "bastion_host_ed25519-cert.pub"
         self._renewed = renewed
         self._now = now
@@ -80,7 +88,7 @@ class Authority:
             answered = await self._asked()
             if self.known.engineer_ca:
                 scope.ready()
-            wait_s = _LOOK_S if answered else _AWAY_S if self.known.engineer_ca else _FIRST_S
+            wait_s = _LOOK_S if answered else _AWAY_S if self._certificate else _FIRST_S
             if not await scope.pause(wait_s):
                 return
 
@@ -101,11 +109,11 @@ class Authority:
         public = await self._keyd.public()
         known = Known(public.engineer_ca, public.host_ca, public.recording)
         if known != self.known:
-            await asyncio.to_thread(self._save, self._file, msgspec.json.encode(known), 0o640)
+            await asyncio.to_thread(introduce, self._directory, known)
             self.known = known
         if self._due():
             text = await self._keyd.sign_host(public_text(self._host_key), self._names)
-            await asyncio.to_thread(self._save, self._certificate_file, text.encode(), 0o644)
+            await asyncio.to_thread(replace_file, Disk(), self._certificate_file, text.encode() + b"\n", mode=0o644)
             self._certificate = asyncssh.import_certificate(text)
             self._renewed(self.host_key)
 
@@ -126,7 +134,7 @@ class Authority:
 
     def _read(self) -> Known:
         try:
-            return msgspec.json.decode(self._file.read_bytes(), type=Known)
+            return msgspec.json.decode((self._directory / _FILE).read_bytes(), type=Known)
         except (OSError, msgspec.DecodeError, UnicodeDecodeError):
             return Known()
 
@@ -136,7 +144,3 @@ class Authority:
         except GatepostError:
             return None
         return certificate if self._fits(certificate) else None
-
-    def _save(self, path: Path, content: bytes, mode: int) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
-        replace_file(Disk(), path, content + b"\n", mode=mode)
