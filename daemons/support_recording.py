@@ -30,7 +30,7 @@ def add_arguments(verbs: Any) -> None:
     verify = verbs.add_parser("verify", help="prove recordings or the audit log by chain, hash and signature")
     verify.add_argument("files", type=Path, nargs="*", metavar="FILE")
     verify.add_argument("--all", action="store_true", help="all recordings of the machine")
-    verify.add_argument("--audit", action="store_true", help="the machine's audit log")
+    verify.add_argument("--audit", action="store_true", help="the machine's audit log, or those that are named")
     verify.add_argument(
         "--allowed-signers", type=Path, metavar="FILE", help="who may sign (default: the machine's own key)"
     )
@@ -61,7 +61,7 @@ def _replay(args: argparse.Namespace) -> int:
 
 def _verify(args: argparse.Namespace) -> int:
     machine = _machine(args)
-    if args.audit == bool(args.files or args.all):
+    if args.all + args.audit + bool(args.files and not args.audit) != 1:
         raise GatepostError("name recordings, or --all, or --audit", EX_USAGE)
     allowed = _allowed(args.allowed_signers, machine)
     if not allowed:
@@ -75,7 +75,7 @@ def _machine(args: argparse.Namespace) -> "Machine | None":
 
     if args.config is not None:
         return Machine.open(args.config)
-    if args.all or args.audit:
+    if args.all or (args.audit and not args.files):
         raise GatepostError("--all and --audit need --config, the machine's gatepost.toml", EX_USAGE)
     return None
 
@@ -114,24 +114,31 @@ def _document(report: "Report") -> dict[str, Any]:
 
 def _audit(args: argparse.Namespace, machine: "Machine | None", allowed: str) -> int:
     from daemons.support_desk import tell
+
+    paths = list(args.files) if args.files or machine is None else [_audit_log(machine)]
+    documents = [_checked(path, allowed) for path in paths]
+    tell(args, {"logs": [document for document, _ in documents]}, "\n".join(text for _, text in documents))
+    return EX_OK if all(document["good"] for document, _ in documents) else EX_DATAERR
+
+
+def _checked(path: Path, allowed: str) -> tuple[dict[str, Any], str]:
+    """Check one audit log; gives the document and the text."""
+    import msgspec
+
     from tunnel.audit import check
     from tunnel.recording.signature import is_signed
 
-    assert machine is not None
-    path = _audit_log(machine)
     try:
         report = check(path, (lambda digest, signature: is_signed(digest, signature, allowed)) if allowed else None)
     except GatepostError as error:
-        if not args.json:
+        if error.status != EX_DATAERR:
             raise
-        tell(args, {"file": str(path), "good": False, "problem": error.text}, "")
-        return error.status
-    facts = {"lines": report.lines, "files": report.files, "heads": report.heads, "covered": report.covered}
+        return {"file": str(path), "good": False, "problem": error.text}, error.text
     text = f"{path}: intact, {report.lines} lines in {len(report.files)} files"
     if allowed:
         text += f"; {report.heads} signatures are good, the last covers {report.covered} lines"
     text += "".join(f"\nnote: {note}" for note in report.notes)
-    return tell(args, {"file": str(path), "good": True, **facts, "notes": report.notes}, text)
+    return {"file": str(path), "good": True, **msgspec.to_builtins(report)}, text
 
 
 def _audit_log(machine: "Machine") -> Path:

@@ -91,6 +91,9 @@ class Recorder:
         """
         links = Links(failed, hold, self._news.set, lambda kind, facts: self._transferred(subject, kind, facts))
         recording = Recording(subject, policy, links, self._section.recording_input)
+        if policy is Policy.EMERGENCY:
+            self._audit.note("emergency", id=subject.session, key_id=subject.key_id, serial=subject.serial)
+            say(CRITICAL, f"recorder: emergency access by {subject.key_id} to {subject.serial}")
         try:
             if self._section.recording != "off":
                 self._begin(recording)

@@ -19,6 +19,7 @@ from tunnel.audit import AuditLog
 from tunnel.config import RecordingSection, TunnelSection
 from tunnel.identity import SERVICE_SOCKET
 from tunnel.recording.recorder import Recorder
+from tunnel.recording.signature import signer_of
 from tunnel.recording.subject import Policy
 from tunnel.service.access import Access
 from tunnel.service.desk import Desk, DeskTerms
@@ -99,7 +100,7 @@ def assemble(
     audit = AuditLog(machine / "log" / AUDIT_FILE)
     notices = Notices(around, audit)
     access = Access(terms.name, tuple(terms.engineer_cas), terms.activation_file, notices, disable=around.disable)
-    recorder = Recorder(machine / RECORDINGS, audit, section)
+    recorder = Recorder(machine / RECORDINGS, audit, section, signer_of(host_key))
     desk = Desk(desk_terms, access, around.session, recorder, notices)
     options = server_options(
         lambda: ServiceServer(access, desk),

@@ -170,6 +170,7 @@ class Live(asyncssh.SSHServerSession[bytes]):
 
     def data_received(self, data: bytes, datatype: asyncssh.DataType) -> None:
         self._heard = clock.monotonic()
+        self.recording.input(data, getattr(self._guest or self._inner, "echoes", None))
         self._into(lambda front: front.data_received(data, datatype))
 
     def eof_received(self) -> bool:

@@ -96,6 +96,19 @@ class PtyChild:
             if len(self._typed) > WRITE_LIMIT:
                 self.full(True)
 
+    @property
+    def echoes(self) -> bool | None:
+        """Whether the terminal shows what is typed; None where a program does that itself, as a shell's prompt does."""
+        if self._master < 0:
+            return None
+        try:
+            modes = termios.tcgetattr(self._master)[3]
+        except termios.error:
+            return None
+        if modes & termios.ECHO:
+            return True
+        return False if modes & termios.ICANON else None
+
     def resize(self, columns: int, rows: int) -> None:
         """Tell the terminal and its foreground programs the size of the window."""
         if self._master >= 0:

@@ -133,6 +133,11 @@ class ShellSession(asyncssh.SSHServerSession[bytes]):
         else:
             self._child.write(data)
 
+    @property
+    def echoes(self) -> bool | None:
+        """Whether the terminal shows what is typed; None = not known."""
+        return None if self._child is None else self._child.echoes
+
     def eof_received(self) -> bool:
         """Type the end of input."""
         self.data_received(b"\x04", None)

@@ -40,7 +40,9 @@ async def test_verify_all_and_the_audit_log(tmp_path: Path, capsys: pytest.Captu
     assert "is in the audit log and not on the disk" in capsys.readouterr().out
     recorded.log.write_bytes(recorded.log.read_bytes().replace(b"SR1", b"SR2").replace(b'"at"', b'"ta"', 1))
     assert _run("verify", "--audit", "--config", str(config)) == 65
-    assert "the chain breaks before line 2" in capsys.readouterr().err
+    assert "the chain breaks before line 2" in capsys.readouterr().out
+    assert _run("verify", "--audit", str(recorded.log), "--json") == 65
+    assert "breaks" in json.loads(capsys.readouterr().out)["logs"][0]["problem"]
 
 
 async def test_verify_with_the_signers_of_a_file_and_without_any(
@@ -71,7 +73,9 @@ async def test_replay_as_text_and_only_on_a_terminal_otherwise(
     [
         (["verify"], 64),
         (["verify", "--all"], 64),
-        (["verify", "--audit", "x"], 64),
+        (["verify", "--audit"], 64),
+        (["verify", "--all", "x"], 64),
+        (["verify", "--audit", "/nothing/there"], 66),
         (["verify", "/nothing/there"], 66),
         (["replay", "/nothing/there", "--text"], 66),
         (["replay", "/nothing/there", "--speed", "0"], 64),
