@@ -46,7 +46,7 @@ class Transfer(msgspec.Struct, frozen=True, array_like=True, gc=False):
     sha256: bytes = b""
 
 
-class Accepted(msgspec.Struct, frozen=True, array_like=True):
+class Accepted(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Envelope and facts of one accepted message; its content lies beside it, unchanged."""
 
     mid: int
@@ -124,7 +124,7 @@ class Hold(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """0 = the quarantine's own retention decides."""
 
 
-class Outcome(msgspec.Struct, frozen=True, array_like=True):
+class Outcome(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What the pipeline decided. Only messages with an outcome are imported into the queue."""
 
     mid: int

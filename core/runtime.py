@@ -34,14 +34,17 @@ from core.lifecycle import Activities, Service, Signals, run_service
 T = TypeVar("T")
 
 _BACKGROUND: set[asyncio.Task[Any]] = set()
-_COLLECT_EVERY = 10_000
+_COLLECT_EVERY = 5_000
 """Objects made and not yet freed that start a young collection. A message makes a few hundred and hardly a cycle."""
+
+_ROUNDS = 2
+"""More young collections than this and the next older objects are looked at too: each look is a small one."""
 
 _TURN_S = 0.001
 """A thread that works in Python lets the loop have its turn after this; the loop gives it up at each system call."""
 _LONGEST_LOOK_S = 0.03
 """A full collection that takes the processor for longer is not repeated on the same objects …"""
-_MOST_FREEZES = 16
+_MOST_FREEZES = 1000
 """… unless that has happened so often."""
 
 Reload = Callable[[], Awaitable[None]]
@@ -98,7 +101,7 @@ def _spare_collections() -> None:
     gc.collect()
     gc.freeze()
     gc.collect()  # it remembers how many objects it knows: a full collection is due when a quarter more have come
-    gc.set_threshold(_COLLECT_EVERY, *gc.get_threshold()[1:])
+    gc.set_threshold(_COLLECT_EVERY, _ROUNDS, _ROUNDS)
     gc.enable()
     gc.callbacks.append(_Patience().looked)
 

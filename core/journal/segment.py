@@ -110,8 +110,11 @@ class SegmentReader:
         """Close the file."""
         self._disk.close(self._fd)
 
-    def records(self, start: int, end: int) -> Iterator[Record]:
-        """Give each valid record between the two offsets, skipping what is not one."""
+    def records(self, start: int, end: int, window: int = WINDOW_BYTES) -> Iterator[Record]:
+        """Give each valid record between the two offsets, skipping what is not one.
+
+        At most `window` octets are read at a time, or a whole record.
+        """
         if self.header is None:
             return
         tag, at = self.header.tag, max(start, PAGE)
@@ -119,7 +122,7 @@ class SegmentReader:
         while at < end:
             length = needed(buffer, at - base, tag)
             if at + max(length, PAGE) > base + len(buffer) < end:
-                wanted = min(max(length, WINDOW_BYTES), end - at)
+                wanted = min(max(length, window), end - at)
                 if base != at or len(buffer) < wanted:
                     base, buffer = at, self._disk.read(self._fd, wanted, at)
                     if len(buffer) < wanted:

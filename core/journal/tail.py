@@ -19,7 +19,7 @@ from core.journal.mark import MarkReader
 from core.journal.reclaim import acknowledged
 from core.journal.record import ACCEPTED, OUTCOME, PAGE, SPILLED, Record
 from core.journal.recovery import read_records
-from core.journal.segment import SegmentReader, generations
+from core.journal.segment import WINDOW_BYTES, SegmentReader, generations
 
 READ_BYTES = 1024 * 1024
 
@@ -131,7 +131,7 @@ class Tail:
         if reader is None:
             return left
         end = self._end(reader, mark)
-        for record in reader.records(self.position.offset, end):
+        for record in reader.records(self.position.offset, end, min(left, WINDOW_BYTES)):
             self.position = Position(reader.generation, record.offset + record.length)
             entry = self._pair(reader, record)
             if entry is not None:

@@ -12,7 +12,7 @@ from core.journal.entry import ContentRef
 from mail.queue.message import Message, Parcel, Segment
 from mail.queue.state import State
 
-MOST_DIRTY = 4000
+MOST_DIRTY = 2000
 """Messages of one checkpoint; beyond it importing waits."""
 
 

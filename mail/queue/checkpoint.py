@@ -34,7 +34,7 @@ from mail.queue.tally.tally import MOST, Tally
 
 SYNC_S = 0.2
 """Longest time between a completion and its sync."""
-EARLY = 2000
+EARLY = 1000
 """Changed messages that make a checkpoint come before its time: it looks at all of them in one turn of the loop."""
 AT_ONCE = 500
 """Messages that are looked at in one turn of the loop afterwards."""

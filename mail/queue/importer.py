@@ -16,6 +16,7 @@ from pathlib import Path
 
 import msgspec
 
+from core.clock import monotonic
 from core.journal import Entry, JournalDamaged, Position, Tail
 from core.lifecycle import Scope
 from core.maillog import Log
@@ -23,7 +24,9 @@ from core.record import Recipient, decode_accepted, decode_outcome
 from mail.queue.book import Book
 from mail.queue.message import Message
 
-READ_BYTES = 256 * 1024
+READ_BYTES = 64 * 1024
+SLICE_S = 0.004
+"""Longest time that is read without letting others run; the last piece may exceed it."""
 POLL_S = 1.0
 HOLD_S = 0.01
 
@@ -91,10 +94,19 @@ class Importer:
             self._woken.clear()
             if not self._book.room or self._enough():
                 await scope.pause(HOLD_S)
-            elif self.read():
+            elif self._read_on():
                 await asyncio.sleep(0)
             else:
                 await self._woken.wait()
+
+    def _read_on(self) -> bool:
+        """Read for a slice of time, as far as there is room; false if there was nothing."""
+        until, found = monotonic() + SLICE_S, False
+        while self._book.room and self.read():
+            found = True
+            if monotonic() >= until:
+                break
+        return found
 
     async def _look_around(self, scope: Scope) -> None:
         """Now and then look for journals that are new and for news whose poke was lost; at the stop wake `run`."""

@@ -59,7 +59,7 @@ from mail.queue.view import Facts, Views
 from mail.queue.watch import Patience
 
 TICK_S = 0.25
-MOST_A_TURN = 1000
+MOST_A_TURN = 250
 """Things of the timer that are looked at before others have their turn of the loop."""
 FORGET_TURNS = 240
 AHEAD = 300

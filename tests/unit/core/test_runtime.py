@@ -150,7 +150,7 @@ def test_what_takes_long_to_look_at_is_not_looked_at_again(tmp_path: Path) -> No
             kept = [[number] for number in range(1000)]
             gc.collect()
             assert not any(one is kept for one in gc.get_objects())
-            for _ in range(100):
+            for _ in range(core.runtime._MOST_FREEZES):
                 gc.collect()
             later = [[number] for number in range(1000)]
             gc.collect()
