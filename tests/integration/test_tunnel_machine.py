@@ -11,7 +11,7 @@ from tests.support.service import running
 from tunnel.appliance.assembly import Whose, build_client
 from tunnel.bastion.fronts import Bastion
 from tunnel.config import DEFAULT_NAME, BastionSection, TunnelSection
-from tunnel.service.endpoint import build_endpoint
+from tunnel.service.endpoint import Surroundings, build_endpoint
 
 
 class _Loopback:
@@ -48,7 +48,7 @@ async def test_machines_made_by_init_find_each_other_without_a_host_authority(tm
     client = build_client(section, Whose(serial, "esa", esa), _Loopback(), lambda _text: None)
     async with (
         keyd(support, (DEFAULT_NAME,)),
-        running(*bastion.services, build_endpoint(section, serial, esa, Console), client),
+        running(*bastion.services, *build_endpoint(section, serial, esa, Surroundings(Console)).services, client),
     ):
         status = await client.enable({"mode": "tunnel"})
         assert (status["tunnel"], status["serial"]) == ("open", serial)
