@@ -122,6 +122,9 @@ ports = {ports}
 engineer_address = "{engineers}"
 engineer_port = {console_port}
 names = ["upgrades.gatepost.test", "c.tunnels.gatepost.test", "m.tunnels.gatepost.test"]
+
+[keyd]
+derivations_per_hour = 1000  # in a lab access is enabled again and again
 """
 
 

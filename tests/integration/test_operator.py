@@ -219,7 +219,7 @@ def test_an_engineer_runs_a_command_through_the_bastion(lab: Lab) -> None:
     assert document["serial"] == lab.serial("esa")
     text = lab.engineer("techsupport", "status")
     assert "1 current service login" in text.out, text
-    assert "eng-lab" in text.out
+    assert "ana" in text.out
     wrong = lab.engineer("frobnicate")
     assert (wrong.status, wrong.out, len(wrong.err.splitlines())) == (64, "", 1), wrong
     # Support looks, and may not release or reconfigure.
@@ -241,7 +241,8 @@ def test_an_engineer_passes_straight_through_with_dash_j(lab: Lab) -> None:
     common = ssh_argv(one["key"], one["known_hosts"], port)
     proxy = [*common, "-o", f"CertificateFile={one['certificate']}", "-W", "%h:%p", f"{serial}@{host}"]
     argv = ssh_argv(one["key"], one["known_hosts"], "22")
-    argv += ["-o", f"CertificateFile={one['certificate']}", "-o", f"HostKeyAlias={lab.serial('esa')}"]
+    certificate = one["certificate"].replace("-cert.pub", f"-{serial}-cert.pub")
+    argv += ["-o", f"CertificateFile={certificate}", "-o", f"HostKeyAlias={lab.serial('esa')}"]
     argv += ["-o", f"ProxyCommand={' '.join(proxy)}"]
     done = ran([*argv, f"service@{serial}", "version --json"])
     assert done.document["serial"] == lab.serial("esa")
@@ -250,7 +251,7 @@ def test_an_engineer_passes_straight_through_with_dash_j(lab: Lab) -> None:
 def signed(lab: Lab, folder: Path, *more: str, serial: str = "", minutes: str = "10") -> str:
     """Sign another certificate for the lab's engineer."""
     out = folder / "other-cert.pub"
-    words = ["--key", lab.facts["engineer"]["key"] + ".pub", "--engineer", "eng-other", "--case", "LAB-2"]
+    words = ["--key", lab.facts["engineer"]["key"] + ".pub", "--engineer", "ana", "--case", "LAB-1"]
     words += ["--serials", serial or lab.serial("esa"), "--minutes", minutes, "--out", str(out)]
     done = gatepost("bastion", "ca", "sign", "--config", str(lab.config("bastion")), *words, *more)
     assert done.status == 0, done
@@ -274,7 +275,7 @@ def test_certificates_that_do_not_let_in(lab: Lab, tmp_path: Path) -> None:
     public = tmp_path / "key.pub"
     public.write_text(certificate.read_text())
     principals = lab.serial("esa").lower()
-    argv = ["ssh-keygen", "-q", "-s", str(authority), "-I", "eng-lab", "-n", principals, "-V", "+10m", str(public)]
+    argv = ["ssh-keygen", "-q", "-s", str(authority), "-I", "ana@LAB-1", "-n", principals, "-V", "+10m", str(public)]
     assert ran(argv).status == 0
     assert denied(lab.engineer("version", certificate=str(tmp_path / "key-cert.pub")))
 
@@ -314,7 +315,9 @@ def test_disabling_support_access_cuts_the_engineer_and_the_tunnel(lab: Lab) -> 
     assert (after["mode"], after["tunnel"], after["sessions"]) == ("disabled", "disabled", [])
     assert denied(lab.engineer("version"))
     assert "currently disabled" in lab.ssh("esa", "techsupport", "status").out
-    lab.ssh("esa", "techsupport", "tunnel", "--port", "2025", "--json")
+    seed = lab.ssh("esa", "techsupport", "tunnel", "--port", "2025", "--json").document["seed"]
+    words = ["case", "seed", "LAB-1", lab.serial("esa"), "--config", str(lab.config("bastion"))]
+    assert gatepost("bastion", *words, stdin=f"{seed}\n").status == 0
     eventually(lambda: lab.engineer("version").status == 0, 15, "the tunnel is back")
 
 
