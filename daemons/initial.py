@@ -33,12 +33,15 @@ def add_arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--role", choices=sorted(DOCUMENTS), required=True)
     sub.add_argument("--dir", type=Path, required=True, help="folder of the machine, to be made")
     sub.add_argument("--hostname", default=None, help="full host name (default: this machine's)")
-    sub.add_argument("--serial", default=None, help="serial number (default: a new one)")
+    number = sub.add_mutually_exclusive_group()
+    number.add_argument("--serial", default=None, help="serial number (default: a new one)")
+    number.add_argument("--hardware", action="store_true", help="a new one in the shape of a hardware appliance's")
     sub.add_argument("--admin-key", type=Path, metavar="FILE", help="public SSH key of the first administrator")
 
 
 def _init(args: argparse.Namespace) -> int:
-    make(args.role, args.dir, hostname=args.hostname or socket.getfqdn(), serial=args.serial, admin_key=args.admin_key)
+    serial = args.serial or pki.new_serial(hardware=args.hardware)
+    make(args.role, args.dir, hostname=args.hostname or socket.getfqdn(), serial=serial, admin_key=args.admin_key)
     config = args.dir / "gatepost.toml"
     print(f"{config}: made; edit it, then: gatepost check --config {config}")
     return EX_OK

@@ -1,6 +1,7 @@
 """The executable: wrong usage is 64, configurations are judged whole, a machine is never overwritten."""
 
 import socket
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -75,6 +76,19 @@ def test_keys_are_private(tmp_path: Path) -> None:
     secret = [path for path in (tmp_path / "m" / "keys").iterdir() if path.suffix in (".key", "") and path.is_file()]
     assert len(secret) == 6
     assert [path.name for path in secret if path.stat().st_mode & 0o077] == []
+
+
+@pytest.mark.parametrize(
+    ("words", "shape"), [((), r"[0-9A-F]{20}-[0-9A-F]{12}"), (("--hardware",), r"[0-9A-F]{12}-[0-9A-Z]{7}")]
+)
+def test_a_serial_number_has_one_of_the_two_shapes_of_the_model(
+    tmp_path: Path, words: tuple[str, ...], shape: str
+) -> None:
+    main(["init", "--role", "esa", "--dir", str(tmp_path / "m"), "--hostname", "m.example.org", *words])
+    text = (tmp_path / "m" / "gatepost.toml").read_text()
+    assert re.search(rf'^serial = "{shape}"$', text, re.MULTILINE)
+    exchange = tmp_path / "m" / "keys" / "exchange_x25519"
+    assert exchange.stat().st_mode & 0o777 == 0o600
 
 
 def test_the_authorities_of_support_lie_where_only_keyd_looks(tmp_path: Path) -> None:
