@@ -1,7 +1,7 @@
 """The executable: wrong usage is 64, configurations are judged whole, a machine is never overwritten."""
 
-import socket
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
