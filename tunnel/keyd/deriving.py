@@ -61,7 +61,7 @@ class Deriving:
             key_ids = await alone(lambda: [key.key_id for key in reversed(self._keyring.support_keys())])
             now = self._now()
             tries = search.candidates(seed, wanted.published, key_ids, now)
-            search.refuse_expired(seed, tries, now)
+            search.refuse_expired(tries, now)
             await alone(self._admit, asked)
             found = await asyncio.to_thread(
                 search.find,

@@ -60,19 +60,22 @@ def _days(seed: Seed, known: Published, mode: str, now: float) -> list[int]:
     return [(today + ahead) % DAYS for ahead in range(DAYS_TRIED)]
 
 
-def refuse_expired(seed: Seed, tries: Sequence[Try], now: float) -> None:
-    """Raise status 65 for a code whose day is over, unless it opened an account, which stays open."""
-    if seed.day is None or any(each.mode == SSHACCESS for each in tries):
+def refuse_expired(tries: Sequence[Try], now: float) -> None:
+    """Raise status 65 if every day that may be meant is over; an account has no day, it stays open."""
+    if any(each.mode == SSHACCESS or end_of(each.day, now) > now for each in tries):
         return
-    over_at = end_of(seed.day, now)
-    if over_at <= now:
-        day = datetime.fromtimestamp(over_at - DAY_S, UTC).date()
-        raise GatepostError(f"this seed was good until {day}; ask the customer to enable access anew", EX_DATAERR)
+    day = datetime.fromtimestamp(max(end_of(each.day, now) for each in tries) - DAY_S, UTC).date()
+    raise GatepostError(f"this seed was good until {day}; ask the customer to enable access anew", EX_DATAERR)
 
 
 def until_at(found: Found, now: float, life_s: float) -> float:
-    """Tell when what was derived is worth nothing any more: the day's end, for an account `life_s` from now."""
-    return end_of(found.tried.day, now) if found.tried.mode == TUNNEL else now + life_s
+    """Tell when what was derived is worth nothing any more: the day's end, for an account `life_s` from now.
+
+    A day further ahead than any activation lives is not believed.
+    """
+    if found.tried.mode == SSHACCESS:
+        return now + life_s
+    return min(end_of(found.tried.day, now), now + DAYS_TRIED * DAY_S)
 
 
 def find(

@@ -9,7 +9,7 @@ from tunnel.keyd.api import Published, SupportKey
 from tunnel.keyd.search import Found, Try, candidates, find, refuse_expired, until_at
 from tunnel.seed import code
 from tunnel.seed.code import Seed, day_of
-from tunnel.seed.derive import SSHACCESS, TUNNEL
+from tunnel.seed.derive import SSHACCESS, TUNNEL, derived
 
 NOW = Clock().at
 TODAY = day_of(NOW)
@@ -58,15 +58,22 @@ def test_an_unknown_mode_is_refused() -> None:
 
 
 def test_a_code_is_good_until_its_day_is_over() -> None:
-    seed = code.read(code.new_code(1, NOW))
     tries = [Try(1, TODAY, TUNNEL)]
     end = code.end_of(TODAY, NOW)
-    refuse_expired(seed, tries, end - 1)
+    refuse_expired(tries, end - 1)
     with pytest.raises(GatepostError, match="good until 2026-11-18; ask the customer") as caught:
-        refuse_expired(seed, tries, end)
+        refuse_expired(tries, end)
     assert caught.value.status == 65
-    refuse_expired(seed, [Try(1, TODAY, SSHACCESS)], end + 86400)
-    refuse_expired(CHOSEN, tries, end + 86400)
+    refuse_expired([Try(1, TODAY, SSHACCESS)], end + 86400)
+    refuse_expired([*tries, Try(1, TODAY + 1, TUNNEL)], end)
+    both = candidates(code.read(code.new_code(1, NOW)), Published(fingerprint=PRINT), [1], end)
+    refuse_expired(both, end)
+
+
+def test_a_day_that_no_activation_lives_until_is_not_believed() -> None:
+    keys = derived(bytes(96))
+    assert until_at(Found(Try(1, TODAY + 2000, TUNNEL), keys), NOW, 3600) == NOW + 9 * 86400
+    assert until_at(Found(Try(1, TODAY + 2, TUNNEL), keys), NOW, 3600) == code.end_of(TODAY + 2, NOW)
 
 
 @pytest.mark.parametrize("mode", ["tunnel", "sshaccess"])
