@@ -84,7 +84,6 @@ host = "upgrades.gatepost.test"
 port = {first_port}
 ports = {ports}
 bastion_keys = ["{bastion_host}"]
-engineer_cas = ["{engineer_ca}"]
 support_keys = {support_keys}
 hop_networks = ["{sma}/32"]
 hop_port = {console_port}
@@ -110,7 +109,6 @@ host = "m.tunnels.gatepost.test"
 port = {first_port}
 ports = {ports}
 bastion_keys = ["{bastion_host}"]
-engineer_cas = ["{engineer_ca}"]
 support_keys = {support_keys}
 hop_sources = ["127.0.0.0/8"]  # on loopback every machine comes from the same address
 """
@@ -139,7 +137,6 @@ class Trusted:
     """Public keys of the support organisation that the appliances pin."""
 
     bastion_host: str
-    engineer_ca: str
     support_keys: Sequence[str]
 
 
@@ -165,7 +162,6 @@ def document(role: str, made: str, layout: Layout, admin: str, trusted: Trusted)
         first_port=BASTION_PORTS[0],
         ports=_numbers(BASTION_PORTS),
         bastion_host=trusted.bastion_host,
-        engineer_ca=trusted.engineer_ca,
         support_keys="[" + ", ".join(f'"{key}"' for key in trusted.support_keys) + "]",
     )
 

@@ -39,7 +39,6 @@ def make_machines(layout: Layout) -> dict[str, Any]:
         gatepost("init", "--role", role, "--dir", str(layout.dir / role), "--hostname", name)
     trusted = Trusted(
         bastion_host=public_key(layout, "bastion/keys/bastion_host_ed25519"),
-        engineer_ca=_engineer_authority(layout),
         support_keys=_support_keys(layout),
     )
     for role in ROLES:
@@ -50,12 +49,6 @@ def make_machines(layout: Layout) -> dict[str, Any]:
     facts = _facts(layout)
     _write_known_hosts(layout, facts)
     return facts
-
-
-def _engineer_authority(layout: Layout) -> str:
-    """Give the authority's public line; keyd has it, or will take it over at its first start."""
-    places = [f"bastion/{folder}/engineer_ca_ed25519" for folder in ("keyd", "keys")]
-    return public_key(layout, next(place for place in places if (layout.dir / place).exists()))
 
 
 def _support_keys(layout: Layout) -> list[str]:
