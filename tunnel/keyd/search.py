@@ -13,7 +13,7 @@ from core.agreement import agree, public_of
 from core.errors import EX_DATAERR, GatepostError
 from tunnel.keyd.api import Published
 from tunnel.seed.code import DAY_S, DAYS, Seed, day_of, end_of
-from tunnel.seed.derive import MODES, SSHACCESS, TUNNEL, Binding, Derived, derived, expanded, fingerprint_of, stretch
+from tunnel.seed.derive import MODES, SSHACCESS, Binding, Derived, derived, expanded, fingerprint_of, stretch
 
 DAYS_TRIED = 9
 """Today and the eight after it: an activation lives for at most seven days."""
