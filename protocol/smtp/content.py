@@ -41,8 +41,9 @@ class Encoder:
         rest = chunk.replace(b"\r\n", b"  ")
         if b"\n" in rest or b"\r" in rest:
             chunk = self._normalised(chunk)
-        if self._dots and b"." in chunk:  # base64 holds no dot, and to look for one octet is fast
-            if b"\n." in chunk:
+        last = chunk.rfind(b".") if self._dots else -1  # base64 holds no dot, and to look for one octet is fast
+        if last >= 0:
+            if chunk.find(b"\n.", 0, last + 1) >= 0:
                 chunk = chunk.replace(b"\n.", b"\n..")
             if self._at_line_start and chunk[0] == _DOT:
                 chunk = b"." + chunk

@@ -140,8 +140,7 @@ class DottedContent:
     def feed(self, data: bytes) -> bytes | None:
         """Take octets; give those after the end of the content, or None when it has not come yet."""
         window = self._held + data
-        dotted = _DOT in window  # base64 holds none, and to look for one octet is ten times as fast
-        end = window.find(_END) if dotted else -1
+        end = _find_end(window)
         if end >= 0:
             stop = end + 2
             rest = window[end + 5 :]
@@ -151,14 +150,26 @@ class DottedContent:
             rest = None
         if stop:
             body = window[:stop]
-            if dotted:
-                body = body.replace(b"\r\n.", _CRLF)
+            last = body.rfind(_DOT) + 1
+            if last:
+                body = body[:last].replace(b"\r\n.", _CRLF) + body[last:]
             if self._first:
                 body = body[2:]
                 self._first = False
             if body:
                 self.intake.take(body)
         return rest
+
+
+def _find_end(window: bytes) -> int:
+    """Give where the end mark begins, -1 if there is none.
+
+    It is looked for as far as there are dots: base64 holds none, and to look for one octet is ten times as fast.
+    """
+    ends = window.endswith(_END)
+    last = window.rfind(_DOT, 0, len(window) - 3 if ends else len(window))
+    found = window.find(_END, 0, last + 3)
+    return len(window) - len(_END) if ends and found < 0 else found
 
 
 def _open_end(window: bytes) -> int:
