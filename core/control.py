@@ -98,10 +98,12 @@ class ControlServer:
             self._path.chmod(0o666 if self._guests.uids else 0o600)
         except OSError as error:
             raise self._unusable(error) from error
-        scope.ready()
-        await scope.stopping.wait()
-        server.close()
-        self._path.unlink(missing_ok=True)
+        try:
+            scope.ready()
+            await scope.stopping.wait()
+        finally:
+            server.close()
+            self._path.unlink(missing_ok=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

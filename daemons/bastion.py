@@ -1,7 +1,7 @@
 """bastion: admits appliances that dial in, lets engineers with a certificate through to one of them, records.
 
-Listens on the appliances' ports and on the engineers' address; on run/bastion.sock: `tunnels`, `sessions`. Owns the
-registry state/registry, the audit log and recordings/. No TCP port is opened for a tunnel.
+Listens on the appliances' ports and on the engineers' address; on run/bastion.sock: `tunnels`, `sessions`, `watch`,
+`terminate`, `recheck`, `status`. Owns its store, the audit log and recordings/. No TCP port is opened for a tunnel.
 """
 
 from pathlib import Path
@@ -18,5 +18,4 @@ def build(config: Path) -> Daemon:
     machine = Machine.open(config)
     document = cast(documents.Bastion, machine.document)
     bastion = Bastion(document.bastion, machine.dir)
-    verbs = {"tunnels": bastion.tunnels, "sessions": bastion.sessions}
-    return Daemon("bastion", bastion.services, machine.socket("bastion"), verbs, document.runtime.grace_s)
+    return Daemon("bastion", bastion.services, machine.socket("bastion"), bastion.verbs, document.runtime.grace_s)

@@ -3,6 +3,10 @@
 What asyncssh does not do, done in the few places where it can be: tries, global requests, key exchanges that the
 client asks for, channels; agent and X11 forwarding told to the owner; certificates shown, and none taken that has no
 principals. A test fails if one of the private methods goes away. Made by `core/ssh/server.py`.
+
+An owner (the `SSHServer`) may have two methods more: `limited(rule, why)` is told what was refused here;
+`certified(facts)` is awaited when a certificate is good, before the login is, so that it can look up what its holder
+may do.
 """
 
 import asyncio
@@ -203,6 +207,9 @@ class ServerConnection(asyncssh.SSHServerConnection):
             return None
         key: SSHKey | None = await super()._validate_openssh_certificate(username, cert)  # type: ignore[arg-type]
         self.certificate = facts if key is not None else None
+        asked = getattr(self._owner, "certified", None)
+        if key is not None and asked is not None:
+            await asked(facts)
         return key
 
 

@@ -42,7 +42,7 @@ async def test_stock_ssh_exec_stdin_and_exit_status(tmp_path: Path) -> None:
         assert (status, errors) == (3, b"not so good \xff\n")
         status, out, _ = await engineer.stock("-tt", target, "size")
         assert status == 0
-        assert out == b"(0, 0)"
+        assert out == b"(80, 24)", "the appliance has a size for whoever has none"
 
 
 async def test_a_terminal_is_resized_and_its_end_of_input_and_signals_pass(tmp_path: Path) -> None:
@@ -197,8 +197,8 @@ async def _inside(appliance: Any, user: str, key: Any, certificate: Any) -> bool
 
 async def test_a_changed_host_key_of_the_appliance_is_refused(tmp_path: Path) -> None:
     async with connected(tmp_path) as (support, appliance, _client):
-        other = ssh.public_text(ssh.make_key())
-        support.bastion.registry.enroll(SERIAL, ssh.public_text(appliance.tunnel_key), other, replace=True)
+        other = ssh.make_key()
+        await appliance.enroll(support, host_key=other, replace=True)
         async with Engineer(support, tmp_path / "ana").connect() as connection:
             result = await _run(connection, "who")
         assert result.exit_status == 69
@@ -209,10 +209,10 @@ async def test_a_changed_host_key_of_the_appliance_is_refused(tmp_path: Path) ->
 async def test_an_appliance_without_tunnel_is_said_to_have_none(tmp_path: Path) -> None:
     async with connected(tmp_path) as (support, _, client):
         await client.disable({})
-        await eventually(lambda: not support.bastion._presence.all())
+        await eventually(lambda: not support.bastion.presence.all())
         status, _, errors = await Engineer(support, tmp_path / "ana").stock(f"{NAME}@127.0.0.1", "who")
         assert status == 69
-        assert errors == f"{SERIAL} has no tunnel open\r\n".encode()
+        assert errors.startswith(f"{SERIAL} has no tunnel open; it was".encode())
 
 
 async def test_live_sessions_are_shown_on_both_sides_and_the_audit_chain_holds(tmp_path: Path) -> None:
@@ -225,7 +225,7 @@ async def test_live_sessions_are_shown_on_both_sides_and_the_audit_chain_holds(t
             status = await client.status({})
             assert status["sessions"][0]["from"].startswith("ana@SR12345#")
             assert (status["mode"], status["tunnel"], status["port"]) == ("tunnel", "open", support.ports[0])
-        await eventually(lambda: not support.bastion._visits)
+        await eventually(lambda: not len(support.bastion.visits))
         await eventually(lambda: any(each["event"] == "recording" for each in support.audit()))
     assert verify(support.directory / "log" / "audit.jsonl") >= 6
 
@@ -264,11 +264,3 @@ async def test_what_cannot_be_recorded_is_refused_where_the_policy_is_strict(
         status, out, _ = await Engineer(support, tmp_path / "ana").stock(f"{NAME}@127.0.0.1", "who")
         assert (status == 0) is allowed
         assert (b"SR12345" in out) is allowed
-
-
-async def test_file_transfer_is_refused_until_it_can_be_recorded(tmp_path: Path) -> None:
-    async with connected(tmp_path) as (support, _, _client):
-        async with Engineer(support, tmp_path / "ana").connect() as connection:
-            with pytest.raises(asyncssh.ChannelOpenError):
-                await connection.start_sftp_client()
-        assert any("subsystem 'sftp'" in each.get("why", "") for each in support.audit())

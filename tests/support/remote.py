@@ -75,11 +75,13 @@ class Console(asyncssh.SSHServerSession[bytes]):
     def __init__(self, login: ServiceLogin) -> None:
         self._login = login
         self._command = ""
+        self._size = (0, 0)
 
     def connection_made(self, chan: asyncssh.SSHServerChannel[bytes]) -> None:
         self._chan = chan
 
     def pty_requested(self, term_type: str, term_size: Any, term_modes: Any) -> bool:
+        self._size = tuple(term_size[:2])
         return True
 
     def shell_requested(self) -> bool:
@@ -101,7 +103,7 @@ class Console(asyncssh.SSHServerSession[bytes]):
             self._chan.write_stderr(b"not so good \xff\n")
             self._chan.exit(int(argument))
         elif verb == "size":
-            self._chan.write(repr(self._chan.get_terminal_size()[:2]).encode())
+            self._chan.write(repr(self._size).encode())
             self._chan.exit(0)
         elif verb == "flood":
             self._chan.write(b"x" * int(argument))

@@ -1,38 +1,59 @@
 """The bastion: two fronts, one for appliances on the six ports and one for engineers on an address of its own.
 
-Puts the parts together for `daemons/bastion.py` and answers the verbs `tunnels` and `sessions`. Files below the
-machine's directory: `keys/bastion_host_ed25519` and what `authority.py` keeps, `state/registry/`, `recordings/`,
-`log/audit.jsonl`. Both authorities are keyd's, asked over `run/keyd.sock`. Raises GatepostError (78) for a key that is
-missing.
+Puts the parts together for `daemons/bastion.py`. Files below the machine's directory: `keys/bastion_host_ed25519` and
+what `authority.py` keeps, the store, `recordings/`, `log/audit.jsonl`. Both authorities are keyd's, asked over
+`run/keyd.sock`. Raises GatepostError (78) for a key that is missing.
 """
 
 import asyncio
+import ipaddress
+import os
+import ssl
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import asyncssh
 
-from core.diagnostic import INFO, say
+from core.diagnostic import WARNING, say
+from core.errors import EX_CONFIG, GatepostError
 from core.lifecycle import Scope, Service
+from core.metrics import Counters
 from core.ssh import (
+    ALPN,
     AcceptLimits,
-    Refusal,
+    ConnectionLimits,
+    Entrance,
+    PenaltyTerms,
     SshListener,
     read_key,
     server_options,
 )
+from core.tls import own_context
 from tunnel.audit import AuditLog
-from tunnel.bastion.appliance_side import ApplianceServer
+from tunnel.bastion.appliance_side import ApplianceServer, ApplianceTerms
+from tunnel.bastion.approval import Approvals
 from tunnel.bastion.authority import Authority, HostKey
-from tunnel.bastion.engineer_side import EngineerServer, Front, Visit
-from tunnel.bastion.presence import Presence, Tunnel
-from tunnel.bastion.registry import Registry
+from tunnel.bastion.door import Door
+from tunnel.bastion.engineer_side import EngineerServer
+from tunnel.bastion.entitlement import Entitlements, timely
+from tunnel.bastion.figures import Figures
+from tunnel.bastion.live import Oversight, Watching
+from tunnel.bastion.liveness import Liveness
+from tunnel.bastion.peer.node import PeerNode
+from tunnel.bastion.presence import Presence
+from tunnel.bastion.reach import Way
+from tunnel.bastion.session import Front
+from tunnel.bastion.store import DatabaseAway, Store, open_store
+from tunnel.bastion.visit import Visits
 from tunnel.config import BastionSection
 from tunnel.keyd.client import SOCKET, Keyd
-from tunnel.recording.cast import Recorder
+from tunnel.recording.recorder import Recorder
+from tunnel.recording.signature import Signer
 
 VERSION = "Gatepost_1.0 GatepostTunnels1"
-_PROOFS_AT_ONCE = 20
+_AGAIN_S = 2.0
+"""Between looks at a database that was away from the beginning."""
 
 
 class Bastion:
@@ -41,105 +62,244 @@ class Bastion:
     def __init__(self, section: BastionSection, directory: Path) -> None:
         host_key = read_key(directory / "keys" / "bastion_host_ed25519")
         keyd = Keyd(directory / "run" / SOCKET)
-        authority = Authority(keyd, host_key, names=section.names, directory=directory, renewed=self._certified)
         self._section = section
-        self._audit = AuditLog(directory / "log" / "audit.jsonl")
-        self._visits: dict[str, Visit] = {}
-        self._presence = Presence(self._audit)
-        self.registry = Registry(directory / "state" / "registry")
-        recorder = Recorder(directory / "recordings", self._audit)
-        front = Front(
-            section=section,
-            keyd=keyd,
-            authority=authority,
-            registry=self.registry,
-            presence=self._presence,
-            recorder=recorder,
-            audit=self._audit,
-            visits=self._visits,
+        self.audit = AuditLog(directory / "log" / "audit.jsonl")
+        self.counters = Counters(directory / "state" / "bastion.counters.json")
+        self.visits = Visits()
+        self.presence = Presence(self.audit, self.counters)
+        self.store = open_store(section.database, directory)
+        self._authority = Authority(keyd, host_key, names=section.names, directory=directory, renewed=self._certified)
+        recorder = Recorder(directory / "recordings", self.audit, section, signed_by(keyd))
+        peers = PeerNode(section, directory, store=self.store, presence=self.presence, keyd=keyd, audit=self.audit)
+        entitlements = Entitlements(
+            self.store,
+            keyd,
+            timely=timely,
+            approved=Approvals(section, self.store.cases, self.audit).why_not,
+            node=peers.directory.node,
+            elsewhere=peers.directory.certify,
         )
-        self.appliances = SshListener(
+        self._way = Way(
+            self.store,
+            self.presence,
+            entitlements,
+            timeout_s=section.login_timeout_s,
+            keepalive_s=section.keepalive_s,
+            elsewhere=peers.directory.elsewhere,
+        )
+        self._front = Front(
+            section=section,
+            way=self._way,
+            entitlements=entitlements,
+            recorder=recorder,
+            audit=self.audit,
+            counters=self.counters,
+            visits=self.visits,
+        )
+        self._terms = ApplianceTerms(
+            store=self.store,
+            presence=self.presence,
+            audit=self.audit,
+            counters=self.counters,
+            registration_required=section.registration == "required",
+        )
+        self.appliances = self._listener(
             "appliances",
             [(section.address, port) for port in section.ports],
-            self._appliance_options(authority.host_key),
-            limits=self._limits(section.connections),
-            refused=self._refused,
+            self._appliance_options(self._authority.host_key),
+            section.connections,
+            section.appliance_channels,
+            entrance=Entrance(
+                proxies=_networks(section.proxies),
+                shared_ports=frozenset(section.shared_ports) & frozenset(section.ports),
+                tls=tls_context(section, directory),
+            ),
         )
-        self.engineers = SshListener(
+        self.engineers = self._listener(
             "engineers",
             [(section.engineer_address, section.engineer_port)],
-            server_options(
-                lambda: EngineerServer(front),
-                [host_key],
-                version=VERSION,
-                login_timeout_s=section.login_timeout_s,
-                keepalive_s=section.keepalive_s,
-            ),
-            limits=self._limits(section.engineer_connections),
-            refused=self._refused,
+            self._options(lambda: EngineerServer(self._front, self._authority.engineer_cas), host_key),
+            section.engineer_connections,
+            section.sessions_per_connection,
+            entrance=Entrance(proxies=_networks(section.proxies)),
         )
+        self.oversight = Oversight(self.visits, self.presence, entitlements, audit=self.audit, counters=self.counters)
+        self._watching = Watching(self.visits, self.audit)
+        figures = Figures(self.counters, self.presence, self.visits, recorder, (self.appliances, self.engineers))
+        opened = Opened(self.store)
         self.services: list[Service] = [
-            authority,
-            self.appliances,
-            self.engineers,
+            opened,
+            self._authority,
+            After(opened, self.appliances),
+            After(opened, self.engineers),
+            *(After(opened, one) for one in peers.services),
             recorder,
-            Liveness(self._presence, section.liveness_s),
+            self.oversight,
+            Liveness(self.presence, self.store, section.liveness_s),
+            self.counters,
+            figures,
         ]
+        self.verbs = {
+            "tunnels": self.tunnels,
+            "sessions": self.sessions,
+            "watch": self._watching.watch,
+            "terminate": self.oversight.terminate,
+            "recheck": self.oversight.recheck,
+            "status": figures.status,
+        }
 
     async def tunnels(self, _args: dict[str, Any]) -> dict[str, Any]:
         """Answer the verb `tunnels`: who is connected, and whether anybody answers there."""
-        connected = {tunnel.name for tunnel in self._presence.all()}
-        away = [name for name in self.registry.names() if name not in connected]
-        return {"tunnels": self._presence.shown(), "away": away}
+        connected = {tunnel.name for tunnel in self.presence.all()}
+        away = [one.serial for one in await self.store.appliances.all() if one.serial not in connected]
+        return {"tunnels": self.presence.shown(), "away": away}
 
     async def sessions(self, _args: dict[str, Any]) -> dict[str, Any]:
         """Answer the verb `sessions`: which engineers are where."""
-        return {"sessions": [visit.shown() for visit in self._visits.values()]}
+        return {"sessions": [visit.shown() for visit in self.visits]}
 
     def _certified(self, host_key: HostKey) -> None:
         """Show a new host certificate to appliances that dial in from now on."""
         self.appliances.options = self._appliance_options(host_key)
 
     def _appliance_options(self, host_key: HostKey) -> asyncssh.SSHServerConnectionOptions:
+        return self._options(lambda: ApplianceServer(self._terms), host_key)
+
+    def _options(
+        self, factory: Callable[[], asyncssh.SSHServer], host_key: HostKey
+    ) -> asyncssh.SSHServerConnectionOptions:
+        section = self._section
         return server_options(
-            lambda: ApplianceServer(self.registry, self._presence, self._audit),
+            factory,
             [host_key],
             version=VERSION,
-            login_timeout_s=self._section.login_timeout_s,
-            keepalive_s=self._section.keepalive_s,
+            login_timeout_s=section.login_timeout_s,
+            keepalive_s=section.keepalive_s,
         )
 
-    def _limits(self, connections: int) -> AcceptLimits:
-        return AcceptLimits(
-            unauthenticated=self._section.unauthenticated,
-            unauthenticated_per_source=self._section.unauthenticated_per_source,
-            connections=connections,
-            login_timeout_s=self._section.login_timeout_s,
+    def _listener(
+        self,
+        name: str,
+        endpoints: Sequence[tuple[str, int]],
+        options: asyncssh.SSHServerConnectionOptions,
+        connections: int,
+        channels: int,
+        *,
+        entrance: Entrance,
+    ) -> SshListener:
+        section = self._section
+        door = Door(name, self.audit, self.counters)
+        return SshListener(
+            name,
+            endpoints,
+            options,
+            limits=AcceptLimits(
+                unauthenticated=section.unauthenticated,
+                early_drop=section.early_drop,
+                unauthenticated_per_source=section.unauthenticated_per_source,
+                connections=connections,
+                login_timeout_s=section.login_timeout_s,
+                tries=section.tries,
+                handshakes=section.handshakes or max(1, (os.cpu_count() or 2) // 2),
+                penalties=PenaltyTerms() if section.penalties else None,
+                exempt=_networks(section.unlimited_sources),
+            ),
+            within=ConnectionLimits(
+                tries=section.tries,
+                channels=channels,
+                requests_a_minute=section.requests_per_minute,
+                rekey_s=section.rekey_s,
+            ),
+            entrance=entrance,
+            refused=door.refused,
+            took=door.took,
         )
 
-    def _refused(self, refusal: Refusal) -> None:
-        # Not an audit line: an address that only knocks could fill the log.
-        say(INFO, f"bastion: {refusal.source} at {refusal.local}: {refusal.reason}")
 
+class Opened:
+    """The store's life: open before anybody is let in, closed when everybody has gone."""
 
-class Liveness:
-    """Proves every tunnel end to end from time to time."""
+    name = "store"
 
-    name = "liveness"
-
-    def __init__(self, presence: Presence, interval_s: float) -> None:
-        self._presence = presence
-        self._interval_s = interval_s
-        self._at_once = asyncio.Semaphore(_PROOFS_AT_ONCE)
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.event = asyncio.Event()
+        self.users = 0
+        self._free = asyncio.Event()
 
     async def run(self, scope: Scope) -> None:
-        """Prove all tunnels each interval until stopping."""
-        scope.ready()
-        while await scope.pause(self._interval_s):
-            async with asyncio.TaskGroup() as proofs:
-                for tunnel in self._presence.all():
-                    proofs.create_task(self._prove(tunnel))
+        """Open, stay until stopping and until those who use it have ended, close."""
+        try:
+            begun = await self._begun()
+            self.event.set()
+            scope.ready()
+            while not begun and await scope.pause(_AGAIN_S):
+                begun = await self._begun()
+            await scope.stopping.wait()
+            if self.users:
+                await self._free.wait()
+            # Channels that were just cut tell their ends; the store is asked nothing after that.
+            await asyncio.sleep(0.1)
+        finally:
+            await self._store.close()
 
-    async def _prove(self, tunnel: Tunnel) -> None:
-        async with self._at_once:
-            await self._presence.prove(tunnel)
+    async def _begun(self) -> bool:
+        """Begin with the store; a database that is away is waited for, while everybody who comes is refused."""
+        try:
+            await self._store.begin()
+        except DatabaseAway as away:
+            if not self.event.is_set():
+                say(WARNING, f"bastion: {away.text}; nobody is let in until it does")
+            return False
+        return True
+
+    def left(self) -> None:
+        """One that uses the store has ended."""
+        self.users -= 1
+        if not self.users:
+            self._free.set()
+
+
+class After:
+    """A service that begins when the store is open, and ends before it is closed."""
+
+    def __init__(self, opened: Opened, service: Service) -> None:
+        self.name = service.name
+        self._opened = opened
+        self._service = service
+        opened.users += 1
+
+    async def run(self, scope: Scope) -> None:
+        """Wait for the store, then be the service."""
+        try:
+            await self._opened.event.wait()
+            await self._service.run(scope)
+        finally:
+            self._opened.left()
+
+
+def signed_by(keyd: Keyd) -> Signer:
+    """Give the way to have a recording signed."""
+
+    async def sign(digest: bytes) -> str:
+        return await keyd.sign_recording(digest.hex())
+
+    return sign
+
+
+def _networks(texts: Sequence[str]) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+    return tuple(ipaddress.ip_network(text) for text in texts)
+
+
+def tls_context(section: BastionSection, directory: Path) -> Callable[[], ssl.SSLContext] | None:
+    """Make the TLS context of the shared ports; None where there are none. Raises GatepostError (78)."""
+    if not set(section.shared_ports) & set(section.ports):
+        return None
+    certificate, key = directory / section.tls_certificate, directory / section.tls_key
+    try:
+        context = own_context(ssl.PROTOCOL_TLS_SERVER, certificate, key)
+    except (OSError, ssl.SSLError) as error:
+        text = f"{certificate} with {key.name} cannot be used for TLS: {error.strerror or error}"
+        raise GatepostError(f"{text}; `gatepost init` makes a pair", EX_CONFIG) from error
+    context.set_alpn_protocols([ALPN])
+    return lambda: context

@@ -1,24 +1,36 @@
 """A terminated session: the engineer's channel on one side, the appliance's console on the other, recorded.
 
-Made by `engineer_side.py` for each session channel. `Down` is what asyncssh sees of the engineer, `Up` of
-the appliance; between them go octets, sizes, signals, ends of input and the exit status, and each request leaves
-a marker in the recording. Input that arrives before the appliance is reached waits.
+Made by `session.py` for each session channel. `Down` is what asyncssh sees of the engineer, `Up` (`upstream.py`) of
+the appliance; between them go octets, sizes, signals, ends of input and the exit status: a shell, a command, SFTP and
+SCP alike. Each request leaves a marker in the recording. Input that arrives before the appliance is reached waits,
+within bounds. No exception leaves a callback: asyncssh would end all sessions of the connection for it.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import asyncssh
 
 from core.diagnostic import incident
-from core.errors import EX_UNAVAILABLE
+from core.errors import EX_NOPERM, EX_UNAVAILABLE, GatepostError
 from core.runtime import spawn
-from tunnel.recording.cast import Recording
+from tunnel.bastion.entitlement import Denied
+from tunnel.bastion.reach import Reached
+from tunnel.bastion.upstream import Up, guarded
+from tunnel.recording.recording import Recording
+from tunnel.recording.tap import tap_for
 
 PASSED_ENVIRONMENT = ("LANG", "LC_")
-DEFAULT_SIZE = (80, 24)
 NOT_REACHED = EX_UNAVAILABLE
+EARLY = 256 * 1024
+"""Octets that wait for the appliance to be reached; then the engineer's channel is paused."""
+_VARIABLES, _LONGEST = 32, 1024
+
+
+def _not_noted(*_: Any, **_facts: Any) -> None:
+    return
 
 
 @dataclass(slots=True)
@@ -29,24 +41,27 @@ class Request:
     term_size: tuple[int, int, int, int] = (0, 0, 0, 0)
     term_modes: dict[int, int] = field(default_factory=dict)
     command: str | None = None
+    subsystem: str = ""
+    environment: dict[str, str] = field(default_factory=dict)
 
-
-Reach = Callable[[], Awaitable[asyncssh.SSHClientConnection]]
-"""Logs in to the appliance's console for this engineer; raises GatepostError with a line to show."""
+    @property
+    def transfers(self) -> bool:
+        """Whether this is a transfer of files: SFTP, or SCP in its older form, which is a command."""
+        return tap_for(self.command, self.subsystem, _not_noted) is not None
 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
     """What one relayed session needs of its surroundings."""
 
-    reach: Reach
-    record: Callable[[Request, "Down"], Recording | None]
-    """Opens the recording; None where it fails and the policy is best-effort; OSError where it is strict."""
-    started: Callable[[Request], None]
+    forbidden: Callable[[Request], str]
+    """Says why a request is not allowed; '' if it is. Takes note of it."""
+    begin: Callable[[Request, "Down"], None]
+    """Takes note that a session wants to begin. Raises OSError if it cannot be noted."""
+    reach: Callable[[Request, "Down"], Awaitable[Reached]]
+    """Checks what may have changed, opens the recording, logs in to the appliance; GatepostError with a line."""
     ended: Callable[[int], None]
     """Told the exit status when the channel is gone; 255 for a session that ended without one."""
-    refused: Callable[[str], None]
-    """Told what was asked for in vain."""
 
 
 class Down(asyncssh.SSHServerSession[bytes]):
@@ -54,17 +69,21 @@ class Down(asyncssh.SSHServerSession[bytes]):
 
     def __init__(self, terms: Terms) -> None:
         self._terms = terms
-        self._request = Request()
+        self.request = Request()
+        self.recording: Recording | None = None
         self._up: Up | None = None
         self._early: list[bytes] = []
+        self._early_size = 0
         self._eof = False
         self._status = 255
         self._gone = False
-        self.recording: Recording | None = None
+        self._started = False
+        self._why = ""
 
     def connection_made(self, chan: asyncssh.SSHServerChannel[bytes]) -> None:
         self.chan = chan
 
+    @guarded
     def connection_lost(self, exc: Exception | None) -> None:
         if self._gone:
             return
@@ -72,71 +91,93 @@ class Down(asyncssh.SSHServerSession[bytes]):
         if self._up is not None:
             self._up.leave()
         if self.recording is not None:
-            self.recording.finish(status=self._status, why=str(exc) if exc else "")
+            if exc is not None:
+                self.recording.marker("gap", why="the engineer's connection was lost")
+            self.recording.finish(status=self._status, why=self._why or (str(exc) if exc else ""))
         self._terms.ended(self._status)
 
+    @guarded
     def pty_requested(
         self, term_type: str, term_size: tuple[int, int, int, int], term_modes: Mapping[int, int]
     ) -> bool:
-        self._request.term_type, self._request.term_size = term_type, term_size
-        self._request.term_modes = dict(term_modes)
+        self.request.term_type, self.request.term_size = term_type, term_size
+        self.request.term_modes = dict(term_modes)
         return True
 
+    @guarded
     def shell_requested(self) -> bool:
         return self._start()
 
+    @guarded
     def exec_requested(self, command: str) -> bool:
-        self._request.command = command
+        self.request.command = command
         return self._start()
 
+    @guarded
     def subsystem_requested(self, subsystem: str) -> bool:
-        self._terms.refused(f"may not use the subsystem {subsystem[:64]!r}")
-        return False
+        self.request.subsystem = subsystem
+        return self._start()
 
+    @guarded
     def data_received(self, data: bytes, datatype: int | None) -> None:
-        if self._up is None:
-            self._early.append(data)
-        else:
-            self._up.chan.write(data)
+        if self._up is not None:
+            self._pass(data, self._up)
+            return
+        self._early.append(data)
+        self._early_size += len(data)
+        if self._early_size > EARLY:
+            self.chan.pause_reading()
 
+    @guarded
     def eof_received(self) -> bool:
         self._eof = True
-        self._mark("eof")
+        self.mark("eof")
         if self._up is not None:
             self._up.chan.write_eof()
         return True
 
+    @guarded
     def terminal_size_changed(self, width: int, height: int, pixwidth: int, pixheight: int) -> None:
-        self._request.term_size = (width, height, pixwidth, pixheight)
+        self.request.term_size = (width, height, pixwidth, pixheight)
         if self.recording is not None:
-            self.recording.resize(width, height)
+            self.recording.resize(width, height, pixwidth, pixheight)
         if self._up is not None:
             self._up.chan.change_terminal_size(width, height, pixwidth, pixheight)
 
+    @guarded
     def signal_received(self, signal: str) -> None:
-        self._mark("signal", signal=signal)
+        self.mark("signal", signal=signal)
         if self._up is not None:
             self._up.chan.send_signal(signal)
 
+    @guarded
     def break_received(self, msec: int) -> bool:
-        self._mark("break", msec=msec)
+        self.mark("break", msec=msec)
         if self._up is not None:
             self._up.chan.send_break(msec)
         return True
 
+    @guarded
     def pause_writing(self) -> None:
         if self._up is not None:
-            self._up.chan.pause_reading()
+            self._up.hold("engineer", True)
 
+    @guarded
     def resume_writing(self) -> None:
         if self._up is not None:
-            self._up.chan.resume_reading()
+            self._up.hold("engineer", False)
+
+    def hold(self, on: bool) -> None:
+        """Hold the appliance's output back while the recording's disk is slow."""
+        if self._up is not None:
+            self._up.hold("recording", on)
 
     def end(self, status: int, text: str = "") -> None:
         """End the session towards the engineer, with a line on standard error where there is one to say."""
         if self._gone or self.chan.is_closing():
             return
         self._status = status
+        self._why = self._why or text
         if text:
             self.chan.write_stderr(f"{text}\r\n".encode())
         self.chan.exit(status)
@@ -146,36 +187,76 @@ class Down(asyncssh.SSHServerSession[bytes]):
         if not self._gone and not self.chan.is_closing():
             self.chan.exit_with_signal(signal, core_dumped, text)
 
+    def crashed(self, number: str) -> None:
+        """End the session after an error of our own."""
+        self.end(255, f"internal error, incident {number}")
+
+    def mark(self, kind: str, **facts: Any) -> None:
+        """Leave a marker in the recording, where there is one."""
+        if self.recording is not None:
+            self.recording.marker(kind, **facts)
+
+    def joined(self, up: Up) -> None:
+        """Take the appliance's side into use and hand over what has waited."""
+        if self._gone:
+            up.leave()
+            return
+        self._up = up
+        early, self._early = self._early, []
+        for data in early:
+            self._pass(data, up)
+        if self._early_size > EARLY:
+            self.chan.resume_reading()
+        if self._eof:
+            up.chan.write_eof()
+
+    def _pass(self, data: bytes, up: Up) -> None:
+        if self.recording is not None:
+            self.recording.input(data)
+        if not up.chan.is_closing():
+            up.chan.write(data)
+
     def _start(self) -> bool:
+        if self._started:
+            return False
+        self._started = True
+        environment = self.chan.get_environment()
+        for name in sorted(environment)[:_VARIABLES]:
+            self.request.environment[name] = environment[name][:_LONGEST]
+        if why := self._terms.forbidden(self.request):
+            if self.request.subsystem:
+                return False
+            # The answer to the request goes out first: a channel that ends before it would leave the client waiting.
+            asyncio.get_running_loop().call_soon(self.end, EX_NOPERM, why)
+            return True
         try:
-            self.recording = self._terms.record(self._request, self)
-            self._terms.started(self._request)
+            self._terms.begin(self.request, self)
         except OSError as error:
-            incident("a session was refused, it cannot be recorded", error)
+            incident("a session was refused, it cannot be logged", error)
             return False
         spawn(self._join(), "relayed session")
         return True
 
     async def _join(self) -> None:
         try:
-            connection = await self._terms.reach()
+            reached = await self._terms.reach(self.request, self)
         except Exception as error:  # whatever stands in the way, the engineer gets one line
-            text = getattr(error, "text", "") or f"incident {incident('relay', error)}"
-            self._mark("not-reached", why=text)
-            self.end(NOT_REACHED, text)
+            text = error.text if isinstance(error, GatepostError) else f"incident {incident('relay', error)}"
+            self.mark("not-reached", why=text)
+            self.end(EX_NOPERM if isinstance(error, Denied) else NOT_REACHED, text)
             return
         try:
-            await self._open(connection)
-        except (OSError, asyncssh.Error) as error:
-            self._mark("not-opened", why=str(error))
+            await self._open(reached)
+        except Exception as error:  # the same
+            self.mark("not-opened", why=str(error))
             self.end(NOT_REACHED, "the appliance refused the session")
-            connection.abort()
+            reached.abort()
 
-    async def _open(self, connection: asyncssh.SSHClientConnection) -> None:
+    async def _open(self, reached: Reached) -> None:
         if self._gone:
-            connection.abort()
+            reached.abort()
             return
-        request = self._request
+        request = self.request
         options: dict[str, Any] = {"request_pty": False}
         if request.term_type is not None:
             options = {
@@ -184,83 +265,12 @@ class Down(asyncssh.SSHServerSession[bytes]):
                 "term_size": request.term_size,
                 "term_modes": request.term_modes,
             }
-        await connection.create_session(
-            lambda: Up(self, connection), request.command, env=self._environment(), encoding=None, **options
+        passed = {name: value for name, value in request.environment.items() if name.startswith(PASSED_ENVIRONMENT)}
+        await reached.connection.create_session(
+            lambda: Up(self, reached),
+            request.command,
+            subsystem=request.subsystem or None,
+            env=cast(Mapping[bytes | str, bytes | str], passed),
+            encoding=None,
+            **options,
         )
-
-    def joined(self, up: "Up") -> None:
-        """Take the appliance's side into use and hand over what has waited."""
-        if self._gone:
-            up.leave()
-            return
-        self._up = up
-        for data in self._early:
-            up.chan.write(data)
-        self._early.clear()
-        if self._eof:
-            up.chan.write_eof()
-
-    def _environment(self) -> Mapping[bytes | str, bytes | str]:
-        passed: dict[bytes | str, bytes | str] = {}
-        for name, value in self.chan.get_environment().items():
-            if name.startswith(PASSED_ENVIRONMENT):
-                passed[name] = value
-                self._mark("environment", name=name, value=value)
-        return passed
-
-    def _mark(self, kind: str, **facts: Any) -> None:
-        if self.recording is not None:
-            self.recording.marker(kind, **facts)
-
-
-class Up(asyncssh.SSHClientSession[bytes]):
-    """The appliance's side. Its connection serves this one session and ends with it."""
-
-    chan: asyncssh.SSHClientChannel[bytes]
-
-    def __init__(self, down: Down, connection: asyncssh.SSHClientConnection) -> None:
-        self._down = down
-        self._connection = connection
-        self._end: Callable[[], None] | None = None
-
-    def connection_made(self, chan: asyncssh.SSHClientChannel[bytes]) -> None:
-        self.chan = chan
-
-    def session_started(self) -> None:
-        self._down.joined(self)
-
-    def data_received(self, data: bytes, datatype: int | None) -> None:
-        if self._down.recording is not None:
-            self._down.recording.output(data)
-        if not self._down.chan.is_closing():
-            self._down.chan.write(data, datatype)
-
-    def eof_received(self) -> bool:
-        if not self._down.chan.is_closing():
-            self._down.chan.write_eof()
-        return True
-
-    def pause_writing(self) -> None:
-        self._down.chan.pause_reading()
-
-    def resume_writing(self) -> None:
-        self._down.chan.resume_reading()
-
-    def exit_status_received(self, status: int) -> None:
-        # It overtakes output that is still held back: the session ends when the channel does.
-        self._end = lambda: self._down.end(status)
-
-    def exit_signal_received(self, signal: str, core_dumped: bool, msg: str, lang: str) -> None:
-        self._end = lambda: self._down.end_by_signal(signal, core_dumped, msg)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if self._end is not None:
-            self._end()
-        else:
-            self._down.end(255, "the connection to the appliance was lost" if exc else "")
-        self._connection.abort()
-
-    def leave(self) -> None:
-        """The engineer has gone: hang up."""
-        self.chan.close()
-        self._connection.close()

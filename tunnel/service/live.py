@@ -228,6 +228,12 @@ class Live(asyncssh.SSHServerSession[bytes]):
         """End with a status."""
         self._finish("ended", status)
 
+    def exit_with_signal(self, signal: str, core_dumped: bool = False, msg: str = "", lang: str = "en-US") -> None:
+        """End as a program that a signal has ended."""
+        if self._chan is not None and not self._chan.is_closing():
+            self._chan.exit_with_signal(signal, core_dumped, msg, lang)
+        self._finish("ended", 255)
+
     def is_closing(self) -> bool:
         """Whether nothing can be shown any more."""
         return bool(self.how)
