@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.support.lab import GATEPOST, Ran, eventually, gatepost, ran, short_folder
+from tests.support.lab import GATEPOST, Ran, eventually, free_port, gatepost, ran, short_folder
 from tests.support.need import needs
 from tunnel.audit import verify
 
@@ -70,13 +70,13 @@ def shared(machine: Machine) -> Machine:
 
 
 @contextmanager
-def running(machine: Machine, user: str | None = None) -> Iterator[subprocess.Popen[bytes]]:
-    """Run keyd until the end of the block, which it must leave in order."""
-    words = [*(_as(user) if user else ()), *GATEPOST, "run", "keyd", "--config", str(machine.config)]
-    with open(machine.dir.parent / "keyd.log", "ab") as log, subprocess.Popen(words, stderr=log) as process:
+def running(machine: Machine, user: str | None = None, daemon: str = "keyd") -> Iterator[subprocess.Popen[bytes]]:
+    """Run keyd, or another daemon, until the end of the block, which it must leave in order."""
+    words = [*(_as(user) if user else ()), *GATEPOST, "run", daemon, "--config", str(machine.config)]
+    said = machine.dir.parent / f"{daemon}.log"
+    with open(said, "ab") as log, subprocess.Popen(words, stderr=log) as process:
         try:
-            said = machine.dir.parent / "keyd.log"
-            eventually(lambda: b"keyd: ready" in said.read_bytes() or process.poll() is not None)
+            eventually(lambda: f"{daemon}: ready" in said.read_text() or process.poll() is not None)
             assert process.poll() is None, said.read_text()
             yield process
         finally:
@@ -187,6 +187,31 @@ def _appliance(machine: Machine, support_keys: list[str]) -> Path:
     assert "#support_keys = []" in text
     config.write_text(text.replace("#support_keys = []", f"support_keys = {json.dumps(support_keys)}"))
     return config
+
+
+@needs("ssh-keyscan", "ssh-keygen")
+def test_the_bastion_starts_without_keyd_and_shows_the_certificate_that_it_has(machine: Machine) -> None:
+    ports = [free_port(), free_port()]
+    text = machine.config.read_text().replace('#address = "0.0.0.0"', 'address = "127.0.0.1"')
+    text = re.sub(r"^#ports = .*$", f"ports = [{ports[0]}]", text, count=1, flags=re.MULTILINE)
+    text = text.replace("#engineer_port = 22", f"engineer_port = {ports[1]}")
+    machine.config.write_text(text)
+    with running(machine, daemon="bastion"):  # from what init wrote down
+        assert _shown(ports[0]) == ""
+    with running(machine), running(machine, daemon="bastion"):
+        shown = eventually(lambda: _shown(ports[0]))
+    with running(machine, daemon="bastion"):
+        assert _shown(ports[0]) == shown
+    authority = ran(["ssh-keygen", "-lf", str(machine.keyd / "host_ca_ed25519.pub")]).out.split()[1]
+    facts = ran(["ssh-keygen", "-L", "-f", "-"], stdin=shown).out
+    assert f"Signing CA: ED25519 {authority}" in facts
+    assert "upgrades.gatepost.invalid" in facts
+
+
+def _shown(port: int) -> str:
+    """Give the host certificate that OpenSSH is shown, '' if there is none."""
+    lines = ran(["ssh-keyscan", "-c", "-p", str(port), "127.0.0.1"]).out.splitlines()
+    return "".join(line[line.index("ssh-ed25519-cert") :] + "\n" for line in lines if "-cert-v01" in line)
 
 
 def test_a_machine_from_before_keyd_gives_its_authority_over(machine: Machine) -> None:
