@@ -1,5 +1,6 @@
 """`gatepost check`: all that a machine's daemons would refuse to start with, without starting them."""
 
+import os
 import socket
 from collections.abc import Callable
 from functools import partial
@@ -13,6 +14,7 @@ from daemons.keyd import guests_of
 from daemons.machine import Machine
 from daemons.wiring import bounce_tags, filters_of, handler_of
 from mail.bounce.config import load_texts
+from tunnel.keyd.keyring import FOLDER, secured
 
 _KEYS = {
     "esa": ("host", "tunnel"),
@@ -58,6 +60,9 @@ def check(config: Path) -> list[str]:
         problems += _tried(partial(bounce_tags, machine, machine.document))
     if isinstance(machine.document, Bastion):
         problems += _tried(partial(guests_of, config, machine.document.keyd))
+        folder = machine.dir / FOLDER
+        if folder.exists() and folder.stat().st_uid == os.geteuid():
+            problems += _tried(partial(secured, folder))
     if problems:
         raise ConfigError(problems)
     return _notes(machine)

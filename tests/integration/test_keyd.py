@@ -134,7 +134,9 @@ def test_a_folder_that_others_can_read_keeps_keyd_from_starting(machine: Machine
     machine.keyd.chmod(0o755)
     tried = gatepost("run", "keyd", "--config", str(machine.config))
     assert (tried.status, tried.err.count("\n")) == (78, 1)
-    assert f"{machine.keyd} is open to other users" in tried.err
+    assert f"{machine.keyd}: open to other users" in tried.err
+    checked = gatepost("check", "--config", str(machine.config))
+    assert (checked.status, f"{machine.keyd}: open to other users" in checked.err) == (78, True)
 
 
 def test_a_user_that_does_not_exist_is_found_by_check(machine: Machine) -> None:

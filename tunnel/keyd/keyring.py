@@ -45,7 +45,7 @@ class Keyring:
         """Open the folder and make what is missing in it. Raises status 78 if others can get at it."""
         self._folder = folder
         self._now = now
-        _secured(folder)
+        secured(folder)
         self.engineer_ca = self._key("engineer_ca")
         self.host_ca = self._key("host_ca")
         self.recording = self._key("recording")
@@ -142,7 +142,7 @@ def adopt(keys: Path, folder: Path) -> list[str]:
         if not old.exists() or new.exists():
             continue
         try:
-            _secured(folder)
+            secured(folder)
             old.rename(new)
         except OSError as error:
             text = f"{old}: cannot be moved to {folder} ({error.strerror}); move it as root and give it to keyd's user"
@@ -151,8 +151,8 @@ def adopt(keys: Path, folder: Path) -> list[str]:
     return moved
 
 
-def _secured(folder: Path) -> None:
-    """Make the folder where it is missing, and refuse one that others can get at."""
+def secured(folder: Path) -> None:
+    """Make the folder where it is missing, and refuse one that others can get at. Raises status 78."""
     user = os.geteuid()
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
@@ -162,11 +162,11 @@ def _secured(folder: Path) -> None:
         text = f"{folder}: {error.strerror}; make it: install -d -o USER -m 0700 {folder}, with keyd's user"
         raise GatepostError(text, EX_CONFIG) from error
     if not stat.S_ISDIR(facts.st_mode):
-        raise GatepostError(f"{folder} is not a folder; keyd keeps its keys there", EX_CONFIG)
+        raise GatepostError(f"{folder}: not a folder; keyd keeps its keys there", EX_CONFIG)
     if facts.st_uid != user:
-        raise GatepostError(f"{folder} belongs to user {facts.st_uid}, keyd runs as {user}; chown it", EX_CONFIG)
+        raise GatepostError(f"{folder}: belongs to user {facts.st_uid}, keyd runs as {user}; chown it", EX_CONFIG)
     open_ones = [folder] if facts.st_mode & 0o077 else []
     open_ones += [path for path, each in files if each.st_mode & 0o077 and path.suffix != ".pub"]
     if open_ones:
-        text = f"{open_ones[0]} is open to other users; take the rights away (chmod go= …) and hold its keys for known"
+        text = f"{open_ones[0]}: open to other users; take the rights away (chmod go= …) and hold its keys for known"
         raise GatepostError(text, EX_CONFIG)

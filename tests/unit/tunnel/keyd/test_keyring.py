@@ -30,7 +30,7 @@ def test_what_others_can_get_at_is_refused_in_one_line(tmp_path: Path, what: str
     Keyring(tmp_path / "keyd")
     (tmp_path / "keyd" / "x").touch(0o600)
     (tmp_path / what).chmod(mode)
-    with pytest.raises(GatepostError, match=rf"{what} is open to other users") as caught:
+    with pytest.raises(GatepostError, match=rf"{what}: open to other users") as caught:
         Keyring(tmp_path / "keyd")
     assert caught.value.status == 78
     assert "\n" not in caught.value.text
@@ -39,7 +39,7 @@ def test_what_others_can_get_at_is_refused_in_one_line(tmp_path: Path, what: str
 def test_a_link_in_the_folders_place_is_refused(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir(mode=0o700)
     (tmp_path / "keyd").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(GatepostError, match="is not a folder") as caught:
+    with pytest.raises(GatepostError, match="not a folder") as caught:
         Keyring(tmp_path / "keyd")
     assert caught.value.status == 78
 
