@@ -8,20 +8,20 @@ neither `..` nor a link in any place leads out. Each file that passed is told to
 
 import asyncio
 import errno
-import hashlib
 import os
 import re
 import secrets
 import stat
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import asyncssh
 from asyncssh import SFTPAttrs, SFTPName
 from asyncssh.stream import SSHServerStreamSession
+
+from tunnel.service.transfer import Transfer, fetched, settled, turn
 
 FOLDERS: Mapping[str, str] = {"captures": "captures", "configuration": "configuration", "logs": "log"}
 """What support sees, and where it is in the machine's folder."""
@@ -38,34 +38,6 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 Noted = Callable[[str, str, int, str, bool], None]
 """Takes direction (`get`, `put`), path, octets, SHA-256 of the file, and whether the whole of it passed."""
-
-
-@dataclass(slots=True, eq=False)
-class Transfer:
-    """A file that is open."""
-
-    path: str
-    descriptor: int
-    folder: int = -1
-    """Descriptor of the folder that a new file is put into; -1 for one that is read."""
-    part: bytes = b""
-    name: bytes = b""
-    octets: int = 0
-    failed: bool = False
-    closed: bool = False
-    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """One at a time: a descriptor is not to be closed, and given to another file, while somebody reads from it."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Passed:
-    """What became of a file."""
-
-    way: str
-    path: str
-    octets: int
-    sha256: str
-    whole: bool
 
 
 class SupportFiles(asyncssh.SFTPServer):
@@ -109,7 +81,7 @@ class SupportFiles(asyncssh.SFTPServer):
 
     async def read(self, file_obj: object, offset: int, size: int) -> bytes:
         transfer = _transfer(file_obj)
-        async with _turn(transfer):
+        async with turn(transfer):
             data = await asyncio.to_thread(os.pread, transfer.descriptor, min(size, 256 * 1024), offset)
         self._count(transfer, "get", len(data))
         return data
@@ -122,7 +94,7 @@ class SupportFiles(asyncssh.SFTPServer):
             transfer.failed = True
             raise asyncssh.SFTPFailure(f"a file may have {FILE_LIMIT >> 20} MiB")
         self._count(transfer, "put", len(data))
-        async with _turn(transfer):
+        async with turn(transfer):
             try:
                 written = await asyncio.to_thread(os.pwrite, transfer.descriptor, data, offset)
                 if written < len(data):
@@ -135,10 +107,10 @@ class SupportFiles(asyncssh.SFTPServer):
     async def close(self, file_obj: object) -> None:
         transfer = _transfer(file_obj)
         self._open.discard(transfer)
-        async with _turn(transfer):
+        async with turn(transfer):
             transfer.closed = True
             transfer.failed = transfer.failed or self.broken_off
-            passed = await asyncio.to_thread(_settled if transfer.folder >= 0 else _fetched, transfer)
+            passed = await asyncio.to_thread(settled if transfer.folder >= 0 else fetched, transfer)
         self._noted(passed.way, passed.path, passed.octets, passed.sha256, passed.whole)
 
     async def exit(self) -> None:
@@ -322,47 +294,6 @@ def _transfer(file_obj: object) -> Transfer:
     return file_obj
 
 
-@asynccontextmanager
-async def _turn(transfer: Transfer) -> AsyncIterator[None]:
-    async with transfer.turn:
-        if transfer.closed:
-            raise asyncssh.SFTPInvalidHandle("this file was closed")
-        yield
-
-
-def _settled(transfer: Transfer) -> _Passed:
-    """Close a file that was put; give it its name if it is complete, remove it if it is not. Blocks."""
-    octets, digest, whole = 0, "", False
-    try:
-        octets, digest = _hashed(transfer.descriptor)
-        if not transfer.failed:
-            os.fsync(transfer.descriptor)
-            ends = {"src_dir_fd": transfer.folder, "dst_dir_fd": transfer.folder}
-            # A link does not replace what is there, as a rename would.
-            os.link(transfer.part, transfer.name, follow_symlinks=False, **ends)
-            whole = True
-    except FileExistsError:
-        raise asyncssh.SFTPFailure("there is a file of that name by now; it is not replaced") from None
-    finally:
-        with suppress(OSError):
-            os.unlink(transfer.part, dir_fd=transfer.folder)
-        with suppress(OSError):
-            os.fsync(transfer.folder)
-        os.close(transfer.descriptor)
-        os.close(transfer.folder)
-    return _Passed("put", transfer.path, octets, digest, whole)
-
-
-def _fetched(transfer: Transfer) -> _Passed:
-    """Close a file that was fetched. Blocks."""
-    try:
-        size = os.fstat(transfer.descriptor).st_size
-        digest = _hashed(transfer.descriptor)[1] if transfer.octets or not size else ""
-    finally:
-        os.close(transfer.descriptor)
-    return _Passed("get", transfer.path, transfer.octets, digest, not transfer.failed and transfer.octets >= size)
-
-
 def _parts(path: bytes) -> list[bytes]:
     """Give the names in a path; `.` and `..` are worked out on the text, so `..` ends at the root."""
     parts: list[bytes] = []
@@ -374,15 +305,6 @@ def _parts(path: bytes) -> list[bytes]:
     if b"\0" in path or any(part.startswith(b".") for part in parts):
         raise asyncssh.SFTPNoSuchFile("no such file")
     return parts
-
-
-def _hashed(descriptor: int) -> tuple[int, str]:
-    """Read a whole file; gives its octets and its SHA-256."""
-    digest, offset = hashlib.sha256(), 0
-    while data := os.pread(descriptor, 1 << 20, offset):
-        digest.update(data)
-        offset += len(data)
-    return offset, digest.hexdigest()
 
 
 def _attrs(facts: os.stat_result | None) -> SFTPAttrs:
