@@ -1,6 +1,6 @@
 """Who is behind a connection: names of appliances, key ids and certificates of engineers.
 
-Signed by `gatepost bastion ca sign`, read by the bastion and by the appliance's service endpoint. A certificate
+Signed by keyd, read by the bastion and by the appliance's service endpoint. A certificate
 names the appliances it opens as its principals and the engineer and case in its key id; both ends check both.
 """
 
@@ -25,7 +25,6 @@ LIVENESS_ORIGIN = "liveness"
 VIA_BASTION = "!bastion"
 """Ends the key id of a certificate that the bastion made for a session it records; no key id we sign for an
 engineer can contain it."""
-RELAY_CERTIFICATE_S = 60.0
 MAX_CERTIFICATE_S = 24 * 3600.0
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
@@ -103,19 +102,6 @@ def sign_engineer(
         serial=certificate_serial(),
         permit_pty=terminal,
         permit_port_forwarding=forwarding,
-    )
-
-
-def sign_relay(ca: SSHKey, public_key: str | SSHKey, engineer: Engineer, serial: str) -> SSHCertificate:
-    """Sign the minute-long certificate with which the bastion enters one appliance for one engineer."""
-    return user_certificate(
-        ca,
-        public_key,
-        key_id=engineer.key_id + VIA_BASTION,
-        principals=[serial],
-        life_s=RELAY_CERTIFICATE_S,
-        serial=certificate_serial(),
-        permit_pty=True,
     )
 
 

@@ -20,8 +20,7 @@ KeyId = Annotated[int, Meta(ge=0, le=31)]
 Day = Annotated[int, Meta(ge=-1, le=4095)]
 
 GUEST_VERBS = frozenset(
-    {"public", "sign_engineer", "sign_relay", "sign_host", "grant", "certify", "password", "forget", "sign_recording"}
-    | {"health"}
+    {"public", "sign_engineer", "sign_host", "grant", "certify", "password", "forget", "sign_recording"} | {"health"}
 )
 """What the users in `[keyd] clients` may ask; making and retiring support keys is for keyd's own user and root."""
 
@@ -72,14 +71,6 @@ class SignEngineerArgs(Args, frozen=True, kw_only=True):
     life_s: LifeS
     roles: tuple[str, ...] = (SHELL,)
     """Some of `ROLES`; `shell` permits a terminal, `forward` permits `ssh -J`."""
-
-
-class SignRelayArgs(Args, frozen=True, kw_only=True):
-    """`sign_relay`: a minute-long certificate by the engineer authority, for appliances that trust it still."""
-
-    public_key: Line
-    key_id: Annotated[str, Meta(max_length=200)]
-    serial: Word
 
 
 class SignHostArgs(Args, frozen=True, kw_only=True):

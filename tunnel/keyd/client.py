@@ -63,11 +63,6 @@ class Keyd:
         )
         return (await self._ask("sign_engineer", args, api.Certificate)).certificate
 
-    async def sign_relay(self, public_key: str, key_id: str, serial: str) -> str:
-        """Give a minute-long certificate for an appliance that still trusts the engineer authority."""
-        args = api.SignRelayArgs(public_key=public_key, key_id=key_id, serial=serial)
-        return (await self._ask("sign_relay", args, api.Certificate)).certificate
-
     async def sign_host(self, public_key: str, names: Sequence[str]) -> str:
         """Give a host certificate for some of the configured names of the bastion."""
         args = api.SignHostArgs(public_key=public_key, names=tuple(names))

@@ -56,7 +56,6 @@ class Desk:
         return {
             "public": self._verb(api.PublicArgs, signing.public),
             "sign_engineer": self._verb(api.SignEngineerArgs, signing.engineer),
-            "sign_relay": self._verb(api.SignRelayArgs, signing.relay),
             "sign_host": self._verb(api.SignHostArgs, signing.host),
             "sign_recording": self._verb(api.SignRecordingArgs, signing.recording),
             "support_key_new": self._verb(api.SupportKeyNewArgs, signing.new_support_key),

@@ -10,7 +10,6 @@ from asyncssh import SSHKey
 
 from core.errors import EX_NOPERM, EX_UNAVAILABLE, EX_USAGE, GatepostError
 from core.ssh import (
-    CertificateFacts,
     certificate_facts,
     certificate_text,
     fingerprint,
@@ -20,7 +19,7 @@ from core.ssh import (
 )
 from core.ssh.key import sign_digest
 from tunnel.config import KeydSection
-from tunnel.identity import engineer_of, is_name, sign_engineer, sign_relay
+from tunnel.identity import sign_engineer
 from tunnel.keyd import api
 from tunnel.keyd.grant import Grants
 from tunnel.keyd.keyring import Keyring
@@ -80,15 +79,6 @@ class Signing:
             roles=args.roles,
             holder=fingerprint(args.public_key),
         )
-        return api.Certificate(certificate=certificate_text(certificate))
-
-    def relay(self, args: api.SignRelayArgs) -> api.Certificate:
-        """Sign a minute-long certificate for an appliance that still trusts the engineer authority."""
-        engineer = engineer_of(CertificateFacts(args.key_id, 0, (args.serial,), 0.0, 0.0))
-        if engineer is None or not is_name(args.serial):
-            raise GatepostError("a relay's certificate names an engineer's key id and an appliance", EX_USAGE)
-        certificate = sign_relay(self._keyring.engineer_ca, public_key(args.public_key), engineer, args.serial)
-        self._log("sign-relay", key_id=engineer.key_id, serial=args.serial, holder=fingerprint(args.public_key))
         return api.Certificate(certificate=certificate_text(certificate))
 
     def host(self, args: api.SignHostArgs) -> api.Certificate:

@@ -4,7 +4,7 @@ import pytest
 
 from core import ssh
 from core.errors import GatepostError
-from tunnel.identity import authorised, engineer_of, is_name, sign_engineer, sign_relay
+from tunnel.identity import VIA_BASTION, authorised, engineer_of, is_name, sign_engineer
 
 SERIAL = "564D00AABBCCDDEEFF00-0123456789AB"
 
@@ -28,16 +28,12 @@ def test_an_engineers_certificate_names_person_case_and_appliances() -> None:
     assert facts.valid_before_at - facts.valid_after_at == 660
 
 
-def test_the_relays_certificate_is_for_one_appliance_and_a_minute_and_keeps_the_key_id() -> None:
-    ca = ssh.make_key()
-    signed = sign_engineer(ca, ssh.make_key(), engineer="ana", case="SR1", serials=["a-1", "b-2"], life_s=600)
-    engineer = engineer_of(ssh.certificate_facts(signed))
-    assert engineer is not None
-    facts = ssh.certificate_facts(sign_relay(ca, ssh.make_key(), engineer, "b-2"))
-    relayed = engineer_of(facts)
+def test_a_key_id_keeps_the_engineer_when_the_bastion_enters_in_that_name() -> None:
+    signed = sign_engineer(ssh.make_key(), ssh.make_key(), engineer="ana", case="SR1", serials=["a-1"], life_s=600)
+    facts = ssh.certificate_facts(signed)
+    relayed = engineer_of(ssh.CertificateFacts(facts.key_id + VIA_BASTION, 0, ("a-1",), 0.0, 60.0))
     assert relayed is not None
-    assert (relayed.key_id, relayed.relayed, relayed.serials) == (engineer.key_id, True, ("b-2",))
-    assert facts.valid_before_at - facts.valid_after_at <= 121
+    assert (relayed.key_id, relayed.name, relayed.relayed) == (facts.key_id, "ana", True)
 
 
 @pytest.mark.parametrize(

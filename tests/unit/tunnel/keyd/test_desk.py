@@ -13,7 +13,6 @@ import pytest
 from core import ssh
 from core.control import call
 from core.errors import GatepostError
-from core.ssh.key import key_of
 from tests.support.keyd import BASTION, Box, Clock, keyd
 from tests.support.need import needs
 from tunnel.audit import verify
@@ -257,11 +256,3 @@ async def test_words_that_do_not_fit_are_refused_without_repeating_them(tmp_path
                 await call(socket, "grant", **args)
             assert caught.value.status == 64
             assert "secret" not in caught.value.text
-
-
-async def test_the_same_secret_gives_the_same_key_and_a_relay_needs_a_key_id(tmp_path: Path) -> None:
-    assert ssh.same_key(key_of(b"s" * 32), key_of(b"s" * 32))
-    async with keyd(tmp_path) as desk:
-        signed = await desk.sign_relay(_public(), KEY_ID, "a-1")
-        assert _facts(signed).key_id == KEY_ID + "!bastion"
-        await _refused(desk.sign_relay(_public(), "root", "a-1"), 64, "key id")
