@@ -103,7 +103,8 @@ def merge(answers: Sequence[Answer], now: float) -> Document:
 
 def daemons_of(appliance: Appliance) -> tuple[str, ...]:
     """Name the daemons that keep figures on this machine."""
-    return (*_RECEIVING, *_DELIVERY, *(("release-host",) if appliance.has("release-host") else ()))
+    further = tuple(daemon for daemon in ("release-host", "bastion") if appliance.has(daemon))
+    return (*_RECEIVING, *_DELIVERY, *further)
 
 
 async def answers_of(appliance: Appliance) -> list[Answer]:

@@ -120,6 +120,8 @@ ports = {ports}
 engineer_address = "{engineers}"
 engineer_port = {console_port}
 names = ["upgrades.gatepost.test", "c.tunnels.gatepost.test", "m.tunnels.gatepost.test"]
+shared_ports = {shared_ports}
+unlimited_sources = ["127.0.0.0/8"]  # on loopback every machine comes from the same address
 
 [keyd]
 derivations_per_hour = 1000  # in a lab access is enabled again and again
@@ -161,6 +163,7 @@ def document(role: str, made: str, layout: Layout, admin: str, trusted: Trusted)
         cpq=CPQ,
         first_port=BASTION_PORTS[0],
         ports=_numbers(BASTION_PORTS),
+        shared_ports=_numbers(BASTION_PORTS[3:5]),
         bastion_host=trusted.bastion_host,
         support_keys="[" + ", ".join(f'"{key}"' for key in trusted.support_keys) + "]",
     )

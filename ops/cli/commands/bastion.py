@@ -1,15 +1,24 @@
-"""`tunnels` and `sessions`: which appliances a bastion can reach, and which engineers are on them.
+"""`tunnels`, `sessions`, `watch`, `terminate`: which appliances a bastion reaches, and what engineers do on them.
 
-Asks the bastion daemon. Neither ends anything: a tunnel belongs to its appliance's administrator, a session ends
-with its certificate.
+Asks the bastion daemon. A tunnel is not ended here: it belongs to its appliance's administrator. Whoever watches sees
+the screen of a session and cannot type into it.
 """
 
-from ops.cli.account import INSPECTORS
+import base64
+import binascii
+from typing import Annotated, Any
+
+from core.errors import EX_SOFTWARE, GatepostError
+from ops.cli.account import ADMINISTRATORS, INSPECTORS
+from ops.cli.argument import Help
 from ops.cli.display import stamp
+from ops.cli.drawing import Drawing
 from ops.cli.registry import Call, Command, Document, command
 from ops.cli.table import Column, table
 
 _BASTION = frozenset({"bastion"})
+_WATCH_S = 30.0
+"""The bastion answers a watcher when there is something to see, and after some seconds anyway."""
 _CONSOLE = "console"
 """What an engineer does who gave no command."""
 
@@ -42,6 +51,7 @@ async def tunnels(call: Call) -> Document:
 def render_sessions(document: Document, width: int) -> str:
     """Show one engineer's session a line."""
     heads = [
+        Column("Session"),
         Column("Engineer"),
         Column("Case"),
         Column("Appliance"),
@@ -53,11 +63,12 @@ def render_sessions(document: Document, width: int) -> str:
     keys = ("engineer", "case", "serial")
     rows = [
         [
+            str(one["id"])[:6],
             *(str(one[key]) for key in keys),
             stamp(one["since"]),
             str(one["source"]),
             str(one["mode"]),
-            str(one["command"] or _CONSOLE),
+            str(one["command"] or one.get("subsystem") or ("-" if one["mode"] == "through" else _CONSOLE)),
         ]
         for one in document["sessions"]
     ]
@@ -76,4 +87,61 @@ async def sessions(call: Call) -> Document:
     return dict(await call.appliance.ask("bastion", "sessions"))
 
 
-COMMANDS: tuple[Command, ...] = (tunnels, sessions)
+Id = Annotated[str, Help("session, as `sessions` shows it", "ID")]
+
+
+def render_terminated(document: Document, width: int) -> str:
+    """Say which session was ended."""
+    return f"Session {document['terminated'][:6]} of {document['engineer']} on {document['serial']} was ended."
+
+
+@command(
+    "terminate",
+    "End an engineer's session, or a connection straight through.",
+    render=render_terminated,
+    roles=ADMINISTRATORS,
+    machines=_BASTION,
+)
+async def terminate(
+    call: Call, id_: Id, *, reason: Annotated[str, Help("said to the engineer", "TEXT")] = ""
+) -> Document:
+    """The engineer is told so. Closing the case or disabling the engineer keeps both out."""
+    return dict(await call.appliance.ask("bastion", "terminate", id=id_, reason=reason, by=str(call.caller)))
+
+
+def render_watched(document: Document, width: int) -> str:
+    """Say how it ended; what there was to see was drawn as it came."""
+    return f"Session {document['id'][:6]}: {document['ended']}."
+
+
+@command(
+    "watch",
+    "See the screen of an engineer's session, live, until Ctrl-C.",
+    render=render_watched,
+    roles=ADMINISTRATORS,
+    machines=_BASTION,
+)
+async def watch(call: Call, id_: Id) -> Document:
+    """First the screen as it is, then what comes; what would act on your terminal is left out."""
+    drawing, token = Drawing(), None
+    while True:
+        found = await call.appliance.ask("bastion", "watch", _WATCH_S, id=id_, watch=token, by=str(call.caller))
+        token = found["watch"]
+        for kind, data in found["frames"]:
+            if kind == "o":
+                raw = _octets(data)
+                call.draw(drawing.feed(raw).replace("\r\n", "\n") if call.width else drawing.plain(raw))
+        if found["ended"]:
+            if call.width:
+                call.draw("\x1b[0m\n")
+            return {"id": found["id"], "ended": found["ended"]}
+
+
+def _octets(data: Any) -> bytes:
+    try:
+        return base64.b64decode(str(data), validate=True)
+    except binascii.Error:
+        raise GatepostError("the bastion sent a frame that cannot be read", EX_SOFTWARE) from None
+
+
+COMMANDS: tuple[Command, ...] = (tunnels, sessions, watch, terminate)

@@ -13,7 +13,7 @@ from core.errors import EX_UNAVAILABLE, GatepostError
 from ops.cli.argument import Help
 from ops.cli.dialogue import Dialogue
 from ops.cli.display import moment, number
-from ops.cli.registry import MAIL_MACHINES, Call, Document, command
+from ops.cli.registry import MACHINES, MAIL_MACHINES, Call, Document, command
 from ops.cli.table import Column, table
 from ops.metrics import metrics_text
 from ops.status import answers_of, collect
@@ -214,7 +214,7 @@ def _render_metrics(document: Document, width: int) -> str:
     "metrics",
     "Print the figures of all daemons for Prometheus.",
     render=_render_metrics,
-    machines=MAIL_MACHINES,
+    machines=MACHINES,
     multiline=("text",),
 )
 async def metrics(call: Call) -> Document:

@@ -1,8 +1,13 @@
 """What a bastion's operator sees of appliances and engineers."""
 
+import base64
 from typing import Any
 
-from tests.support.appliance import NOW, Daemons, document
+from ops.cli.account import LOCAL
+from ops.cli.commands import registry
+from ops.cli.execute import Executor
+from ops.cli.registry import Call
+from tests.support.appliance import NOW, Audit, Daemons, document, machine
 
 _TUNNELS = {
     "tunnels": [
@@ -18,7 +23,7 @@ _TUNNELS = {
     "away": ["77ef-01"],
 }
 _VISIT = {
-    "id": "1",
+    "id": "0123456789abcdef",
     "engineer": "bob",
     "case": "SR7",
     "key_id": "bob@SR7",
@@ -46,7 +51,47 @@ async def test_a_bastion_without_appliances_says_how_they_come(run: Any, daemons
 async def test_sessions_names_engineer_case_and_appliance(run: Any, daemons: Daemons) -> None:
     async with daemons.up(bastion={"sessions": {"sessions": [_VISIT]}}):
         line = (await run("sessions", role="bastion")).output.splitlines()[1]
-    assert line.split() == ["bob", "SR7", "42ab-cd", "22", "Nov", "02:21", "198.51.100.4:5000", "recorded", "console"]
+    assert line.split() == (
+        ["012345", "bob", "SR7", "42ab-cd", "22", "Nov", "02:21", "198.51.100.4:5000", "recorded", "console"]
+    )
+
+
+async def test_terminate_says_whose_session_was_ended_and_sends_the_reason(run: Any, daemons: Daemons) -> None:
+    asked: list[dict[str, Any]] = []
+
+    async def terminate(args: dict[str, Any]) -> dict[str, Any]:
+        asked.append(dict(args))
+        return {"terminated": _VISIT["id"], **_VISIT}
+
+    async with daemons.up(bastion={"terminate": terminate}):
+        shown = await run("terminate 0123 --reason 'done for today'", role="bastion")
+    assert shown.output == "Session 012345 of bob on 42ab-cd was ended."
+    assert (asked[0]["id"], asked[0]["reason"]) == ("0123", "done for today")
+
+
+async def test_watch_draws_what_comes_and_leaves_out_what_acts_on_the_watcher(daemons: Daemons, audit: Audit) -> None:
+    answers = [
+        {"watch": "t", "id": _VISIT["id"], "frames": [["r", _b64(b"80x24")], ["o", _b64(b"esa> ")]], "ended": ""},
+        {"watch": "t", "id": _VISIT["id"], "frames": [["o", _b64(b"\x1b]0;evil\x07ls")]], "ended": "session ended"},
+    ]
+    asked: list[Any] = []
+
+    async def watch(args: dict[str, Any]) -> dict[str, Any]:
+        asked.append(args.get("watch"))
+        return answers[len(asked) - 1]
+
+    parts: list[str] = []
+    executor = Executor(registry(), machine(daemons.run, role="bastion"), audit)
+    call = Call(executor.appliance, LOCAL, executor.registry, draw=parts.append, width=80)
+    async with daemons.up(bastion={"watch": watch}):
+        result = await executor.batch(call, ["watch", "0123"], 80)
+    assert asked == [None, "t"]
+    assert "".join(parts) == "esa> ls\x1b[0m\n"
+    assert result.output == "Session 012345: session ended."
+
+
+def _b64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
 
 
 async def test_a_bastion_that_is_down_and_an_appliance_say_so(run: Any) -> None:
