@@ -59,9 +59,9 @@ class Upkeep:
         while not scope.stopping.is_set():
             await self.sign()
             if clock.monotonic() >= hour:
-                hour = clock.monotonic() + HOUR_S
                 await self.remove_old()
-                await self.sign_head()
+                if await self.sign_head():
+                    hour = clock.monotonic() + HOUR_S
             await self._lay_ballast()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(ROUND_S):
@@ -91,25 +91,33 @@ class Upkeep:
             for path, digest in tuple(self._unsigned.items()):
                 try:
                     signature = await self._signed(digest)
-                    await asyncio.to_thread(_keep, path, signature)
-                except FileNotFoundError:
-                    del self._unsigned[path]  # removed by hand, or too old
-                    continue
                 except (GatepostError, OSError) as error:
                     say(WARNING, f"recorder: {path.name} cannot be signed now: {error}")
                     return
-                del self._unsigned[path]
-                self._audit.note("recording-signed", path=self.relative(path))
+                await self._put(path, signature)
 
-    async def sign_head(self) -> None:
-        """Sign the audit log as far as it goes, if anything has come since the last time."""
+    async def _put(self, path: Path, signature: str) -> None:
+        try:
+            await asyncio.to_thread(_keep, path, signature)
+        except FileNotFoundError:  # removed by hand, or too old
+            self._unsigned.pop(path, None)
+        except OSError as error:
+            say(WARNING, f"recorder: the signature of {path.name} cannot be written: {error.strerror}")
+        else:
+            self._unsigned.pop(path, None)
+            self._audit.note("recording-signed", path=self.relative(path))
+
+    async def sign_head(self) -> bool:
+        """Sign the audit log as far as it goes, if anything has come since the last time; false if that fails."""
         of = self._audit.unsigned
         if not of or self._signer is None:
-            return
+            return True
         try:
             self._audit.head(of, await self._signed(head_digest(of)))
         except (GatepostError, OSError) as error:
             say(WARNING, f"recorder: the audit log cannot be signed now: {error}")
+            return False
+        return True
 
     async def remove_old(self) -> None:
         """Remove what is too old or too much; each is an audit line."""

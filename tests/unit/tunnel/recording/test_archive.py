@@ -143,3 +143,22 @@ async def test_removal_is_an_audit_line(tmp_path: Path) -> None:
         ("recording-removed", "2001-01-01/sn-1-2001-01-01.cast")
     ]
     audit.close()
+
+
+async def test_a_signature_that_cannot_be_written_does_not_hold_up_the_others(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    audit = AuditLog(tmp_path / "audit.jsonl")
+    recorder = Recorder(tmp_path / "recordings", audit, signer=signer_of(ssh.make_key()))
+    paths = []
+    for name in ("s1", "s2"):
+        recording = recorder.open(Subject(session=name, serial="sn-1"))
+        recording.finish()
+        assert recording.path is not None
+        paths.append(recording.path)
+    (paths[0].with_name(paths[0].name + ".sig.new")).mkdir()
+    await recorder.flush()
+    await recorder.seal()
+    assert unsigned(tmp_path / "recordings") == [paths[0]]
+    assert "cannot be written" in capfd.readouterr().err
+    audit.close()
