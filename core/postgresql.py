@@ -80,6 +80,7 @@ class Postgresql:
         self._connections = connections
         self._pool: Any = None
         self._opening = asyncio.Lock()
+        self._closed = False
         self.place = place(url)
 
     async def read(self, work: Callable[[], Work[T]]) -> T:
@@ -99,7 +100,8 @@ class Postgresql:
                 return [await self._one(connection, work) for work in works]
 
     async def close(self) -> None:
-        """Let the connections go."""
+        """Let the connections go; whoever asks after that is told that the database is away."""
+        self._closed = True
         pool, self._pool = self._pool, None
         if pool is not None:
             pool.terminate()
@@ -131,6 +133,8 @@ class Postgresql:
 
     async def _opened(self) -> Any:
         async with self._opening:
+            if self._closed:
+                raise DatabaseAway(f"the connections to the {self.place} are closed", EX_TEMPFAIL)
             if self._pool is None:
                 pool = await asyncpg.create_pool(
                     self._url,

@@ -331,3 +331,12 @@ async def test_two_bastions_on_one_database_make_no_generation_twice(server: pos
         assert all(await asyncio.gather(*(store.appliances.confirm("sn-1", generation) for store in stores)))
     for store in stores:
         await store.close()
+
+
+async def test_a_closed_store_is_away_and_keeps_nobody_waiting(store: Store) -> None:
+    """What ends a tunnel while the bastion stops used to wait for an answer that nobody would give."""
+    await store.close()
+    with pytest.raises(DatabaseAway):
+        await store.appliances.get("sn-1")
+    with pytest.raises(DatabaseAway):
+        await store.seats.leave("sn-1", "c1")

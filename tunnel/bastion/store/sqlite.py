@@ -11,7 +11,8 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, TypeVar
 
-from core.database import Work
+from core.database import DatabaseAway, Work
+from core.errors import EX_TEMPFAIL
 from core.sqlite import Database, DatabaseThread
 from tunnel.bastion.store.schema import SCHEMA
 
@@ -29,13 +30,16 @@ class SqliteEngine:
         self._thread = DatabaseThread(path, SCHEMA, busy_timeout_s=10)
         self._waiting: list[Waiting] = []
         self._lock = Lock()
+        self._closed = False
 
     async def read(self, work: Callable[[], Work[T]]) -> T:
         """Run work that changes nothing, in one consistent view."""
+        self._check()
         return await self._thread.run(_read, work)
 
     async def change(self, work: Callable[[], Work[T]]) -> T:
         """Run work in the next commit."""
+        self._check()
         future: Future[T] = Future()
         with self._lock:
             self._waiting.append((work, future))
@@ -45,26 +49,38 @@ class SqliteEngine:
         return await asyncio.wrap_future(future)
 
     async def close(self) -> None:
-        """Finish and close the file."""
+        """Finish and close the file; whoever asks after that is told that the database is away."""
+        self._closed = True
         await asyncio.get_running_loop().run_in_executor(None, self._thread.close)
 
+    def _check(self) -> None:
+        if self._closed:
+            raise DatabaseAway("the bastion's store is closed", EX_TEMPFAIL)
+
     def _commit(self, database: Database) -> None:
-        with self._lock:
-            batch, self._waiting = self._waiting[:_MOST_AT_ONCE], self._waiting[_MOST_AT_ONCE:]
-            more = bool(self._waiting)
-        batch = [one for one in batch if one[1].set_running_or_notify_cancel()]
-        try:
-            with database.transaction():
-                outcomes = [_one(database, *one) for one in batch]
-        except BaseException as error:
-            outcomes = [(future, None, error) for _, future in batch]
-        for future, result, fault in outcomes:
-            if fault is None:
-                future.set_result(result)
-            else:
-                future.set_exception(fault)
-        if more:
-            self._thread.submit(self._commit)
+        """Make all changes that wait, in the thread, so many in one transaction."""
+        while True:
+            with self._lock:
+                batch = self._waiting[:_MOST_AT_ONCE]
+            _settle(database, [one for one in batch if one[1].set_running_or_notify_cancel()])
+            with self._lock:
+                del self._waiting[: len(batch)]
+                if not self._waiting:
+                    return
+
+
+def _settle(database: Database, batch: list[Waiting]) -> None:
+    """Make changes in one transaction and give their futures what came of them."""
+    try:
+        with database.transaction():
+            outcomes = [_one(database, *one) for one in batch]
+    except Exception as error:
+        outcomes = [(future, None, error) for _, future in batch]
+    for future, result, fault in outcomes:
+        if fault is None:
+            future.set_result(result)
+        else:
+            future.set_exception(fault)
 
 
 def _one(database: Database, work: Callable[[], Work[Any]], future: Future[Any]) -> Outcome:
