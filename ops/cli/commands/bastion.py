@@ -4,21 +4,16 @@ Asks the bastion daemon. A tunnel is not ended here: it belongs to its appliance
 the screen of a session and cannot type into it.
 """
 
-import base64
-import binascii
-from typing import Annotated, Any
+from typing import Annotated
 
-from core.errors import EX_SOFTWARE, GatepostError
 from ops.cli.account import ADMINISTRATORS, INSPECTORS
 from ops.cli.argument import Help
 from ops.cli.display import stamp
-from ops.cli.drawing import Drawing
 from ops.cli.registry import Call, Command, Document, command
 from ops.cli.table import Column, table
+from ops.cli.watch import follow
 
 _BASTION = frozenset({"bastion"})
-_WATCH_S = 30.0
-"""The bastion answers a watcher when there is something to see, and after some seconds anyway."""
 _CONSOLE = "console"
 """What an engineer does who gave no command."""
 
@@ -123,25 +118,7 @@ def render_watched(document: Document, width: int) -> str:
 )
 async def watch(call: Call, id_: Id) -> Document:
     """First the screen as it is, then what comes; what would act on your terminal is left out."""
-    drawing, token = Drawing(), None
-    while True:
-        found = await call.appliance.ask("bastion", "watch", _WATCH_S, id=id_, watch=token, by=str(call.caller))
-        token = found["watch"]
-        for kind, data in found["frames"]:
-            if kind == "o":
-                raw = _octets(data)
-                call.draw(drawing.feed(raw).replace("\r\n", "\n") if call.width else drawing.plain(raw))
-        if found["ended"]:
-            if call.width:
-                call.draw("\x1b[0m\n")
-            return {"id": found["id"], "ended": found["ended"]}
-
-
-def _octets(data: Any) -> bytes:
-    try:
-        return base64.b64decode(str(data), validate=True)
-    except binascii.Error:
-        raise GatepostError("the bastion sent a frame that cannot be read", EX_SOFTWARE) from None
+    return await follow(call, "bastion", "watch", id_)
 
 
 COMMANDS: tuple[Command, ...] = (tunnels, sessions, watch, terminate)

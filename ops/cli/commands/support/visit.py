@@ -4,21 +4,15 @@ The console knows the sessions of support engineers; all of this asks it, from i
 sees the screen of a session and cannot type into it.
 """
 
-import base64
-import binascii
-from typing import Annotated, Any
+from typing import Annotated
 
-from core.errors import EX_SOFTWARE, GatepostError
 from ops.cli.account import ADMINISTRATORS
 from ops.cli.argument import Help
 from ops.cli.commands.support.state import CONSOLE
 from ops.cli.display import octets, stamp
-from ops.cli.drawing import Drawing
 from ops.cli.registry import MAIL_MACHINES, Call, Document, command
 from ops.cli.table import Column, table
-
-_LOOK_S = 30.0
-"""The console answers a watcher when there is something to see, and after some seconds anyway."""
+from ops.cli.watch import follow
 
 Id = Annotated[str, Help("session, as `techsupport status` shows it", "ID")]
 
@@ -80,26 +74,7 @@ def render_watched(document: Document, width: int) -> str:
 )
 async def watch(call: Call, id_: Id) -> Document:
     """First the screen as it is, then what comes; what would act on your terminal is left out."""
-    drawing, token = Drawing(), None
-    while True:
-        found = await call.appliance.ask(CONSOLE, "service_watch", _LOOK_S, id=id_, watch=token, by=str(call.caller))
-        token = found["watch"]
-        for kind, data in found["frames"]:
-            if kind == "o":
-                raw = _octets(data)
-                text = drawing.feed(raw).replace("\r\n", "\n") if call.width else drawing.plain(raw)
-                call.draw(text)
-        if found["ended"]:
-            if call.width:
-                call.draw("\x1b[0m\n")
-            return {"id": id_, "ended": found["ended"]}
-
-
-def _octets(data: Any) -> bytes:
-    try:
-        return base64.b64decode(str(data), validate=True)
-    except binascii.Error:
-        raise GatepostError("the console sent a frame that cannot be read", EX_SOFTWARE) from None
+    return await follow(call, CONSOLE, "service_watch", id_)
 
 
 def render_recordings(document: Document, width: int) -> str:
