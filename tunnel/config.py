@@ -128,9 +128,6 @@ class TunnelSection(RecordingSection):
     bastion_cas: tuple[PublicKey, ...] = Field(
         default=(), description="authorities whose host certificates for its names are trusted (public key lines)"
     )
-    engineer_cas: tuple[PublicKey, ...] = Field(
-        default=(), description="authorities whose certificates let an engineer in as `service`"
-    )
     recording: str = Field(
         default="best-effort",
         pattern="^(strict|best-effort|off)$",
@@ -147,7 +144,7 @@ class TunnelSection(RecordingSection):
     )
     hop_networks: tuple[Network, ...] = Field(
         default=("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"),
-        description="networks in which techsupport may name further appliances; loopback and link-local never",
+        description="networks in which techsupport may name further appliances; never link-local, loopback only itself",
     )
     hop_port: Port = Field(default=22, description="the port on which support reaches them")
     hop_sources: tuple[Network, ...] = Field(

@@ -32,8 +32,9 @@ async def test_an_engineer_gets_the_service_prompt_the_support_role_and_an_audit
     console = ConsoleServer(
         executor, ConsoleSettings("127.0.0.1", 0), host_key, accounts=accounts, audit=audit, sessions=sessions
     )
-    terms = ServiceTerms(NAME, [public_text(authority)], tmp_path / "techsupport.json")
-    activation.save(terms.activation_file, activation.enabled("sshaccess", 0.0, 60, 0, activation.Activation()))
+    terms = ServiceTerms(NAME, tmp_path / "techsupport.json")
+    opened = activation.enabled("sshaccess", 0.0, 60, 0, activation.Activation())
+    activation.save(terms.activation_file, activation.changed(opened, service_key=public_text(authority)))
     endpoint = service_endpoint(tmp_path / "service.sock", host_key, terms, console.service_session)
     known = known_hosts_line("appliance", public_text(host_key))
     options = client_options("service", known, host_key_alias="appliance", keys=[(engineer, certificate)])

@@ -10,6 +10,7 @@ from tests.support.remote import Console, eventually, free_ports
 from tests.support.service import running
 from tunnel.appliance.assembly import Whose, build_client
 from tunnel.bastion.fronts import Bastion
+from tunnel.bastion.store import Enrolled
 from tunnel.config import DEFAULT_NAME, BastionSection, TunnelSection
 from tunnel.service.endpoint import Surroundings, build_endpoint
 
@@ -37,13 +38,20 @@ async def test_machines_made_by_init_find_each_other_without_a_host_authority(tm
         BastionSection(address="127.0.0.1", ports=(ports[0],), engineer_address="127.0.0.1", engineer_port=ports[1]),
         support,
     )
-    bastion.registry.enroll(serial, _public(esa / "keys/tunnel_ed25519"), _public(esa / "keys/host_ed25519"))
+    mine = Enrolled(
+        serial=serial,
+        tunnel_key=_public(esa / "keys/tunnel_ed25519"),
+        host_key=_public(esa / "keys/host_ed25519"),
+        exchange_key=(esa / "keys/exchange_x25519.pub").read_text().strip(),
+        series="c",
+    )
+    await bastion.store.appliances.enroll(mine, replace=False)
     section = TunnelSection(
         host="upgrades.example.test",
         port=ports[0],
         ports=(ports[0],),
         bastion_keys=(_public(support / "keys/bastion_host_ed25519"),),
-        engineer_cas=(_public(support / "keyd/engineer_ca_ed25519"),),
+        support_keys=(f"1 {(support / 'keyd/support_1_x25519.pub').read_text().strip()}",),
     )
     client = build_client(section, Whose(serial, "esa", esa), _Loopback(), lambda _text: None)
     async with (

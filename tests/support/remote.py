@@ -277,7 +277,6 @@ class Appliance:
             "port": support.ports[0],
             "ports": tuple(support.ports[:2]),
             "bastion_cas": (support.public["host_ca"],),
-            "engineer_cas": (support.public["engineer_ca"],),
             "support_keys": (support.exchange_public,),
             "connect_timeout_s": 2,
             "login_timeout_s": 5,
@@ -289,7 +288,7 @@ class Appliance:
         self.endpoint = service_endpoint(
             self.console,
             self.host_key,
-            ServiceTerms(serial.lower(), self.section.engineer_cas, self.state_file),
+            ServiceTerms(serial.lower(), self.state_file),
             Console,
         )
 

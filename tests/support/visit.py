@@ -65,7 +65,7 @@ class Visited:
         self.side = assemble(
             self.socket,
             self.host_key,
-            ServiceTerms(NAME, (), self.file),
+            ServiceTerms(NAME, self.file),
             desk_terms=DeskTerms(NAME, folder, **terms),
             section=TunnelSection(recording_reserve=0),
             around=around,

@@ -88,8 +88,6 @@ class Access:
             shell=wanted.shell,
             account_until_at=new.latest_at + limit_s if limit_s else 0.0,
         )
-        if not self._section.support_keys and self._section.engineer_cas:
-            return new, ""  # trust by the engineer authority alone, as before seeds
         return await asyncio.to_thread(self._with_credentials, new, wanted)
 
     def _with_credentials(self, new: Activation, wanted: Wanted) -> tuple[Activation, str]:

@@ -36,7 +36,6 @@ class Access:
     def __init__(
         self,
         name: str,
-        engineer_cas: tuple[str, ...],
         activation_file: Path,
         notices: Notices,
         *,
@@ -49,7 +48,6 @@ class Access:
         self.ended: Callable[[str], None] = lambda _why: None
         """Told when all that goes on has to end."""
         self._name = name
-        self._engineer_cas = engineer_cas
         self._file = activation_file
         self._notices = notices
         self._disable = disable
@@ -71,8 +69,8 @@ class Access:
 
     def keys(self, opened: Activation) -> str:
         """Give the authorized_keys text of an activation: who its key has signed for, and the key itself."""
-        own = [opened.service_key] if opened.service_key else []
-        return authorised([*own, *self._engineer_cas], self._name) + "".join(f"{key.strip()}\n" for key in own)
+        own = [opened.service_key.strip()] if opened.service_key else []
+        return authorised(own, self._name) + "".join(f"{key}\n" for key in own)
 
     def came(self, connection: Connection, login: ServiceLogin) -> None:
         """Somebody has logged in."""

@@ -43,7 +43,6 @@ class ServiceTerms:
 
     name: str
     """The appliance's serial in lower case: the principal that a certificate must carry."""
-    engineer_cas: Sequence[str]
     activation_file: Path
 
 
@@ -79,7 +78,7 @@ def build_endpoint(section: TunnelSection, serial: str, directory: Path, around:
         policy=Policy.STRICT if strict else Policy.BEST_EFFORT,
         reattach_s=section.reattach_minutes * 60,
     )
-    terms = ServiceTerms(name, section.engineer_cas, directory / "state" / activation.FILE_NAME)
+    terms = ServiceTerms(name, directory / "state" / activation.FILE_NAME)
     host_key = read_key(directory / "keys" / "host_ed25519")
     return assemble(
         directory / "run" / SERVICE_SOCKET, host_key, terms, desk_terms=desk, section=section, around=around
@@ -99,7 +98,7 @@ def assemble(
     machine = desk_terms.machine
     audit = AuditLog(machine / "log" / AUDIT_FILE)
     notices = Notices(around, audit)
-    access = Access(terms.name, tuple(terms.engineer_cas), terms.activation_file, notices, disable=around.disable)
+    access = Access(terms.name, terms.activation_file, notices, disable=around.disable)
     recorder = Recorder(machine / RECORDINGS, audit, section, signer_of(host_key))
     desk = Desk(desk_terms, access, around.session, recorder, notices)
     options = server_options(

@@ -117,8 +117,10 @@ def test_what_does_not_fit_is_refused(args: dict[str, Any]) -> None:
     assert caught.value.status == EX_USAGE
 
 
-def test_a_network_may_be_allowed_for_hops_but_loopback_never() -> None:
-    section = _section(hop_networks=("192.0.2.0/24", "127.0.0.0/8"))
+def test_a_network_may_be_allowed_for_hops_and_loopback_only_if_it_is_listed_itself() -> None:
+    laboratory = _section(hop_networks=("127.0.2.1/32",))
+    assert wanted_of({"hops": ["127.0.2.1"]}, laboratory).hops == ("127.0.2.1",)
+    section = _section(hop_networks=("192.0.2.0/24", "96.0.0.0/3"))
     assert wanted_of({"hops": ["192.0.2.7"]}, section).hops == ("192.0.2.7",)
     for address in ("127.0.0.1", "10.0.0.1"):
         with pytest.raises(GatepostError):
