@@ -20,7 +20,7 @@ import pytest
 from tests.support.lab import Lab, eventually, running_lab
 from tests.support.long import either
 
-KILLS = either(5, 200)
+KILLS = either(8, 200)
 NETS = ("127.41", "127.42", "127.43", "127.44")
 CARRIERS = ("gateway", "delivery-queue", "cpq-listener", "release-host")
 """They get three of four kills."""

@@ -15,8 +15,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(either(120, 600))]
 SPARE = 3
 TIMES = either(1, 8)
 NO_MEMORY = ("MemoryError", "Cannot allocate memory", "can't start new thread")
-CONNECTIONS = 30
-"""More than the queue opens to the sink here: what is in flight when it ends by itself may be repeated."""
 
 
 def limit_descriptors(daemon: DaemonProcess, spare: int | None) -> None:
@@ -83,6 +81,7 @@ async def test_without_memory_nothing_that_was_answered_250_is_lost(tmp_path: Pa
         for name, daemon in daemons.items():
             daemon.errors = tmp_path / f"{name}.errors"
         await whole.start()
+        ended = 0
         for _ in range(TIMES):
             for name, daemon in daemons.items():
                 daemon.errors.write_text("")
@@ -94,9 +93,12 @@ async def test_without_memory_nothing_that_was_answered_250_is_lost(tmp_path: Pa
                             await asyncio.sleep(0.02)
                     await asyncio.sleep(1)
                     print(name, "ended:", daemon.status, daemon.errors.read_text()[-500:])
+                    ended += whole.queue.status is not None
                     await whole.kill()
                     await whole.start()
                     await whole.more_accepted(100, 60)
                 await whole.empty(60)
     assert not whole.sink.damaged
-    assert whole.sink.repeats <= whole.in_flight + CONNECTIONS * TIMES
+    print(f"{whole.sink.repeats} repeats, {whole.in_flight} in flight, the queue ended {ended} times by itself")
+    # When it ends by itself nobody has counted what was in flight: as much as ever was, at most.
+    assert whole.sink.repeats <= whole.in_flight + ended * whole.sink.most_connections

@@ -41,17 +41,21 @@ def child(root: Path, messages: int, kill_at: str = "") -> int:
     return done.returncode
 
 
-def check(root: Path) -> None:
-    """Everything accepted arrived, or its sender was told; repeats only of what was on its way."""
+def check(root: Path, kills: int = 1) -> None:
+    """Everything accepted arrived, or its sender was told; repeats only of what was on its way.
+
+    Of bounces no number is promised but this: what one sync of the journal made durable may come once more, and how
+    much that is depends on how long the disk took. Each comes once more for each kill at most.
+    """
     accepted = [line.split() for line in (root / "accepted").read_text().splitlines()]
     delivered = Counter((root / "delivered").read_text().splitlines())
     for mid, *kinds in accepted:
         for rid, kind in enumerate(kinds):
             name = f"bounce {mid}" if kind == "never" else f"{mid} {rid}"
             assert delivered[name] >= 1, f"lost: {name}"
-    bounces = {name: n for name, n in delivered.items() if name.startswith("bounce")}
-    assert sum(n - 1 for name, n in delivered.items() if name not in bounces) <= MOST_LINES
-    assert max(bounces.values(), default=1) <= 2, "bounces made durable by one sync may come once more, no oftener"
+    assert max(delivered.values(), default=1) <= 1 + kills
+    mail = [n for name, n in delivered.items() if not name.startswith("bounce")]
+    assert sum(n - 1 for n in mail) <= kills * MOST_LINES
 
 
 @pytest.mark.parametrize("count", [1, 5])
@@ -70,12 +74,7 @@ def test_killed_again_and_again(tmp_path: Path, seed: int) -> None:
     for _ in range(3):
         child(tmp_path, 40, f"{chance.choice(POINTS)}:{chance.randrange(1, 30)}")
     assert child(tmp_path, 0) == 0
-    accepted = [line.split() for line in (tmp_path / "accepted").read_text().splitlines()]
-    delivered = Counter((tmp_path / "delivered").read_text().splitlines())
-    for mid, *kinds in accepted:
-        for rid, kind in enumerate(kinds):
-            assert delivered[f"bounce {mid}" if kind == "never" else f"{mid} {rid}"] >= 1
-    assert sum(n - 1 for n in delivered.values()) <= 3 * MOST_LINES
+    check(tmp_path, 3)
 
 
 @pytest.mark.parametrize("seed", range(12))

@@ -6,8 +6,6 @@ what the sink answered for since the last sync of the done log: five times a sec
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -15,43 +13,11 @@ import pytest
 from tests.support.load import RETRY_SOON, Road, Sink, road
 from tests.support.long import either
 from tests.support.volume import Volume, mounted, on_a_volume
+from tests.support.window import watched
 
 CUTS = either(3, 40)
 SMALL_SEGMENTS = '[spool]\nsegment_size = "1M"\n'
-SYNCED_WITHIN_S = 1.5
-"""Of the sync's own 0.2 s, the checkpoint that it waits for, and two busy cores."""
-
 pytestmark = [pytest.mark.slow, on_a_volume, pytest.mark.timeout(either(180, 1200))]
-
-
-class Window:
-    """How many messages the sink answered for within the last moments."""
-
-    def __init__(self, sink: Sink) -> None:
-        self._sink = sink
-        self._samples: list[tuple[float, int]] = []
-
-    async def watch(self) -> None:
-        """Take samples, until cancelled."""
-        loop = asyncio.get_running_loop()
-        while True:
-            self._samples.append((loop.time(), self._sink.transactions))
-            await asyncio.sleep(0.05)
-
-    def recent(self) -> int:
-        """Count what came since the last sync at the latest."""
-        since = asyncio.get_running_loop().time() - SYNCED_WITHIN_S
-        before = [count for at, count in self._samples if at < since]
-        return self._sink.transactions - (before[-1] if before else 0)
-
-
-@asynccontextmanager
-async def watched(window: Window) -> AsyncIterator[None]:
-    task = asyncio.get_running_loop().create_task(window.watch())
-    try:
-        yield
-    finally:
-        task.cancel()
 
 
 async def cut(volume: Volume, whole: Road) -> None:
@@ -64,10 +30,9 @@ async def cut(volume: Volume, whole: Road) -> None:
 
 
 async def test_a_power_cut_under_load_loses_nothing_that_was_answered_250(tmp_path: Path) -> None:
-    sink, chance = Sink(refuses=0.3), random.Random(5)
-    window, bound = Window(sink), 0
+    sink, chance, bound = Sink(refuses=0.3), random.Random(5), 0
     with mounted(tmp_path, mebibytes=256) as volume:
-        async with road(volume.place / "esa", sink, RETRY_SOON + SMALL_SEGMENTS) as whole, watched(window):
+        async with road(volume.place / "esa", sink, RETRY_SOON + SMALL_SEGMENTS) as whole, watched(sink) as window:
             await whole.start()
             for _ in range(CUTS):
                 async with whole.load():

@@ -39,6 +39,8 @@ class Sink:
     damaged: list[bytes] = field(default_factory=list)
     connections: int = 0
     """Open now: a queue that dies can repeat one message for each."""
+    most_connections: int = 0
+    """The most that were open at a time: for a queue that ends when nobody looks."""
     transactions: int = 0
     """Content answered for, whatever it was."""
     refuses: float = 0.0
@@ -48,6 +50,7 @@ class Sink:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        self.most_connections = max(self.most_connections, self.connections)
         try:
             await self._converse(reader, writer)
         except (ConnectionError, asyncio.IncompleteReadError):
