@@ -171,3 +171,15 @@ def test_the_day_of_a_code_is_the_one_nearest_to_today(today: int, ahead: int) -
 def test_a_seed_does_not_show_itself_in_a_log() -> None:
     text = code.new_code(1, AT)
     assert text.replace("-", "")[8:] not in repr(code.read(text))
+
+
+@given(st.one_of(st.text(max_size=200), st.text("0123456789ABCILOUabc- \u2013\u00a0", min_size=10, max_size=30)))
+@example("\u2013" * 12 + "\u0300")
+def test_whatever_is_typed_is_a_seed_or_is_refused_and_reads_the_same_when_read_out(typed: str) -> None:
+    try:
+        seed = code.read(typed)
+    except GatepostError:
+        assert "\n" not in _refused(typed)
+        return
+    assert code.read(str(seed)) == seed
+    assert code.read(f" {seed}\n") == seed
