@@ -94,7 +94,7 @@ async def _connect(sock: socket.socket, proxy: Proxy, host: str, port: int) -> N
     status = head.split(b"\r\n", 1)[0].split(b" ")
     if not head.startswith(b"HTTP/1.") or len(status) < 2:
         raise ProxyFailed(PROXY_FOREIGN, printable(head))
-    if status[1] == b"407":
+    if status[1] in (b"407", b"401"):  # tinyproxy says 401 to credentials that are wrong
         raise ProxyFailed(PROXY_LOGIN, printable(head))
     if not (len(status[1]) == 3 and status[1].startswith(b"2")):
         raise ProxyFailed(PROXY_REFUSED, printable(head))
