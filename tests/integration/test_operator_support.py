@@ -2,9 +2,10 @@
 
 import hashlib
 import json
+import os
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,57 @@ def test_the_dialogue_gives_a_seed_that_support_can_use(lab: Lab) -> None:
     eventually(lambda: lab.engineer("version").status == 0, 20)
     log = (lab.dir / "esa" / "log" / "cli_logs" / "cli.current").read_text()
     assert seed[0] not in log + lab.log("esa")
+
+
+def typed(process: subprocess.Popen[str], steps: Sequence[tuple[str, str]]) -> str:
+    """Type an answer whenever the text before it has come; gives all that was shown."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    shown = last = ""
+    for awaited, answer in steps:
+        while awaited not in last:
+            byte = process.stdout.read(1)
+            assert byte, f"{awaited!r} did not come; shown: {shown!r}"
+            shown, last = shown + byte, last + byte
+        last = ""
+        process.stdin.write(answer + "\r")
+        process.stdin.flush()
+    return shown + process.communicate(timeout=30)[0]
+
+
+def test_the_dialogue_on_a_terminal_asks_again_and_keeps_an_own_seed_to_itself(lab: Lab) -> None:
+    lab.ssh("esa", "techsupport", "disable")
+    facts = lab.facts
+    argv = [*ssh_argv(facts["admin_key"], facts["known_hosts"], "2222"), "-tt", f"admin@{lab.net}.1.1", "techsupport"]
+    steps = [
+        ("[]>", "tunnel"),
+        ("[1]>", "2"),
+        ("[]>", "password1234"),
+        ("[]>", "rusty anchors hum at dusk"),
+        ("[2025]>", "99"),
+        ("[2025]>", "2443"),
+        ("[none]>", "the sma"),
+        ("[none]>", f"{lab.net}.2.1"),
+        ("[N]>", ""),
+        ("[N]>", ""),
+        ("[N]>", "y"),
+        ("[]>", ""),
+    ]
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    with subprocess.Popen(argv, text=True, env={**os.environ, "TERM": "xterm"}, **pipes) as process:
+        shown = typed(process, steps)
+    for said in (
+        "easily guessed",
+        "is not an address",
+        "Please answer with one of",
+        "\x1b[1mrusty anchors hum at dusk",
+    ):
+        assert said in shown, shown
+    assert process.returncode == 0
+    document = status(lab)
+    assert (document["mode"], document["port"], document["hops"]) == ("tunnel", 2443, [f"{lab.net}.2.1"])
+    kept = [file for folder in ("log", "state") for file in (lab.dir / "esa" / folder).rglob("*") if file.is_file()]
+    assert not [file for file in kept if b"rusty anchors" in file.read_bytes()]
 
 
 def test_a_mistyped_or_a_wrong_seed_is_told_and_nothing_is_burnt(allowed: Lab) -> None:
