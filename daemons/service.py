@@ -8,10 +8,15 @@ from core.dns import Resolver
 from core.maillog import MailLog
 from daemons.config import Appliance
 from daemons.machine import Machine
+from ops.cli.account import Role
 from ops.cli.server import ConsoleServer, Sessions
+from tunnel.identity import SERVICE_USER
 from tunnel.service.endpoint import ServiceSide, Surroundings, build_endpoint
+from tunnel.service.live import FILES, HOP, SHELL, Live
 
 GIVEN_UP = "REMOTE.LOGIN_FAILURES"
+OTHERS = frozenset({SHELL, FILES, HOP})
+"""Support sessions that are not the console's own."""
 
 
 def service_side(
@@ -31,4 +36,19 @@ def service_side(
         alert=lambda text: alerts.send(CRITICAL, GIVEN_UP, text),
         disable=disable,
     )
-    return build_endpoint(document.tunnel, machine.serial, machine.dir, around), alerts
+    side = build_endpoint(document.tunnel, machine.serial, machine.dir, around)
+    sessions.others = lambda: [_shown(one) for one in side.desk.live.values() if one.plan.kind in OTHERS]
+    return side, alerts
+
+
+def _shown(live: Live) -> dict[str, Any]:
+    """Say who this is in the form of `who`."""
+    return {
+        "user": SERVICE_USER,
+        "role": str(Role.SUPPORT),
+        "identity": live.login.key_id,
+        "source": live.login.over,
+        "since_at": live.since_at,
+        "idle_s": live.idle_s,
+        "what": live.plan.kind,
+    }

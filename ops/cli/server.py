@@ -60,6 +60,8 @@ class Sessions:
     """Who is logged in now."""
 
     def __init__(self) -> None:
+        self.others: Callable[[], list[dict[str, Any]]] = list
+        """Gives those who are in otherwise: support's shells and file transfers."""
         self._open: dict[int, Session] = {}
 
     def add(self, session: Session) -> None:
@@ -78,7 +80,8 @@ class Sessions:
 
     def facts(self) -> list[dict[str, Any]]:
         """Give what `who` shows, oldest first."""
-        return [session.facts() for session in sorted(self._open.values(), key=lambda one: one.since_at)]
+        everybody = [*(session.facts() for session in self._open.values()), *self.others()]
+        return sorted(everybody, key=lambda one: float(one["since_at"]))
 
 
 class ConsoleServer:

@@ -15,6 +15,7 @@ from core.runtime import spawn
 from tests.support.need import needs
 from tests.support.remote import eventually
 from tests.support.visit import Stock, connect, visited
+from tunnel.appliance import activation
 from tunnel.audit import verify
 
 pytestmark = [needs("ssh"), needs("setsid"), needs("setpriv")]
@@ -255,6 +256,26 @@ async def test_each_session_waits_for_the_customers_yes(tmp_path: Path) -> None:
             await appliance.verbs["service_refuse"]({"id": waiting["id"], "by": "admin"})
             status, _, errors = await asked
             assert (status, b"said no" in errors) == (77, True)
+
+
+async def test_a_colleague_who_takes_a_session_up_is_asked_for_and_whoever_comes_back_is_not(tmp_path: Path) -> None:
+    async with visited(tmp_path, hold_s=20) as appliance:
+        support = appliance.enable()
+        mine, colleague = support.certificate(), support.certificate("bob")
+        async with connect(appliance, *mine) as connection:
+            process = await terminal(connection)
+            await until(process, b"(SERVICE)>")
+            connection.abort()
+        await eventually(lambda: [each for each in appliance.side.desk.live.values() if each.detached_at])
+        opened = activation.load(appliance.file)
+        activation.save(appliance.file, activation.changed(opened, ask=True))
+        async with connect(appliance, *colleague) as connection:
+            process = await terminal(connection, "attach")
+            await eventually(appliance.side.desk.waiting.facts)
+        async with connect(appliance, *mine) as connection:
+            process = await terminal(connection, "attach")
+            process.stdin.write(b"version\r")
+            await until(process, b"42AB-CD")
 
 
 async def test_who_is_not_answered_is_not_let_in_and_three_of_one_engineer_may_wait(tmp_path: Path) -> None:

@@ -19,7 +19,6 @@ import msgspec
 from core import clock
 from core.diagnostic import CRITICAL, say
 from core.disk import Disk, replace_file
-from core.errors import EX_CONFIG, GatepostError
 from tunnel.seed.password import accept
 
 FILE_NAME = "service.json"
@@ -55,18 +54,22 @@ class Ledger(msgspec.Struct):
 
 
 class Attempts:
-    """The counts of the activation that is in force. Raises status 78 for a file that cannot be read."""
+    """The counts of the activation that is in force.
+
+    Where the file cannot be read nobody knows which passwords are spent: that activation is closed, the next is not.
+    """
 
     def __init__(self, path: Path, now: clock.Clock = clock.now) -> None:
         self._path = path
         self._now = now
-        self._ledger = _load(path)
+        self._ledger, self._lost = _load(path)
         self._writing = asyncio.Lock()
 
     def begin(self, activation_id: str) -> None:
         """Count for this activation from now on; the counts of another are dropped."""
         if self._ledger.activation_id != activation_id:
-            self._ledger = Ledger(activation_id=activation_id)
+            self._ledger = Ledger(activation_id=activation_id, given_up=self._lost)
+            self._lost = False
 
     @property
     def failures(self) -> int:
@@ -148,14 +151,13 @@ def _names(way: str, origin: str) -> list[str]:
     return [PASSWORD, *own] if way == PASSWORD else own
 
 
-def _load(path: Path) -> Ledger:
+def _load(path: Path) -> tuple[Ledger, bool]:
+    """Read the file; True with it if there is one that cannot be read."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Ledger)
+        return msgspec.json.decode(path.read_bytes(), type=Ledger), False
     except FileNotFoundError:
-        return Ledger()
+        return Ledger(), False
     except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise GatepostError(
-            f"{path}: what is known of failed service logins cannot be read: {error}; disable remote access, "
-            "remove the file, enable it anew",
-            EX_CONFIG,
-        ) from error
+        remedy = "support is let in again when remote access is enabled anew"
+        say(CRITICAL, f"{path}: what is known of service logins cannot be read: {error}; {remedy}")
+        return Ledger(), True

@@ -145,7 +145,7 @@ class Desk:
             raise GatepostError("service access is not open", EX_NOPERM)
         if plan.kind == SHELL:
             self._shell_account(opened, plan)
-        if opened.ask and plan.kind != ATTACH:
+        if opened.ask and not (plan.kind == ATTACH and self._only_own(login, plan.what)):
             facts = {**login.facts(), "kind": plan.kind}
             await self.waiting.admit(login.key_id, clean(f"{login} wants {_described(plan)}"), facts)
             after = self.access.opening()
@@ -195,6 +195,11 @@ class Desk:
     def _of(self, login: ServiceLogin) -> list[Live]:
         """Give the sessions that this engineer may take up."""
         return [each for each in self.live.values() if each.plan.survives and each.login.same_person(login)]
+
+    def _only_own(self, login: ServiceLogin, number: str) -> bool:
+        """Whether somebody comes back to what is theirs already, not to a colleague's session."""
+        found = [each for each in self._of(login) if not number or each.number == number.lower()]
+        return all(each.login.key_id == login.key_id for each in found)
 
     def _enter(self, login: ServiceLogin, plan: Plan, asked: Asked) -> Live:
         """Open the recording of a session and enter it in the list. Raises GatepostError."""

@@ -35,6 +35,8 @@ __all__ = ["ServiceLogin", "ServiceSide", "ServiceTerms", "Surroundings", "build
 AUDIT_FILE = "service.jsonl"
 """In the machine's log directory: the chained log of what support did."""
 RECORDINGS = "recordings"
+LOGIN_S = 60.0
+"""A one-time password is typed by hand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +107,12 @@ def assemble(
         lambda: ServiceServer(access, desk),
         [host_key],
         version="Gatepost_1.0 GatepostService1",
+        login_timeout_s=LOGIN_S,
         interactive=True,
     )
-    limits = AcceptLimits(unauthenticated=20, early_drop=20, unauthenticated_per_source=20, connections=100)
+    limits = AcceptLimits(
+        unauthenticated=20, early_drop=20, unauthenticated_per_source=20, connections=100, login_timeout_s=LOGIN_S
+    )
     listener = SshListener("console-service", [socket_path], options, limits=limits)
     return ServiceSide(listener, access, desk, recorder, Verbs(desk, notices, machine / RECORDINGS).all())
 

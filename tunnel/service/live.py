@@ -98,6 +98,11 @@ class Live(asyncssh.SSHServerSession[bytes]):
         if self.how:
             close()
 
+    @property
+    def idle_s(self) -> float:
+        """Seconds since anything came from the engineer."""
+        return round(clock.monotonic() - self._heard, 1)
+
     def stale(self, idle_s: float, longest_s: float) -> bool:
         """Tell whether nothing came for so long, or it lasts so long already."""
         now = clock.monotonic()

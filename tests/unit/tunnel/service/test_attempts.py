@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import GatepostError
 from tunnel.seed.password import password, verifiers
 from tunnel.service.attempts import GIVE_UP_AFTER, KEY, LOCK_S, LONGEST_LOCK_S, ORIGINS, PASSWORD, Attempts
 
@@ -126,7 +125,14 @@ async def test_a_password_of_an_activation_that_ended_while_it_was_checked_is_no
     assert counted.passwords_left(kept) == kept
 
 
-def test_a_file_that_cannot_be_read_opens_nothing(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_read_closes_the_activation_and_not_the_next(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "service.json").write_text('{"given_up": "perhaps"}')
-    with pytest.raises(GatepostError, match="disable remote access"):
-        Attempts(tmp_path / "service.json")
+    counted = attempts(tmp_path, Clock())
+    assert counted.given_up
+    counted.begin("one")
+    assert counted.given_up
+    counted.begin("two")
+    assert not counted.given_up
+    assert "enabled anew" in capfd.readouterr().err
