@@ -118,7 +118,7 @@ class TunnelSection(RecordingSection):
         default="", description="file with one line USER:PASSWORD for the proxy, in this document's folder"
     )
     registration: str = Field(
-        default="optional",
+        default="required",
         pattern="^(required|optional)$",
         description="optional: a plain SSH server without Gatepost's control channel may be the bastion",
     )
@@ -219,8 +219,9 @@ class FrontSection(RecordingSection):
     login_timeout_s: float = Field(default=20, gt=0, le=120)
     keepalive_s: float = Field(default=15, gt=0, le=300)
     liveness_s: float = Field(default=60, gt=0, le=3600, description="how often each tunnel is proved end to end")
+    hop_port: Port = Field(default=22, description="port of an appliance that is reached through another one")
     registration: str = Field(
-        default="optional",
+        default="required",
         pattern="^(required|optional)$",
         description="optional: a stock `ssh -R` with an enrolled key may be an appliance",
     )

@@ -26,7 +26,9 @@ from tunnel.keyd.client import SOCKET as KEYD_SOCKET
 from tunnel.keyd.client import Keyd
 from tunnel.keyd.desk import Desk
 from tunnel.keyd.keyring import Keyring
-from tunnel.service.endpoint import ServiceLogin, ServiceTerms, service_endpoint
+from tunnel.service.desk import DeskTerms
+from tunnel.service.endpoint import ServiceLogin, ServiceTerms, Surroundings, assemble
+from tunnel.service.hop import HopRule
 
 BASTION = "upgrades.example.test"
 SERIAL = "564D00AABBCCDDEEFF00-0123456789AB"
@@ -260,7 +262,9 @@ class Engineer:
 class Appliance:
     """An appliance with its keys, its service endpoint and its tunnel client."""
 
-    def __init__(self, support: Support, directory: Path, serial: str = SERIAL, **settings: Any) -> None:
+    def __init__(
+        self, support: Support, directory: Path, serial: str = SERIAL, hops: HopRule | None = None, **settings: Any
+    ) -> None:
         directory.mkdir(exist_ok=True)
         self.directory = directory
         for folder in ("keys", "state", "run"):
@@ -285,12 +289,12 @@ class Appliance:
             **settings,
         }
         self.section = TunnelSection(**values)
-        self.endpoint = service_endpoint(
-            self.console,
-            self.host_key,
-            ServiceTerms(serial.lower(), self.state_file),
-            Console,
-        )
+        terms = ServiceTerms(serial.lower(), self.state_file)
+        desk = DeskTerms(terms.name, self.state_file.parent, hops=hops or HopRule())
+        silent, around = TunnelSection(recording="off"), Surroundings(Console)
+        self.endpoint = assemble(
+            self.console, self.host_key, terms, desk_terms=desk, section=silent, around=around
+        ).listener
 
     async def enroll(self, support: Support, *, host_key: Any = None, replace: bool = False) -> None:
         """Make it known on the bastion."""

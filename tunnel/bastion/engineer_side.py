@@ -151,6 +151,7 @@ class EngineerServer(asyncssh.SSHServer):
             if FORWARD not in self._roles(entitled):
                 raise Denied("role", f"you may not go straight through: the role {FORWARD} is needed")
             visit = self._visit(engineer, THROUGH, target)
+            visit.role = FORWARD
             return await self._splice(engineer, target, visit)
         except asyncssh.ChannelOpenError:
             raise

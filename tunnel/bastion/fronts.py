@@ -85,6 +85,7 @@ class Bastion:
             entitlements,
             timeout_s=section.login_timeout_s,
             keepalive_s=section.keepalive_s,
+            hop_port=section.hop_port,
             elsewhere=peers.directory.elsewhere,
         )
         self._front = Front(

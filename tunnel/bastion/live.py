@@ -141,10 +141,10 @@ class Oversight:
 
     async def check(self) -> int:
         """Ask for everything that is open whether it still may be; gives how many were ended."""
-        asked: dict[tuple[str, str, str], str] = {}
+        asked: dict[tuple[str, str, str, str], str] = {}
         ended = 0
         for visit in self._visits:
-            key = (visit.engineer.key_id, visit.serial, visit.source)
+            key = (visit.engineer.key_id, visit.serial, visit.source, visit.role)
             if key not in asked:
                 asked[key] = await self._why(visit)
             if asked[key]:
@@ -156,9 +156,11 @@ class Oversight:
 
     async def _why(self, visit: Visit) -> str:
         try:
-            await self._entitlements.of(visit.engineer, visit.serial, visit.source)
+            entitled = await self._entitlements.of(visit.engineer, visit.serial, visit.source)
         except Denied as denied:
             return denied.text
+        if visit.role and visit.role not in entitled.roles:
+            return f"{visit.engineer.name} has the role {visit.role} no more"
         return ""
 
     async def recheck(self, _args: dict[str, Any]) -> dict[str, Any]:

@@ -69,6 +69,7 @@ class Way:
         *,
         timeout_s: float,
         keepalive_s: float,
+        hop_port: int = SERVICE_PORT,
         elsewhere: Elsewhere | None = None,
     ) -> None:
         self._store = store
@@ -76,6 +77,7 @@ class Way:
         self._entitlements = entitlements
         self._timeout_s = timeout_s
         self._keepalive_s = keepalive_s
+        self._hop_port = hop_port
         self._elsewhere = elsewhere
 
     async def reach(self, engineer: Engineer, entitled: Entitled) -> Reached:
@@ -87,7 +89,7 @@ class Way:
         over = Through(await self.tunnel(entitled.via), engineer.key_id)
         first = await self._log_in(engineer, entitled.via, first_grant, over, forwarding=True)
         try:
-            hop = _Hop(first, entitled.row.address)
+            hop = _Hop(first, entitled.row.address, self._hop_port)
             second = await self._log_in(engineer, entitled.serial, entitled.grant, hop)
         except BaseException:
             first.abort()
@@ -162,13 +164,14 @@ class Through:
 class _Hop:
     """Lets asyncssh dial a second appliance from the first one's service login."""
 
-    def __init__(self, connection: asyncssh.SSHClientConnection, address: str) -> None:
+    def __init__(self, connection: asyncssh.SSHClientConnection, address: str, port: int) -> None:
         self._connection = connection
         self._address = address
+        self._port = port
 
     async def create_connection(self, factory: Any, host: str, port: int) -> Any:
         """Open the forwarded channel to the address that the case names, whatever is asked for."""
-        return await self._connection.create_connection(factory, self._address, SERVICE_PORT)
+        return await self._connection.create_connection(factory, self._address, self._port)
 
     def close(self) -> None:
         """Who made the connection closes it."""

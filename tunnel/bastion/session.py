@@ -82,6 +82,7 @@ class Session:
     def _begin(self, request: Request, down: Down) -> None:
         visit = self._visit
         visit.command, visit.subsystem = request.command or "", request.subsystem
+        visit.role = SFTP if request.transfers else SHELL
         visit.cut = lambda reason: down.end(255, reason)
         self._front.audit.write(
             "session",

@@ -32,6 +32,8 @@ class Visit:
     """The appliance through which a second one is reached."""
     command: str = ""
     subsystem: str = ""
+    role: str = ""
+    """The role that it needs; '' until something was asked for."""
     recording: Recording | None = None
     cut: Callable[[str], None] = _nothing
     """Ends it, with a line for the engineer where there is a way to show one."""
