@@ -55,4 +55,4 @@ class ServiceLogin:
 
     def __str__(self) -> str:
         case = f", case {self.case}" if self.case else ""
-        return f"{self.engineer}{case} ({self.key_id}) from {self.source or 'the tunnel'}"
+        return f"{self.engineer}{case} ({self.key_id}) from {self.over}"
