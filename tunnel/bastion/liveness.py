@@ -1,6 +1,7 @@
-"""Proves every tunnel end to end from time to time, and writes down who was seen."""
+"""Proves every tunnel end to end from time to time, writes down who was seen, and says goodbye at the end."""
 
 import asyncio
+import random
 
 from core.diagnostic import WARNING, say
 from core.lifecycle import Scope
@@ -8,6 +9,10 @@ from tunnel.bastion.presence import Presence, Tunnel
 from tunnel.bastion.store import DatabaseAway, Store
 
 _AT_ONCE = 20
+_RETURNS_A_SECOND = 50
+"""So many appliances are asked back in a second when the bastion stops; it takes about three times as many."""
+_DOWN_S = 3.0
+"""A restart takes about so long."""
 
 
 class Liveness:
@@ -29,6 +34,8 @@ class Liveness:
                 for tunnel in self._presence.all():
                     proofs.create_task(self._prove(tunnel))
             await self._note()
+        for tunnel in self._presence.all():
+            tunnel.bye(_DOWN_S + random.uniform(0, len(self._presence.all()) / _RETURNS_A_SECOND))  # noqa: S311 - a wait
 
     async def _prove(self, tunnel: Tunnel) -> None:
         async with self._at_once:
