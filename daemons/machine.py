@@ -72,11 +72,6 @@ class Machine:
         """Certificates and facts of paired appliances."""
         return self.dir / "pairing"
 
-    @property
-    def registry(self) -> Path:
-        """Appliances that the bastion knows."""
-        return self.state / "registry"
-
     def journal(self, owner: str) -> Path:
         """Journal folder of one owner."""
         return self.spool / "journal" / owner

@@ -201,6 +201,7 @@ def _close(args: argparse.Namespace) -> int:
     async def work(desk: Desk) -> "list[Grant]":
         desk.note("case-closed", case=number)
         _, grants = await desk.store.cases.close(number)
+        await desk.recheck()
         own = [grant for grant in grants if grant.node == desk.section.node]
         try:
             for grant in own:

@@ -17,6 +17,7 @@ from typing import Any, TypeVar, cast
 
 import msgspec
 
+from core.control import call
 from core.errors import EX_NOPERM, EX_OK, EX_USAGE, GatepostError
 from core.runtime import run
 from daemons.config import Bastion
@@ -60,6 +61,11 @@ class Desk:
             raise GatepostError(
                 f"{path}: what is not logged must not happen: {error.strerror}; run it as the bastion's user", EX_NOPERM
             ) from error
+
+    async def recheck(self) -> None:
+        """Have the bastion look now at what it would look at in some seconds; it need not run."""
+        with suppress(GatepostError):
+            await call(self.machine.socket("bastion"), "recheck", 5)
 
 
 def user_name() -> str:

@@ -84,6 +84,7 @@ def _disable(args: argparse.Namespace) -> int:
     async def work(desk: Desk) -> None:
         desk.note("engineer-disabled", name=name)
         await desk.store.engineers.disable(name)
+        await desk.recheck()
 
     at_desk(args, work)
     print(f"engineer {name} is disabled: no certificate and no new session")

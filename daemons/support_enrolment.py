@@ -50,7 +50,9 @@ def _request(args: argparse.Namespace) -> int:
     facts = {"serial": machine.serial, "series": series_of(section, machine.role)}
     for name in ("tunnel", "host"):
         facts[f"{name}_key"] = ssh_key.public_text(ssh_key.read_key(machine.keys / f"{name}_ed25519"))
-    facts["exchange_key"] = agreement.encode(agreement.public_of(agreement.ensure_key(machine.keys / "exchange_x25519")))
+    facts["exchange_key"] = agreement.encode(
+        agreement.public_of(agreement.ensure_key(machine.keys / "exchange_x25519"))
+    )
     document = msgspec.json.format(msgspec.json.encode(facts)) + b"\n"
     if args.out is None:
         sys.stdout.write(document.decode())
@@ -65,8 +67,10 @@ def _request(args: argparse.Namespace) -> int:
 
 
 def _enroll(args: argparse.Namespace) -> int:
+    from daemons.machine import machine_for
     from daemons.support_desk import Desk, at_desk
 
+    machine_for("gatepost bastion enroll", args.config, ("bastion",))
     wanted = _read(args.request)
     if wanted.serial.lower() != args.serial.lower():
         text = f"{args.request} is the request of {wanted.serial}, not of {args.serial}; check which machine it is"
