@@ -85,6 +85,11 @@ async def test_straight_through_needs_the_permission_and_ends_at_the_appliance_i
         for engineer in (plain, through):
             with engineer.known_hosts.open("a") as file:
                 file.write(inner + "\n")
+        for engineer in (plain, through):
+            await _admit(support, engineer)
+            key = ssh.public_text(ssh.read_key(engineer.key_path))
+            engineer.inner = engineer.certificate.with_name("inner-cert.pub")
+            engineer.inner.write_text(await support.certified(key, "eva" if engineer is through else "ana") + "\n")
         assert await _jump(plain, support.engineers) == 255
         assert await _jump(through, support.engineers, b'["eva", "SR12345"') == 0
         modes = [each["mode"] for each in support.audit() if each["event"] == "session"]
@@ -92,12 +97,23 @@ async def test_straight_through_needs_the_permission_and_ends_at_the_appliance_i
         assert not list((support.directory / "recordings").rglob("*.cast"))
 
 
+async def _admit(support: Any, engineer: Engineer) -> None:
+    """Get the engineer's own key a certificate of the activation, as `ca sign --forwarding` does."""
+    grant = await support.bastion.store.cases.granted("SR12345", NAME)
+    facts = ssh.certificate_facts(ssh.read_certificate(engineer.certificate))
+    public = ssh.public_text(ssh.read_key(engineer.key_path))
+    certificate = await support.keyd.certify(grant.grant_id, public, facts.key_id, life_s=60)
+    engineer.certificate.with_name("inner-cert.pub").write_text(certificate + "\n")
+
+
 async def _jump(engineer: Engineer, port: int, expected: bytes = b"") -> int:
     proxy = (
         f"ssh -F none -i {engineer.key_path} -o CertificateFile={engineer.certificate} -o BatchMode=yes "
         f"-o IdentitiesOnly=yes -o UserKnownHostsFile={engineer.known_hosts} -p {port} -W %h:22 {NAME}@127.0.0.1"
     )
-    status, out, _ = await engineer.stock("-p", "22", "-o", f"ProxyCommand={proxy}", f"service@{NAME}", "who")
+    inner = f"CertificateFile={engineer.certificate.with_name('inner-cert.pub')}"
+    words = ("-p", "22", "-o", f"ProxyCommand={proxy}", "-o", inner, f"service@{NAME}", "who")
+    status, out, _ = await engineer.stock(*words)
     assert out.startswith(expected)
     return status
 
@@ -142,10 +158,9 @@ async def test_another_authority_does_not_let_in(tmp_path: Path) -> None:
 
 async def test_the_appliance_itself_refuses_whom_the_bastion_should_not_have_let_through(tmp_path: Path) -> None:
     """Checked at the unix socket, as a bastion that was taken over would reach it."""
-    async with connected(tmp_path) as (support, appliance, _client):
-        ca = ssh.read_key(support.directory / "keyd" / "engineer_ca_ed25519")
-        key = ssh.make_key()
-        good = ssh.user_certificate(ca, key, key_id="a@b#" + "0" * 36, principals=[NAME], life_s=60)
+    async with connected(tmp_path) as (_support, appliance, _client):
+        ca, key = _authority(appliance), ssh.make_key()
+        good = asyncssh.import_certificate(await support.certified(key))
         cases = [
             ("service", ca.generate_user_certificate(key, "nobody"), False),
             ("service", ca.generate_user_certificate(key, "x", principals=["service"]), False),
@@ -155,6 +170,14 @@ async def test_the_appliance_itself_refuses_whom_the_bastion_should_not_have_let
         ]
         for user, certificate, allowed in cases:
             assert await _inside(appliance, user, key, certificate) is allowed, (user, allowed)
+
+
+def _authority(appliance: Any) -> asyncssh.SSHKey:
+    """Give the appliance's activation a derived key that we know."""
+    ca = ssh.make_key()
+    opened = activation.load(appliance.state_file)
+    activation.save(appliance.state_file, activation.changed(opened, service_key=ssh.public_text(ca)))
+    return ca
 
 
 class _UnixSocket:
@@ -233,10 +256,9 @@ async def test_live_sessions_are_shown_on_both_sides_and_the_audit_chain_holds(t
 async def test_the_appliance_takes_nobody_once_access_is_disabled_even_if_the_bastion_still_could(
     tmp_path: Path,
 ) -> None:
-    async with connected(tmp_path) as (support, appliance, _client):
-        ca = ssh.read_key(support.directory / "keyd" / "engineer_ca_ed25519")
-        key = ssh.make_key()
-        good = ssh.user_certificate(ca, key, key_id="a@b#" + "0" * 36, principals=[NAME], life_s=60)
+    async with connected(tmp_path) as (_support, appliance, _client):
+        ca, key = _authority(appliance), ssh.make_key()
+        good = asyncssh.import_certificate(await support.certified(key))
         assert await _inside(appliance, "service", key, good)
         activation.save(appliance.state_file, activation.Activation())
         assert not await _inside(appliance, "service", key, good)
