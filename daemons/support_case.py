@@ -109,7 +109,9 @@ def _seed(args: argparse.Namespace) -> int:
         "until": grant.until_at,
         "checked": checked,
     }
-    how = "it fits" if checked else "it could not be compared: this appliance has published nothing"
+    how = "it fits"
+    if not checked:
+        how = "for SSHACCESS: it could not be compared, this appliance has no tunnel open; take it again if one opens"
     text = f"{serial}: seed string taken, {how}; fingerprint {grant.fingerprint}, until {stamp(grant.until_at)}"
     return tell(args, document, text)
 
