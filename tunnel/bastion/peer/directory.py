@@ -7,8 +7,6 @@ entered when it is back. Runs on one bastion alone as well: the store then shows
 
 import asyncio
 import secrets
-from typing import Any
-
 import msgspec
 
 from core import clock
@@ -158,7 +156,3 @@ class Directory:
 
     def _until(self, until_at: float) -> Node:
         return msgspec.structs.replace(self._node, until_at=until_at)
-
-    def shown(self) -> dict[str, Any]:
-        """Give this node for the verb `status`."""
-        return {"node": self.node, "seats": len(self._seated), "database": "away" if self._away else "there"}
