@@ -16,6 +16,8 @@ from core import clock
 EARLY_RATE = 0.3
 """The share that is dropped when early drop begins; it rises to all at the full number (OpenSSH's MaxStartups)."""
 LONGEST_RETURN_S = 300.0
+SLOWEST_S = 0.1
+"""When few come, the time between two logins says nothing of how fast they could be."""
 PENALISED = "a penalty stands against this source"
 NO_AUTH, AUTH_FAILED, TIMED_OUT = "no-auth", "auth-failed", "timed-out"
 
@@ -103,11 +105,14 @@ class Returns:
     def __init__(self, monotonic: Callable[[], float] = clock.monotonic) -> None:
         self._now = monotonic
         self._booked = 0.0
+        self._last = monotonic()
         self._each_s = 0.01
 
-    def took(self, seconds: float) -> None:
-        """Learn how long a handshake holds its place."""
-        self._each_s += (min(max(seconds, 0.001), 1.0) - self._each_s) / 8
+    def logged_in(self) -> None:
+        """Learn at which speed logins are completed, from the time between two."""
+        now = self._now()
+        self._each_s += (min(max(now - self._last, 0.001), SLOWEST_S) - self._each_s) / 8
+        self._last = now
 
     def book(self, waiting: int) -> int:
         """Give the whole seconds after which one more may come; each who asks gets a later place."""

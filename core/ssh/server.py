@@ -229,7 +229,7 @@ class SshListener:
                 made=lambda made: setattr(came, "connection", made),
             )
         took_s = clock.monotonic() - begun
-        self.gate.returns.took(connection.exchange_s)
+        self.gate.returns.logged_in()
         self._took(took_s)
         return connection
 

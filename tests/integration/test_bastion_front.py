@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import asyncssh
+import paramiko
 import pytest
 
 from core import clock, ssh
@@ -231,6 +232,25 @@ async def test_a_connection_that_opens_nothing_is_ended(tmp_path: Path) -> None:
             async with asyncio.timeout(5):
                 await connection.wait_closed()
         assert support.bastion.counters.snapshot()["engineer_connections_unused"]["uptime"] == 1
+
+
+async def test_paramiko_is_an_engineer_too(tmp_path: Path) -> None:
+    async with connected(tmp_path) as (support, _appliance, _client):
+        ana = Engineer(support, tmp_path / "ana")
+
+        def work() -> tuple[int, bytes]:
+            key = paramiko.Ed25519Key.from_private_key_file(str(ana.key_path))
+            key.load_certificate(str(ana.certificate))
+            client = paramiko.SSHClient()
+            client.load_host_keys(str(ana.known_hosts))
+            client.connect(
+                "127.0.0.1", support.engineers, NAME, pkey=key, allow_agent=False, look_for_keys=False, timeout=20
+            )
+            with client:
+                _, out, _ = client.exec_command("exit 3", timeout=20)
+                return out.channel.recv_exit_status(), out.read()
+
+        assert await asyncio.to_thread(work) == (3, b"")
 
 
 @asynccontextmanager
