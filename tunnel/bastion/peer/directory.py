@@ -7,6 +7,7 @@ entered when it is back. Runs on one bastion alone as well: the store then shows
 
 import asyncio
 import secrets
+
 import msgspec
 
 from core import clock
