@@ -47,7 +47,7 @@ def allow(lab: Lab, *terms: str) -> Any:
 def allowed(lab: Lab) -> Lab:
     """A lab whose ESA lets support in without asking."""
     document = status(lab)
-    if document["mode"] != "tunnel" or document["ask"]:
+    if document["mode"] != "tunnel" or document["ask"] or lab.engineer("version").status != 0:
         allow(lab)
         eventually(lambda: lab.engineer("version").status == 0, 20, "an engineer gets through")
     return lab
