@@ -125,9 +125,12 @@ class Deriving:
         return api.Forgotten(forgotten=forgotten)
 
     def _admit(self, asked: "_Asked") -> None:
-        self._limits.check(WRONG_SEED, asked.serial, f"too many wrong seeds for {asked.serial.upper()}")
+        self._limits.check(WRONG_SEED, asked.serial, f"too many wrong or unchecked seeds for {asked.serial.upper()}")
         self._limits.check(DERIVATION, asked.engineer, f"too many seeds brought in by {asked.engineer}")
         self._limits.count(DERIVATION, asked.engineer)
+        if not asked.published:
+            # Whoever asks is told the fingerprint and may know the right one: it is as good a guess as any other.
+            self._limits.count(WRONG_SEED, asked.serial)
         self._log("derive", serial=asked.serial, case=asked.case, engineer=asked.engineer)
 
     def _wrong(self, asked: "_Asked") -> GatepostError:

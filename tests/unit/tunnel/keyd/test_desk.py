@@ -169,7 +169,7 @@ async def test_wrong_seeds_are_counted_by_appliance_and_outlive_a_restart(tmp_pa
     async with keyd(tmp_path, now=now) as desk:
         for left in (1, 0):
             await _refused(grant(desk, new_code(1, now.at + DAY_S)), 77, f"does not fit .* {left} tries are left")
-        await _refused(grant(desk, seed, "bob"), 75, "too many wrong seeds for .* wait 60 minutes")
+        await _refused(grant(desk, seed, "bob"), 75, "too many wrong or unchecked seeds for .* wait 60 minutes")
         now.at += 3601
         assert (await grant(desk, seed, "bob")).checked
     events = [line["event"] for line in _audit(tmp_path)]
@@ -187,6 +187,18 @@ async def test_derivations_are_counted_by_engineer(tmp_path: Path) -> None:
         assert {(await grant(box, "ana")).mode for box in boxes[:2]} == {"sshaccess"}
         await _refused(grant(boxes[2], "ana"), 75, "brought in by ana: 2 an hour")
         assert (await grant(boxes[2], "bob")).mode == "sshaccess"
+
+
+async def test_seeds_cannot_be_guessed_by_comparing_the_fingerprint_elsewhere(tmp_path: Path) -> None:
+    """Who left the published fingerprint out was told that of every seed, counted by an engineer's name only."""
+    box, now = Box(), Clock()
+    async with keyd(tmp_path, now=now, derivations_per_hour=100) as desk:
+        for number in range(5):
+            seed, engineer = f"brown owls sing {number}", f"e{number}"
+            granted = await desk.grant("SR1", box.serial, appliance_key=box.public, seed=seed, engineer=engineer)
+            assert not granted.checked
+        last = desk.grant("SR1", box.serial, appliance_key=box.public, seed="brown owls sing 5", engineer="e5")
+        await _refused(last, 75, "unchecked seeds for .* 5 an hour")
 
 
 async def test_wrong_seeds_that_come_at_once_are_counted_one_by_one(tmp_path: Path) -> None:
