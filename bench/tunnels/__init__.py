@@ -1,0 +1,1 @@
+"""Remote access at scale: many tunnels on one bastion (`python -m bench.tunnels`)."""
