@@ -3,10 +3,14 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from core import clock
 from core.dns import Answer, DnsTemporary, Srv
+from core.errors import GatepostError
 from tests.support.remote import BASTION, Appliance, Support, connected, eventually
 from tests.support.service import running
+from tests.support.volume import fill, mounted, on_a_volume
 from tunnel.appliance import activation
 
 DAY_S = 86_400.0
@@ -62,6 +66,25 @@ async def test_the_accounts_own_limit_disables_it(tmp_path: Path) -> None:
         await eventually(over)
     kept = activation.load(appliance.state_file)
     assert (kept.mode, kept.service_key, kept.passwords) == ("disabled", "", ())
+
+
+@on_a_volume
+async def test_access_can_be_disabled_on_a_full_disk_and_not_enabled(tmp_path: Path) -> None:
+    """DISABLE said that there was an internal error, and support stayed in."""
+    with mounted(tmp_path, mebibytes=16) as volume:
+        appliance = Appliance(Support(tmp_path / "bastion"), tmp_path / "esa")
+        state = appliance.state_file.parent
+        state.rename(tmp_path / "console's own")
+        state.symlink_to(volume.place)
+        client = appliance.client()
+        async with running(client):
+            await client.enable({"mode": "sshaccess"})
+            fill(volume.place / "filler")
+            with pytest.raises(GatepostError, match="nothing was enabled"):
+                await client.enable({"mode": "sshaccess"})
+            assert activation.load(appliance.state_file).account_open(clock.now())
+            assert (await client.disable({}))["mode"] == "disabled"
+            assert not activation.load(appliance.state_file).account_open(clock.now())
 
 
 async def test_an_address_that_is_gone_has_the_tunnel_dialled_again_at_once(tmp_path: Path) -> None:

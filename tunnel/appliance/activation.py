@@ -106,3 +106,17 @@ def load(path: Path) -> Activation:
 def save(path: Path, activation: Activation) -> None:
     """Replace the file; returns when it is on disk."""
     replace_file(Disk(), path, msgspec.json.format(msgspec.json.encode(activation)) + b"\n", mode=0o600)
+
+
+def end(path: Path, before: Activation) -> Activation:
+    """Bring to disk that access is disabled. Raises OSError if that cannot be done at all.
+
+    A disk that takes nothing more still lets a file be removed, and no file means disabled.
+    """
+    after = disabled(before)
+    try:
+        save(path, after)
+    except OSError:
+        Disk().unlink(path)
+        Disk().fsync_directory(path.parent)
+    return after

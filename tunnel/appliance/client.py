@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from core import clock
-from core.errors import EX_USAGE, GatepostError
+from core.errors import EX_IOERR, EX_USAGE, GatepostError
 from core.lifecycle import Scope
 from core.runtime import spawn
 from tunnel.appliance import activation, roaming
@@ -131,7 +131,10 @@ class TunnelClient:
             raise GatepostError("the configuration pins no key of the bastion: set tunnel.bastion_cas", EX_USAGE)
         async with self._changing:
             new, seed = await self._access.allow(wanted, self._now(), self._activation)
-            self._store(new)
+            try:
+                self._store(new)
+            except OSError as error:
+                raise GatepostError(f"{self._file}: {error.strerror}; nothing was enabled", EX_IOERR) from error
             self._log(f"remote access enabled, mode {new.mode}, activation {new.activation_id}")
             old = self._release()
             if old is not None:
@@ -147,8 +150,13 @@ class TunnelClient:
     async def disable(self, _args: dict[str, Any]) -> dict[str, Any]:
         """Answer `techsupport_disable`: nobody may come in and who is in is cut off."""
         async with self._changing:
-            self._store(activation.disabled(self._activation))
+            before, self._activation = self._activation, activation.disabled(self._activation)
             self._end_access("remote access disabled")
+            try:
+                activation.end(self._file, before)
+            except OSError as error:
+                text = f"{self._file}: {error.strerror}; the tunnel is cut, but logins stay possible: remove this file"
+                raise GatepostError(text, EX_IOERR) from error
         return await self.status({})
 
     async def probe(self, _args: dict[str, Any]) -> dict[str, Any]:
