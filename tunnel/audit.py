@@ -127,10 +127,14 @@ class AuditLog:
         os.fsync(self._descriptor)
         aside = self._path.with_name(f"{self._path.stem}-{number:06}{self._path.suffix}")
         os.rename(self._path, aside)
+        try:
+            following = _open(self._path)
+        except OSError:
+            os.rename(aside, self._path)  # it goes on in the long one, and the next line tries again
+            raise
         os.close(self._descriptor)
-        self._descriptor = _open(self._path)
+        self._descriptor, self._octets = following, 0
         Disk().fsync_directory(self._path.parent)
-        self._octets = 0
         self._append(CONTINUED, {"file": aside.name})
 
 

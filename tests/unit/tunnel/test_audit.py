@@ -131,6 +131,27 @@ def test_a_log_that_ended_when_a_file_was_put_aside_goes_on(tmp_path: Path) -> N
     assert verify(path) == 2
 
 
+def test_a_following_file_that_cannot_be_opened_loses_no_line_and_no_descriptor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The log wrote on to the number of a closed descriptor, which by then could be anybody's connection."""
+    path = tmp_path / "audit.jsonl"
+    audit = AuditLog(path, octets=10)
+    audit.write("one")
+    with monkeypatch.context() as exhausted:
+        exhausted.setattr("tunnel.audit._open", _no_descriptors)
+        with pytest.raises(OSError, match="Too many open files"):
+            audit.write("lost")
+    audit.write("two")
+    audit.close()
+    assert [event["event"] for event in events(path)] == ["one", "continued", "two"]
+    assert verify(path) == 3
+
+
+def _no_descriptors(_path: Path) -> int:
+    raise OSError(24, "Too many open files")
+
+
 def test_a_head_signs_the_chain_so_far(tmp_path: Path) -> None:
     path = tmp_path / "audit.jsonl"
     audit = AuditLog(path, now=lambda: 1.0)
