@@ -22,6 +22,8 @@ _SECRET_WORDS = frozenset({"password", "passphrase", "secret", "token", "credent
 _REASONS = {
     "extra_forbidden": "unknown key; remove it, or see the commented example for the right name",
     "missing": "this key is required",
+    "tuple_type": "a list is needed, in brackets",
+    "list_type": "a list is needed, in brackets",
 }
 _KILO = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 _KEY = re.compile(r"(ssh-ed25519|sk-ssh-ed25519@openssh\.com|ssh-rsa) ([A-Za-z0-9+/]+={0,2})( [^\r\n]*)?")

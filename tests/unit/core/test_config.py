@@ -50,6 +50,13 @@ def test_a_password_in_the_clear_is_not_repeated_in_the_problem(tmp_path: Path) 
     assert "hunter2" not in caught.value.text
 
 
+def test_one_value_where_a_list_belongs_is_told_to_take_brackets(tmp_path: Path) -> None:
+    file = tmp_path / "gatepost.toml"
+    file.write_text('[appliance]\nrole = "esa"\nserial = "A"\nhostname = "a"\n[dns]\nservers = "127.0.0.1:53"\n')
+    with pytest.raises(ConfigError, match=r"dns\.servers: a list is needed, in brackets"):
+        load_document(file, Document)
+
+
 def test_what_is_not_toml_names_the_line(tmp_path: Path) -> None:
     file = tmp_path / "gatepost.toml"
     file.write_text("[appliance\n")

@@ -40,17 +40,27 @@ def render_probe(document: Document, width: int) -> str:
 async def probe(call: Call) -> Document:
     """Gives for each address and port how far a connection came, how long it took, and what helps."""
     async with asyncio.TaskGroup() as tasks:
-        asked = tasks.create_task(call.appliance.ask(CLIENT, "techsupport_probe", _LONGEST_S))
+        asked = tasks.create_task(_asked(call))
         waited = 0.0
         while not asked.done():
             await asyncio.wait([asked], timeout=_TICK_S)
             waited += _TICK_S
             call.progress(0, 0, f"{await _so_far(call)} roads tried in {waited:.0f} s; a silent one takes a while")
         call.progress(-1, 0, "")
-    document = dict(asked.result())
+    document = asked.result()
+    if isinstance(document, GatepostError):
+        raise document
     order = {port: place for place, port in enumerate(ports_of(call))}
     document["attempts"].sort(key=lambda one: order.get(one["port"], len(order)))
     return document
+
+
+async def _asked(call: Call) -> Document | GatepostError:
+    """Have the tunnel client probe; what it refuses with is a result, so that the task group does not wrap it."""
+    try:
+        return dict(await call.appliance.ask(CLIENT, "techsupport_probe", _LONGEST_S))
+    except GatepostError as error:
+        return error
 
 
 async def _so_far(call: Call) -> int:

@@ -223,6 +223,11 @@ async def test_a_probe_shows_each_port_the_reason_and_the_one_to_take(daemons: D
     assert max(len(line) for line in shown.output.splitlines()) <= 80
 
 
+async def test_a_probe_without_its_daemon_names_the_daemon(run: Any) -> None:
+    result = await run("techsupport probe")
+    assert (result.status, "tunnel-client is not running" in result.error) == (69, True)
+
+
 async def test_how_far_a_probe_is_can_be_seen(daemons: Daemons, audit: Audit) -> None:
     seen, done = list[str](), asyncio.Event()
 
