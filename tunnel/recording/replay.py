@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from core.drawing import END, Drawing
 from core.errors import EX_DATAERR, EX_NOINPUT, GatepostError
 from tunnel.recording.archive import facts_of, read_line
-from tunnel.recording.plain import END, Cleaner
 from tunnel.recording.tape import CHAIN, MARK
 
 Event = tuple[float, str, str]
@@ -52,7 +52,7 @@ def play(
 
     What a terminal would answer or remember is left out. Whatever ends the replay, the terminal is put back.
     """
-    cleaner = Cleaner()
+    drawing = Drawing()
     last_s = 0.0
     try:
         for at_s, code, text in read(path)[1]:
@@ -63,7 +63,7 @@ def play(
             if pause_s:
                 sleep(pause_s / speed)
             if code == "o":
-                write(cleaner.for_terminal(text))
+                write(drawing.for_terminal(text))
     finally:
         write(END + "\n")
 
@@ -71,12 +71,12 @@ def play(
 def transcript(path: Path) -> Iterator[str]:
     """Give a recording as text that is safe in a pager; markers stand on lines of their own, with the time."""
     header, events = read(path)
-    cleaner, keys = Cleaner(), Cleaner()
+    drawing, keys = Drawing(), Drawing()
     yield _title(header)
     fresh = True
     for at_s, code, text in events:
         if code == "o":
-            words = cleaner.plain(text)
+            words = drawing.plain(text)
         else:
             words = _between(at_s, code, text, keys)
             if words and not fresh:
@@ -88,7 +88,7 @@ def transcript(path: Path) -> Iterator[str]:
         yield "\n"
 
 
-def _between(at_s: float, code: str, text: str, keys: Cleaner) -> str:
+def _between(at_s: float, code: str, text: str, keys: Drawing) -> str:
     if code == "i":
         return f"--- {at_s:.1f} s typed: {keys.plain(text)!r}\n"
     if code == "r":
@@ -98,7 +98,7 @@ def _between(at_s: float, code: str, text: str, keys: Cleaner) -> str:
     if kind in (CHAIN, "octets"):
         return ""
     told = " ".join(f"{name}={value!r}" for name, value in facts.items()) or ("" if facts else repr(text)[:200])
-    return Cleaner().plain(f"--- {at_s:.1f} s {kind} {told if facts or kind == code else ''}".rstrip()) + "\n"
+    return Drawing().plain(f"--- {at_s:.1f} s {kind} {told if facts or kind == code else ''}".rstrip()) + "\n"
 
 
 def _title(header: dict[str, Any]) -> str:
@@ -106,4 +106,4 @@ def _title(header: dict[str, Any]) -> str:
     facts = own if isinstance(own, dict) else {}
     began = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(float(header.get("timestamp") or 0)))
     who = f"{facts.get('key_id') or facts.get('engineer') or 'somebody'} on {facts.get('serial', '?')}"
-    return Cleaner().plain(f"--- {began} {who}, {header.get('width')}x{header.get('height')}") + "\n"
+    return Drawing().plain(f"--- {began} {who}, {header.get('width')}x{header.get('height')}") + "\n"

@@ -1,4 +1,4 @@
-"""tunnel.recording.replay and plain: played as it was, and harmless to whoever looks."""
+"""tunnel.recording.replay: played as it was, at the pace at which it came."""
 
 import json
 import os
@@ -7,13 +7,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from core.errors import GatepostError
 from tests.support.need import needs
 from tests.support.recorded import Recorded
-from tunnel.recording.plain import Cleaner
 from tunnel.recording.replay import play, transcript
 
 UTF8 = {"LC_ALL": "C.UTF-8", "TERM": "xterm"}
@@ -97,59 +94,3 @@ def test_what_is_no_recording_is_said_to_be_none(tmp_path: Path) -> None:
     path.write_text("hello\n")
     with pytest.raises(GatepostError, match="not a recording"):
         list(transcript(path))
-
-
-@pytest.mark.parametrize(
-    "sent",
-    [
-        "\x1b]52;c;ZXZpbA==\x07",
-        "\x1b]0;title\x1b\\",
-        "\x1bP$qm\x1b\\",
-        "\x1b[c",
-        "\x1b[6n",
-        "\x1b[?6n",
-        "\x1b[21t",
-        "\x1b[5i",
-        "\x1b[>q",
-        "\x1b[?1000h",
-        "\x1b[?1004h",
-        "\x1b[?2004h",
-        "\x1b_Gf=100\x1b\\",
-        "\x9b6n",
-        "\x9d0;title\x9c",
-        "\x05",
-        "\x1bZ",
-        "\x1b[999999999b",
-    ],
-)
-def test_what_a_terminal_would_answer_or_remember_is_left_out(sent: str) -> None:
-    cleaner = Cleaner()
-    assert cleaner.for_terminal(f"a{sent}b") == "ab"
-    cut = Cleaner()
-    assert "".join(cut.for_terminal(one) for one in f"a{sent}b") == "ab"
-
-
-@pytest.mark.parametrize(
-    "sent", ["\x1b[31m", "\x1b[2J", "\x1b[H", "\x1b[10;20H", "\x1b[?25l", "\x1b[?1049h", "\x1b7", "\b"]
-)
-def test_what_only_shows_is_played(sent: str) -> None:
-    assert Cleaner().for_terminal(f"a{sent}b") == f"a{sent}b"
-    cut = Cleaner()
-    assert "".join(cut.for_terminal(one) for one in f"a{sent}b") == f"a{sent}b"
-
-
-ODD = "\x1b[]P0;?hcntabc\x07\\\x9b\x9d\x9c"
-
-
-@given(st.lists(st.text(alphabet=ODD + "\r\n\x08\u202e\u200b\x00", max_size=20), max_size=10))
-def test_no_output_gets_a_control_character_into_the_text(pieces: list[str]) -> None:
-    cleaner = Cleaner()
-    text = "".join(cleaner.plain(piece) for piece in pieces)
-    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e\u200b]", text)
-
-
-@given(st.lists(st.text(alphabet=ODD, max_size=20), max_size=10))
-def test_no_output_gets_an_answered_sequence_to_the_terminal(pieces: list[str]) -> None:
-    cleaner = Cleaner()
-    shown = "".join(cleaner.for_terminal(piece) for piece in pieces)
-    assert not re.search(r"\x1b[]P_^X]|\x1b\[[0-9;?]*[cnt]|\x9b|\x9d|\x90|\x07", shown)

@@ -3,6 +3,7 @@
 import base64
 from typing import Any
 
+from core.drawing import END
 from ops.cli.account import LOCAL
 from ops.cli.commands import registry
 from ops.cli.execute import Executor
@@ -86,7 +87,7 @@ async def test_watch_draws_what_comes_and_leaves_out_what_acts_on_the_watcher(da
     async with daemons.up(bastion={"watch": watch}):
         result = await executor.batch(call, ["watch", "0123"], 80)
     assert asked == [None, "t"]
-    assert "".join(parts) == "esa> ls\x1b[0m\n"
+    assert "".join(parts) == f"esa> ls{END}\n"
     assert result.output == "Session 012345: session ended."
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from core.drawing import END
 from core.errors import GatepostError
 from ops.cli.account import LOCAL, Caller, Role
 from ops.cli.commands import registry
@@ -81,7 +82,7 @@ class Watched:
 @pytest.mark.parametrize(
     ("width", "drawn"),
     [
-        (80, "\x1b[2J\x1b[Hesa (SERVICE)> status\nOnline\n\x1b[0m\n"),
+        (80, "\x1b[2J\x1b[Hesa (SERVICE)> status\nOnline\n" + f"{END}\n"),
         (0, "esa (SERVICE)> status\nOnline\n"),
     ],
 )

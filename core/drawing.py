@@ -1,7 +1,8 @@
-"""Recorded output made harmless: for a terminal without what talks back to it, for a pager without any control.
+"""The output of somebody else's session made harmless: for a terminal without what talks back, else without controls.
 
-A recording holds whatever the far end sent, and a terminal obeys: it can be made to answer as if somebody had typed,
-to take a text into the clipboard, to change its title. Called by `replay.py`.
+Whoever watches a session or plays its recording gets whatever the far end sent, and a terminal obeys: it can be made
+to answer as if somebody had typed, to take a text into the clipboard, to change its title, to show text backwards.
+Called by `techsupport watch`, by `watch` of the bastion and by `gatepost bastion replay`.
 """
 
 import re
@@ -35,10 +36,10 @@ KEPT = 4096
 _HIDDEN = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
 
 END = _BACK_TO_NORMAL
-"""What puts a terminal back after a replay, wherever that was stopped."""
+"""What puts a terminal back afterwards, wherever it was stopped."""
 
 
-class Cleaner:
+class Drawing:
     """Takes text in pieces; a sequence that is cut waits for its rest."""
 
     def __init__(self) -> None:
@@ -65,7 +66,9 @@ class Cleaner:
         return text[: unfinished.start()]
 
 
-_TERMINAL = dict.fromkeys([*range(0x08), *range(0x0E, 0x1B), *range(0x1C, 0x20), *range(0x7F, 0xA0)])
+_CONTROLS = [*range(0x08), *range(0x0E, 0x1B), *range(0x1C, 0x20), *range(0x7F, 0xA0)]
+_DIRECTIONS = [0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
+_TERMINAL = dict.fromkeys([*_CONTROLS, *_DIRECTIONS])
 
 
 def _shows(sequence: str) -> bool:
