@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import asyncssh
 
 from core import clock
+from core.database import DatabaseError
 from core.metrics import Counters
 from core.runtime import spawn
 from core.ssh import same_key
@@ -18,7 +19,7 @@ from tunnel.audit import AuditLog
 from tunnel.bastion.control import ControlSession, ControlTerms, Registration
 from tunnel.bastion.presence import Presence, Tunnel
 from tunnel.bastion.refusal import Refusals
-from tunnel.bastion.store import DatabaseAway, Enrolled, Store
+from tunnel.bastion.store import Enrolled, Store
 from tunnel.identity import SERVICE_PORT
 
 
@@ -79,8 +80,8 @@ class ApplianceServer(asyncssh.SSHServer):
         self._enrolled = None
         try:
             self._enrolled = await self._terms.store.appliances.get(username)
-        except DatabaseAway as away:
-            self._refusals.note("store-away", str(away))
+        except DatabaseError as error:
+            self._refusals.note("store-away", error.text)
             return True
         if self._enrolled is None:
             self._refusals.note("unknown", "not enrolled")

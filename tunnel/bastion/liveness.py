@@ -3,10 +3,11 @@
 import asyncio
 import random
 
+from core.database import DatabaseError
 from core.diagnostic import WARNING, say
 from core.lifecycle import Scope
 from tunnel.bastion.presence import Presence, Tunnel
-from tunnel.bastion.store import DatabaseAway, Store
+from tunnel.bastion.store import Store
 
 _AT_ONCE = 20
 _RETURNS_A_SECOND = 50
@@ -44,5 +45,5 @@ class Liveness:
     async def _note(self) -> None:
         try:
             await self._store.appliances.seen([tunnel.name for tunnel in self._presence.all() if tunnel.online])
-        except DatabaseAway as away:
-            say(WARNING, f"bastion: who was seen is not written down: {away.text}")
+        except DatabaseError as error:
+            say(WARNING, f"bastion: who was seen is not written down: {error.text}")
