@@ -106,13 +106,18 @@ class Returns:
         self._now = monotonic
         self._booked = 0.0
         self._last = monotonic()
+        self._busy = False
         self._each_s = 0.01
 
-    def logged_in(self) -> None:
-        """Learn at which speed logins are completed, from the time between two."""
+    def logged_in(self, waiting: int) -> None:
+        """Learn at which speed logins are completed, from the time between two with others waiting all along.
+
+        Time in which nobody waited would make those who are asked to come later come ever later.
+        """
         now = self._now()
-        self._each_s += (min(max(now - self._last, 0.001), SLOWEST_S) - self._each_s) / 8
-        self._last = now
+        if self._busy:
+            self._each_s += (min(max(now - self._last, 0.001), SLOWEST_S) - self._each_s) / 8
+        self._last, self._busy = now, waiting > 0
 
     def book(self, waiting: int) -> int:
         """Give the whole seconds after which one more may come; each who asks gets a later place."""

@@ -28,7 +28,7 @@ from protocol.proxy import ProxyError
 
 BACKLOG = 512
 _LINGERING = 200
-"""Refused connections that are told something at once; beyond that they are closed without a word."""
+"""Refused connections that are kept until they have read why; beyond that only who waits for our banner reads it."""
 
 Endpoint = tuple[str, int] | Path
 """Where to listen: (address, port) or the path of a unix socket."""
@@ -166,18 +166,24 @@ class SshListener:
             scope.start(self._serve(came), name=f"connection from {came.source or came.local}")
             return
         self._refused(came.refusal(*refused))
-        if refused[0] in ("full", "early-drop") and self._lingering < _LINGERING:
+        if refused[0] not in ("full", "early-drop"):
+            came.sock.close()
+            return
+        self._send_away(came)
+        if self._lingering < _LINGERING:
             self._lingering += 1
-            scope.start(self._send_away(came), name=f"farewell to {came.source}")
+            scope.start(self._linger(came), name=f"farewell to {came.source}")
         else:
             came.sock.close()
 
-    async def _send_away(self, came: _Came) -> None:
+    def _send_away(self, came: _Came) -> None:
         """Tell a connection that there is no room for when there will be, without any cryptography."""
+        seconds = self.gate.returns.book(self.gate.unknown)
+        with suppress(OSError):
+            came.sock.send(busy(self.options.version.decode("ascii"), seconds))
+
+    async def _linger(self, came: _Came) -> None:
         try:
-            seconds = self.gate.returns.book(self.gate.unknown)
-            with suppress(OSError):
-                came.sock.send(busy(self.options.version.decode("ascii"), seconds))
             await linger(came.sock)
         finally:
             self._lingering -= 1
@@ -229,7 +235,7 @@ class SshListener:
                 made=lambda made: setattr(came, "connection", made),
             )
         took_s = clock.monotonic() - begun
-        self.gate.returns.logged_in()
+        self.gate.returns.logged_in(self.gate.unknown - 1)
         self._took(took_s)
         return connection
 

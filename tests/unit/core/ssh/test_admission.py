@@ -90,7 +90,7 @@ def test_those_who_find_us_busy_come_back_one_after_the_other() -> None:
     returns = Returns(clock)
     for _ in range(100):
         clock.now += 0.1
-        returns.logged_in()
+        returns.logged_in(waiting=10)
     booked = [returns.book(10) for _ in range(20)]
     assert booked == sorted(booked)
     assert booked[0] == 1
@@ -98,3 +98,12 @@ def test_those_who_find_us_busy_come_back_one_after_the_other() -> None:
     for _ in range(10_000):
         last = returns.book(0)
     assert last == 300
+
+
+def test_time_in_which_nobody_waited_was_taken_for_the_time_that_a_login_takes() -> None:
+    clock = _Clock()
+    returns = Returns(clock)
+    for _ in range(100):
+        clock.now += 60
+        returns.logged_in(waiting=0)
+    assert max(returns.book(0) for _ in range(100)) == 1, "a hundredth of a second each, as at the beginning"
