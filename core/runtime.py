@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import gc
 import os
+import resource
 import signal
 import socket
 import sys
@@ -89,11 +90,19 @@ def run_daemon(daemon: Daemon) -> int:
     """Run a daemon until it is told to stop; give its exit status."""
     _spare_collections()
     sys.setswitchinterval(_TURN_S)
+    _allow_descriptors()
     try:
         return run(_Supervisor(daemon).main())
     except GatepostError as error:
         say(ERROR, f"{daemon.name}: {error.text}")
         return error.status
+
+
+def _allow_descriptors() -> None:
+    """Take as many descriptors as the system allows: the usual 1,024 are fewer than connections that are allowed."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _spare_collections() -> None:

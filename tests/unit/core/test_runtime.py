@@ -164,3 +164,19 @@ def test_what_takes_long_to_look_at_is_not_looked_at_again(tmp_path: Path) -> No
     """
     with start(tmp_path, body) as process:
         assert process.wait(10) == 7, process.stderr.read() if process.stderr else ""
+
+
+def test_a_daemon_had_the_usual_thousand_descriptors_whatever_the_system_allows(tmp_path: Path) -> None:
+    body = """
+    import resource
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, most))
+    class Tells:
+        name = "tells"
+        async def run(self, scope):
+            raise GatepostError(f"all of them: {resource.getrlimit(resource.RLIMIT_NOFILE) == (most, most)}", 69)
+    sys.exit(run_daemon(Daemon("sample", [Tells()], RUN / "sample.sock")))
+    """
+    with start(tmp_path, body) as process:
+        assert process.wait(10) == 69
+        assert "all of them: True" in process.stderr.read()
