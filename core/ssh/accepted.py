@@ -26,6 +26,10 @@ from core.ssh.key import CertificateFacts, certificate_facts
 
 MOST_FAILURES = 6
 """Keys and passwords that one connection may try in vain."""
+BEFORE_LOGIN = 100
+"""Packets that a client may send before it has logged in; a login takes about a dozen."""
+VARIABLES, VARIABLE_OCTETS = 64, 4096
+"""Environment variables that a channel may set, and how large the request for one may be: asyncssh keeps them all."""
 KEXINIT, NEWKEYS, GLOBAL_REQUEST, CHANNEL_OPEN = 20, 21, 80, 90
 _RESOURCE_SHORTAGE = 4
 _KEEPALIVE = b"keepalive@openssh.com"
@@ -97,6 +101,7 @@ class ServerConnection(asyncssh.SSHServerConnection):
     """Keys and passwords tried in vain."""
     exchange_s = 0.0
     """How long the key exchange computed."""
+    _before_login = 0
     _requests: Bucket | None = None
     _exchanges: Bucket | None = None
     _owner: Any
@@ -106,6 +111,8 @@ class ServerConnection(asyncssh.SSHServerConnection):
 
     def process_packet(self, pkttype: int, pktid: int, packet: SSHPacket) -> bool | Awaitable[None]:
         """Hold the connection to its limits, then do as asyncssh does."""
+        if not self._auth_complete:
+            self._count_before_login()
         if pkttype == GLOBAL_REQUEST:
             self._count_request(packet.get_full_payload())
         elif pkttype == KEXINIT:
@@ -138,6 +145,11 @@ class ServerConnection(asyncssh.SSHServerConnection):
                 self.exchange_s += clock.monotonic() - begun
 
         kex.process_packet = in_turn  # type: ignore[method-assign]
+
+    def _count_before_login(self) -> None:
+        self._before_login += 1
+        if self._before_login > BEFORE_LOGIN:
+            self._end("before-login", "too much was said before the login")
 
     def _count_request(self, payload: bytes) -> None:
         if self._requests is None:
@@ -174,6 +186,20 @@ class ServerConnection(asyncssh.SSHServerConnection):
         self._tell("channels", why)
         self.send_channel_open_failure(int.from_bytes(number, "big"), _RESOURCE_SHORTAGE, why, "")
         return False
+
+    def create_server_channel(self, *args: Any, **options: Any) -> "asyncssh.SSHServerChannel[Any]":
+        """Make a channel that does not keep whatever a client says of its environment, without end."""
+        channel = super().create_server_channel(*args, **options)
+        take = channel._process_env_request
+
+        def bounded(packet: SSHPacket) -> bool:
+            if len(channel._env) < VARIABLES and len(packet.get_full_payload()) <= VARIABLE_OCTETS:
+                return take(packet)
+            self._tell("environment", f"more than {VARIABLES} environment variables, or a long one")
+            return False
+
+        channel._process_env_request = bounded  # type: ignore[method-assign]
+        return channel
 
     async def create_agent_listener(self) -> bool:
         """Refuse to forward an agent, and tell."""

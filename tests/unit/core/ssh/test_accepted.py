@@ -8,6 +8,7 @@ import pytest
 from asyncssh.packet import String
 
 from core import ssh
+from core.ssh import accepted
 from tests.support.need import needs
 from tests.support.service import running
 from tests.unit.core.ssh.test_entrance import ssh_port
@@ -132,3 +133,42 @@ async def test_stock_ssh_is_told_too() -> None:
         assert process.returncode == 255
         assert b"busy, come back in 1 s" in errors
         writer.close()
+
+
+async def test_a_client_that_sets_variables_without_end_fills_no_memory() -> None:
+    bench = _Bench()
+    async with running(bench.listener), bench.connect() as connection:
+        many = {f"LC_{number}": "x" for number in range(200)}
+        async with connection.create_process(encoding=None, env=many):
+            (server,) = bench.listener.connections
+            (channel,) = server._channels.values()
+            assert len(channel.get_environment_bytes()) == accepted.VARIABLES
+            assert _Owner.told[0] == ("environment", "more than 64 environment variables, or a long one")
+        async with connection.create_process(encoding=None, env={"LC_ALL": "x" * 5000, "LANG": "C"}):
+            (channel,) = server._channels.values()
+            assert channel.get_environment_bytes() == {b"LANG": b"C"}
+
+
+async def test_thousands_of_logins_asked_for_on_one_connection_end_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Guarded(_Owner):
+        asked = 0
+
+        def begin_auth(self, username: str) -> bool:
+            Guarded.asked += 1
+            return True
+
+    def storm(client: Any, *_: object) -> None:
+        for number in range(5000):
+            client.send_packet(50, String(f"user{number}"), String("ssh-connection"), String("none"))
+
+    bench = _Bench()
+    bench.listener.options = ssh.server_options(Guarded, [bench.key])
+    monkeypatch.setattr(asyncssh.SSHClientConnection, "try_next_auth", storm)
+    monkeypatch.setitem(asyncssh.SSHClientConnection._packet_handlers, 51, lambda *_: None)
+    async with running(bench.listener):
+        with pytest.raises((asyncssh.Error, OSError)):
+            await bench.connect()
+        assert 0 < Guarded.asked <= accepted.BEFORE_LOGIN
+        assert ("before-login", "too much was said before the login") in _Owner.told
