@@ -6,6 +6,7 @@ others of that minute are a number in the line of the next. Called by the listen
 
 from core import clock
 from core.diagnostic import INFO, say
+from core.maillog import clean
 from core.metrics import Counters
 from core.ssh import Refusal
 from tunnel.audit import AuditLog
@@ -36,14 +37,16 @@ class Door:
             return
         self._said_at[rule] = now
         more = self._unsaid.pop(rule, 0)
-        say(INFO, f"bastion: {self._front}: {refusal.source} at {refusal.local}: {refusal.reason}")
+        # The reason may be what a stranger said with a disconnect.
+        why = clean(refusal.reason, 200)
+        say(INFO, f"bastion: {self._front}: {refusal.source} at {refusal.local}: {why}")
         self._audit.note(
             "refused-at-door",
             front=self._front,
             rule=rule,
             source=refusal.source,
             local=refusal.local,
-            why=refusal.reason[:200],
+            why=why,
             more_before=more,
         )
 

@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from core.metrics import Counters
 from core.ssh import Refusal
 from tunnel.audit import AuditLog
@@ -60,3 +62,14 @@ def test_the_door_says_the_first_of_a_minute_and_counts_the_rest(tmp_path: Path)
     lines = [line for line in _lines(tmp_path) if line["event"] == "refused-at-door"]
     assert [(line["source"], line["more_before"]) for line in lines] == [("192.0.2.1", 0), ("192.0.2.2", 99)]
     assert counters.snapshot()["door_refused_early_drop"]["uptime"] == 101
+
+
+def test_what_a_stranger_says_when_he_leaves_is_one_line_without_controls(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    door = Door("engineers", AuditLog(tmp_path / "audit.jsonl"), Counters(tmp_path / "counters.json"))
+    door.refused(Refusal("192.0.2.1", "127.0.0.1:22", "bye\n<2>forged\x1b[2J", "broken"))
+    said = capfd.readouterr().err
+    assert said.count("\n") == 1
+    assert "\x1b" not in said
+    assert "forged" in said
