@@ -1,5 +1,6 @@
 """Support fetches and leaves files with stock sftp and scp: three folders, and no way out of them."""
 
+import asyncio
 import hashlib
 import json
 import os
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import asyncssh
 import pytest
+from asyncssh.packet import String, UInt32, UInt64
 
 from tests.support.need import needs
 from tests.support.remote import eventually
@@ -189,3 +191,30 @@ async def test_an_administrator_ends_a_transfer(tmp_path: Path) -> None:
             assert live["kind"] == "files"
             await appliance.verbs["service_kill"]({"id": live["id"]})
             assert not appliance.side.desk.live
+
+
+async def test_a_client_that_takes_no_answers_is_asked_no_more_and_fills_no_memory(tmp_path: Path) -> None:
+    def packet(kind: int, *parts: bytes) -> bytes:
+        body = bytes([kind]) + b"".join(parts)
+        return UInt32(len(body)) + body
+
+    async with visited(tmp_path) as appliance:
+        (tmp_path / "captures" / "large.pcap").write_bytes(bytes(1 << 20))
+        async with connect(appliance, *appliance.enable().certificate()) as connection:
+            writer, reader, _ = await connection.open_session(subsystem="sftp", encoding=None)
+            writer.write(
+                packet(1, UInt32(3)) + packet(3, UInt32(1), String("/captures/large.pcap"), UInt32(1), UInt32(0))
+            )
+            for _ in range(2):
+                answer = await reader.readexactly(int.from_bytes(await reader.readexactly(4), "big"))
+            handle = answer[9:]
+            writer.channel.pause_reading()
+            for number in range(200):
+                writer.write(packet(5, UInt32(number), String(handle), UInt64(0), UInt32(256 * 1024)))
+            (live,) = appliance.side.desk.live.values()
+            await eventually(live._chan.get_write_buffer_size)
+            await asyncio.sleep(0.3)
+            assert live._chan.get_write_buffer_size() < 4 * 256 * 1024
+            writer.channel.resume_reading()
+            async with asyncio.timeout(20):
+                await reader.readexactly(200 * (13 + 256 * 1024))

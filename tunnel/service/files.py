@@ -272,6 +272,11 @@ class FilesSession(SSHServerStreamSession[bytes]):
         self._noted = noted
         self._files: SupportFiles | None = None
 
+    async def read(self, datatype: int | None, n: int, exact: bool) -> bytes:
+        """Take the next request only from a client that takes our answers: they would gather in memory otherwise."""
+        await self.drain(None)
+        return await super().read(datatype, n, exact)
+
     def eof_received(self) -> bool:
         self._break_off()
         return bool(super().eof_received())
