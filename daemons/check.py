@@ -2,8 +2,9 @@
 
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import combinations
 from pathlib import Path
 
 from core.errors import ConfigError, GatepostError, Problem
@@ -21,6 +22,8 @@ _KEYS = {
     "sma": ("host", "tunnel", "command_client"),
     "bastion": ("host", "bastion_host"),
 }
+
+_EVERY = ("0.0.0.0", "::")
 
 
 def _tried(build: Callable[[], object]) -> tuple[Problem, ...]:
@@ -45,10 +48,37 @@ def _keys(machine: Machine) -> list[Problem]:
     return problems
 
 
+def _places(document: Esa | Sma | Bastion) -> Iterator[tuple[str, str, int]]:
+    """Give the addresses and ports that daemons of this machine listen on, each one alone, and the keys for them."""
+    yield "console.port", document.console.address, document.console.port
+    yield "web.port", document.web.address, document.web.port
+    if not isinstance(document, Bastion):
+        yield "cpq.port", document.cpq.address, document.cpq.port
+        return
+    section = document.bastion
+    for port in section.ports:
+        yield "bastion.ports", section.address, port
+    yield "bastion.engineer_port", section.engineer_address, section.engineer_port
+    if section.peer_port:
+        yield "bastion.peer_port", section.peer_address, section.peer_port
+
+
+def _taken_twice(config: Path, document: Esa | Sma | Bastion) -> list[Problem]:
+    """Name the places that only one of two daemons could have; a wildcard is every address."""
+    problems = []
+    for (first, here, port), (second, there, other) in combinations(_places(document), 2):
+        if port == other and (here == there or not {here, there}.isdisjoint(_EVERY)):
+            reason = f"{there} port {port} is taken by {first} ({here}); give one of them another address or port"
+            problems.append(Problem(str(config), second, reason))
+    return problems
+
+
 def check(config: Path) -> list[str]:
     """Check document, filters and keys; give notes on what is hardly meant. Raises `ConfigError` with every fault."""
     machine = Machine.open(config)
     problems = _keys(machine)
+    if isinstance(machine.document, Esa | Sma | Bastion):
+        problems += _taken_twice(config, machine.document)
     if isinstance(machine.document, Esa):
         document = machine.document
         problems += _tried(partial(filters_of, machine, document))

@@ -69,3 +69,14 @@ def test_an_address_that_this_machine_has_not_is_a_note(config: Path, capsys: py
     assert status == 0
     assert "[[interface]] Away: this machine has no address 192.0.2.1, mail cannot leave by it" in said
     assert "Here" not in said
+
+
+def test_two_daemons_of_a_bastion_cannot_have_one_place(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make("bastion", tmp_path / "bastion", hostname="bastion.example.test")
+    config = tmp_path / "bastion" / "gatepost.toml"
+    status, said = check(config, '[bastion]\nengineer_address = "192.0.2.2"\n', capsys)
+    assert status == 78  # the address of appliances is every address, the console's among them
+    assert f"{config}: bastion.engineer_port: 192.0.2.2 port 22 is taken by bastion.ports (0.0.0.0)" in said
+    assert "bastion.ports: 0.0.0.0 port 443 is taken by web.port (127.0.0.1)" in said
+    config.write_text(config.read_text().replace("[bastion]", '[bastion]\naddress = "192.0.2.1"'))
+    assert main(["check", "--config", str(config)]) == 0
