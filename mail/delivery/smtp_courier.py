@@ -22,7 +22,7 @@ from mail.delivery.pool import Pool
 from mail.delivery.resolve import DestinationResolver, Resolution
 from mail.delivery.security import HostUnusable, Security, Wish
 from mail.delivery.smtp_line import ORDINARY, Handling, NullLine, SmtpLine
-from mail.delivery.tls.require import ExceptedLine, RequireTls
+from mail.delivery.tls.require import ExceptedLine, Origin, RequireTls
 from protocol.domain import canonical
 from protocol.smtp.failure import TlsError
 
@@ -69,7 +69,7 @@ class SmtpCourier:
         self._limits = limits
         self._hosts = HostTable(now, clock.now)
         self._desk = Desk(self._hosts, Pool(), next_dcid, log, handling)
-        self._require_tls = RequireTls(security, next_dcid, log, handling)
+        self._require_tls = RequireTls(security, self._desk)
         self._gateways = gateways
         self._known: dict[str, Known] = {}
         self._by_source: dict[Source, ConnectionSettings] = {}
@@ -120,9 +120,9 @@ class SmtpCourier:
             return ExceptedLine(line)
 
         async def strictly(job: Job, carried_by: Callable[[SmtpLine], None]) -> Sequence[Result]:
-            resolution = known.resolution
+            origin = Origin(settings, target, self._limits(destination))
             return await self._require_tls.send(
-                job, canonical(destination), resolution, settings, carried_by=carried_by
+                job, canonical(destination), known.resolution, origin, carried_by=carried_by
             )
 
         line.strictly = strictly

@@ -62,6 +62,7 @@ class SmtpLine:
         self._successor: SmtpLine | None = None
         self._instead: SmtpLine | None = None
         """The line by which the message at hand goes, if not by this one."""
+        self._closed = False
         self.strictly: Strictly | None = None
         """Who carries messages that ask for REQUIRETLS instead of this line, which others share (RFC 8689)."""
 
@@ -102,6 +103,7 @@ class SmtpLine:
     async def send(self, job: Job) -> Sequence[Result]:
         """Carry one message."""
         if job.accepted.require_tls == "yes" and self.strictly is not None:
+            await self.close()  # the connection for this message takes the place of this one
             try:
                 return await self.strictly(job, self._carried_by)
             finally:
@@ -189,9 +191,10 @@ class SmtpLine:
         return Carried(rid, "soft", 0, error.enhanced if error else "4.4.0", str(error) if error else "no reply")
 
     async def close(self) -> None:
-        """Say QUIT and wait a little; nothing if the connection goes by another line now."""
-        if self._successor is not None:
+        """Say QUIT and wait a little; nothing if it is closed or goes by another line now."""
+        if self._closed or self._successor is not None:
             return
+        self._closed = True
         self._connection.close()
         await self._connection.wait_closed()
         self._log.info(f"DCID {self.dcid} close")

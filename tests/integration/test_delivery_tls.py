@@ -297,6 +297,20 @@ async def test_requiretls_goes_to_verified_hosts_that_offer_it_and_nowhere_else(
         assert "REQUIRETLS failed: not offered" in await world.settled_log()
 
 
+async def test_mail_with_requiretls_keeps_to_the_connections_that_its_destination_may_have(tmp_path: Path) -> None:
+    async with TlsWorld(tmp_path, "127.35.14") as world:
+        world.domain("one.test", server_context(*world.ca.host("mx.one.test")), signed=False)
+        host = world.hosts["one.test"]
+        host.offers = ["REQUIRETLS"]
+        await world.start('[[destination]]\ndomain = "one.test"\nmax_connections = 1\n')
+        for _ in range(3):
+            await world.send("plain@one.test")
+            await world.send("strict@one.test", strict=True)
+        await until(lambda: len(host.seen) == 6, world.log())
+        assert len([line for line in host.mails if "REQUIRETLS" in line]) == 3
+        assert host.most_open == 1
+
+
 def yesterday(folder: Path) -> None:
     """Have a report to told.test due."""
     (folder / "state").mkdir(exist_ok=True)

@@ -67,16 +67,22 @@ class MailHost:
         self.offers: list[str] = []
         """More keywords for EHLO under TLS."""
         self.reused = 0
+        self.most_open = 0
+        """Connections at once, at the most; one that has said QUIT is over."""
+        self._open = 0
         self._context = context
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Speak to one client."""
+        self._open += 1
+        self.most_open = max(self.most_open, self._open)
         try:
             writer.write(b"220 outside.test\r\n")
             await self._talk(reader, writer)
         except (OSError, EOFError, asyncio.IncompleteReadError):
             pass
         finally:
+            self._open -= 1
             writer.close()
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,7 +1,9 @@
 """`mail.delivery.tls.require`: messages that ask for REQUIRETLS, and those that say `TLS-Required: No`."""
 
+import asyncio
 import itertools
 import ssl
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,10 +13,14 @@ from core.smtp.client import connect
 from core.smtp.client_settings import NO_TLS, ConnectionSettings, Timeouts, TlsSettings
 from core.smtp.target import Target
 from mail.delivery.courier import Result
+from mail.delivery.host import HostTable
+from mail.delivery.limit import Limits
+from mail.delivery.opening import Desk
+from mail.delivery.pool import Pool
 from mail.delivery.resolve import Resolution
 from mail.delivery.security import HostUnusable, SecurityPlan, Wish
 from mail.delivery.smtp_line import ORDINARY, SmtpLine
-from mail.delivery.tls.require import ExceptedLine, RequireTls
+from mail.delivery.tls.require import ExceptedLine, Origin, RequireTls
 from protocol.smtp.client_settings import ClientSettings, TlsUse
 from tests.support.authority import Authority, server_context
 from tests.support.queue_machine import FakeLog
@@ -81,10 +87,15 @@ class Plans:
         return "TLS verified by authority" if connection else ""
 
 
+def desk(hosts: HostTable | None = None, log: FakeLog | None = None, first: int = 1) -> Desk:
+    hosts = hosts or HostTable(time.monotonic, time.time)
+    return Desk(hosts, Pool(), itertools.count(first).__next__, log or FakeLog(), ORDINARY)
+
+
 async def carry(plans: Plans, *targets: Target, log: FakeLog | None = None) -> Sequence[Result]:
-    one = RequireTls(plans, itertools.count(1).__next__, log or FakeLog(), ORDINARY)
+    one = RequireTls(plans, desk(log=log or FakeLog()))
     groups = tuple(((target,),) for target in targets)
-    return await one.send(job(CONTENT, require_tls="yes"), "x.test", Resolution(groups, 300), SETTINGS)
+    return await one.send(job(CONTENT, require_tls="yes"), "x.test", Resolution(groups, 300), Origin(SETTINGS))
 
 
 def at(server: ScriptedServer, name: str = "mx1") -> Target:
@@ -203,7 +214,7 @@ async def test_the_watchdog_sees_the_connection_that_really_carries_the_message(
     seen: list[SmtpLine] = []
 
     async def strictly(job_: Any, carried_by: Any) -> Sequence[Result]:
-        one = RequireTls(Plans({"mx1": VERIFIED}), itertools.count(2).__next__, FakeLog(), ORDINARY)
+        one = RequireTls(Plans({"mx1": VERIFIED}), desk(first=2))
 
         def note(line: SmtpLine) -> None:
             seen.append(line)
@@ -211,7 +222,7 @@ async def test_the_watchdog_sees_the_connection_that_really_carries_the_message(
             assert shared.moved_at_s == line.moved_at_s > before
 
         resolution = Resolution((((at(server),),),), 300)
-        return await one.send(job_, "x.test", resolution, SETTINGS, carried_by=note)
+        return await one.send(job_, "x.test", resolution, Origin(SETTINGS), carried_by=note)
 
     async with ScriptedServer(host(context=None)) as idle, ScriptedServer(host("REQUIRETLS")) as server:
         shared = SmtpLine(await connect(at(idle), SETTINGS, NO_TLS), 1, FakeLog(), ORDINARY)
@@ -219,5 +230,55 @@ async def test_the_watchdog_sees_the_connection_that_really_carries_the_message(
         shared.strictly = strictly
         (result,) = await shared.send(job(CONTENT, require_tls="yes"))
         assert (result.kind, len(seen)) == ("delivered", 1)
-        assert shared.moved_at_s == before
+        assert not shared.usable
+
+
+async def test_its_connection_takes_the_place_of_the_one_that_it_was_taken_for() -> None:
+    open_at_once: list[int] = []
+    hosts, log = HostTable(time.monotonic, time.time), FakeLog()
+    limits = Limits(connections=1, per_address=True)
+
+    async def strictly(job_: Any, carried_by: Any) -> Sequence[Result]:
+        one = RequireTls(Plans({"mx1": VERIFIED}), desk(hosts, log, 2))
+
+        def note(line: SmtpLine) -> None:
+            open_at_once.append(hosts.open("", "127.0.0.1"))
+            carried_by(line)
+
+        resolution = Resolution((((at(server),),),), 300)
+        return await one.send(job_, "x.test", resolution, Origin(SETTINGS, "", limits), carried_by=note)
+
+    async with ScriptedServer(host(context=None)) as idle, ScriptedServer(host("REQUIRETLS")) as server:
+        connection = await connect(at(idle), SETTINGS, NO_TLS)
+        hosts.begin("", "127.0.0.1")
+        connection.when_lost(lambda: hosts.end("", "127.0.0.1"))
+        shared = SmtpLine(connection, 1, log, ORDINARY)
+        shared.strictly = strictly
+        (result,) = await shared.send(job(CONTENT, require_tls="yes"))
         await shared.close()
+    assert (result.kind, open_at_once, hosts.open("", "127.0.0.1")) == ("delivered", [1], 0)
+    assert len(log.having("DCID 1 close")) == len(log.having("DCID 2 close")) == 1
+
+
+async def test_it_waits_where_an_address_has_all_its_connections() -> None:
+    hosts = HostTable(time.monotonic, time.time)
+    hosts.begin("", "127.0.0.1")
+    one = RequireTls(Plans({"mx1": VERIFIED}), desk(hosts))
+    origin = Origin(SETTINGS, "", Limits(connections=1, per_address=True))
+    resolution = Resolution((((Target("mx1", "127.0.0.1", 9, 10),),),), 300)
+    (result,) = await one.send(job(CONTENT, require_tls="yes"), "x.test", resolution, origin)
+    assert (result.kind, result.code, result.enhanced) == ("soft", 451, "4.4.5")
+    assert "all 1 connections that 127.0.0.1 may have are open" in result.text
+
+
+@pytest.mark.parametrize("script", [host("X-OTHER"), broken_off])
+async def test_a_connection_that_comes_to_nothing_is_counted_no_longer(script: Script) -> None:
+    hosts = HostTable(time.monotonic, time.time)
+    async with ScriptedServer(script) as server:
+        one = RequireTls(Plans({"mx1": VERIFIED}), desk(hosts))
+        await one.send(
+            job(CONTENT, require_tls="yes"), "x.test", Resolution((((at(server),),),), 300), Origin(SETTINGS)
+        )
+        async with asyncio.timeout(5):
+            while hosts.open("", "127.0.0.1"):
+                await asyncio.sleep(0.01)
