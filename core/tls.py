@@ -24,6 +24,9 @@ def own_context(purpose: int, certificate: Path, key: Path) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers(_CIPHERS)
     context.load_cert_chain(certificate, key)
+    if purpose == ssl.PROTOCOL_TLS_SERVER:
+        # Each costs a twentieth of a handshake; who resumes gets a new one. Two are meant for browsers.
+        context.num_tickets = 1
     return context
 
 

@@ -1,5 +1,6 @@
 """The certificate that listeners show."""
 
+import contextlib
 import ssl
 from pathlib import Path
 
@@ -27,6 +28,35 @@ def test_old_versions_and_ciphers_without_certificate_or_forward_secrecy_are_off
     ciphers = [cipher["description"] for cipher in context.get_ciphers()]
     assert ciphers
     assert all(("Kx=ECDH" in one or "TLSv1.3" in one) and "Au=None" not in one for one in ciphers)
+
+
+def _handshake(
+    server: ssl.SSLContext, client: ssl.SSLContext, session: ssl.SSLSession | None
+) -> tuple[int, ssl.SSLObject]:
+    """Shake hands in memory; give the octets that the server sends after it, and the client's end."""
+    up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
+    theirs = server.wrap_bio(up, down, server_side=True)
+    ours = client.wrap_bio(down, up, session=session)
+    for end in (ours, theirs, ours):
+        with contextlib.suppress(ssl.SSLWantReadError):
+            end.do_handshake()
+    theirs.do_handshake()
+    after = down.pending
+    theirs.write(b"250 hello")
+    assert ours.read(100) == b"250 hello"
+    return after, ours
+
+
+def test_one_ticket_comes_with_a_handshake_and_resumes_the_session(files: tuple[Path, Path]) -> None:
+    server, client = own_context(ssl.PROTOCOL_TLS_SERVER, *files), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client.check_hostname, client.verify_mode = False, ssl.CERT_NONE
+    sent, first = _handshake(server, client, None)
+    assert not first.session_reused
+    server.num_tickets = 2
+    twice, _ = _handshake(server, client, None)
+    assert sent * 2 == twice
+    server.num_tickets = 1
+    assert _handshake(server, client, first.session)[1].session_reused
 
 
 def test_every_handshake_has_the_context(files: tuple[Path, Path]) -> None:
