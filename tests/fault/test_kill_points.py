@@ -4,6 +4,7 @@ import ast
 from pathlib import Path
 
 from tests.fault import test_journal_kill, test_quarantine_kill, test_queue_kill
+from tests.integration import test_tunnel_registration
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("core", "cpq", "daemons", "mail", "ops", "protocol", "tunnel")
@@ -24,10 +25,15 @@ def points() -> dict[str, str]:
 
 
 def killed_at() -> set[str]:
-    """Name the points that the fault tests kill at."""
+    """Name the points that tests kill at."""
     quarantine = test_quarantine_kill
     held = {*quarantine.STORING, *quarantine.RESUMING, *quarantine.RELEASING, *quarantine.SENDING}
-    return held | set(test_queue_kill.POINTS) | set(test_journal_kill.named_points())
+    return (
+        held
+        | set(test_queue_kill.POINTS)
+        | set(test_journal_kill.named_points())
+        | set(test_tunnel_registration.POINTS)
+    )
 
 
 def test_every_named_point_is_killed_at() -> None:

@@ -46,6 +46,10 @@ async def _verdict(client: Any, name: str) -> Any:
     return status if any(each["verdict"] == name for each in status["attempts"]) else None
 
 
+POINTS = ("generation.granted", "generation.durable")
+"""Where a client may be killed: its generation is granted, but not durable; it is durable, but not confirmed."""
+
+
 async def _once(client: Any) -> None:
     """Let a client make one round and end, as if its process did."""
     async with running(client):
@@ -54,7 +58,7 @@ async def _once(client: Any) -> None:
 
 
 @pytest.mark.parametrize("restarted", [False, True])
-@pytest.mark.parametrize("point", ["generation.granted", "generation.durable"])
+@pytest.mark.parametrize("point", POINTS)
 async def test_a_crash_between_two_steps_leaves_both_ends_able_to_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, point: str, restarted: bool
 ) -> None:
