@@ -40,6 +40,7 @@ class Bench:
         self._count: int = arguments.appliances
         self._arguments = arguments
         self._begun = time.monotonic()
+        self._why = ""
         self._bound_s = 60 + _PER_TUNNEL_S * self._count
         self.results: dict[str, Any] = {
             "appliances": self._count,
@@ -100,8 +101,9 @@ class Bench:
             if restart:
                 fleet.say("mark")
                 cpu = 0.0
-                await world.restart_bastion()
+                restarted = await world.restart_bastion()
             else:
+                restarted = {}
                 fleet.say("cut")
             await asyncio.sleep(1)
             progress = group.create_task(self._progress(fleet))
@@ -126,6 +128,7 @@ class Bench:
             "echo_before": quiet,
             "echo": typist.between(begun, ended),
             "load": os.getloadavg()[0],
+            **restarted,
         }
         self.say(f"{figures}")
         return figures
@@ -136,10 +139,16 @@ class Bench:
             try:
                 await typist.type()
             except (OSError, SystemExit, TimeoutError) as error:
-                self.say(f"the engineer is not in: {error}")
+                self._out(str(error))
             except Exception as error:  # asyncssh's own
-                self.say(f"the engineer is not in: {type(error).__name__} {error}")
+                self._out(f"{type(error).__name__} {error}")
             await asyncio.sleep(1)
+
+    def _out(self, why: str) -> None:
+        why = why.strip()[:120]
+        if why != self._why:
+            self._why = why
+            self.say(f"the engineer is not in: {why}")
 
     async def _progress(self, fleet: Fleet) -> None:
         while True:

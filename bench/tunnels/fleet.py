@@ -39,7 +39,6 @@ from tunnel.config import TunnelSection
 from tunnel.control_message import Register
 
 BANNER = b"SSH-2.0-Gatepost_simulated\r\n"
-NAME = "upgrades.gatepost.test"
 _TELL_S = 0.25
 _TCP_REPAIR = 19
 _LIFE_S = 86_400.0
@@ -56,6 +55,8 @@ class Plan(msgspec.Struct, frozen=True):
     """Where the console that all of them share listens."""
     rows: tuple[tuple[str, str, str], ...]
     """Serial, source address, private tunnel key."""
+    name: str
+    """Host name of the bastion."""
     over_s: float = 0.0
     """The first dialling is spread over so long."""
 
@@ -74,10 +75,9 @@ class Memory(GenerationFile):
 class Known:
     """Where the bastion is, without asking."""
 
-    names = (NAME,)
-
-    def __init__(self, address: str) -> None:
-        self._found = Found((Place(NAME, (address,)),))
+    def __init__(self, name: str, address: str) -> None:
+        self.names = (name,)
+        self._found = Found((Place(name, (address,)),))
 
     async def find(self) -> Found:
         """Give the one place."""
@@ -121,7 +121,7 @@ class Simulated:
 
     def __init__(self, plan: Plan, row: tuple[str, str, str], told: Told) -> None:
         serial, source, secret = row
-        section = TunnelSection(host=NAME, port=plan.ports[0], ports=plan.ports, tls_ports=())
+        section = TunnelSection(host=plan.name, port=plan.ports[0], ports=plan.ports, tls_ports=())
         terms = LinkTerms(
             name=serial,
             key=asyncssh.import_private_key(secret),
@@ -130,7 +130,7 @@ class Simulated:
             console=Path(plan.console),
         )
         road = Road(section.connect_timeout_s, connect=partial(_connect_from, source))
-        places: Any = Known(plan.address)
+        places: Any = Known(plan.name, plan.address)
         self._dialler = Dialler(section, terms, places, road, Memory(), _silent)
         self._backoff = Backoff(section.retry_first_s, section.retry_max_s, section.healthy_s)
         until_at = time.time() + _LIFE_S

@@ -6,20 +6,16 @@ outside. The bastion runs with its defaults but for the number of appliances.
 """
 
 import asyncio
-import json
 import os
 import shutil
-import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
-
-import msgspec
 
 from bench.process import Usage, usage_of
+from bench.tunnels.crew import Fleet, crew
 from bench.tunnels.fleet import Plan
 from core.control import call
 from core.errors import GatepostError
@@ -32,44 +28,10 @@ from ops.lab.support import open_access
 from tunnel.bastion.store import Enrolled, open_store
 
 BASTION = "bastion/bastion"
+NAME = "upgrades.gatepost.test"
 DAEMONS = ("lab/dns", "bastion/keyd", BASTION, "esa/console", "esa/tunnel-client", "sma/tunnel-client")
 _EACH = 250
 _UNLIMITED = "unlimited_sources"
-
-
-class Fleet:
-    """The process that holds the simulated appliances, as seen from here."""
-
-    def __init__(self, process: asyncio.subprocess.Process, log: Path) -> None:
-        self._process, self._log = process, log
-        self.told: dict[str, Any] = {"open": 0, "back_s": []}
-
-    async def listen(self) -> None:
-        """Take what it tells, until it ends."""
-        assert self._process.stdout is not None
-        while line := await self._process.stdout.readline():
-            self.told = json.loads(line)
-
-    def say(self, word: str) -> None:
-        """Tell it something."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(word.encode() + b"\n")
-
-    def all_back(self, count: int) -> bool:
-        """Tell whether so many tunnels are open, and as many have come back since the last `cut` or `mark`."""
-        told = self.told
-        return bool(told["open"] >= count and (len(told["back_s"]) >= count or not told["cut_at"]))
-
-    async def until_open(self, count: int, within_s: float) -> bool:
-        """Wait until so many tunnels are open (again)."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(within_s):
-                while not self.all_back(count):
-                    await asyncio.sleep(0.1)
-                    if self._process.returncode is not None:
-                        last = self._log.read_text().strip()[-2000:]
-                        raise SystemExit(f"bench: the simulated appliances have ended: {last}")
-        return self.all_back(count)
 
 
 class World:
@@ -138,28 +100,11 @@ class World:
             authority=public_text(authority),
             console=str(self.folder / "console.sock"),
             rows=tuple(self._rows),
+            name=NAME,
             over_s=over_s,
         )
-        file = self.folder / "plan.json"
-        file.write_bytes(msgspec.json.encode(plan))
-        with (self.folder / "fleet.log").open("wb") as log:
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "bench.tunnels.fleet", str(file)),
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=log,
-                limit=1 << 20,
-            )
-        fleet = Fleet(process, self.folder / "fleet.log")
-        try:
-            async with asyncio.TaskGroup() as group:
-                listening = group.create_task(fleet.listen())
-                yield fleet
-                listening.cancel()
-        finally:
-            if process.returncode is None:
-                process.kill()
-            await process.wait()
+        async with crew(plan, self.folder) as fleet:
+            yield fleet
 
     def usage(self) -> Usage:
         """What the bastion has cost so far, and what it holds."""
@@ -182,10 +127,14 @@ class World:
         ours = [row for row in rows if row["serial"] in self.serials]
         return {row["serial"] for row in ours if row["online"]}, len(ours)
 
-    async def restart_bastion(self) -> None:
-        """End the bastion as its supervisor would, and start it again."""
+    async def restart_bastion(self) -> dict[str, float]:
+        """End the bastion as its supervisor would, and start it again; gives how long each took until it was ready."""
+        begun = time.monotonic()
         await self.lab.stop(BASTION)
+        stopped = time.monotonic()
         self.lab.start(BASTION)
+        await self.lab.wait([BASTION])
+        return {"stop_s": round(stopped - begun, 1), "start_s": round(time.monotonic() - stopped, 1)}
 
     async def down(self) -> None:
         """Stop everything, and remove it unless GATEPOST_BENCH_KEEP is set."""
