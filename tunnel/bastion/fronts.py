@@ -38,8 +38,8 @@ from tunnel.bastion.door import Door
 from tunnel.bastion.engineer_side import EngineerServer
 from tunnel.bastion.entitlement import Entitlements, timely
 from tunnel.bastion.figures import Figures
-from tunnel.bastion.live import Oversight, Watching
 from tunnel.bastion.liveness import Liveness
+from tunnel.bastion.oversight import Oversight
 from tunnel.bastion.peer.node import PeerNode
 from tunnel.bastion.presence import Presence
 from tunnel.bastion.reach import Way
@@ -125,7 +125,6 @@ class Bastion:
             entrance=Entrance(proxies=_networks(section.proxies)),
         )
         self.oversight = Oversight(self.visits, self.presence, entitlements, audit=self.audit, counters=self.counters)
-        self._watching = Watching(self.visits, self.audit)
         figures = Figures(self.counters, self.presence, self.visits, recorder, (self.appliances, self.engineers))
         opened = Opened(self.store)
         self.services: list[Service] = [
@@ -143,7 +142,7 @@ class Bastion:
         self.verbs = {
             "tunnels": self.tunnels,
             "sessions": self.sessions,
-            "watch": self._watching.watch,
+            "watch": self.oversight.watch,
             "terminate": self.oversight.terminate,
             "recheck": self.oversight.recheck,
             "status": figures.status,

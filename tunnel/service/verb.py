@@ -1,43 +1,27 @@
 """The console's control verbs `service_*`: what an administrator sees and does of support sessions.
 
-Behind `techsupport status|approve|refuse|kill|watch|recordings`. A watcher asks again and again under the token that
-the first answer gave; one that stays away is forgotten.
+Behind `techsupport status|approve|refuse|kill|watch|recordings`.
 """
 
 import asyncio
-import base64
-import secrets
+import heapq
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from core import clock
-from core.errors import EX_TEMPFAIL, EX_USAGE, GatepostError
+from core.errors import EX_USAGE, GatepostError
 from core.maillog import clean
-from tunnel.recording.screen import Watch
+from tunnel.recording.watching import Watched, Watchers
 from tunnel.service.desk import Desk
 from tunnel.service.live import Live
 from tunnel.service.notice import Notices
 
-WATCHERS = 32
-ABSENT_S = 60.0
-LOOK_S = 5.0
-"""How long an answer to a watcher waits for something to see."""
-ANSWER_OCTETS = 512 * 1024
 LISTED = 500
 """Recordings that are listed, the newest first."""
 
 Verb = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
-
-
-@dataclass(slots=True)
-class _Watcher:
-    live: Live
-    watch: Watch
-    asked_at: float
 
 
 class Verbs:
@@ -47,7 +31,7 @@ class Verbs:
         self._desk = desk
         self._notices = notices
         self._recordings = recordings
-        self._watchers: dict[str, _Watcher] = {}
+        self._watchers = Watchers()
 
     def all(self) -> dict[str, Verb]:
         """Give the verbs by name."""
@@ -87,25 +71,7 @@ class Verbs:
 
     async def watch(self, args: dict[str, Any]) -> dict[str, Any]:
         """Answer `service_watch {id, watch, by}`: what there is to see since the last answer, or soon."""
-        token = str(args.get("watch") or "")
-        watcher = self._watchers.get(token)
-        if watcher is None:
-            token, watcher = self._begin(args)
-        watcher.asked_at = clock.monotonic()
-        frames, octets = [], 0
-        try:
-            async with asyncio.timeout(LOOK_S):
-                async for code, data in watcher.watch:
-                    frames.append([code, base64.b64encode(data).decode("ascii")])
-                    octets += len(data)
-                    if octets > ANSWER_OCTETS or not watcher.watch.ready:
-                        break
-        except TimeoutError:
-            pass
-        ended = "" if frames else watcher.watch.ended
-        if ended:
-            del self._watchers[token]
-        return {"watch": token, "frames": frames, "ended": ended}
+        return await self._watchers.answer(str(args.get("watch") or ""), lambda: self._watched(args))
 
     async def recordings(self, _args: dict[str, Any]) -> dict[str, Any]:
         """Answer `service_recordings`: what was recorded here of what support did."""
@@ -114,26 +80,11 @@ class Verbs:
             "recordings": await asyncio.to_thread(_listed, self._recordings),
         }
 
-    def _begin(self, args: dict[str, Any]) -> tuple[str, _Watcher]:
-        self._forget()
-        if len(self._watchers) >= WATCHERS:
-            raise GatepostError("too many are watching support sessions", EX_TEMPFAIL)
+    def _watched(self, args: dict[str, Any]) -> Watched:
         live = self._session(args)
-        watch = live.recording.screen.watch()
-        if watch is None:
-            raise GatepostError("too many are watching this session", EX_TEMPFAIL)
         text = f"support session {live.number} is watched by {_by(args)}"
-        self._notices.note("service-watched", text, id=live.number, by=_by(args))
-        token = secrets.token_hex(8)
-        watcher = self._watchers[token] = _Watcher(live, watch, clock.monotonic())
-        return token, watcher
-
-    def _forget(self) -> None:
-        """Forget watchers that ask no more."""
-        for token, watcher in tuple(self._watchers.items()):
-            if clock.monotonic() - watcher.asked_at > ABSENT_S:
-                watcher.watch.close()
-                del self._watchers[token]
+        facts = {"id": live.number, "by": _by(args)}
+        return Watched(live.number, live.recording.screen, lambda: self._notices.note("service-watched", text, **facts))
 
     def _session(self, args: dict[str, Any]) -> Live:
         live = self._desk.live.get(str(args["id"]).lower())
@@ -153,11 +104,17 @@ def _by(args: dict[str, Any]) -> str:
     return clean(str(args.get("by") or "an administrator"))
 
 
+def _written_at(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:  # removed meanwhile: too old, or too much
+        return 0.0
+
+
 def _listed(folder: Path) -> list[dict[str, Any]]:
     """Read the first line of the newest recordings; blocks."""
-    files = sorted(folder.glob("*/*.cast"), key=lambda path: path.stat().st_mtime, reverse=True)
     found = []
-    for path in files[:LISTED]:
+    for path in heapq.nlargest(LISTED, folder.glob("*/*.cast"), key=_written_at):
         try:
             with path.open("rb") as file:
                 header = msgspec.json.decode(file.readline(65536))
