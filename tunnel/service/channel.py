@@ -20,6 +20,7 @@ from tunnel.service.visitor import ServiceLogin
 SFTP = "sftp"
 ATTACH = "attach"
 EARLY = 256 * 1024
+"""Octets that wait for the session to begin; then the client is paused."""
 
 
 class Host(Protocol):
@@ -87,9 +88,11 @@ class ServiceChannel(asyncssh.SSHServerSession[bytes]):
     def data_received(self, data: bytes, datatype: asyncssh.DataType) -> None:
         if self._front is not None:
             self._front.data_received(data, datatype)
-        elif self._early_octets < EARLY:
-            self._early_octets += len(data)
-            self._early.append((data, datatype))
+            return
+        self._early.append((data, datatype))
+        self._early_octets += len(data)
+        if self._early_octets > EARLY:
+            self._chan.pause_reading()
 
     def eof_received(self) -> bool:
         self._eof = True
@@ -134,6 +137,8 @@ class ServiceChannel(asyncssh.SSHServerSession[bytes]):
                 self._front.data_received(data, datatype)
             if self._eof:
                 self._front.eof_received()
+            if self._early_octets > EARLY:
+                self._chan.resume_reading()
         except GatepostError as error:
             self._end(error.text, error.status)
         except Exception as error:  # one session never takes its siblings down
