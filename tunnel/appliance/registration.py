@@ -82,6 +82,7 @@ class _Session(asyncssh.SSHClientSession[bytes]):
         self.bye_s = 0.0
         self.fault = ""
         self._frames = Frames()
+        self._over = False
 
     def data_received(self, data: bytes, datatype: asyncssh.DataType) -> None:
         try:
@@ -95,14 +96,19 @@ class _Session(asyncssh.SSHClientSession[bytes]):
             elif self.news.qsize() < _WAITING:
                 self.news.put_nowait(message)
         if self.fault:
-            self.news.put_nowait(None)
+            self._end()
 
     def eof_received(self) -> bool:
-        self.news.put_nowait(None)
+        self._end()
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.news.put_nowait(None)
+        self._end()
+
+    def _end(self) -> None:
+        if not self._over:
+            self._over = True
+            self.news.put_nowait(None)
 
 
 class Control:
