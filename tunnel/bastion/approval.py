@@ -1,8 +1,9 @@
 """Who approves that an engineer works on a case: a second person (in the store), a command, or nobody.
 
-Asked at an engineer's login and, for what is open, again and again. A login that has no approval yet is held for a
-while, so that a second person or the customer may still give it; so many at once in all and from one source. Whoever
-was let in once by a certificate is not held again: what takes the approval away takes it away at once.
+Asked for each session and, for what is open, again and again. A session that has no approval yet is held for a while,
+so that a second person or the customer may still give it; so many at once in all and from one source. A login is not
+held: its time is short, and whoever is refused in it gets no line. Whoever was let in once by a certificate is not held
+again: what takes the approval away takes it away at once.
 
 The command gets one JSON document on standard input; exit status 0 means yes, and the first line that it prints is
 the reason of a no. Yes holds for the certificate that it was given for.
@@ -52,11 +53,16 @@ class Approvals:
         """Certificates and cases that were let in, the oldest first."""
         self._waiting: Counter[str] = Counter()
 
-    async def why_not(self, case: Case, engineer: Engineer, source: str) -> str:
-        """Give '' if the work is approved, otherwise one line for the engineer. May wait as long as is configured."""
+    async def why_not(self, case: Case, engineer: Engineer, source: str, hold: bool) -> str:
+        """Give '' if the work is approved, otherwise one line for the engineer.
+
+        With `hold` it may wait for the approval as long as is configured; without, what would have to wait is no no.
+        """
         if self._section.approval == "none":
             return ""
         known = (engineer.key_id, case.number) in self._given
+        if not hold and not known:
+            return ""
         if self._section.approval == "second-person":
             if case.approved_at:
                 self._remember(engineer, case)

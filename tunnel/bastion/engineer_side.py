@@ -146,12 +146,12 @@ class EngineerServer(asyncssh.SSHServer):
 
     async def _through(self, engineer: Engineer, target: str) -> Half:
         """Join an engineer's forwarded connection with the appliance's console; no exception but a refusal leaves."""
+        visit = self._visit(engineer, THROUGH, target)
+        visit.role = FORWARD
         try:
-            entitled = await self._front.entitlements.of(engineer, target, self._refusals.source)
+            entitled = await self._front.entitlements.of(engineer, target, self._refusals.source, hold=True)
             if FORWARD not in self._roles(entitled):
                 raise Denied("role", f"you may not go straight through: the role {FORWARD} is needed")
-            visit = self._visit(engineer, THROUGH, target)
-            visit.role = FORWARD
             return await self._splice(engineer, target, visit)
         except asyncssh.ChannelOpenError:
             raise
@@ -161,6 +161,9 @@ class EngineerServer(asyncssh.SSHServer):
         except Exception as error:  # one channel never takes the connection down
             number = incident("straight through", error)
             raise asyncssh.ChannelOpenError(_DENIED, f"internal error, incident {number}") from error
+        finally:
+            if visit not in self._front.visits:
+                self._left(visit)
 
     async def _splice(self, engineer: Engineer, target: str, visit: Visit) -> Half:
         front = self._front

@@ -22,8 +22,9 @@ RELAY_S = 60.0
 
 Timely = Callable[[EngineerEntry, str, float], str]
 """Says why an engineer may not come in from this source at this time; '' if so."""
-Approved = Callable[[Case, Engineer, str], Awaitable[str]]
-"""Says why an engineer's work on a case from this source is not approved; '' if it is. May wait for the approval."""
+Approved = Callable[[Case, Engineer, str, bool], Awaitable[str]]
+"""Says why an engineer's work on a case from this source is not approved; '' if it is. May wait for the approval where
+the last argument says so, and else takes what would have to wait for good."""
 Elsewhere = Callable[[Grant, str, str, bool], Awaitable[str]]
 """Gets a certificate by a grant of another node's keyd, for this key and key id, with or without forwarding."""
 
@@ -80,8 +81,11 @@ class Entitlements:
         self._node = node
         self._elsewhere = elsewhere
 
-    async def of(self, engineer: Engineer, serial: str, source: str) -> Entitled:
-        """Give what an engineer may do on an appliance. Raises Denied with what is missing and who can help."""
+    async def of(self, engineer: Engineer, serial: str, source: str, *, hold: bool = False) -> Entitled:
+        """Give what an engineer may do on an appliance; `hold` before anything is opened: it waits for an approval.
+
+        Raises Denied with what is missing and who can help.
+        """
         if serial not in engineer.serials:
             raise Denied("certificate", f"your certificate is not for {serial.upper()}")
         entry = await self._entry(engineer, source)
@@ -90,7 +94,7 @@ class Entitlements:
             raise Denied("case", f"case {engineer.case} is {'not known' if case is None else 'closed'}")
         if engineer.name not in case.engineers:
             raise Denied("case", f"{engineer.name} does not work on case {case.number}")
-        if why := await self._approved(case, engineer, source):
+        if why := await self._approved(case, engineer, source, hold):
             raise Denied("approval", why)
         row = case.row(serial)
         if row is None:

@@ -79,6 +79,8 @@ class Down(asyncssh.SSHServerSession[bytes]):
         self._gone = False
         self._started = False
         self._why = ""
+        self.left: Callable[[], object] | None = None
+        """Called when the engineer leaves, by whoever waits for something until then."""
 
     def connection_made(self, chan: asyncssh.SSHServerChannel[bytes]) -> None:
         self.chan = chan
@@ -88,6 +90,8 @@ class Down(asyncssh.SSHServerSession[bytes]):
         if self._gone:
             return
         self._gone = True
+        if self.left is not None:
+            self.left()
         if self._up is not None:
             self._up.leave()
         if self.recording is not None:
@@ -172,6 +176,11 @@ class Down(asyncssh.SSHServerSession[bytes]):
         if self._up is not None:
             self._up.hold("recording", on)
 
+    def tell(self, text: str) -> None:
+        """Say a line to the engineer, on standard error."""
+        if not self._gone and not self.chan.is_closing():
+            self.chan.write_stderr(f"{text}\r\n".encode())
+
     def end(self, status: int, text: str = "") -> None:
         """End the session towards the engineer, with a line on standard error where there is one to say."""
         if self._gone or self.chan.is_closing():
@@ -179,7 +188,7 @@ class Down(asyncssh.SSHServerSession[bytes]):
         self._status = status
         self._why = self._why or text
         if text:
-            self.chan.write_stderr(f"{text}\r\n".encode())
+            self.tell(text)
         self.chan.exit(status)
 
     def end_by_signal(self, signal: str, core_dumped: bool, text: str) -> None:

@@ -3,6 +3,7 @@
 Made by `engineer_side.py` for each session channel; the octets go through `relay.py`.
 """
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -19,6 +20,8 @@ from tunnel.recording.recorder import Recorder
 from tunnel.recording.subject import Subject, policy_for
 
 _ATTACH = "attach "
+_HELD_S = 1.0
+"""What lasts longer is a wait for an approval."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +105,7 @@ class Session:
         """Check again what may have changed since the login, record, and enter the appliance."""
         visit = self._visit
         try:
-            entitled = await self._front.entitlements.of(visit.engineer, visit.serial, visit.source)
+            entitled = await self._entitled(down)
         except Denied as denied:
             self._own.refuse(denied.rule, denied.text)
             raise
@@ -117,6 +120,22 @@ class Session:
             self._front.counters.add("sessions_not_reached")
             self._front.audit.note("not-reached", id=visit.visit_id, serial=visit.serial, why=error.text)
             raise
+
+    async def _entitled(self, down: Down) -> Entitled:
+        """Ask what may be done; whoever is held for an approval is told so."""
+        visit = self._visit
+        text = f"waiting until somebody approves case {visit.engineer.case}"
+        loop = asyncio.get_running_loop()
+        notice = loop.call_later(_HELD_S, down.tell, text)
+        try:
+            async with asyncio.timeout(None) as patience:
+                down.left = lambda: patience.reschedule(loop.time())
+                return await self._front.entitlements.of(visit.engineer, visit.serial, visit.source, hold=True)
+        except TimeoutError:
+            raise Denied("approval", "the engineer left") from None
+        finally:
+            notice.cancel()
+            down.left = None
 
     def _record(self, request: Request, entitled: Entitled, down: Down) -> None:
         visit = self._visit

@@ -59,7 +59,7 @@ def _timely(entry: EngineerEntry, _source: str, at: float) -> str:
 def _approved_by(section: CaseSection) -> Approved:
     """Say why a case is not approved; a command has been asked by the node that asks."""
 
-    async def approved(case: Case, _engineer: Engineer, _source: str) -> str:
+    async def approved(case: Case, _engineer: Engineer, _source: str, _hold: bool) -> str:
         waits = section.approval == "second-person" and not case.approved_at
         return f"case {case.number} is not approved" if waits else ""
 

@@ -43,20 +43,30 @@ def _events(tmp_path: Path) -> list[str]:
 async def test_an_approved_case_is_not_held_and_a_lost_approval_is_said_at_once(tmp_path: Path) -> None:
     cases = _Cases(approved_at=2.0)
     approvals = _approvals(tmp_path, cases)
-    assert await approvals.why_not(cases.case, ANA, "192.0.2.1") == ""
+    assert await approvals.why_not(cases.case, ANA, "192.0.2.1", hold=True) == ""
     cases.change()
     begun = time.monotonic()
-    assert "was taken away" in await approvals.why_not(cases.case, ANA, "192.0.2.1")
+    assert "was taken away" in await approvals.why_not(cases.case, ANA, "192.0.2.1", hold=True)
     assert time.monotonic() - begun < 0.5
     assert _events(tmp_path) == []
 
 
-async def test_a_login_is_held_until_a_second_person_has_approved(tmp_path: Path, monkeypatch: Any) -> None:
+async def test_a_login_is_not_held_but_a_lost_approval_is_said_to_what_is_open(tmp_path: Path) -> None:
+    cases = _Cases()
+    approvals = _approvals(tmp_path, cases)
+    assert await approvals.why_not(cases.case, ANA, "192.0.2.1", hold=False) == ""
+    cases.change(approved_at=2.0)
+    assert await approvals.why_not(cases.case, ANA, "192.0.2.1", hold=True) == ""
+    cases.change()
+    assert "was taken away" in await approvals.why_not(cases.case, ANA, "192.0.2.1", hold=False)
+
+
+async def test_a_session_is_held_until_a_second_person_has_approved(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr("tunnel.bastion.approval._LOOK_S", 0.01)
     cases = _Cases()
     approvals = _approvals(tmp_path, cases)
     async with asyncio.TaskGroup() as tasks:
-        held = tasks.create_task(approvals.why_not(cases.case, ANA, "192.0.2.1"))
+        held = tasks.create_task(approvals.why_not(cases.case, ANA, "192.0.2.1", hold=True))
         await eventually(lambda: _events(tmp_path) == ["approval-wait"])
         cases.change(approved_at=2.0)
     assert held.result() == ""
@@ -67,10 +77,10 @@ async def test_nobody_waits_for_ever_and_not_too_many_wait(tmp_path: Path) -> No
     cases = _Cases()
     approvals = _approvals(tmp_path, cases, approval_wait_s=0.2, approvals_waiting=3, approvals_waiting_per_source=2)
     sources = ["192.0.2.1"] * 3 + ["192.0.2.2"] * 2
-    answers = await asyncio.gather(*(approvals.why_not(cases.case, ANA, source) for source in sources))
+    answers = await asyncio.gather(*(approvals.why_not(cases.case, ANA, source, hold=True) for source in sources))
     assert ["too many" in answer for answer in answers] == [False, False, True, False, True]
     assert "case approve SR1" in answers[0]
-    assert "nobody has approved" in await approvals.why_not(cases.case, ANA, "192.0.2.1")
+    assert "nobody has approved" in await approvals.why_not(cases.case, ANA, "192.0.2.1", hold=True)
 
 
 _HOOK = """
@@ -87,20 +97,20 @@ async def test_a_command_decides_and_its_yes_holds_for_the_certificate(tmp_path:
     cases = _Cases()
     settings = {"approval": "command", "approval_command": (sys.executable, str(hook))}
     approvals = _approvals(tmp_path, cases, **settings)
-    refused = await approvals.why_not(cases.case, ANA, "192.0.2.9")
+    refused = await approvals.why_not(cases.case, ANA, "192.0.2.9", hold=True)
     assert refused == "the work on case SR1 was not approved: ana from 192.0.2.9 not today"
-    assert await approvals.why_not(cases.case, ANA, "192.0.2.1") == ""
+    assert await approvals.why_not(cases.case, ANA, "192.0.2.1", hold=True) == ""
     hook.unlink()
-    assert await approvals.why_not(cases.case, ANA, "192.0.2.9") == ""
+    assert await approvals.why_not(cases.case, ANA, "192.0.2.9", hold=True) == ""
 
 
 @pytest.mark.parametrize("command", [("/nonexistent/hook",), (sys.executable, "-c", "import time; time.sleep(60)")])
 async def test_a_command_that_cannot_run_or_does_not_end_is_a_no(tmp_path: Path, command: tuple[str, ...]) -> None:
     cases = _Cases(approved_at=2.0)
     approvals = _approvals(tmp_path, cases, approval="command", approval_command=command, approval_wait_s=0.5)
-    assert await approvals.why_not(cases.case, ANA, "192.0.2.1") != ""
+    assert await approvals.why_not(cases.case, ANA, "192.0.2.1", hold=True) != ""
 
 
 async def test_none_asks_nobody(tmp_path: Path) -> None:
     cases = _Cases()
-    assert await _approvals(tmp_path, cases, approval="none").why_not(cases.case, ANA, "192.0.2.1") == ""
+    assert await _approvals(tmp_path, cases, approval="none").why_not(cases.case, ANA, "192.0.2.1", hold=True) == ""
