@@ -15,8 +15,8 @@ from daemons import config as documents
 from daemons.machine import Machine
 from tunnel.config import KeydSection
 from tunnel.keyd.api import GUEST_VERBS
-from tunnel.keyd.desk import Desk
 from tunnel.keyd.keyring import FOLDER, adopt
+from tunnel.keyd.server import KeydServer
 
 
 def build(config: Path) -> Daemon:
@@ -26,9 +26,9 @@ def build(config: Path) -> Daemon:
     guests = Guests(frozenset(guests_of(config, document.keyd)), GUEST_VERBS)
     folder = machine.dir / FOLDER
     adopt(machine.keys, folder)
-    desk = Desk(folder, document.keyd, document.bastion.names)
+    server = KeydServer(folder, document.keyd, document.bastion.names)
     grace_s = document.runtime.grace_s
-    return Daemon("keyd", [desk], machine.socket("keyd"), desk.verbs, grace_s, guests=guests)
+    return Daemon("keyd", [server], machine.socket("keyd"), server.verbs, grace_s, guests=guests)
 
 
 def guests_of(config: Path, section: KeydSection) -> list[int]:

@@ -11,7 +11,7 @@ from tests.support.service import running
 from tunnel.config import KeydSection
 from tunnel.keyd import api
 from tunnel.keyd.client import SOCKET, Keyd
-from tunnel.keyd.desk import Desk
+from tunnel.keyd.server import KeydServer
 from tunnel.seed import code
 from tunnel.seed.derive import Derived, derive
 
@@ -33,10 +33,10 @@ async def keyd(folder: Path, names: tuple[str, ...] = (BASTION,), **settings: An
     """Run keyd on `folder`/run/keyd.sock with its keys in `folder`/keyd, and give a client."""
     socket = folder / "run" / SOCKET
     now = settings.pop("now", Clock())
-    desk = Desk(folder / "keyd", KeydSection(**settings), names, now)
+    server = KeydServer(folder / "keyd", KeydSection(**settings), names, now)
     socket.parent.mkdir(parents=True, exist_ok=True)
-    server = ControlServer(socket, desk.verbs)
-    async with running(desk, server):
+    control = ControlServer(socket, server.verbs)
+    async with running(server, control):
         yield Keyd(socket)
 
 

@@ -24,8 +24,8 @@ from tunnel.identity import SERVICE_SOCKET, sign_engineer
 from tunnel.keyd.api import Published
 from tunnel.keyd.client import SOCKET as KEYD_SOCKET
 from tunnel.keyd.client import Keyd
-from tunnel.keyd.desk import Desk
 from tunnel.keyd.keyring import Keyring
+from tunnel.keyd.server import KeydServer
 from tunnel.service.desk import DeskTerms
 from tunnel.service.endpoint import ServiceLogin, ServiceTerms, Surroundings, assemble
 from tunnel.service.hop import HopRule
@@ -162,8 +162,8 @@ class Support:
     def services(self) -> list[Service]:
         """All that runs on the machine."""
         limits = KeydSection(derivations_per_hour=1000)
-        desk = Desk(self.directory / "keyd", limits, (BASTION,))
-        return [desk, ControlServer(self.directory / "run" / KEYD_SOCKET, desk.verbs), *self.bastion.services]
+        keyd = KeydServer(self.directory / "keyd", limits, (BASTION,))
+        return [keyd, ControlServer(self.directory / "run" / KEYD_SOCKET, keyd.verbs), *self.bastion.services]
 
     @property
     def engineers(self) -> int:

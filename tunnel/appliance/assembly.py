@@ -14,8 +14,8 @@ from core.errors import EX_CONFIG, GatepostError
 from core.pki import user_name
 from core.ssh import ensure_key
 from tunnel.appliance import activation, place, registration
-from tunnel.appliance.access import Access
 from tunnel.appliance.client import CHECK_S, TunnelClient
+from tunnel.appliance.enabling import Enabling
 from tunnel.appliance.link import LinkTerms
 from tunnel.appliance.place import Places, Resolver
 from tunnel.appliance.probe import Probe
@@ -69,7 +69,7 @@ def build_client(
         section,
         terms,
         Dialler(section, terms, places, road, generation, log),
-        Access(section, machine.serial, agreement.ensure_key(keys / "exchange_x25519")),
+        Enabling(section, machine.serial, agreement.ensure_key(keys / "exchange_x25519")),
         Probe(road, terms, section.ports, section.tls_ports),
         state / activation.FILE_NAME,
         log,

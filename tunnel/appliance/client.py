@@ -17,9 +17,9 @@ from core.errors import EX_IOERR, EX_USAGE, GatepostError
 from core.lifecycle import Scope
 from core.runtime import spawn
 from tunnel.appliance import activation, roaming
-from tunnel.appliance.access import Access, wanted_of
 from tunnel.appliance.activation import Activation
 from tunnel.appliance.backoff import Backoff
+from tunnel.appliance.enabling import Enabling, wanted_of
 from tunnel.appliance.link import Link, LinkTerms
 from tunnel.appliance.probe import Probe
 from tunnel.appliance.round import Dialler, Failed, Opened, Rows
@@ -47,7 +47,7 @@ class TunnelClient:
         section: TunnelSection,
         terms: LinkTerms,
         dialler: Dialler,
-        access: Access,
+        enabling: Enabling,
         probe: Probe,
         state_file: Path,
         log: Callable[[str], None],
@@ -61,7 +61,7 @@ class TunnelClient:
         self._section = section
         self._terms = terms
         self._dialler = dialler
-        self._access = access
+        self._enabling = enabling
         self._probe = probe
         self._file = state_file
         self._log = log
@@ -130,7 +130,7 @@ class TunnelClient:
         if tunnel and not (self._terms.bastion_keys or self._terms.bastion_cas):
             raise GatepostError("the configuration pins no key of the bastion: set tunnel.bastion_cas", EX_USAGE)
         async with self._changing:
-            new, seed = await self._access.allow(wanted, self._now(), self._activation)
+            new, seed = await self._enabling.allow(wanted, self._now(), self._activation)
             try:
                 self._store(new)
             except OSError as error:

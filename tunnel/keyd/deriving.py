@@ -1,6 +1,6 @@
 """What keyd does with a seed: derive, keep the keys as a grant, and use them for whoever names the grant.
 
-Called by `desk`. `Deriving.grant` is the one verb that takes long; it counts a try before it derives and a wrong seed
+Called by `server`. `Deriving.grant` is the one verb that takes long; it counts a try before it derives and a wrong seed
 before it says so. The others run in a thread, one at a time. Raises `GatepostError`: 65 for a seed that is mistyped or
 too old, 77 for one that does not fit, 75 for too many.
 """

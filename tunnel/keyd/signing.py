@@ -1,6 +1,6 @@
 """What keyd signs with keys of its own: engineers' certificates, the bastion's host certificate, recordings.
 
-Called by `desk`, in a thread, one at a time. `log` makes a line of keyd's audit durable; nothing that was signed is
+Called by `server`, in a thread, one at a time. `log` makes a line of keyd's audit durable; nothing that was signed is
 given before that. Raises `GatepostError` for what is not signed and `OSError` where the line cannot be written.
 """
 

@@ -69,7 +69,7 @@ def _hops(words: Any, section: TunnelSection) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-class Access:
+class Enabling:
     """Makes activations for one machine."""
 
     def __init__(self, section: TunnelSection, serial: str, exchange_key: bytes) -> None:

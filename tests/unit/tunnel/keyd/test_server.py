@@ -1,4 +1,4 @@
-"""tunnel.keyd.desk over its socket: what is signed and derived, what is refused, and that all of it is logged first."""
+"""tunnel.keyd.server over its socket: what is signed and derived, what is refused, all of it logged first."""
 
 import asyncio
 import hashlib

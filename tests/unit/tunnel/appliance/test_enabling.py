@@ -1,4 +1,4 @@
-"""tunnel.appliance.access: what may be asked for, and that support comes to the same keys from seed and serial."""
+"""tunnel.appliance.enabling: what may be asked for, and that support comes to the same keys from seed and serial."""
 
 from typing import Any
 
@@ -7,8 +7,8 @@ import pytest
 from core import agreement
 from core.errors import EX_CONFIG, EX_DATAERR, EX_USAGE, GatepostError
 from core.ssh import public_text
-from tunnel.appliance.access import Access, Wanted, wanted_of
 from tunnel.appliance.activation import SSHACCESS, TUNNEL, Activation
+from tunnel.appliance.enabling import Enabling, Wanted, wanted_of
 from tunnel.config import TunnelSection
 from tunnel.seed.code import day_of, read
 from tunnel.seed.derive import derive
@@ -30,7 +30,7 @@ def _section(**changes: Any) -> TunnelSection:
 
 
 async def _allowed(wanted: Wanted, **changes: Any) -> tuple[Activation, str]:
-    return await Access(_section(**changes), SERIAL, OWN).allow(wanted, NOW, Activation())
+    return await Enabling(_section(**changes), SERIAL, OWN).allow(wanted, NOW, Activation())
 
 
 @pytest.mark.parametrize("mode", [TUNNEL, SSHACCESS])

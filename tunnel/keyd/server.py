@@ -28,7 +28,7 @@ from tunnel.keyd.signing import Signing
 _SWEEP_S = 60.0
 
 
-class Desk:
+class KeydServer:
     """Answers what is asked of keyd."""
 
     name = "keyd"
