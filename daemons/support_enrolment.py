@@ -78,7 +78,10 @@ def _enroll(args: argparse.Namespace) -> int:
 
     async def work(desk: Desk) -> "Enrolled":
         desk.note("enroll", serial=wanted.serial.lower(), replace=args.replace)
-        return await desk.store.appliances.enroll(wanted, replace=args.replace)
+        enrolled = await desk.store.appliances.enroll(wanted, replace=args.replace)
+        if args.replace:
+            await desk.recheck()
+        return enrolled
 
     enrolled = at_desk(args, work)
     print(f"{enrolled.serial} may dial in")

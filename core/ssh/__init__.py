@@ -6,7 +6,7 @@ Everything else takes its SSH from here; `tunnel/` and the console may also subc
 begins: `entrance`, what it may do at most: `accepted`), what can go wrong in `error`.
 """
 
-from core.ssh.accepted import ConnectionLimits, ServerConnection, certificate_of, handshake
+from core.ssh.accepted import Bucket, ConnectionLimits, ServerConnection, certificate_of, handshake
 from core.ssh.admission import AcceptLimits, PenaltyTerms, Refusal
 from core.ssh.client import (
     CommandResult,
@@ -45,6 +45,7 @@ from core.ssh.splice import Half, splice_to_address, splice_to_channel, splice_t
 __all__ = [
     "ALPN",
     "AcceptLimits",
+    "Bucket",
     "CertificateFacts",
     "CommandResult",
     "ConnectionLimits",

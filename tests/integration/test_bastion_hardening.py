@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import asyncssh
+import msgspec
 import pytest
 from asyncssh.packet import String
 
@@ -14,7 +15,8 @@ from core import clock, ssh
 from tests.support.need import needs
 from tests.support.remote import CASE, NAME, SERIAL, Appliance, Engineer, Support, connected, eventually
 from tests.support.service import running
-from tunnel.control_message import Confirm, Frames, Granted, Refused, Register, decode_from_bastion, encode
+from tunnel.bastion.control import REGISTRATIONS
+from tunnel.control_message import Confirm, Frames, Granted, Refused, Register, Withdraw, decode_from_bastion, encode
 
 _SSH_AUDIT = Path(sys.executable).parent / "ssh-audit"
 
@@ -162,8 +164,77 @@ async def test_a_cloned_appliance_freezes_its_serial_and_a_human_thaws_it(tmp_pa
         assert isinstance(await _register(support, appliance, second.generation, second.nonce), Granted)
 
 
-async def test_who_has_registered_once_may_not_leave_it_out(tmp_path: Path) -> None:
+async def test_a_copy_that_comes_ends_the_tunnel_that_stands_too(tmp_path: Path) -> None:
+    async with connected(tmp_path) as (support, appliance, _client):
+        standing = support.bastion.presence.get(NAME)
+        assert standing is not None
+        clone = await _register(support, appliance, 0, "")
+        assert isinstance(clone, Refused)
+        assert support.bastion.presence.get(NAME) is None
+        await eventually(standing.connection.is_closed)
+
+
+async def test_a_tunnel_ends_when_another_key_is_enrolled(tmp_path: Path) -> None:
+    async with connected(tmp_path) as (support, _appliance, _client):
+        standing = support.bastion.presence.get(NAME)
+        assert standing is not None
+        await support.bastion.oversight.recheck({})
+        assert support.bastion.presence.get(NAME) is standing
+        known = await support.bastion.store.appliances.get(NAME)
+        assert known is not None
+        key = ssh.public_text(ssh.make_key())
+        await support.bastion.store.appliances.enroll(msgspec.structs.replace(known, tunnel_key=key), replace=True)
+        await support.bastion.oversight.recheck({})
+        await eventually(standing.connection.is_closed)
+        assert "another key is enrolled" in [each.get("why") for each in support.audit()]
+
+
+async def test_an_appliance_that_registers_without_end_fills_no_log(tmp_path: Path) -> None:
     support = Support(tmp_path / "bastion")
+    appliance = Appliance(support, tmp_path / "esa")
+    await appliance.enroll(support)
+    async with running(*support.services), _outer(support, appliance) as connection:
+        process = await connection.create_process(subsystem="gatepost-control", encoding=None)
+        frames, generation, nonce, rounds = Frames(), 0, "", 0
+        async with asyncio.timeout(20):
+            while rounds < 100:
+                process.stdin.write(encode(_wanted(generation, nonce)))
+                while not (data := await process.stdout.read(65536)) or not (content := frames.receive(data)):
+                    if not data:
+                        break
+                if not data:
+                    break
+                answer = decode_from_bastion(content[0])
+                assert isinstance(answer, Granted)
+                generation, nonce, rounds = answer.generation, answer.nonce, rounds + 1
+                process.stdin.write(encode(Confirm(generation=generation)))
+        assert rounds == REGISTRATIONS
+        assert support.refusals("control") == ["too many registrations"]
+
+
+async def test_what_was_withdrawn_gives_the_name_no_more(tmp_path: Path) -> None:
+    support = Support(tmp_path / "bastion")
+    appliance = Appliance(support, tmp_path / "esa")
+    await appliance.enroll(support)
+    async with running(*support.services), _outer(support, appliance) as connection:
+        process = await connection.create_process(subsystem="gatepost-control", encoding=None)
+        process.stdin.write(encode(_wanted(0, "")))
+        content = Frames().receive(await process.stdout.read(65536))
+        answer = decode_from_bastion(content[0])
+        assert isinstance(answer, Granted)
+        process.stdin.write(encode(Confirm(generation=answer.generation)))
+        listener = await connection.create_server(lambda _o, _p: ssh.Half(), NAME, 22)
+        assert support.bastion.presence.get(NAME) is not None
+        process.stdin.write(encode(Withdraw()))
+        await eventually(lambda: support.bastion.presence.get(NAME) is None)
+        listener.close()
+        with pytest.raises(asyncssh.ChannelListenError):
+            await connection.create_server(lambda _o, _p: ssh.Half(), NAME, 22)
+        assert support.refusals("registration") == ["has not registered"]
+
+
+async def test_who_has_registered_once_may_not_leave_it_out(tmp_path: Path) -> None:
+    support = Support(tmp_path / "bastion", registration="optional")
     appliance = Appliance(support, tmp_path / "esa")
     await appliance.enroll(support)
     async with running(*support.services):
@@ -226,23 +297,23 @@ def _outer(support: Support, appliance: Appliance) -> Any:
     return asyncssh.connect("127.0.0.1", support.ports[0], config=None, options=options)
 
 
+def _wanted(generation: int, nonce: str) -> Register:
+    return Register(
+        activation_id="a1",
+        mode="tunnel",
+        fingerprint="0" * 16,
+        until_at=clock.now() + 3600,
+        generation=generation,
+        nonce=nonce,
+    )
+
+
 async def _register(support: Support, appliance: Appliance, generation: int, nonce: str) -> Any:
     """Register and, where that is granted, confirm."""
     async with _outer(support, appliance) as connection:
         process = await connection.create_process(subsystem="gatepost-control", encoding=None)
         frames = Frames()
-        process.stdin.write(
-            encode(
-                Register(
-                    activation_id="a1",
-                    mode="tunnel",
-                    fingerprint="0" * 16,
-                    until_at=clock.now() + 3600,
-                    generation=generation,
-                    nonce=nonce,
-                )
-            )
-        )
+        process.stdin.write(encode(_wanted(generation, nonce)))
         async with asyncio.timeout(5):
             while not (content := frames.receive(await process.stdout.read(65536))):
                 pass

@@ -111,7 +111,8 @@ class ApplianceServer(asyncssh.SSHServer):
                 store=self._terms.store,
                 audit=self._terms.audit,
                 confirmed=self._registered,
-                withdrawn=self._leave,
+                withdrawn=self._withdrawn,
+                cloned=self._cloned,
                 refused=self._refuse,
             )
         )
@@ -181,6 +182,7 @@ class ApplianceServer(asyncssh.SSHServer):
             since_at=clock.now(),
             connection_id=secrets.token_hex(8),
             series=enrolled.series,
+            key=enrolled.tunnel_key,
             until_at=registration.until_at if registration else 0.0,
             told=registration.told if registration else None,
             bye=self.bye,
@@ -192,6 +194,18 @@ class ApplianceServer(asyncssh.SSHServer):
         self._registration = registration
         if self._tunnel is not None:
             self._tunnel.until_at, self._tunnel.told = registration.until_at, registration.told
+
+    def _withdrawn(self) -> None:
+        # What was withdrawn is no reason to give the name again.
+        self._registration = None
+        self._leave()
+
+    def _cloned(self) -> None:
+        """End the tunnel that stands: nobody knows which of the two machines is the right one."""
+        presence, enrolled = self._terms.presence, self._enrolled
+        standing = presence.get(enrolled.serial) if enrolled is not None else None
+        if standing is not None:
+            presence.close(standing, "this serial is frozen: a copy of its machine has come")
 
     def _refuse(self, rule: str, why: str) -> bool:
         if not self._refusals.note(rule, why):

@@ -17,6 +17,7 @@ import msgspec
 from core.diagnostic import incident
 from core.errors import GatepostError
 from core.runtime import spawn
+from core.ssh import Bucket
 from tunnel.audit import AuditLog
 from tunnel.bastion.store import Publication, Registered, Store
 from tunnel.control_message import (
@@ -36,6 +37,8 @@ from tunnel.control_message import (
 
 WAITING = 8
 """Messages that may wait to be handled."""
+REGISTRATIONS, AGAIN_S = 10, 30.0
+"""So many at once on one connection, one more after each `AGAIN_S`: each writes to the store and to the audit log."""
 SETTLE_S = 15.0
 """How long a name that is asked for waits for the registration before it."""
 AWAY_S = (5, 30)
@@ -60,6 +63,8 @@ class ControlTerms:
     audit: AuditLog
     confirmed: Callable[[Registration], None]
     withdrawn: Callable[[], None]
+    cloned: Callable[[], None]
+    """Told that this serial is frozen from now on."""
     refused: Callable[[str, str], object]
     """Told rule and reason of what was refused."""
 
@@ -76,6 +81,7 @@ class ControlSession(asyncssh.SSHServerSession[bytes]):
         self._told: Publication | None = None
         self._offered: Registered | None = None
         self._open = False
+        self._registrations = Bucket(REGISTRATIONS, AGAIN_S)
 
     def connection_made(self, chan: asyncssh.SSHServerChannel[bytes]) -> None:
         self._chan = chan
@@ -153,6 +159,9 @@ class ControlSession(asyncssh.SSHServerSession[bytes]):
 
     async def _register(self, message: Register) -> None:
         terms = self._terms
+        if not self._registrations.take():
+            self._fault("too many registrations")
+            return
         fields = {name: getattr(message, name) for name in Publication.__struct_fields__}
         self._told = msgspec.convert(fields, Publication)
         self._offered = answer = await terms.store.appliances.register(
@@ -160,6 +169,7 @@ class ControlSession(asyncssh.SSHServerSession[bytes]):
         )
         if answer.clone:
             terms.audit.note("clone", serial=terms.name, generation=message.generation, why=answer.why)
+            terms.cloned()
         if answer.why:
             self._offered = None
             terms.refused("frozen" if answer.frozen else "registration", answer.why)

@@ -124,7 +124,14 @@ class Bastion:
             section.sessions_per_connection,
             entrance=Entrance(proxies=_networks(section.proxies)),
         )
-        self.oversight = Oversight(self.visits, self.presence, entitlements, audit=self.audit, counters=self.counters)
+        self.oversight = Oversight(
+            self.visits,
+            self.presence,
+            entitlements,
+            audit=self.audit,
+            counters=self.counters,
+            enrolled=self.store.appliances.all,
+        )
         figures = Figures(self.counters, self.presence, self.visits, recorder, (self.appliances, self.engineers))
         opened = Opened(self.store)
         self.services: list[Service] = [

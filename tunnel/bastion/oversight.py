@@ -4,6 +4,7 @@
 hours), and lets tunnels run out on the bastion's own clock. Answers the verbs `watch`, `terminate` and `recheck`.
 """
 
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from core import clock
@@ -14,11 +15,13 @@ from core.metrics import Counters
 from tunnel.audit import AuditLog
 from tunnel.bastion.entitlement import Denied, Entitlements
 from tunnel.bastion.presence import Presence
-from tunnel.bastion.store import DatabaseAway
+from tunnel.bastion.store import DatabaseAway, Enrolled
 from tunnel.bastion.visit import Visit, Visits
 from tunnel.recording.watching import Watched, Watchers
 
 CHECK_S = 5.0
+TUNNELS_EVERY = 12
+"""At so many looks, the tunnels are compared with what is enrolled: the whole table is read for it."""
 
 
 class Oversight:
@@ -34,6 +37,7 @@ class Oversight:
         *,
         audit: AuditLog,
         counters: Counters,
+        enrolled: Callable[[], Awaitable[Sequence[Enrolled]]],
         every_s: float = CHECK_S,
     ) -> None:
         self._visits = visits
@@ -41,6 +45,8 @@ class Oversight:
         self._entitlements = entitlements
         self._audit = audit
         self._counters = counters
+        self._enrolled = enrolled
+        self._looks = 0
         self._every_s = every_s
         self._watchers = Watchers()
 
@@ -51,6 +57,9 @@ class Oversight:
             self._presence.run_out(clock.now())
             try:
                 await self.check()
+                self._looks += 1
+                if self._looks % TUNNELS_EVERY == 0:
+                    await self.check_tunnels()
             except DatabaseAway:
                 continue  # what was allowed goes on until somebody can be asked
             except Exception as error:  # the next look is the next chance; without looks nothing is ever ended
@@ -70,6 +79,17 @@ class Oversight:
                 visit.cut(asked[key])
                 ended += 1
         return ended
+
+    async def check_tunnels(self) -> None:
+        """End tunnels of machines that may not have one any more: frozen, or with other keys by now."""
+        enrolled = {one.serial: one for one in await self._enrolled()}
+        for tunnel in self._presence.all():
+            known = enrolled.get(tunnel.name)
+            if known is not None and not known.frozen_at and known.tunnel_key == tunnel.key:
+                continue
+            why = "this serial is frozen" if known is not None and known.frozen_at else "another key is enrolled"
+            self._audit.note("tunnel-revoked", serial=tunnel.name, source=tunnel.source, why=why)
+            self._presence.close(tunnel, why)
 
     async def _why(self, visit: Visit) -> str:
         try:
@@ -102,7 +122,9 @@ class Oversight:
 
     async def recheck(self, _args: dict[str, Any]) -> dict[str, Any]:
         """Answer the verb `recheck`, which commands say that have taken something away."""
-        return {"ended": await self.check()}
+        ended = await self.check()
+        await self.check_tunnels()
+        return {"ended": ended}
 
     async def terminate(self, args: dict[str, Any]) -> dict[str, Any]:
         """Answer the verb `terminate`: {id, reason?, by?}."""

@@ -40,6 +40,8 @@ class Tunnel:
     connection_id: str = ""
     """Tells one connection of the appliance from the next."""
     series: str = ""
+    key: str = ""
+    """The enrolled key with which it logged in."""
     until_at: float = 0.0
     """When the bastion ends it on its own clock; 0 for one that did not register."""
     told: Publication | None = None
