@@ -12,9 +12,9 @@ from core import ssh
 from tests.support.service import running
 from tests.support.volume import mounted, on_a_volume
 from tunnel.audit import AuditLog, check, events
-from tunnel.recording import Recorder, signer_of
 from tunnel.recording.archive import recordings
-from tunnel.recording.signature import allowed_line
+from tunnel.recording.recorder import Recorder
+from tunnel.recording.signature import allowed_line, signer_of
 from tunnel.recording.verify import logged_of, verify
 
 

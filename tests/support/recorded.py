@@ -6,7 +6,9 @@ import asyncssh
 
 from core import ssh
 from tunnel.audit import AuditLog
-from tunnel.recording import Recorder, Subject, signer_of
+from tunnel.recording.recorder import Recorder
+from tunnel.recording.signature import signer_of
+from tunnel.recording.subject import Subject
 
 
 class Recorded:

@@ -10,7 +10,8 @@ from pathlib import Path
 from core import runtime
 from tunnel.audit import AuditLog
 from tunnel.config import RecordingSection
-from tunnel.recording import Recorder, Subject
+from tunnel.recording.recorder import Recorder
+from tunnel.recording.subject import Subject
 
 
 async def main(folder: Path) -> int:

@@ -17,15 +17,12 @@ from core.ssh import (
     parse_public,
     public_text,
 )
-from core.ssh.key import sign_digest
 from tunnel.config import KeydSection
 from tunnel.identity import sign_engineer
 from tunnel.keyd import api
 from tunnel.keyd.grant import Grants
 from tunnel.keyd.keyring import Keyring
-
-NAMESPACE = "gatepost-recording"
-"""Of the signatures of recordings: `ssh-keygen -Y verify -n gatepost-recording`."""
+from tunnel.recording.signature import sign_digest
 
 
 class Log(Protocol):
@@ -97,7 +94,7 @@ class Signing:
     def recording(self, args: api.SignRecordingArgs) -> api.Signature:
         """Sign a recording by its digest."""
         self._log("sign-recording", digest=args.digest)
-        signature = sign_digest(self._keyring.recording, bytes.fromhex(args.digest), NAMESPACE)
+        signature = sign_digest(self._keyring.recording, bytes.fromhex(args.digest))
         return api.Signature(signature=signature)
 
     def new_support_key(self, _args: api.SupportKeyNewArgs) -> api.SupportKeys:

@@ -6,11 +6,11 @@ What is signed is the SHA-512 of a file, as `ssh-keygen -Y verify` computes it.
 
 import base64
 import binascii
-import hashlib
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 
-from asyncssh import SSHKey, create_sshsig, validate_sshsig
+from asyncssh import SSHKey, validate_sshsig
+
+from core.ssh import key as ssh_key
 
 NAMESPACE = "gatepost-recording"
 PRINCIPAL = "gatepost"
@@ -22,8 +22,7 @@ Signer = Callable[[bytes], Awaitable[str]]
 
 def sign_digest(key: SSHKey, digest: bytes) -> str:
     """Sign a SHA-512 (64 octets) or SHA-256 (32 octets) digest."""
-    name = {64: "sha512", 32: "sha256"}[len(digest)]
-    return create_sshsig(key, digest, is_hashed=True, hash_name=name, namespace=NAMESPACE).decode("ascii")
+    return ssh_key.sign_digest(key, digest, NAMESPACE)
 
 
 def signer_of(key: SSHKey) -> Signer:
@@ -38,12 +37,6 @@ def signer_of(key: SSHKey) -> Signer:
 def allowed_line(public: str) -> str:
     """Give the line of an allowed signers file that trusts a public key for recordings."""
     return f'{PRINCIPAL} namespaces="{NAMESPACE}" {" ".join(public.split()[:2])}'
-
-
-def digest_of(path: Path) -> bytes:
-    """Give the SHA-512 of a file. Raises OSError."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha512").digest()
 
 
 def is_signed(digest: bytes, signature: bytes, allowed: str) -> bool:

@@ -15,8 +15,10 @@ from core.errors import GatepostError
 from tests.support.service import running
 from tunnel.audit import AuditLog
 from tunnel.config import RecordingSection
-from tunnel.recording import Recorder, Subject, signer_of
 from tunnel.recording.archive import close_cut, recordings, remove_old, unsigned
+from tunnel.recording.recorder import Recorder
+from tunnel.recording.signature import signer_of
+from tunnel.recording.subject import Subject
 
 SUBJECT = Subject(session="s1", serial="sn-1", key_id="ana@SR1#0")
 

@@ -10,7 +10,9 @@ import pytest
 from core import ssh
 from tests.support.service import running
 from tunnel.audit import AuditLog, verify
-from tunnel.recording import Policy, Recorder, RecordingRefused, Subject, signer_of
+from tunnel.recording.recorder import Recorder
+from tunnel.recording.signature import signer_of
+from tunnel.recording.subject import Policy, RecordingRefused, Subject
 
 SUBJECT = Subject(session="s1", serial="sn-1", case="SR1", engineer="ana", key_id="ana@SR1#0", command="version")
 

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tunnel.config import RecordingSection
-from tunnel.recording import Policy, Recording, Subject, policy_for
 from tunnel.recording.keys import PATIENCE_S, EchoedKeys
-from tunnel.recording.recording import Links
+from tunnel.recording.recording import Links, Recording
+from tunnel.recording.subject import Policy, Subject, policy_for
 from tunnel.recording.tape import Words
 
 

@@ -10,8 +10,9 @@ import pytest
 from tests.support.volume import MEBIBYTE, Volume, fill, mounted, on_a_volume
 from tunnel.audit import AuditLog
 from tunnel.config import RecordingSection
-from tunnel.recording import Policy, Recorder, RecordingRefused, Subject
+from tunnel.recording.recorder import Recorder
 from tunnel.recording.space import BALLAST, Space
+from tunnel.recording.subject import Policy, RecordingRefused, Subject
 
 SUBJECT = Subject(session="s1", serial="sn-1", key_id="ana@SR1#0")
 
