@@ -18,6 +18,8 @@ from core.errors import GatepostError
 from tests.support.need import needs
 from tests.support.remote import CASE, NAME, SERIAL, Appliance, Engineer, Support, connected, eventually
 from tests.support.service import running
+from tunnel.bastion.presence import carries
+from tunnel.bastion.reach import Way
 from tunnel.service.hop import HopRule
 
 FILE = 30 * 1024 * 1024
@@ -198,6 +200,53 @@ async def test_what_is_taken_away_ends_what_it_had_allowed(tmp_path: Path, how: 
 def _changed(grant: Any, **changes: Any) -> Any:
     fields = {name: getattr(grant, name) for name in grant.__struct_fields__}
     return type(grant)(**(fields | changes))
+
+
+async def test_who_reads_nothing_and_closes_nothing_is_ended_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tunnel.bastion.relay.FAREWELL_S", 0.3)
+    async with connected(tmp_path) as (support, _appliance, _client):
+        verbs = support.bastion.verbs
+        async with Engineer(support, tmp_path / "ana").connect() as connection:
+            process = await connection.create_process(term_type="xterm", encoding=None, window=64)
+            await process.stdout.readexactly(15)
+            process.channel.pause_reading()
+            process.stdin.write(b"x" * 4096)
+            tunnel = support.bastion.presence.get(NAME)
+            await eventually(lambda: carries(tunnel))
+            [shown] = (await verbs["sessions"]({}))["sessions"]
+            [visit] = support.bastion.visits
+            await verbs["terminate"]({"id": shown["id"]})
+            await eventually(lambda: not carries(tunnel))
+            await eventually(lambda: not list(support.bastion.visits))
+            assert visit.recording.close_facts is not None
+
+
+async def test_who_leaves_while_the_appliance_is_being_reached_leaves_no_recording_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reaching, left = asyncio.Event(), asyncio.Event()
+    reach = Way.reach
+
+    async def slowly(way: Way, *args: Any) -> Any:
+        reaching.set()
+        await left.wait()
+        return await reach(way, *args)
+
+    monkeypatch.setattr(Way, "reach", slowly)
+    async with (
+        connected(tmp_path) as (support, _appliance, _client),
+        Engineer(support, tmp_path / "ana").connect() as connection,
+    ):
+        process = await connection.create_process("who", encoding=None)
+        await reaching.wait()
+        process.channel.abort()
+        await eventually(lambda: not list(support.bastion.visits))
+        left.set()
+        await eventually(lambda: "recording" in [each["event"] for each in support.audit()])
+        tunnel = support.bastion.presence.get(NAME)
+        await eventually(lambda: not carries(tunnel))
 
 
 async def test_octets_that_are_no_text_and_an_error_in_one_session_do_not_end_the_others(tmp_path: Path) -> None:

@@ -26,6 +26,10 @@ PASSED_ENVIRONMENT = ("LANG", "LC_")
 NOT_REACHED = EX_UNAVAILABLE
 EARLY = 256 * 1024
 """Octets that wait for the appliance to be reached; then the engineer's channel is paused."""
+OPEN_S = 30.0
+"""How long an appliance that has let us in may take to open a session."""
+FAREWELL_S = 5.0
+"""How long an engineer whose session was cut may take to read why; then it is over without."""
 _VARIABLES, _LONGEST = 32, 1024
 
 
@@ -76,7 +80,10 @@ class Down(asyncssh.SSHServerSession[bytes]):
         self._early_size = 0
         self._eof = False
         self._status = 255
+        self._reached: Reached | None = None
         self._gone = False
+        self._over = False
+        """Whether it was ended from here; the engineer's client may not have heard of it yet."""
         self._started = False
         self._why = ""
         self.left: Callable[[], object] | None = None
@@ -92,12 +99,10 @@ class Down(asyncssh.SSHServerSession[bytes]):
         self._gone = True
         if self.left is not None:
             self.left()
-        if self._up is not None:
-            self._up.leave()
-        if self.recording is not None:
-            if exc is not None:
-                self.recording.marker("gap", why="the engineer's connection was lost")
-            self.recording.finish(status=self._status, why=self._why or (str(exc) if exc else ""))
+        self._hang_up()
+        if self.recording is not None and exc is not None:
+            self.recording.marker("gap", why="the engineer's connection was lost")
+        self._finish(str(exc) if exc else "")
         self._terms.ended(self._status)
 
     @guarded
@@ -185,15 +190,23 @@ class Down(asyncssh.SSHServerSession[bytes]):
         """End the session towards the engineer, with a line on standard error where there is one to say."""
         if self._gone or self.chan.is_closing():
             return
+        self._over = True
         self._status = status
         self._why = self._why or text
         if text:
             self.tell(text)
         self.chan.exit(status)
 
+    def cut(self, why: str) -> None:
+        """End the session at once, whether the engineer's client reads why, and closes its channel, or not."""
+        self.end(255, why)
+        self._hang_up()
+        asyncio.get_running_loop().call_later(FAREWELL_S, self._lapse)
+
     def end_by_signal(self, signal: str, core_dumped: bool, text: str) -> None:
         """End the session as the appliance's program ended: by a signal."""
         if not self._gone and not self.chan.is_closing():
+            self._over = True
             self.chan.exit_with_signal(signal, core_dumped, text)
 
     def crashed(self, number: str) -> None:
@@ -207,10 +220,10 @@ class Down(asyncssh.SSHServerSession[bytes]):
 
     def joined(self, up: Up) -> None:
         """Take the appliance's side into use and hand over what has waited."""
-        if self._gone:
-            up.leave()
-            return
         self._up = up
+        if self._gone or self._over:
+            self._hang_up()
+            return
         early, self._early = self._early, []
         for data in early:
             self._pass(data, up)
@@ -218,6 +231,22 @@ class Down(asyncssh.SSHServerSession[bytes]):
             self.chan.resume_reading()
         if self._eof:
             up.chan.write_eof()
+
+    def _hang_up(self) -> None:
+        """Let go of the appliance."""
+        if self._up is not None:
+            self._up.leave()
+        elif self._reached is not None:
+            self._reached.abort()
+
+    def _finish(self, why: str = "") -> None:
+        if self.recording is not None:
+            self.recording.finish(status=self._status, why=self._why or why)
+
+    def _lapse(self) -> None:
+        if not self._gone:
+            self.chan.abort()
+            self.connection_lost(None)
 
     def _pass(self, data: bytes, up: Up) -> None:
         if self.recording is not None:
@@ -254,16 +283,21 @@ class Down(asyncssh.SSHServerSession[bytes]):
             self.mark("not-reached", why=text)
             self.end(EX_NOPERM if isinstance(error, Denied) else NOT_REACHED, text)
             return
+        finally:
+            if self._gone:  # it was only opened after the engineer had left
+                self._finish()
         try:
-            await self._open(reached)
+            async with asyncio.timeout(OPEN_S):
+                await self._open(reached)
         except Exception as error:  # the same
             self.mark("not-opened", why=str(error))
             self.end(NOT_REACHED, "the appliance refused the session")
             reached.abort()
 
     async def _open(self, reached: Reached) -> None:
-        if self._gone:
-            reached.abort()
+        self._reached = reached
+        if self._gone or self._over:
+            self._hang_up()
             return
         request = self.request
         options: dict[str, Any] = {"request_pty": False}

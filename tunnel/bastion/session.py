@@ -86,7 +86,7 @@ class Session:
         visit = self._visit
         visit.command, visit.subsystem = request.command or "", request.subsystem
         visit.role = SFTP if request.transfers else SHELL
-        visit.cut = lambda reason: down.end(255, reason)
+        visit.cut = down.cut
         self._front.audit.write(
             "session",
             id=visit.visit_id,
@@ -160,7 +160,7 @@ class Session:
         recording = self._front.recorder.open(
             subject,
             policy_for(self._front.section, entitled.roles),
-            failed=lambda _reason: down.end(255, "the recording failed: this session ends"),
+            failed=lambda _reason: down.cut("the recording failed: this session ends"),
             hold=down.hold,
         )
         visit.recording = down.recording = recording
