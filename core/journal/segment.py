@@ -113,7 +113,7 @@ class SegmentReader:
     def records(self, start: int, end: int, window: int = WINDOW_BYTES) -> Iterator[Record]:
         """Give each valid record between the two offsets, skipping what is not one.
 
-        At most `window` octets are read at a time, or a whole record.
+        At most `window` octets are read at a time, or a page or a whole record where that is more.
         """
         if self.header is None:
             return
@@ -122,7 +122,7 @@ class SegmentReader:
         while at < end:
             length = needed(buffer, at - base, tag)
             if at + max(length, PAGE) > base + len(buffer) < end:
-                wanted = min(max(length, window), end - at)
+                wanted = min(max(length, window, PAGE), end - at)  # a record is known by its whole header only
                 if base != at or len(buffer) < wanted:
                     base, buffer = at, self._disk.read(self._fd, wanted, at)
                     if len(buffer) < wanted:

@@ -1,5 +1,7 @@
 from pathlib import Path
 
+import pytest
+
 from core.content import ContentSettings, ContentStore
 from core.disk import Disk
 from core.journal.record import PAGE, Item, Room, encode_batch
@@ -54,6 +56,17 @@ def test_a_record_larger_than_the_window_is_read(tmp_path: Path) -> None:
     large = b"x" * (WINDOW_BYTES * 2 + 5)
     first = batch(PAGE, b"one", large, b"two")
     assert read(tmp_path, first)[0] == [b"one", large, b"two"]
+
+
+@pytest.mark.parametrize("window", [1, 30, PAGE, 3 * PAGE])
+def test_a_budget_smaller_than_a_record_passes_over_none(tmp_path: Path, window: int) -> None:
+    first = batch(PAGE, b"one", b"b" * 2 * PAGE, b"three")
+    octets = first + batch(PAGE + len(first), b"four") + bytes(2 * PAGE)
+    segment_path(tmp_path, 7).write_bytes(encode_header(HEADER) + octets)
+    reader = SegmentReader(Disk(), tmp_path, 7)
+    found = [record.stored for record in reader.records(PAGE, reader.size, window)]
+    assert (found, reader.damaged) == ([b"one", b"b" * 2 * PAGE, b"three", b"four"], 0)
+    reader.close()
 
 
 def test_records_behind_a_torn_page_are_found(tmp_path: Path) -> None:
