@@ -21,6 +21,8 @@ from tests.support.window import watched
 TIMES = either(1, 10)
 SMALL = '[spool]\nsegment_size = "1M"\n'
 SHIM = Path(__file__).parents[1] / "support" / "failsync.c"
+PATIENCE_S = 90.0
+"""Of a client: who comes in the second in which the disk fills may have to wait up to a minute for the greeting."""
 CONNECTIONS = 30
 """More than the queue opens to the sink here."""
 
@@ -44,6 +46,7 @@ async def endure(
     whole: Road, begin: Callable[[], None], end: Callable[[], None], *, spared: Callable[[str], bool] = lambda _: False
 ) -> None:
     """Let the trouble come and go under load; both daemons must live, and refuse while it lasts."""
+    whole.patience_s = PATIENCE_S
     for _ in range(TIMES):
         refused = whole.refused.total()
         async with whole.load():
@@ -87,6 +90,7 @@ async def test_killed_while_the_disk_is_full_it_comes_back_when_there_is_room(tm
     with mounted(tmp_path) as volume:
         ballast = volume.place / "ballast"
         async with road(volume.place / "esa", Sink(refuses=0.2), RETRY_SOON + SMALL) as whole:
+            whole.patience_s = PATIENCE_S
             await whole.start()
             async with whole.load():
                 await whole.more_accepted(200)

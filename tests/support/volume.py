@@ -16,7 +16,7 @@ EXT4_IOC_SHUTDOWN = 0x8004587D
 NO_LOG_FLUSH = (2).to_bytes(4, "little")
 MEBIBYTE = 1024 * 1024
 
-on_a_volume = needs("mkfs.ext4", "mount", "umount")
+on_a_volume = needs("mkfs.ext4", "mount", "umount", "losetup")
 
 
 def run(*command: str) -> None:
@@ -33,10 +33,19 @@ class Volume:
             file.truncate(mebibytes * MEBIBYTE)
         run("mkfs.ext4", "-q", "-m", "0", *(["-N", str(inodes)] if inodes else []), str(image))
         place.mkdir()
+        self._device = Path()
 
     def mount(self) -> None:
-        """Bring it up."""
-        run("mount", "-o", "loop", str(self.image), str(self.place))
+        """Bring it up, on a loop device of its own."""
+        found = subprocess.run(
+            ["losetup", "--find", "--show", str(self.image)], check=True, capture_output=True, text=True
+        )
+        self._device = Path(found.stdout.strip())
+        try:
+            run("mount", str(self._device), str(self.place))
+        except subprocess.CalledProcessError:
+            run("losetup", "--detach", str(self._device))
+            raise
 
     def remount(self, how: str) -> None:
         """Make it read-only (`ro`) or writable (`rw`); open files for writing are taken away first by `shut`."""
@@ -54,11 +63,21 @@ class Volume:
         """Take it down; processes that were just killed may hold it for a moment."""
         for attempt in range(50):
             try:
-                return run("umount", str(self.place))
+                run("umount", str(self.place))
+                break
             except subprocess.CalledProcessError:
                 if attempt == 49:
                     raise
                 time.sleep(0.1)
+        run("losetup", "--detach", str(self._device))
+        if Path(f"/sys/fs/ext4/{self._device.name}").exists():
+            self._leave()
+
+    def _leave(self) -> None:
+        """Go on with a copy: a mount namespace that somebody made meanwhile keeps the file system, as it is, alive."""
+        copy = self.image.with_name("copy")
+        run("cp", "--sparse=always", str(self.image), str(copy))
+        copy.replace(self.image)
 
     def cut_power(self) -> None:
         """Throw away what is not on the disk, then come up again."""
