@@ -15,7 +15,6 @@ from pathlib import Path
 
 import asyncssh
 
-from core import clock
 from core.errors import EX_NOPERM, EX_TEMPFAIL, EX_USAGE, GatepostError
 from core.lifecycle import Scope
 from core.maillog import clean
@@ -25,8 +24,8 @@ from tunnel.recording.recorder import Recorder
 from tunnel.recording.subject import Policy, Subject
 from tunnel.service import shell
 from tunnel.service.access import Access
-from tunnel.service.approval import HOLD_S, WaitingRoom
 from tunnel.service.channel import ATTACH, ServiceChannel
+from tunnel.service.consent import HOLD_S, WaitingRoom
 from tunnel.service.files import FilesSession
 from tunnel.service.hop import HopRule, refusal
 from tunnel.service.live import CONSOLE, FILES, HOP, SHELL, Live, Plan
@@ -72,8 +71,6 @@ class Desk:
         console: ServiceSession,
         recorder: Recorder,
         notices: Notices,
-        *,
-        now: clock.Clock = clock.now,
     ) -> None:
         self.access = access
         self.waiting = WaitingRoom(notices.ask, terms.hold_s)
@@ -82,7 +79,6 @@ class Desk:
         self._console = console
         self._recorder = recorder
         self._notices = notices
-        self._now = now
         self._shells: weakref.WeakSet[shell.ShellSession] = weakref.WeakSet()
         access.ended = self.end_all
 
@@ -205,7 +201,7 @@ class Desk:
         """Open the recording of a session and enter it in the list. Raises GatepostError."""
         if len(self.live) >= MOST:
             raise GatepostError(f"{MOST} support sessions are open; end some", EX_TEMPFAIL)
-        number = secrets.token_hex(3)
+        number = secrets.token_hex(4)
         recording = self._recorder.open(
             self._subject(number, login, plan, asked),
             self._terms.policy,
@@ -289,8 +285,7 @@ class Desk:
             do(live)
 
     def _look(self, live: Live) -> None:
-        now = self._now()
-        if live.detached_at and now - live.detached_at > self._terms.reattach_s:
+        if live.away_s > self._terms.reattach_s:
             live.kill("nobody came back to it")
         elif live.plan.kind == FILES and live.stale(FILES_IDLE_S, FILES_LONGEST_S):
             live.kill("nothing was transferred for too long")

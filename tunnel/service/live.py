@@ -59,6 +59,7 @@ class Live(asyncssh.SSHServerSession[bytes]):
         self.recording = recording
         self.since_at = clock.now()
         self.detached_at = 0.0
+        self._left = 0.0
         self.how = ""
         """How it ended; '' while it lives."""
         self._size = plan.size
@@ -103,6 +104,11 @@ class Live(asyncssh.SSHServerSession[bytes]):
         """Seconds since anything came from the engineer."""
         return round(clock.monotonic() - self._heard, 1)
 
+    @property
+    def away_s(self) -> float:
+        """Seconds since its channel dropped; 0 while there is one."""
+        return clock.monotonic() - self._left if self.detached_at else 0.0
+
     def stale(self, idle_s: float, longest_s: float) -> bool:
         """Tell whether nothing came for so long, or it lasts so long already."""
         now = clock.monotonic()
@@ -130,7 +136,7 @@ class Live(asyncssh.SSHServerSession[bytes]):
         if not self.plan.survives:
             self.kill("the connection ended")
             return False
-        self.detached_at = clock.now()
+        self.detached_at, self._left = clock.now(), clock.monotonic()
         self.recording.marker("detached")
         self.resume_writing()
         return True

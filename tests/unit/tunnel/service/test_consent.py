@@ -6,7 +6,7 @@ import pytest
 
 from core.errors import GatepostError
 from core.runtime import spawn
-from tunnel.service.approval import MOST, MOST_OF_ONE, WaitingRoom
+from tunnel.service.consent import MOST, MOST_OF_ONE, WaitingRoom
 
 
 async def _asks(room: WaitingRoom, source: str = "ana") -> "asyncio.Task[str]":
