@@ -4,22 +4,26 @@
                     ├─ 10.77.1.1 firewall 198.51.100.1 ──┼─ name     198.51.100.53
     sma 10.77.1.11 ─┘        (source NAT)                └─ engineer 198.51.100.20
 
-The firewall lets the customer out and nobody in. `Firewall` closes ports, redirects them into a program of the test
-that runs in its namespace, resets what is open, cuts the link and takes a new address. Needs root, `ip` and `nft`.
+The firewall lets the customer out and nobody in; the SMA has no route out. `Firewall` closes ports, redirects them
+into a program of the test that runs in its namespace, resets what is open, cuts the link and takes a new address.
+Needs root, `ip` and `nft`; `permitted` tells whether namespaces may be made here.
 """
 
 import contextlib
 import os
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 CUSTOMER = {"esa": "10.77.1.10", "sma": "10.77.1.11"}
 INTERNET = {"bastion": "198.51.100.10", "name": "198.51.100.53", "engineer": "198.51.100.20"}
-_INSIDE, _OUTSIDE = "10.77.1.1", "198.51.100.1"
+INSIDE = "10.77.1.1"
+"""The firewall, as the customer sees it."""
+_OUTSIDE = "198.51.100.1"
+_INSIDE_SIX = "fd77:1::1"
 
 
 def _ip(*words: str) -> None:
@@ -38,6 +42,10 @@ class Host:
     def words(self, *command: str | Path) -> list[str]:
         """Give the command line that runs a command here."""
         return ["ip", "netns", "exec", self.namespace, *(str(word) for word in command)]
+
+    def add_address(self, address: str) -> None:
+        """Give it one more address."""
+        _ip("-n", self.namespace, "addr", "add", address, "dev", "eth0", *(["nodad"] if ":" in address else []))
 
     def run(self, *command: str | Path, check: bool = True, **options: Any) -> subprocess.CompletedProcess[bytes]:
         """Run a command to its end, 60 s at most."""
@@ -73,50 +81,52 @@ class Firewall(Host):
     """The customer's firewall; each method but `move` replaces all rules by its own."""
 
     outside = _OUTSIDE
+    _mark = 0
+    _former: tuple[str, ...] = ()
 
-    def open(self) -> None:
-        """Let the customer out by every port."""
-        self._rules()
+    def open(
+        self, *, drop: Sequence[int] = (), refuse: Sequence[int] = (), redirect: Mapping[int, int] | None = None
+    ) -> None:
+        """Let the customer out by every port but these.
 
-    def drop(self, *ports: int) -> None:
-        """Drop what goes to these ports without a word."""
-        self._rules(through=f"tcp dport {_ports(ports)} drop")
-
-    def refuse(self, *ports: int) -> None:
-        """Answer what goes to these ports with a reset."""
-        self._rules(through=f"tcp dport {_ports(ports)} reject with tcp reset")
-
-    def redirect(self, port: int, to: int) -> None:
-        """Lead connections to a port into a program in this namespace, as a transparent proxy does."""
-        self._rules(before=f"iifname lan tcp dport {port} redirect to :{to}")
+        To some, packets are dropped without a word; to some, connections are reset, also those that stand; some lead
+        into a program in this namespace, as with a transparent proxy.
+        """
+        through = [f"tcp dport {_ports(drop)} drop"] if drop else []
+        through += [f"tcp dport {_ports(refuse)} reject with tcp reset"] if refuse else []
+        before = [f"iifname lan tcp dport {port} redirect to :{to}" for port, to in (redirect or {}).items()]
+        self._rules(through, before)
 
     def reset(self) -> None:
         """Reset every connection that stands, on its next packet; new ones pass."""
-        self._rules(through="tcp flags & (syn | rst) == 0 ct mark != 1 reject with tcp reset", mark=True)
+        self._mark += 1
+        new = f"tcp flags & (fin | syn | rst | ack) == syn ct mark set {self._mark}"
+        self._rules([new, f"tcp flags & (syn | rst) == 0 ct mark != {self._mark} reject with tcp reset"])
 
     def cut(self) -> None:
         """Lose every packet between the customer and the internet; `open` ends it."""
-        self._rules(through="drop")
+        self._rules(["drop"])
 
     def move(self, address: str) -> None:
-        """Take a new address outside: what was open goes on with nobody, as after a new dial-in."""
+        """Take a new address outside: packets of what was open are lost, as after a new dial-in."""
+        self._former = tuple({*self._former, self.outside} - {address})
         _ip("-n", self.namespace, "addr", "del", f"{self.outside}/24", "dev", "wan")
         self.outside = address
         _ip("-n", self.namespace, "addr", "add", f"{address}/24", "dev", "wan")
         self.open()
 
-    def _rules(self, through: str = "", before: str = "", *, mark: bool = False) -> None:
-        marked = "tcp flags & (fin | syn | rst | ack) == syn ct mark set 1" if mark else ""
+    def _rules(self, through: Sequence[str] = (), before: Sequence[str] = ()) -> None:
         text = f"""
             flush ruleset
             table ip customer {{
-                chain before {{ type nat hook prerouting priority -100; {before}
+                chain before {{ type nat hook prerouting priority -100;
+                    {"; ".join(before)}
                 }}
                 chain after {{ type nat hook postrouting priority 100; oifname wan snat to {self.outside}
                 }}
                 chain through {{ type filter hook forward priority 0; policy drop;
-                    {marked}
-                    {through}
+                    {"; ".join([f"ct reply ip daddr {old} drop" for old in self._former])}
+                    {"; ".join(through)}
                     iifname lan accept
                     ct state established,related accept
                 }}
@@ -148,12 +158,12 @@ class Network:
         for host in (self.firewall, *self._hosts.values()):
             _ip("netns", "add", host.namespace)
             _ip("-n", host.namespace, "link", "set", "lo", "up")
-        for bridge, address in (("lan", _INSIDE), ("wan", _OUTSIDE)):
+        for bridge, address in (("lan", INSIDE), ("wan", _OUTSIDE)):
             _ip("-n", fire, "link", "add", bridge, "type", "bridge")
             _ip("-n", fire, "addr", "add", f"{address}/24", "dev", bridge)
             _ip("-n", fire, "link", "set", bridge, "up")
         for name, host in self._hosts.items():
-            bridge, gateway = ("lan", _INSIDE) if name in CUSTOMER else ("wan", "")
+            bridge, gateway = ("lan" if name in CUSTOMER else "wan"), (INSIDE if name == "esa" else "")
             there = ("link", "add", "eth0", "netns", host.namespace)
             _ip(*there, "type", "veth", "peer", "name", f"to-{name}", "netns", fire)
             _ip("-n", fire, "link", "set", f"to-{name}", "master", bridge)
@@ -162,7 +172,10 @@ class Network:
             _ip("-n", host.namespace, "link", "set", "eth0", "up")
             if gateway:
                 _ip("-n", host.namespace, "route", "add", "default", "via", gateway)
+        _ip("-n", fire, "addr", "add", f"{_INSIDE_SIX}/64", "dev", "lan", "nodad")
         self.firewall.run("sysctl", "-qw", "net.ipv4.ip_forward=1")
+        # Hosts of one side speak with each other past the rules, wherever bridges are filtered by default.
+        self.firewall.run("sysctl", "-qw", "net.bridge.bridge-nf-call-iptables=0", check=False)
         self.firewall.open()
 
     def remove(self) -> None:
@@ -170,6 +183,17 @@ class Network:
         for host in (*self._hosts.values(), self.firewall):
             host.end()
             subprocess.run(["ip", "netns", "del", host.namespace], capture_output=True, check=False)
+
+
+def permitted() -> bool:
+    """Tell whether namespaces may be made here."""
+    name = f"gp{os.getpid()}-try"
+    try:
+        _ip("netns", "add", name)
+        _ip("netns", "del", name)
+    except (OSError, subprocess.CalledProcessError):
+        return False
+    return True
 
 
 @contextlib.contextmanager

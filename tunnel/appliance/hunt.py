@@ -13,7 +13,8 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from itertools import zip_longest
 
-from tunnel.appliance.road import Candidate, Road
+from core import clock
+from tunnel.appliance.road import Candidate, Progress, Road
 from tunnel.appliance.verdict import Attempt, Note, Way
 from tunnel.appliance.wire import Wire
 
@@ -24,7 +25,7 @@ MOST_ADDRESSES = 6
 """Of one name on one port."""
 
 Won = tuple[Wire, Candidate, Attempt]
-_Running = dict[asyncio.Task[tuple[Wire | None, Attempt]], Candidate]
+_Running = dict[asyncio.Task[tuple[Wire | None, Attempt]], tuple[Candidate, Progress]]
 
 
 def interleave(addresses: Sequence[str]) -> list[str]:
@@ -63,6 +64,7 @@ class Hunt:
                     wait_s = self._start(group, running)
                     done, _ = await asyncio.wait(running, timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
                     if won := self._settle([task for task in running if task in done], running):
+                        self._note_slow(running)
                         return won
             finally:
                 self._give_up(running)
@@ -80,7 +82,8 @@ class Hunt:
         if self._queue and len(running) < AT_ONCE:
             candidate = self._queue.popleft()
             self._port = candidate.port
-            running[group.create_task(self._road.attempt(candidate))] = candidate
+            progress = Progress()
+            running[group.create_task(self._road.attempt(candidate, progress))] = candidate, progress
         if not self._queue or len(running) >= AT_ONCE:
             return None
         return STAGGER_S if self._queue[0].port == self._port else PORT_STAGGER_S
@@ -88,7 +91,7 @@ class Hunt:
     def _settle(self, done: list[asyncio.Task[tuple[Wire | None, Attempt]]], running: _Running) -> Won | None:
         won: Won | None = None
         for task in done:
-            candidate = running.pop(task)
+            candidate, _ = running.pop(task)
             wire, attempt = task.result()
             if wire is None or won is None:
                 self._judge(candidate, attempt)
@@ -104,9 +107,15 @@ class Hunt:
         if attempt.verdict.suggests_inspection:
             self.suspect(candidate)
 
+    def _note_slow(self, running: _Running) -> None:
+        """Say of what had its time, and lost, that it did not answer: else nobody learns why it is not in use."""
+        for candidate, progress in running.values():
+            if clock.monotonic() - progress.begun >= PORT_STAGGER_S:
+                self._note(progress.given_up(candidate))
+
     def _give_up(self, running: _Running) -> None:
         """Cancel what has not been decided; it comes again if the hunt goes on."""
-        self._queue.extendleft(reversed(running.values()))
+        self._queue.extendleft(candidate for candidate, _ in reversed(running.values()))
         for task in running:
             task.add_done_callback(_close_unused)
             task.cancel()

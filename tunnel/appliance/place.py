@@ -69,6 +69,8 @@ class Found:
     places: tuple[Place, ...]
     remembered_at: float = 0.0
     """When they were good, if DNS gave nothing now; else 0."""
+    problem: str = ""
+    """Why names cannot be resolved, if they are remembered."""
 
 
 def _chance(top: float) -> float:
@@ -114,9 +116,10 @@ class Places:
             else:
                 return Found(places)
         memory = self._remembered()
+        problem = self._problem(problems)
         if memory is None:
-            raise NoPlace(self._problem(problems))
-        return Found(tuple(memory.places), memory.at)
+            raise NoPlace(problem)
+        return Found(tuple(memory.places), memory.at, problem)
 
     def remember(self, found: Found) -> None:
         """Keep places that led to an open tunnel. Raises OSError."""

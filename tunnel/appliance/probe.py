@@ -69,6 +69,8 @@ class Probe:
     async def _all(self, found: Found, first_port: int) -> None:
         if found.places:
             self._host = found.places[0].name
+        if found.problem:
+            self._problem = f"{found.problem}; these are the addresses that were good before"
         todo = candidates(found.places, [first_port, *self._ports], proxied=self._road.proxy is not None)
         gate = asyncio.Semaphore(AT_ONCE)
         async with asyncio.TaskGroup() as group:

@@ -12,7 +12,7 @@ import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from core import clock
 from tunnel.appliance.proxy import Proxy, ProxyFailed, dialled
@@ -28,6 +28,7 @@ from tunnel.appliance.verdict import (
     SILENT,
     TIMEOUT,
     TLS_FOREIGN,
+    UNANSWERED,
     Attempt,
     Stage,
     Verdict,
@@ -87,6 +88,21 @@ def tls_context(authorities: str | None) -> ssl.SSLContext:
     return context
 
 
+@dataclass(slots=True)
+class Progress:
+    """How far an attempt has come, for whoever gives it up."""
+
+    begun: float = field(default_factory=clock.monotonic)
+    stage: Stage = Stage.TCP
+
+    def given_up(self, candidate: Candidate) -> Attempt:
+        """Give the row of an attempt that was ended because another one was quicker."""
+        took_s = clock.monotonic() - self.begun
+        verdict = TIMEOUT if self.stage is Stage.TCP else UNANSWERED.at(self.stage)
+        detail = f"given up after {took_s:.1f} s, because another one answered"
+        return Attempt(candidate.address, candidate.port, verdict, took_s, clock.now(), candidate.way, detail)
+
+
 class _Stop(Exception):
     """The attempt ends here, with a verdict."""
 
@@ -114,20 +130,23 @@ class Road:
         self._late_s = late_s
         self.proxy = proxy
 
-    async def attempt(self, candidate: Candidate) -> tuple[Wire | None, Attempt]:
-        """Try one candidate: connect, then see a banner, each within the time-out."""
-        begun = clock.monotonic()
+    async def attempt(self, candidate: Candidate, progress: Progress | None = None) -> tuple[Wire | None, Attempt]:
+        """Try one candidate: connect, then see a banner, each within the time-out. Keeps `progress` up to date."""
+        progress = progress or Progress()
         wire: Wire | None = None
         verdict, detail = OURS, ""
         try:
-            wire, verdict, detail = await self._wire(candidate)
+            wire, verdict, detail = await self._wire(candidate, progress)
         except _Stop as stop:
             verdict, detail = stop.verdict, stop.detail
-        took_s = clock.monotonic() - begun
+        took_s = clock.monotonic() - progress.begun
         return wire, Attempt(candidate.address, candidate.port, verdict, took_s, clock.now(), candidate.way, detail)
 
-    async def _wire(self, candidate: Candidate) -> tuple[Wire | None, Verdict, str]:
+    async def _wire(self, candidate: Candidate, progress: Progress) -> tuple[Wire | None, Verdict, str]:
+        if self.proxy is not None:
+            progress.stage = Stage.PROXY
         sock = await self._open(candidate)
+        progress.stage = Stage.TLS if candidate.way.in_tls else Stage.BANNER
         if candidate.way.in_tls:
             return await self._in_tls(sock, candidate)
         try:
@@ -178,12 +197,17 @@ class Road:
         return verdict, "" if verdict is OURS else printable(first)
 
     async def _spoken_to(self, sock: socket.socket) -> tuple[Verdict, str]:
-        """Say our line to what says nothing and look again."""
-        first = b""
+        """Say our line to what says nothing and look again; then an empty one, for which a web proxy waits."""
+        loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self._late_s):
-                await asyncio.get_running_loop().sock_sendall(sock, f"SSH-2.0-{CLIENT_VERSION}\r\n".encode())
-                first = await peek_banner(sock)
+                await loop.sock_sendall(sock, f"SSH-2.0-{CLIENT_VERSION}\r\n".encode())
+                try:
+                    async with asyncio.timeout(self._late_s / 2):
+                        first = await peek_banner(sock)
+                except TimeoutError:
+                    await loop.sock_sendall(sock, b"\r\n")
+                    first = await peek_banner(sock)
         except TimeoutError:
             first = seen_so_far(sock)
             return (of_banner(first), printable(first)) if first else (SILENT, "")

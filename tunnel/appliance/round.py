@@ -88,7 +88,7 @@ class Dialler:
             return by_proxy(self._places.names)
         found = await self._places.find()
         if found.remembered_at:
-            self._log(f"{self._places.names[0]}: names cannot be resolved; trying the addresses that were good before")
+            self._log(f"{found.problem}; trying the addresses that were good before")
         return found
 
     async def dial(self, activation: Activation, register: Register, rows: Rows) -> Opened | Failed:

@@ -91,6 +91,7 @@ Note = Callable[[Attempt], None]
 OURS = Verdict("ours", "")
 LATE = Verdict("late", "answers only after we have spoken: a protocol-aware firewall or proxy is on the way")
 TIMEOUT = Verdict("time-out", "the port does not answer: a firewall drops it; choose another port", Stage.TCP)
+UNANSWERED = Verdict("time-out", "connected, and nothing was said while another port answered; choose another port")
 REFUSED = Verdict("refused", "the port is closed on the way or at the bastion; choose another port", Stage.TCP)
 NO_ROUTE = Verdict("no-route", "this network has no way to the bastion; check routes and gateway", Stage.TCP)
 RESET = Verdict("reset", "the connection was reset: a firewall looks inside; choose another port")

@@ -8,7 +8,7 @@ import asyncio
 from core.errors import GatepostError
 from ops.cli.account import STAFF, Role
 from ops.cli.commands.support.state import CLIENT, USABLE, attempts_table, ports_of
-from ops.cli.display import paint
+from ops.cli.display import folded, paint
 from ops.cli.registry import MAIL_MACHINES, Call, Document, command
 
 _LONGEST_S = 120.0
@@ -27,6 +27,8 @@ def render_probe(document: Document, width: int) -> str:
     else:
         advice = "No port leads to the bastion; show this table to whoever runs the firewall."
     shown = paint(advice, "good" if good else "bad", width)
+    if problem:
+        shown = f"{folded('Problem: ', str(problem), width or 80)}\n{shown}"
     return f"Ports of {host}, tried from here:\n{attempts_table(attempts, width)}\n\n{shown}"
 
 

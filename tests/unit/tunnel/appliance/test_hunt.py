@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from tunnel.appliance.hunt import AT_ONCE, STAGGER_S, Hunt, interleave, wrapped
-from tunnel.appliance.road import Candidate, Road
+from tunnel.appliance.road import Candidate, Progress, Road
 from tunnel.appliance.verdict import OURS, REFUSED, TIMEOUT, Attempt, Verdict, Way, of_banner
 from tunnel.appliance.wire import Wire
 
@@ -23,7 +23,7 @@ class _Road(Road):
         self._now = 0
         self._at = asyncio.get_running_loop().time()
 
-    async def attempt(self, candidate: Candidate) -> tuple[Wire | None, Attempt]:
+    async def attempt(self, candidate: Candidate, progress: Progress | None = None) -> tuple[Wire | None, Attempt]:
         self.begun.append((asyncio.get_running_loop().time() - self._at, candidate))
         self._now += 1
         self.most = max(self.most, self._now)
@@ -55,6 +55,19 @@ async def test_a_failure_starts_the_next_at_once_and_a_slow_one_after_a_quarter_
     assert begun["b"] < 0.1
     assert STAGGER_S * 0.8 < begun["c"] < STAGGER_S + 0.3
     assert [note.address for note in notes] == ["a", "c"]
+
+
+async def test_a_port_that_had_its_time_when_another_one_won_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tunnel.appliance.hunt.PORT_STAGGER_S", 0.2)
+    road = _Road({("a", 25, Way.SSH): (TIMEOUT, 9), ("a", 443, Way.SSH): (OURS, 0.05)})
+    notes: list[Attempt] = []
+    won = await Hunt(road, [_at("a"), _at("a", 443)], notes.append, ()).next()
+    assert won is not None
+    assert won[1].port == 443
+    assert [note.port for note in notes] == [443, 25]
+    late = notes[1]
+    assert (late.port, late.verdict.name, late.verdict.stage) == (25, "time-out", "tcp")
+    assert late.detail.startswith("given up after 0.")
 
 
 async def test_another_port_waits_longer_than_another_address_and_never_more_than_three_run(

@@ -74,6 +74,7 @@ async def test_without_dns_the_last_good_answer_is_used_and_said_to_be_old(tmp_p
     names.broken = True
     found = await _places(tmp_path, names).find()
     assert (found.places, found.remembered_at) == ((Place(SERIES, ("192.0.2.1",)),), 1000.0)
+    assert "names cannot be resolved" in found.problem
     (tmp_path / "places.json").write_text("{")
     with pytest.raises(NoPlace):
         await _places(tmp_path, names).find()

@@ -92,6 +92,17 @@ async def test_a_banner_in_two_pieces_is_read_whole() -> None:
     other.close()
 
 
+async def test_a_web_proxy_that_waits_for_an_empty_line_is_named() -> None:
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads = await reader.readuntil(b"\r\n\r\n")
+        assert heads.startswith(b"SSH-2.0-")
+        writer.write(b"HTTP/1.0 400 Bad Request\r\n\r\n")
+        await reader.read()
+
+    async with _peer(handle) as port:
+        assert _verdict(await _try(port, 0.1, late_s=2)) == ("http", "banner")
+
+
 @pytest.mark.parametrize("said", [OURS[:3], OURS[:-2]])
 async def test_a_banner_that_never_ends_is_slow_and_not_ours(said: bytes) -> None:
     connect, other = _pair(said)
@@ -129,7 +140,7 @@ async def test_what_is_silent_is_spoken_to_before_it_is_called_so() -> None:
 
     async with _peer(handle) as port:
         assert _verdict(await _try(port, 0.1, 0.1)) == ("silent", "banner")
-    assert bytes(heard) == b"SSH-2.0-GatepostAppliance_1.0\r\n"
+    assert bytes(heard) == b"SSH-2.0-GatepostAppliance_1.0\r\n\r\n"
 
 
 async def test_a_firewall_that_lets_the_server_speak_only_after_us_is_named_and_used() -> None:

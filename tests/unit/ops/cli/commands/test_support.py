@@ -223,6 +223,14 @@ async def test_a_probe_shows_each_port_the_reason_and_the_one_to_take(daemons: D
     assert max(len(line) for line in shown.output.splitlines()) <= 80
 
 
+async def test_a_probe_of_remembered_addresses_says_that_names_cannot_be_resolved(daemons: Daemons, run: Any) -> None:
+    said = "names cannot be resolved: asked 192.0.2.53:53"
+    async with daemons.up(tunnel_client={"techsupport_probe": {**PROBED, "problem": said}}):
+        shown = await run("techsupport probe")
+    assert f"Problem: {said}" in shown.output
+    assert "tried from here" in shown.output
+
+
 async def test_a_probe_without_its_daemon_names_the_daemon(run: Any) -> None:
     result = await run("techsupport probe")
     assert (result.status, "tunnel-client is not running" in result.error) == (69, True)
