@@ -23,6 +23,7 @@ from asyncssh.packet import SSHPacket
 
 from core import clock
 from core.ssh.key import CertificateFacts, certificate_facts
+from core.ssh.option import WINDOW
 
 MOST_FAILURES = 6
 """Keys and passwords that one connection may try in vain."""
@@ -32,6 +33,8 @@ VARIABLES, VARIABLE_OCTETS = 64, 4096
 """Environment variables that a channel may set, and how large the request for one may be: asyncssh keeps them all."""
 KEXINIT, NEWKEYS, GLOBAL_REQUEST, CHANNEL_OPEN = 20, 21, 80, 90
 _RESOURCE_SHORTAGE = 4
+PACKET = 128 * 1024
+"""Most octets of a packet that we take on a forwarded channel; four times the usual, whose cost is by packet."""
 _KEEPALIVE = b"keepalive@openssh.com"
 _KEEPALIVE_COST = 0.2
 """A client that asks every second whether we live is no flood."""
@@ -118,19 +121,20 @@ class ServerConnection(asyncssh.SSHServerConnection):
         elif pkttype == KEXINIT:
             if self._session_id and not self._kexinit_sent:
                 self._count_exchange()
-            if self.turnstile is not None and not self._session_id:
-                return self._exchange(pkttype, pktid, packet, self.turnstile)
+            if not self._session_id:
+                return self._exchange(pkttype, pktid, packet)
         elif pkttype == CHANNEL_OPEN and not self._may_open(packet.get_full_payload()):
             return True
         return super().process_packet(pkttype, pktid, packet)
 
-    async def _exchange(self, pkttype: int, pktid: int, packet: SSHPacket, turnstile: Turnstile) -> None:
+    async def _exchange(self, pkttype: int, pktid: int, packet: SSHPacket) -> None:
         """Begin the first key exchange, each part of it in its turn."""
         result = super().process_packet(pkttype, pktid, packet)
         if not isinstance(result, bool):
             await result
-        kex = self._kex
-        if kex is None:
+        self._ignore_first_kex = wrong_guess(self._client_kexinit, self._server_kexinit)
+        kex, turnstile = self._kex, self.turnstile
+        if kex is None or turnstile is None:
             return
         within = kex.process_packet
 
@@ -201,6 +205,15 @@ class ServerConnection(asyncssh.SSHServerConnection):
         channel._process_env_request = bounded  # type: ignore[method-assign]
         return channel
 
+    def create_tcp_channel(
+        self, encoding: str | None = None, errors: str = "strict", window: int = WINDOW, max_pktsize: int = PACKET
+    ) -> asyncssh.SSHTCPChannel[bytes]:
+        """Make a forwarded channel with our window, and packets that are worth their cost."""
+        made: asyncssh.SSHTCPChannel[bytes] = super().create_tcp_channel(
+            encoding, errors, min(window, WINDOW), max(max_pktsize, PACKET)
+        )
+        return made
+
     async def create_agent_listener(self) -> bool:
         """Refuse to forward an agent, and tell."""
         self._tell("agent", "agent forwarding")
@@ -239,6 +252,25 @@ class ServerConnection(asyncssh.SSHServerConnection):
         return key
 
 
+def wrong_guess(theirs: bytes, ours: bytes) -> bool:
+    """Tell whether a packet follows a client's KEXINIT that guessed wrong and has to be dropped (RFC 4253 7).
+
+    The guess is right only if both ends prefer the same; asyncssh takes it for right if the client's preference is
+    chosen, and dropbear's client, which sends a guess and knows the rule, could never log in.
+    """
+    kex, host_keys, follows = _preferences(theirs)
+    own_kex, own_host_keys, _ = _preferences(ours)
+    return follows and (kex, host_keys) != (own_kex, own_host_keys)
+
+
+def _preferences(kexinit: bytes) -> tuple[bytes, bytes, bool]:
+    packet = SSHPacket(kexinit)
+    packet.get_byte()
+    packet.get_bytes(16)
+    lists = [packet.get_namelist() for _ in range(10)]
+    return lists[0][0], lists[1][0], packet.get_boolean()
+
+
 def certificate_of(connection: asyncssh.SSHServerConnection) -> CertificateFacts | None:
     """Give the certificate that a connection logged in with; None if it was a plain key or password."""
     return connection.certificate if isinstance(connection, ServerConnection) else None
@@ -262,17 +294,15 @@ async def handshake(
     own = copy.copy(options)
     own.waiter = loop.create_future()
 
-    def make() -> ServerConnection:
-        connection = ServerConnection(loop, own, wait="auth")
-        connection.limits = limits or connection.limits
-        connection.turnstile = turnstile
-        if source is not None:
-            connection.set_extra_info(peername=source)
-        if made is not None:
-            made(connection)
-        return connection
-
-    _, connection = await loop.connect_accepted_socket(make, sock, ssl=tls)
+    connection = ServerConnection(loop, own, wait="auth")
+    connection.limits = limits or connection.limits
+    connection.turnstile = turnstile
+    if source is not None:
+        connection.set_extra_info(peername=source)
+    if made is not None:
+        made(connection)
+    # What uvloop gives back for TLS is its own wrapping, not the protocol that was made.
+    await loop.connect_accepted_socket(lambda: connection, sock, ssl=tls)
     try:
         await own.waiter
     except BaseException:

@@ -172,3 +172,12 @@ async def test_thousands_of_logins_asked_for_on_one_connection_end_it(
             await bench.connect()
         assert 0 < Guarded.asked <= accepted.BEFORE_LOGIN
         assert ("before-login", "too much was said before the login") in _Owner.told
+
+
+async def test_forwarded_channels_had_twice_the_window_that_bounds_what_one_can_make_us_hold() -> None:
+    bench = _Bench()
+    async with running(bench.listener), bench.connect():
+        (connection,) = bench.listener.connections
+        channel = connection.create_tcp_channel(None, "strict", 2 * ssh.option.WINDOW, 32768)  # as asyncssh asks for it
+        assert channel.get_recv_window() == ssh.option.WINDOW
+        assert channel._recv_pktsize == accepted.PACKET
