@@ -22,7 +22,7 @@ from mail.bounce.verify import Verification
 from mail.envelope import NO_ENVELOPE, envelope_of, tls_demand
 from mail.hat import Match, Policy, Rule
 from mail.inspect import TOO_LARGE, refuse_content
-from mail.intake import Intake, Taken
+from mail.intake import NOT_STORED, Intake, Taken
 from mail.limit import HourlyCount
 from mail.login.attempt import Logins
 from mail.login.side import LOG_IN_FIRST, LoginSide
@@ -303,15 +303,7 @@ class GatewaySession(LoginSide, _NoFurtherVerbs):
         """Take the whole content: check it, make the record, hand it to the intake."""
         head = content.head
         headers = Headers(head)
-        refusal, reason = refuse_content(
-            content.size,
-            head,
-            headers,
-            self._access,
-            self._policy,
-            hostname=self._gateway.hostname,
-            utf8=self._envelope.utf8,
-        )
+        refusal, reason = self._refusal(content, headers)
         if refusal is not None:
             content.discard()
             self._failed(reason)
@@ -330,6 +322,21 @@ class GatewaySession(LoginSide, _NoFurtherVerbs):
             return
         drop = "Dropped by sinkhole listener" if self._access.kind == "sinkhole-queuing" else ""
         self._gateway.intake.take(Taken(accepted, content, headers, answer, drop))
+
+    def _refusal(self, content: Content | Hole, headers: Headers) -> tuple[Reply | None, str]:
+        failure = None if isinstance(content, Hole) else content.failure
+        if failure is not None:  # nothing of it is kept: its header says nothing about the message
+            self._log.warning(f"MID {self._envelope.mid} not stored: {clean(str(failure))}")
+            return NOT_STORED, "Message not stored"
+        return refuse_content(
+            content.size,
+            content.head,
+            headers,
+            self._access,
+            self._policy,
+            hostname=self._gateway.hostname,
+            utf8=self._envelope.utf8,
+        )
 
     @property
     def _mark(self) -> bytes:

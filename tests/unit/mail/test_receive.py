@@ -310,6 +310,25 @@ async def test_content_that_is_spilled_early_still_shows_its_whole_header(tmp_pa
         assert 'Info: MID 1 Subject "hi\\x1b there"' in under_test.lines()
 
 
+async def test_content_that_cannot_be_written_is_not_taken_for_a_header_without_end(tmp_path: Path) -> None:
+    with gateway(tmp_path) as under_test:
+        client = under_test.connect()
+        client.say(*ENVELOPE)
+        folder = under_test.journal.directory / "content"
+        folder.rmdir()
+        folder.write_bytes(b"")  # no file can be made in it
+        body = b"line of text\r\n" * 40_000
+        client.machine.receive(b"BDAT %d LAST\r\n" % (len(MESSAGE) + len(body)) + MESSAGE + body[:-2])
+        async with asyncio.timeout(5):
+            while client.machine.sink.failure is None:
+                await asyncio.sleep(0.001)
+        reply = await client.deliver_rest(body[-2:])
+        assert reply.startswith("451 4.3.0")
+        said = under_test.lines()
+        assert any(line.startswith("Warning: MID 1 not stored: [Errno") for line in said)
+        assert "Info: Message aborted MID 1 Receiving aborted" in said
+
+
 OPEN_RELAY_FORMS = (
     "<victim@elsewhere.example>",
     "<victim%elsewhere.example@example.test>",
