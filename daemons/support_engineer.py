@@ -51,7 +51,8 @@ def _add(args: argparse.Namespace) -> int:
         return entry
 
     entry = at_desk(args, work)
-    print(f"engineer {name}: {', '.join(entry.roles)}; {len(entry.keys)} keys")
+    keys = "1 key" if len(entry.keys) == 1 else f"{len(entry.keys)} keys"
+    print(f"engineer {name}: {', '.join(entry.roles)}; {keys}")
     return EX_OK
 
 

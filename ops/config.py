@@ -37,7 +37,9 @@ class UserSection(Section):
     """One user of the console."""
 
     name: str = Field(description="user name", pattern=r"^[a-z_][a-z0-9._-]{0,31}$")
-    role: Literal["administrator", "operator", "guest"] = Field(default="guest", description="what the user may do")
+    role: Literal["administrator", "operator", "guest"] = Field(
+        default="guest", description="administrator (everything), operator (mail and quarantine) or guest (looks on)"
+    )
     keys: tuple[PublicKey, ...] = Field(default=(), description="public keys, as `TYPE BASE64 COMMENT` lines")
     password: Annotated[str, AfterValidator(_stored_password)] = Field(
         default="", description="for the web side: what `gatepost password` prints; empty = no log-in there"

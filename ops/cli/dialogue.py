@@ -6,6 +6,7 @@ on empty input. A command's dialogue gets a `Dialogue` and knows nothing of term
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from textwrap import fill
 from typing import Any, Protocol, TypeVar
 
 from core.errors import EX_DATAERR, EX_NOINPUT, EX_USAGE, GatepostError
@@ -15,6 +16,7 @@ Perform = Callable[[str, dict[str, Any]], Awaitable[dict[str, Any] | None]]
 _T = TypeVar("_T")
 _WRONG = frozenset({EX_USAGE, EX_DATAERR, EX_NOINPUT})
 """Statuses of errors that another answer can mend."""
+_WIDTH = 79
 _YES, _NO = {"y", "yes"}, {"n", "no"}
 
 
@@ -94,7 +96,8 @@ class Dialogue:
             answer = (await self._screen.read("[]> ", tuple(operations))).strip().lower()
             if not answer or answer in names:
                 return names.get(answer, "")
-            self.say(f"Please answer with one of: {', '.join(operations)}; or press Enter to leave.")
+            known = fill(f"Please answer with one of: {', '.join(operations)}; or press Enter to leave.", _WIDTH)
+            self.say(known)
 
     async def confirm(self, question: str, *, default: bool = False) -> bool:
         """Ask for yes or no."""

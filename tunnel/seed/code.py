@@ -28,7 +28,9 @@ DAY_S = 86_400
 
 _ALIASES = str.maketrans({"I": "1", "L": "1", "O": "0"})
 _DASHES = dict.fromkeys((0x2010, 0x2011, 0x2012, 0x2013, 0x2014, 0x2015, 0x2212), "-")
-_GROUPS = re.compile(r"[0-9A-Z]{3,5}(-[0-9A-Z]{3,5}){4}|[0-9A-Z]{4}( [0-9A-Z]{4}){4}|[0-9A-Z]{20}|[1IL][0-9A-Z]{18,20}")
+_GROUPS = re.compile(
+    r"[0-9A-Z]{3,5}(-[0-9A-Z]{3,5}){4}|[0-9A-Z]{4}([- ][0-9A-Z]{4}){4}|[0-9A-Z]{20}|[1IL][0-9A-Z]{18,20}"
+)
 """What can only be meant as a code, even when a character is missing or too much."""
 _TRIVIAL = re.compile(
     "password|passwort|passwd|passphrase|gatepost|techsupport|support|tunnel|service|secret|administrator|admin|"
@@ -90,8 +92,9 @@ def encode(key_id: int, day: int, random: int) -> str:
 def read(text: str) -> Seed:
     """Read a seed as a person gave it, code or chosen string. Raises status 65 for one that is mistyped."""
     normal = " ".join(unicodedata.normalize("NFKC", text).translate(_DASHES).split())
-    if _GROUPS.fullmatch(normal.upper()):
-        return _decoded(re.sub("[- ]", "", normal.upper()).translate(_ALIASES))
+    bare = re.sub("[- ]", "", normal.upper()).translate(_ALIASES)
+    if _GROUPS.fullmatch(normal.upper()) or _is_whole(bare):
+        return _decoded(bare)
     if any(unicodedata.category(letter)[0] == "C" for letter in normal):
         raise GatepostError("the seed string holds a character that cannot be printed; type it again", EX_DATAERR)
     if not SHORTEST <= len(normal) <= LONGEST:
@@ -127,13 +130,23 @@ def _guessable(bare: str) -> bool:
     return len(_TRIVIAL.sub("", re.sub(r"\d", "", bare))) < 4
 
 
+def _is_whole(text: str) -> bool:
+    """Tell whether a text without separators is a code whose checksum holds, however it was grouped."""
+    symbols = [ALPHABET.find(letter) for letter in text]
+    return len(symbols) == LENGTH and min(symbols) >= 0 and symbols[0] == VERSION and _checks(symbols)
+
+
+def _checks(symbols: list[int]) -> bool:
+    return _checksum(symbols[:-2]) == symbols[-2:]
+
+
 def _decoded(text: str) -> Seed:
     if len(text) != LENGTH:
         raise GatepostError(
             f"mistyped seed code: it has {len(text)} characters and needs {LENGTH}; read it again", EX_DATAERR
         )
     symbols = [ALPHABET.find(letter) for letter in text]
-    if min(symbols) < 0 or _checksum(symbols[:-2]) != symbols[-2:]:
+    if min(symbols) < 0 or not _checks(symbols):
         raise GatepostError("mistyped seed code: its checksum is wrong; compare it again, letter by letter", EX_DATAERR)
     version, key_id = symbols[:2]
     if version != VERSION:

@@ -72,7 +72,8 @@ def _for_support(document: Document, width: int) -> list[str]:
         f"    Seed string:    {paint(str(document['seed']), 'bold', width)}",
         f"    Serial number:  {paint(serial, 'bold', width)}",
         "",
-        "The seed string is shown only now. It is no password: support makes the password from both.",
+        "The seed string is shown only now. It is no password: support makes the",
+        "password from both.",
     ]
 
 

@@ -8,8 +8,8 @@ from ops.cli.registry import MAIL_MACHINES, Call, Command, Document
 
 _SURE = "Are you sure you want to {} service access?"
 _SEED = (
-    "A seed string is needed: from it and this machine's serial number support makes the\n"
-    "password, which nobody else can. It is no password itself."
+    "A seed string is needed: support makes the password from it and this machine's\n"
+    "serial number, and nobody else can. It is no password itself."
 )
 _SHOW = {"STATUS": "Show the current state of service access.", "PROBE": "Try the ports of the bastion."}
 _ALLOW = {

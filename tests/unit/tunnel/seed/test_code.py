@@ -83,6 +83,8 @@ def test_two_codes_of_one_moment_differ() -> None:
         "{3}",
         "{4}",
         "{5}",
+        "{6}",
+        "{7}",
     ],
 )
 def test_a_code_is_read_however_it_is_written(written: str) -> None:
@@ -94,6 +96,8 @@ def test_a_code_is_read_however_it_is_written(written: str) -> None:
         text.replace("-", ""),
         text.replace("-", "\u2013"),
         text.replace("0", "o").replace("1", "l"),
+        f"{text[:9]} {text[10:14]}  {text[15:]}",
+        f"{text[:4]}{text[5:11]} - {text[11:13]} {text[13:]}".lower(),
     )
     assert code.read(written.format(*forms)).text == text.replace("-", "")
 
