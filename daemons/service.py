@@ -11,8 +11,9 @@ from daemons.machine import Machine
 from ops.cli.account import Role
 from ops.cli.server import ConsoleServer, Sessions
 from tunnel.identity import SERVICE_USER
-from tunnel.service.endpoint import ServiceSide, Surroundings, build_endpoint
+from tunnel.service.endpoint import ServiceSide, build_endpoint
 from tunnel.service.live import FILES, HOP, SHELL, Live
+from tunnel.service.notice import Surroundings
 
 GIVEN_UP = "REMOTE.LOGIN_FAILURES"
 OTHERS = frozenset({SHELL, FILES, HOP})

@@ -34,6 +34,20 @@ async def test_a_certificate_of_the_activation_and_the_derived_key_itself_are_le
     assert any("case SR12345" in line and "ana@SR12345#" in line for line in appliance.audit.lines)
 
 
+async def test_an_engineer_has_the_rights_of_support_and_is_named_in_the_audit_log(tmp_path: Path) -> None:
+    async with visited(tmp_path) as appliance:
+        key, certificate = appliance.enable().certificate()
+        key_id = ssh.certificate_facts(ssh.read_certificate(certificate)).key_id
+        async with connect(appliance, key, certificate) as connection:
+            assert (await connection.run("version --json")).exit_status == 0
+            assert (await connection.run("techsupport tunnel")).exit_status == 77
+            process = await connection.create_process(term_type="xterm", term_size=(80, 24), encoding=None)
+            await process.stdout.readuntil(b"(SERVICE)>")
+            (inside,) = appliance.sessions.facts()
+    assert (inside["user"], inside["role"], inside["identity"]) == ("service", "support", key_id)
+    assert f"CLI service ({key_id}) from the tunnel ran: version; status 0" in appliance.audit.lines
+
+
 async def test_a_login_is_refused_with_what_another_activation_another_serial_or_nobody_gave(tmp_path: Path) -> None:
     async with visited(tmp_path) as appliance:
         before = appliance.enable()

@@ -12,7 +12,8 @@ from tunnel.appliance.assembly import Whose, build_client
 from tunnel.bastion.fronts import Bastion
 from tunnel.bastion.store import Enrolled
 from tunnel.config import DEFAULT_NAME, BastionSection, TunnelSection
-from tunnel.service.endpoint import Surroundings, build_endpoint
+from tunnel.service.endpoint import build_endpoint
+from tunnel.service.notice import Surroundings
 
 
 class _Loopback:

@@ -27,8 +27,10 @@ from tunnel.keyd.client import Keyd
 from tunnel.keyd.keyring import Keyring
 from tunnel.keyd.server import KeydServer
 from tunnel.service.desk import DeskTerms
-from tunnel.service.endpoint import ServiceLogin, ServiceTerms, Surroundings, assemble
+from tunnel.service.endpoint import ServiceTerms, assemble
 from tunnel.service.hop import HopRule
+from tunnel.service.notice import Surroundings
+from tunnel.service.visitor import ServiceLogin
 
 BASTION = "upgrades.example.test"
 SERIAL = "564D00AABBCCDDEEFF00-0123456789AB"

@@ -24,7 +24,8 @@ from tunnel.appliance import activation
 from tunnel.config import TunnelSection
 from tunnel.seed.password import password, verifiers
 from tunnel.service.desk import DeskTerms
-from tunnel.service.endpoint import ServiceTerms, Surroundings, assemble
+from tunnel.service.endpoint import ServiceTerms, assemble
+from tunnel.service.notice import Surroundings
 
 NAME = "42ab-cd"
 PIPE = Path(__file__).with_name("unix_pipe.py")

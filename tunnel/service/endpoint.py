@@ -26,11 +26,8 @@ from tunnel.service.desk import Desk, DeskTerms
 from tunnel.service.door import Guard, door
 from tunnel.service.hop import HopRule
 from tunnel.service.login import ServiceServer
-from tunnel.service.notice import Notices, ServiceSession, Surroundings
+from tunnel.service.notice import Notices, Surroundings
 from tunnel.service.verb import Verb, Verbs
-from tunnel.service.visitor import ServiceLogin
-
-__all__ = ["ServiceLogin", "ServiceSide", "ServiceTerms", "Surroundings", "build_endpoint", "service_endpoint"]
 
 AUDIT_FILE = "service.jsonl"
 """In the machine's log directory: the chained log of what support did."""
@@ -115,13 +112,3 @@ def assemble(
     )
     listener = SshListener("console-service", [socket_path], options, limits=limits)
     return ServiceSide(listener, access, desk, recorder, Verbs(desk, notices, machine / RECORDINGS).all())
-
-
-def service_endpoint(
-    socket_path: Path, host_key: asyncssh.SSHKey, terms: ServiceTerms, session: ServiceSession
-) -> SshListener:
-    """Build only what listens, in the folder of its activation file: for whoever needs no verbs and no recordings."""
-    desk = DeskTerms(terms.name, terms.activation_file.parent)
-    silent = TunnelSection(recording="off")
-    around = Surroundings(session)
-    return assemble(socket_path, host_key, terms, desk_terms=desk, section=silent, around=around).listener
