@@ -147,6 +147,9 @@ class TunnelSection(RecordingSection):
         description="networks in which techsupport may name further appliances; never link-local, loopback only itself",
     )
     hop_port: Port = Field(default=22, description="the port on which support reaches them")
+    old_clients: bool = Field(
+        default=False, description="also take support's clients without AES-GCM, such as dropbear's: aes256-ctr"
+    )
     hop_sources: tuple[Network, ...] = Field(
         default=(), description="appliances through which support reaches this one, while SSHACCESS is on"
     )
@@ -220,6 +223,9 @@ class FrontSection(RecordingSection):
     keepalive_s: float = Field(default=15, gt=0, le=300)
     liveness_s: float = Field(default=60, gt=0, le=3600, description="how often each tunnel is proved end to end")
     hop_port: Port = Field(default=22, description="port of an appliance that is reached through another one")
+    old_clients: bool = Field(
+        default=False, description="also take clients without AES-GCM, such as dropbear's: aes256-ctr"
+    )
     registration: str = Field(
         default="required",
         pattern="^(required|optional)$",

@@ -22,6 +22,9 @@ from asyncssh import (
 KEX = ("mlkem768x25519-sha256", "curve25519-sha256", "curve25519-sha256@libssh.org")
 CIPHERS = ("aes256-gcm@openssh.com", "aes128-gcm@openssh.com")
 MACS = ("hmac-sha2-256-etm@openssh.com", "hmac-sha2-512-etm@openssh.com")
+OLD_CIPHERS = ("aes256-ctr",)
+OLD_MACS = ("hmac-sha2-256",)
+"""What clients without AES-GCM have, dropbear's for one; only where a configuration asks for them."""
 SIGNATURES = ("ssh-ed25519", "sk-ssh-ed25519@openssh.com", "rsa-sha2-512", "rsa-sha2-256")
 HOST_KEYS = ("ssh-ed25519",)
 HOST_CERTIFICATES = ("ssh-ed25519-cert-v01@openssh.com",)
@@ -36,6 +39,10 @@ _ALGORITHMS: dict[str, Any] = {
     "compression_algs": None,
     "signature_algs": list(SIGNATURES),
 }
+_OLD: dict[str, Any] = {
+    "encryption_algs": [*CIPHERS, *OLD_CIPHERS],
+    "mac_algs": [*MACS, *OLD_MACS],
+}
 
 
 def server_options(
@@ -47,13 +54,14 @@ def server_options(
     keepalive_s: float = 15,
     password: bool = False,
     interactive: bool = False,
+    old_clients: bool = False,
     sftp_factory: Callable[..., Any] | None = None,
 ) -> SSHServerConnectionOptions:
     """Build the options of a hardened server.
 
     Authentication is by public key, and by password or by questions (keyboard-interactive) only on request. What
     is allowed is decided by the `SSHServer` that server_factory makes; everything is refused unless it says
-    otherwise. `version` is what follows `SSH-2.0-`.
+    otherwise. `version` is what follows `SSH-2.0-`. `old_clients` also lets in those that know no AES-GCM.
     """
     return SSHServerConnectionOptions(
         config=None,
@@ -85,7 +93,7 @@ def server_options(
         keepalive_count_max=3,
         tcp_keepalive=True,
         utf8_decode_errors="replace",
-        **_ALGORITHMS,
+        **(_ALGORITHMS | (_OLD if old_clients else {})),
     )
 
 

@@ -5,7 +5,6 @@ what `authority.py` keeps, the store, `recordings/`, `log/audit.jsonl`. Both aut
 `run/keyd.sock`. Raises GatepostError (78) for a key that is missing.
 """
 
-import asyncio
 import ipaddress
 import os
 import ssl
@@ -15,9 +14,8 @@ from typing import Any
 
 import asyncssh
 
-from core.diagnostic import WARNING, say
 from core.errors import EX_CONFIG, GatepostError
-from core.lifecycle import Scope, Service
+from core.lifecycle import Service
 from core.metrics import Counters
 from core.ssh import (
     ALPN,
@@ -39,12 +37,13 @@ from tunnel.bastion.engineer_side import EngineerServer
 from tunnel.bastion.entitlement import Entitlements, timely
 from tunnel.bastion.figures import Figures
 from tunnel.bastion.liveness import Liveness
+from tunnel.bastion.opening import After, Opened
 from tunnel.bastion.oversight import Oversight
 from tunnel.bastion.peer.node import PeerNode
 from tunnel.bastion.presence import Presence
 from tunnel.bastion.reach import Way
 from tunnel.bastion.session import Front
-from tunnel.bastion.store import DatabaseAway, Store, open_store
+from tunnel.bastion.store import open_store
 from tunnel.bastion.visit import Visits
 from tunnel.config import BastionSection
 from tunnel.keyd.client import SOCKET, Keyd
@@ -52,8 +51,6 @@ from tunnel.recording.recorder import Recorder
 from tunnel.recording.signature import Signer
 
 VERSION = "Gatepost_1.0 GatepostTunnels1"
-_AGAIN_S = 2.0
-"""Between looks at a database that was away from the beginning."""
 
 
 class Bastion:
@@ -182,6 +179,7 @@ class Bastion:
             version=VERSION,
             login_timeout_s=section.login_timeout_s,
             keepalive_s=section.keepalive_s,
+            old_clients=section.old_clients,
         )
 
     def _listener(
@@ -221,68 +219,6 @@ class Bastion:
             refused=door.refused,
             took=door.took,
         )
-
-
-class Opened:
-    """The store's life: open before anybody is let in, closed when everybody has gone."""
-
-    name = "store"
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self.event = asyncio.Event()
-        self.users = 0
-        self._free = asyncio.Event()
-
-    async def run(self, scope: Scope) -> None:
-        """Open, stay until stopping and until those who use it have ended, close."""
-        try:
-            begun = await self._begun()
-            self.event.set()
-            scope.ready()
-            while not begun and await scope.pause(_AGAIN_S):
-                begun = await self._begun()
-            await scope.stopping.wait()
-            if self.users:
-                await self._free.wait()
-            # Channels that were just cut tell their ends; the store is asked nothing after that.
-            await asyncio.sleep(0.1)
-        finally:
-            await self._store.close()
-
-    async def _begun(self) -> bool:
-        """Begin with the store; a database that is away is waited for, while everybody who comes is refused."""
-        try:
-            await self._store.begin()
-        except DatabaseAway as away:
-            if not self.event.is_set():
-                say(WARNING, f"bastion: {away.text}; nobody is let in until it does")
-            return False
-        return True
-
-    def left(self) -> None:
-        """One that uses the store has ended."""
-        self.users -= 1
-        if not self.users:
-            self._free.set()
-
-
-class After:
-    """A service that begins when the store is open, and ends before it is closed."""
-
-    def __init__(self, opened: Opened, service: Service) -> None:
-        self.name = service.name
-        self._opened = opened
-        self._service = service
-        opened.users += 1
-
-    async def run(self, scope: Scope) -> None:
-        """Wait for the store, then be the service."""
-        try:
-            await self._opened.event.wait()
-            await self._service.run(scope)
-        finally:
-            self._opened.left()
 
 
 def signed_by(keyd: Keyd) -> Signer:

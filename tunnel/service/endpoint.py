@@ -16,7 +16,7 @@ from core.pki import user_name
 from core.ssh import AcceptLimits, SshListener, read_key, server_options
 from tunnel.appliance import activation
 from tunnel.audit import AuditLog
-from tunnel.config import RecordingSection, TunnelSection
+from tunnel.config import TunnelSection
 from tunnel.identity import SERVICE_SOCKET
 from tunnel.recording.recorder import Recorder
 from tunnel.recording.signature import signer_of
@@ -90,7 +90,7 @@ def assemble(
     terms: ServiceTerms,
     *,
     desk_terms: DeskTerms,
-    section: RecordingSection,
+    section: TunnelSection,
     around: Surroundings,
 ) -> ServiceSide:
     """Put the parts together."""
@@ -106,6 +106,7 @@ def assemble(
         version="Gatepost_1.0 GatepostService1",
         login_timeout_s=LOGIN_S,
         interactive=True,
+        old_clients=section.old_clients,
     )
     limits = AcceptLimits(
         unauthenticated=20, early_drop=20, unauthenticated_per_source=20, connections=100, login_timeout_s=LOGIN_S
