@@ -58,7 +58,8 @@ async def certify_appliances(
         if appliance is None:
             continue
         pins.append(known_hosts_line(serial, appliance.host_key))
-        blocks.append(_block(case.row(serial) or CaseSerial(serial=serial), file))
+        row = case.row(serial) or CaseSerial(serial=serial)
+        blocks.append(_block(row, desk.section.hop_port if row.via else SERVICE_PORT, file))
         document["appliances"].append({"serial": serial, "certificate": str(file), "until": grant.until_at})
     if not blocks:
         return
@@ -87,12 +88,12 @@ def _jump(desk: Desk, user: str, certificate: Path) -> str:
     )
 
 
-def _block(row: CaseSerial, certificate: Path) -> str:
+def _block(row: CaseSerial, port: int, certificate: Path) -> str:
     """Give the host of one appliance: behind the bastion, or behind another appliance."""
     return (
         f"Host {row.serial}\n"
         f"    HostName {row.address or row.serial}\n"
-        f"    Port {SERVICE_PORT}\n"
+        f"    Port {port}\n"
         f"    User {SERVICE_USER}\n"
         f"    HostKeyAlias {row.serial}\n"
         f"    CertificateFile {certificate}\n"
