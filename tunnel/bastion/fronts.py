@@ -179,6 +179,7 @@ class Bastion:
             version=VERSION,
             login_timeout_s=section.login_timeout_s,
             keepalive_s=section.keepalive_s,
+            old_clients=section.old_clients,
         )
 
     def _listener(
