@@ -8,8 +8,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core.disk import Disk, replace_file
-from core.errors import EX_CANTCREAT, EX_NOPERM, EX_UNAVAILABLE, EX_USAGE, GatepostError
+from core.errors import EX_NOPERM, EX_UNAVAILABLE, EX_USAGE, GatepostError
 
 if TYPE_CHECKING:
     from daemons.support_desk import Desk
@@ -59,6 +58,8 @@ def _sign(args: argparse.Namespace) -> int:
 
 async def _signed(desk: "Desk", args: argparse.Namespace, public: str) -> dict[str, Any]:
     """Check the request against the store, let keyd sign, write the files; gives what was done."""
+    from daemons.support_desk import write_out
+
     engineer = await desk.store.engineers.known(args.engineer)
     case = await desk.store.cases.known(args.case)
     serials = _serials(case, engineer, args)
@@ -69,7 +70,7 @@ async def _signed(desk: "Desk", args: argparse.Namespace, public: str) -> dict[s
         public, engineer.name, case.number, serials, life_s=minutes * 60, roles=roles
     )
     out = args.out or args.key.with_name(args.key.name.removesuffix(".pub") + "-cert.pub")
-    _write(out, certificate)
+    write_out(out, f"{certificate}\n")
     document: dict[str, Any] = {
         "certificate": str(out),
         "engineer": engineer.name,
@@ -135,11 +136,3 @@ def _roles(engineer: "EngineerEntry", public: str, forwarding: bool) -> list[str
             EX_NOPERM,
         )
     return [role for role in api.ROLES if role in engineer.roles and (forwarding or role != api.FORWARD)]
-
-
-def _write(file: Path, line: str) -> None:
-    try:
-        replace_file(Disk(), file, line.encode() + b"\n", mode=0o644)
-    except OSError as error:
-        text = f"{file}: cannot be written: {error.strerror}; choose another place with --out"
-        raise GatepostError(text, EX_CANTCREAT) from error

@@ -18,7 +18,8 @@ from typing import Any, TypeVar, cast
 import msgspec
 
 from core.control import call
-from core.errors import EX_NOPERM, EX_OK, EX_USAGE, GatepostError
+from core.disk import Disk, replace_file
+from core.errors import EX_CANTCREAT, EX_NOPERM, EX_OK, EX_USAGE, GatepostError
 from core.runtime import run
 from daemons.config import Bastion
 from daemons.machine import Machine, machine_for
@@ -108,6 +109,16 @@ def tell(args: argparse.Namespace, document: Any, text: str) -> int:
     shown = msgspec.json.format(msgspec.json.encode(document)).decode() if getattr(args, "json", False) else text
     print(shown)
     return EX_OK
+
+
+def write_out(file: Path, text: str) -> None:
+    """Write a file that may be carried away. Raises status 73 with the remedy."""
+    try:
+        replace_file(Disk(), file, text.encode(), mode=0o644)
+    except OSError as error:
+        raise GatepostError(
+            f"{file}: cannot be written: {error.strerror}; choose another place with --out", EX_CANTCREAT
+        ) from error
 
 
 def serial_name(text: str) -> str:

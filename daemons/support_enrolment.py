@@ -9,8 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from core.disk import Disk, replace_file
-from core.errors import EX_CANTCREAT, EX_DATAERR, EX_NOINPUT, EX_OK, GatepostError
+from core.errors import EX_DATAERR, EX_NOINPUT, EX_OK, GatepostError
 
 if TYPE_CHECKING:
     from tunnel.bastion.store import Enrolled
@@ -30,7 +29,7 @@ def add_arguments(verbs: Any) -> None:
     enroll.add_argument("--replace", action="store_true", help="the machine with this serial was replaced")
     thaw = verbs.add_parser("thaw", help="let an appliance in again that was frozen as a copy, after you have looked")
     thaw.add_argument("serials", nargs="+", metavar="SERIAL")
-    appliances = verbs.add_parser("appliances", help="list the appliances: last seen, generation, frozen, access")
+    appliances = verbs.add_parser("appliances", help="list the appliances: connected, last seen, frozen, access")
     add_json(appliances)
     for parser, action in ((request, _request), (enroll, _enroll), (thaw, _thaw), (appliances, _appliances)):
         add_common([parser], action)
@@ -43,6 +42,7 @@ def _request(args: argparse.Namespace) -> int:
     from core.ssh import key as ssh_key
     from daemons.config import Appliance
     from daemons.machine import machine_for
+    from daemons.support_desk import write_out
     from tunnel.config import series_of
 
     machine = machine_for("gatepost bastion request", args.config, ("esa", "sma"))
@@ -53,15 +53,11 @@ def _request(args: argparse.Namespace) -> int:
     facts["exchange_key"] = agreement.encode(
         agreement.public_of(agreement.ensure_key(machine.keys / "exchange_x25519"))
     )
-    document = msgspec.json.format(msgspec.json.encode(facts)) + b"\n"
+    document = msgspec.json.format(msgspec.json.encode(facts)).decode() + "\n"
     if args.out is None:
-        sys.stdout.write(document.decode())
+        sys.stdout.write(document)
         return EX_OK
-    try:
-        replace_file(Disk(), args.out, document, mode=0o644)
-    except OSError as error:
-        text = f"{args.out}: cannot be written: {error.strerror}; choose another place with --out"
-        raise GatepostError(text, EX_CANTCREAT) from error
+    write_out(args.out, document)
     print(f"{args.out}: take it to the bastion: gatepost bastion enroll {machine.serial} --request FILE --config …")
     return EX_OK
 
@@ -158,14 +154,12 @@ def _appliances(args: argparse.Namespace) -> int:
         return shown
 
     found = at_desk(args, work)
-    heads = [Column(name) for name in ("Appliance", "Series", "State", "Last Seen", "Generation", "Access Until")]
+    heads = [Column(name) for name in ("Appliance", "State", "Last Seen", "Access Until")]
     rows = [
         [
             one["serial"],
-            one["series"] or "-",
             "frozen" if one["frozen"] else "connected" if one["connected"] else "away",
             stamp(one["last_seen_at"] or 0),
-            str(one["generation"]),
             stamp(one["until"]) if one["until"] else "-",
         ]
         for one in found

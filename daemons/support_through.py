@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core.disk import Disk, replace_file
-from core.errors import EX_CANTCREAT, EX_UNAVAILABLE, GatepostError
+from core.errors import EX_UNAVAILABLE, GatepostError
 from core.ssh import certificate_facts, known_hosts_line, public_text, read_certificate, read_key
 from daemons.support_case import current_grant
-from daemons.support_desk import Desk
+from daemons.support_desk import Desk, write_out
 from tunnel.bastion.store import Case, CaseSerial
 from tunnel.identity import SERVICE_PORT, SERVICE_USER
 
@@ -53,7 +52,7 @@ async def certify_appliances(
         leads_on = any(row.via == serial for row in case.serials)
         text = await desk.keyd.certify(grant.grant_id, holder.public, key_id, life_s=holder.life_s, forwarding=leads_on)
         file = certificate.with_name(f"{stem}-{serial}-cert.pub")
-        _write(file, text + "\n")
+        write_out(file, text + "\n")
         appliance = await desk.store.appliances.get(serial)
         if appliance is None:
             continue
@@ -64,10 +63,10 @@ async def certify_appliances(
     if not blocks:
         return
     hosts = certificate.with_name(f"{stem}-known_hosts")
-    _write(hosts, "".join(f"{pin}\n" for pin in pins))
+    write_out(hosts, "".join(f"{pin}\n" for pin in pins))
     config = certificate.with_name(f"{stem}-ssh_config")
     rest = _rest(private, hosts)
-    _write(config, "".join(block + rest for block in (_jump(desk, serials[0], certificate), *blocks)))
+    write_out(config, "".join(block + rest for block in (_jump(desk, serials[0], certificate), *blocks)))
     document["ssh_config"] = str(config)
 
 
@@ -109,11 +108,3 @@ def _rest(private: Path, hosts: Path) -> str:
         f"    UserKnownHostsFile {hosts}\n"
         f"    StrictHostKeyChecking yes\n"
     )
-
-
-def _write(file: Path, text: str) -> None:
-    try:
-        replace_file(Disk(), file, text.encode(), mode=0o644)
-    except OSError as error:
-        text = f"{file}: cannot be written: {error.strerror}; choose another place with --out"
-        raise GatepostError(text, EX_CANTCREAT) from error
