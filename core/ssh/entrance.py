@@ -71,9 +71,9 @@ async def refuse_http(sock: socket.socket) -> None:
     await linger(sock)
 
 
-def busy(version: str, seconds: int) -> bytes:
+def busy(version: str, seconds: int, why: str = "busy") -> bytes:
     """Give what tells a client before any key exchange to come back later: our version and a disconnect."""
-    reason = f"busy, come back in {seconds} s".encode()
+    reason = f"{why}, come back in {seconds} s".encode()
     payload = bytes([_DISCONNECT]) + _TOO_MANY.to_bytes(4, "big")
     payload += len(reason).to_bytes(4, "big") + reason + (0).to_bytes(4, "big")
     padding = 8 - (len(payload) + 5) % 8

@@ -27,6 +27,8 @@ from core.ssh.splice import origin_of
 from protocol.proxy import ProxyError
 
 BACKLOG = 512
+_A_TURN = 32
+"""Connections that are accepted in one turn of the loop: some milliseconds at most."""
 _LINGERING = 200
 """Refused connections that are kept until they have read why; beyond that only who waits for our banner reads it."""
 
@@ -141,12 +143,19 @@ class SshListener:
                 # Out of descriptors, or the peer left before we got to it: neither is a reason to stop.
                 await asyncio.sleep(0.1)
                 continue
-            sock.setblocking(False)
-            came = _Came(sock, address)
-            if self._entrance.introduces(str(came.source)):
-                scope.start(self._introduce(scope, came), name=f"introduction by {came.source}")
-            else:
-                self._let_in(scope, came)
+            self._receive(scope, sock, address)
+            # Who waits besides is taken in the same turn of the loop: one a turn is too slow for a thousand at once.
+            with suppress(OSError):
+                for _ in range(_A_TURN):
+                    self._receive(scope, *listening.accept())
+
+    def _receive(self, scope: Scope, sock: socket.socket, address: object) -> None:
+        sock.setblocking(False)
+        came = _Came(sock, address)
+        if self._entrance.introduces(str(came.source)):
+            scope.start(self._introduce(scope, came), name=f"introduction by {came.source}")
+        else:
+            self._let_in(scope, came)
 
     async def _introduce(self, scope: Scope, came: _Came) -> None:
         try:
@@ -166,7 +175,7 @@ class SshListener:
             scope.start(self._serve(came), name=f"connection from {came.source or came.local}")
             return
         self._refused(came.refusal(*refused))
-        if refused[0] not in ("full", "early-drop"):
+        if refused[0] not in ("full", "early-drop", "penalty"):
             came.sock.close()
             return
         self._send_away(came)
@@ -177,10 +186,14 @@ class SshListener:
             came.sock.close()
 
     def _send_away(self, came: _Came) -> None:
-        """Tell a connection that there is no room for when there will be, without any cryptography."""
-        seconds = self.gate.returns.book(self.gate.unknown)
+        """Tell a connection that is not taken when the next one will be, without any cryptography."""
+        why = "busy"
+        if seconds := self.gate.kept_out_s(str(came.source)):
+            why = "too many attempts from your address"
+        else:
+            seconds = self.gate.returns.book(self.gate.unknown)
         with suppress(OSError):
-            came.sock.send(busy(self.options.version.decode("ascii"), seconds))
+            came.sock.send(busy(self.options.version.decode("ascii"), seconds, why))
 
     async def _linger(self, came: _Came) -> None:
         try:
