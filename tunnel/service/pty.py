@@ -1,8 +1,8 @@
 """A child process on a pseudo terminal of its own, pumped through the event loop.
 
 Used by the login shell of support sessions. The child leads its own session and has the terminal as its controlling
-one (`setsid --ctty`), so job control, Ctrl-C and window changes work. Reading stops while nobody takes the output;
-what is typed waits in a bounded buffer. Works on every loop: nothing but `add_reader` and `add_writer`.
+one (`keeper.py` sees to that), so job control, Ctrl-C and window changes work. Reading stops while nobody takes the
+output; what is typed waits in a bounded buffer. Works on every loop: nothing but `add_reader` and `add_writer`.
 """
 
 import asyncio
@@ -13,15 +13,19 @@ import os
 import pty
 import signal
 import struct
+import sys
 import termios
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+
+from tunnel.service import keeper
 
 READ_OCTETS = 64 * 1024
 WRITE_LIMIT = 64 * 1024
 """Typed octets that wait for the child; with more of them the source is told to stop."""
 _LAST_OUTPUT_S = 0.5
-_HANGUP_S = 2.0
+_KEEPER = Path(keeper.__file__)
+_END_S = keeper.HANGUP_S + 3.0
 
 
 class PtyChild:
@@ -57,7 +61,7 @@ class PtyChild:
                 os.fchown(slave, owner, -1)
                 os.fchmod(slave, 0o600)
             process = await asyncio.create_subprocess_exec(
-                *("setsid", "--ctty", "--wait", *command),
+                *(sys.executable, "-I", str(_KEEPER), *command),
                 stdin=slave,
                 stdout=slave,
                 stderr=slave,
@@ -134,14 +138,13 @@ class PtyChild:
             asyncio.get_running_loop().add_reader(self._master, self._read)
 
     async def kill(self) -> None:
-        """Hang up, and kill what does not go by that; all of its session, whatever process group it is in."""
-        session = self._process.pid
+        """Hang up, and kill what does not go by that; all that it started, wherever that has gone."""
         self._close()
-        _signal_session(session, signal.SIGHUP)
+        with contextlib.suppress(ProcessLookupError):
+            self._process.terminate()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_HANGUP_S):
+            async with asyncio.timeout(_END_S):
                 await self._process.wait()
-        _signal_session(session, signal.SIGKILL)
 
     def _read(self) -> None:
         try:
@@ -186,14 +189,3 @@ def _resize(master: int, columns: int, rows: int) -> None:
     size = struct.pack("HHHH", min(rows, 9999) or 24, min(columns, 9999) or 80, 0, 0)
     with contextlib.suppress(OSError):
         fcntl.ioctl(master, termios.TIOCSWINSZ, size)
-
-
-def _signal_session(session: int, number: signal.Signals) -> None:
-    """Signal every process of a session, found in /proc: its process groups are not known to us."""
-    for folder in Path("/proc").iterdir():
-        if not folder.name.isdecimal():
-            continue
-        with contextlib.suppress(OSError, ValueError, IndexError):
-            fields = (folder / "stat").read_text().rpartition(")")[2].split()
-            if int(fields[3]) == session:
-                os.kill(int(folder.name), number)
