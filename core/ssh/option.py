@@ -52,16 +52,14 @@ def server_options(
     version: str = "Gatepost_1.0",
     login_timeout_s: float = 20,
     keepalive_s: float = 15,
-    password: bool = False,
     interactive: bool = False,
     old_clients: bool = False,
-    sftp_factory: Callable[..., Any] | None = None,
 ) -> SSHServerConnectionOptions:
     """Build the options of a hardened server.
 
-    Authentication is by public key, and by password or by questions (keyboard-interactive) only on request. What
-    is allowed is decided by the `SSHServer` that server_factory makes; everything is refused unless it says
-    otherwise. `version` is what follows `SSH-2.0-`. `old_clients` also lets in those that know no AES-GCM.
+    Authentication is by public key, and by questions (keyboard-interactive) only on request. What is allowed is
+    decided by the `SSHServer` that server_factory makes; everything is refused unless it says otherwise. `version` is
+    what follows `SSH-2.0-`. `old_clients` also lets in those that know no AES-GCM.
     """
     return SSHServerConnectionOptions(
         config=None,
@@ -70,7 +68,7 @@ def server_options(
         server_host_keys=list(host_keys),
         authorized_client_keys=None,
         public_key_auth=True,
-        password_auth=password,
+        password_auth=False,
         kbdint_auth=interactive,
         host_based_auth=False,
         gss_host=None,
@@ -85,7 +83,7 @@ def server_options(
         process_factory=None,
         session_factory=None,
         encoding=None,
-        sftp_factory=sftp_factory,
+        sftp_factory=None,
         allow_scp=False,
         window=WINDOW,
         login_timeout=login_timeout_s,

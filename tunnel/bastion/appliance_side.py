@@ -50,7 +50,6 @@ class ApplianceTerms:
     audit: AuditLog
     counters: Counters
     registration_required: bool
-    series: Callable[[str], str] = lambda series: series
 
 
 class ApplianceServer(asyncssh.SSHServer):
