@@ -221,11 +221,14 @@ async def _shown(desk: "Desk", case: "Case") -> dict[str, Any]:
     """Give the document of one case."""
     import msgspec
 
+    now = time.time()
     grants = {grant.serial: grant for grant in await desk.store.cases.grants(case.number)}
     document: dict[str, Any] = msgspec.to_builtins(case)
     for row in document["serials"]:
         grant = grants.get(row["serial"])
-        row["granted_until"] = grant.until_at if grant and grant.until_at > time.time() else None
+        published = await desk.store.appliances.published(row["serial"])
+        good = grant is not None and grant.until_at > now and not (published and published.supersedes(grant, now))
+        row["granted_until"] = grant.until_at if grant and good else None
         row["seed_fingerprint"] = grant.fingerprint if grant else ""
     return {**document, "lacks": _lacks(document, desk.section.approval)}
 
@@ -267,9 +270,10 @@ def _show(args: argparse.Namespace) -> int:
         f"engineers: {', '.join(found['engineers']) or 'none'}",
     ]
     for row in found["serials"]:
-        way = f" at {row['address']} via {row['via']}" if row["via"] else ""
-        until = f"seed string taken, until {stamp(row['granted_until'])}" if row["granted_until"] else "no seed string"
-        lines.append(f"appliance {row['serial']}{way}: {until}")
+        way = f"\n  at {row['address']}, behind {row['via']}" if row["via"] else ""
+        missing = "seed string of a former access" if row["seed_fingerprint"] else "no seed string"
+        until = f"seed string taken, until {stamp(row['granted_until'])}" if row["granted_until"] else missing
+        lines.append(f"appliance {row['serial']}: {until}{way}")
     return tell(args, found, "\n".join([*lines, *(f"next: {command}" for command in found["lacks"])]))
 
 
@@ -281,13 +285,12 @@ def _list(args: argparse.Namespace) -> int:
         return [await _shown(desk, case) for case in await desk.store.cases.all(closed=args.all)]
 
     found = at_desk(args, work)
-    heads = [Column(name) for name in ("Case", "State", "Opened", "Approved By", "Engineers", "Appliances")]
+    heads = [Column(name) for name in ("Case", "State", "Opened", "Engineers", "Appliances")]
     rows = [
         [
             one["number"],
             "closed" if one["closed_at"] else "ready" if not one["lacks"] else "open",
             stamp(one["opened_at"]),
-            one["approved_by"] or "-",
             ", ".join(one["engineers"]) or "-",
             ", ".join(row["serial"] for row in one["serials"]) or "-",
         ]

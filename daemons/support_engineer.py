@@ -104,7 +104,7 @@ def _list(args: argparse.Namespace) -> int:
         return await desk.store.engineers.all()
 
     found = at_desk(args, work)
-    heads = [Column(name) for name in ("Engineer", "State", "Roles", "Hours", "From", "Keys")]
+    heads = [Column(name) for name in ("Engineer", "State", "Roles", "Hours", "From")]
     rows = [
         [
             one.name,
@@ -112,11 +112,11 @@ def _list(args: argparse.Namespace) -> int:
             ", ".join(one.roles),
             "; ".join(one.hours) or "always",
             ", ".join(one.sources) or "everywhere",
-            ", ".join(fingerprint(key) for key in one.keys),
         ]
         for one in found
     ]
-    text = (
-        table(heads, rows) if rows else "No engineer is entered; `gatepost bastion engineer add NAME --key FILE` does."
-    )
+    text = "No engineer is entered; `gatepost bastion engineer add NAME --key FILE` does."
+    if rows:
+        keys = [f"{one.name}: key {fingerprint(key)}" for one in found for key in one.keys]
+        text = "\n".join([table(heads, rows), "", *keys])
     return tell(args, {"engineers": [msgspec.to_builtins(one) for one in found]}, text)

@@ -174,6 +174,22 @@ async def test_the_last_publication_is_kept_until_it_is_withdrawn(store: Store, 
     assert (await store.appliances.published("sn-1")).withdrawn_at == time.at  # type: ignore[union-attr]
 
 
+async def test_a_grant_of_a_former_activation_is_known_as_such(store: Store, time: Clock) -> None:
+    await store.appliances.enroll(machine("sn-1"))
+    await _come(store, 0, "")
+    published = await store.appliances.published("sn-1")
+    assert published is not None
+
+    def superseded(fingerprint: str, now: float = 0.0) -> bool:
+        grant = Grant(
+            case="SR1", serial="sn-1", grant_id="g", fingerprint=fingerprint, mode="tunnel", until_at=0, given_at=0
+        )
+        return published.supersedes(grant, now or time.at)
+
+    assert (superseded("ab12"), superseded("cd34")) == (False, True)
+    assert not superseded("cd34", published.until_at), "what has run out says nothing about what came after it"
+
+
 async def test_a_case_needs_known_appliances_and_engineers(store: Store) -> None:
     await store.engineers.put(engineer("ana"))
     await _refused(69, "bastion enroll SN-1", store.cases.open("SR1", [CaseSerial(serial="sn-1")], ["ana"]))

@@ -110,6 +110,11 @@ class Entitlements:
             raise Denied("grant", f"no seed string is known for {serial.upper()} in case {number}; {how}")
         if grant.until_at and grant.until_at <= clock.now():
             raise Denied("grant", f"the seed string of {serial.upper()} has run out; {how}")
+        published = await self._store.appliances.published(serial)
+        if published is not None and published.supersedes(grant, clock.now()):
+            raise Denied(
+                "grant", f"the seed string of {serial.upper()} is a former one: access was enabled anew; {how}"
+            )
         return grant
 
     async def certificate(self, engineer: Engineer, grant: Grant, public_key: str, *, forwarding: bool = False) -> str:

@@ -49,6 +49,11 @@ class Published(Publication, frozen=True, kw_only=True):
     registered_at: float
     withdrawn_at: float = 0.0
 
+    def supersedes(self, grant: "Grant", now: float) -> bool:
+        """Tell whether access was enabled anew, so that what a grant opens is no more."""
+        open_now = not self.withdrawn_at and self.until_at > now
+        return open_now and self.fingerprint not in ("", grant.fingerprint)
+
 
 class Registered(msgspec.Struct, frozen=True, kw_only=True):
     """The answer to a registration."""
