@@ -9,7 +9,8 @@ from pathlib import Path
 
 from core.errors import ConfigError, GatepostError, Problem
 from core.ssh import key as ssh_key
-from daemons.config import Appliance, Bastion, Esa, Sma
+from core.tls import ServerCertificate
+from daemons.config import DOCUMENTS, Appliance, Bastion, Esa, Sma, document_of
 from daemons.delivery import unsubscribe_list
 from daemons.keyd import guests_of
 from daemons.machine import Machine
@@ -37,11 +38,16 @@ def _tried(build: Callable[[], object]) -> tuple[Problem, ...]:
     return ()
 
 
+def _private_keys(role: str, folder: Path) -> list[Problem]:
+    problems: list[Problem] = []
+    for name in _KEYS[role]:
+        problems += _tried(partial(ssh_key.read_key, folder / f"{name}_ed25519"))
+    return problems
+
+
 def _keys(machine: Machine) -> list[Problem]:
     """Open what the daemons will open, with the rights of whoever asks."""
-    problems: list[Problem] = []
-    for name in _KEYS[machine.role]:
-        problems += _tried(partial(ssh_key.read_key, machine.keys / f"{name}_ed25519"))
+    problems = _private_keys(machine.role, machine.keys)
     problems += _tried(machine.certificate)
     if isinstance(machine.document, Appliance):
         problems += _tried(lambda: machine.pairings().server_context())
@@ -73,9 +79,25 @@ def _taken_twice(config: Path, document: Esa | Sma | Bastion) -> list[Problem]:
     return problems
 
 
+def _keys_beside(config: Path) -> list[Problem]:
+    """Check the keys of a machine whose document cannot be read as a whole. Raises `ConfigError` without a role."""
+    role = next(role for role, kind in DOCUMENTS.items() if kind is document_of(config))
+    keys = config.resolve().parent / "keys"
+    return [*_private_keys(role, keys), *_tried(lambda: ServerCertificate(keys / "tls.crt", keys / "tls.key"))]
+
+
+def _opened(config: Path) -> Machine:
+    """Open the machine; what is wrong with its keys is told together with what is wrong in its document."""
+    document_of(config)
+    try:
+        return Machine.open(config)
+    except ConfigError as error:
+        raise ConfigError([*error.problems, *_keys_beside(config)]) from error
+
+
 def check(config: Path) -> list[str]:
     """Check document, filters and keys; give notes on what is hardly meant. Raises `ConfigError` with every fault."""
-    machine = Machine.open(config)
+    machine = _opened(config)
     problems = _keys(machine)
     if isinstance(machine.document, Esa | Sma | Bastion):
         problems += _taken_twice(config, machine.document)

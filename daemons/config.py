@@ -7,9 +7,18 @@ terms of that role. What crosses features is checked here; each feature checks i
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field
 
-from core.config import AlertsSection, ApplianceSection, DnsSection, LogSection, RuntimeSection, Section, read_toml
+from core.config import (
+    AlertsSection,
+    ApplianceSection,
+    DnsSection,
+    LogSection,
+    RuntimeSection,
+    Section,
+    read_toml,
+    repeated,
+)
 from core.errors import ConfigError, Problem
 from cpq.config import EsaCpqSection, QuarantineSection, SmaCpqSection, policy_of
 from mail.config import DeliverySections, MailSections
@@ -17,7 +26,21 @@ from mail.delivery.config import RouteSection
 from ops.config import ConsoleSection, UserSection, WebSection
 from tunnel.config import BastionSection, KeydSection, TunnelSection
 
-Users = Annotated[tuple[UserSection, ...], Field(default=(), description="users of the console")]
+
+def _names_differ(users: tuple[UserSection, ...]) -> tuple[UserSection, ...]:
+    if twice := repeated(user.name for user in users):
+        raise ValueError(f"the same name twice: {', '.join(twice)}")
+    return users
+
+
+def _quarantines_fit(sections: tuple[QuarantineSection, ...]) -> tuple[QuarantineSection, ...]:
+    policy_of(sections)
+    return sections
+
+
+Users = Annotated[
+    tuple[UserSection, ...], AfterValidator(_names_differ), Field(default=(), description="users of the console")
+]
 
 
 class Document(Section):
@@ -31,14 +54,6 @@ class Document(Section):
     console: ConsoleSection = ConsoleSection()
     user: Users = ()
     web: WebSection = WebSection()
-
-    @model_validator(mode="after")
-    def _names_differ(self) -> "Document":
-        names = [user.name for user in self.user]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise ValueError(f"user: the same name twice: {', '.join(twice)}")
-        return self
 
 
 class Appliance(Document):
@@ -58,12 +73,7 @@ class Sma(DeliverySections, Appliance):
 
     route: tuple[RouteSection, ...] = Field(default=(), max_length=10_000, description="SMTP routes")
     cpq: SmaCpqSection = SmaCpqSection()
-    quarantine: tuple[QuarantineSection, ...] = ()
-
-    @model_validator(mode="after")
-    def _quarantines_fit(self) -> "Sma":
-        policy_of(self.quarantine)
-        return self
+    quarantine: Annotated[tuple[QuarantineSection, ...], AfterValidator(_quarantines_fit)] = ()
 
 
 class Bastion(Document):

@@ -7,9 +7,9 @@ A value that a listener or sender group does not set is inherited: group, then l
 """
 
 import re
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from core.config import Count, Ip, Name, Port, Section, Size, checked, repeated
 from mail.alternate import parse_match
@@ -254,20 +254,6 @@ class ReceivingSections(Section):
     alt_source: tuple[AlternateSourceSection, ...] = Field(
         default=(), max_length=40_000, description="which interface mail leaves by, from who sent it"
     )
-
-    @model_validator(mode="after")
-    def _login_is_possible(self) -> Self:
-        faults = []
-        for row in self.listener:
-            policies = [row.inherited(), *(row.inherited(group.policy) for group in row.sender_group)]
-            asking = [policy for policy in policies if policy.auth not in (None, "off")]
-            if asking and not self.smtp_user:
-                faults.append(f"{row.name}: auth needs at least one [[smtp_user]]")
-            if row.tls != "implicit" and any(policy.tls == "off" for policy in asking):
-                faults.append(f"{row.name}: auth is under TLS only, and tls is off here")
-        if faults:
-            raise ValueError("; ".join(faults))
-        return self
 
 
 class DeliverySections(DeliveryTables):

@@ -200,7 +200,7 @@ _TABLES = ("route", "destination", "bounce_profile", "text", "interface", "inter
 def _sound(document: DeliveryTables, data: Mapping[str, Any]) -> Rows:
     """Give the rows of a document that has no fault in itself."""
     tables = {name: tuple(enumerate(getattr(document, name, ()))) for name in _TABLES}
-    return Rows(_hostname(data), document.delivery, **tables)
+    return Rows(_hostname(data), document.delivery, smtp_users=_users(data), **tables)
 
 
 def _rows(model: type[DeliveryTables], data: Mapping[str, Any]) -> Rows:
@@ -210,7 +210,7 @@ def _rows(model: type[DeliveryTables], data: Mapping[str, Any]) -> Rows:
         delivery = DeliverySection.model_validate(data.get("delivery", {}))
     except ValidationError:
         delivery = None
-    return Rows(_hostname(data), delivery, **tables)
+    return Rows(_hostname(data), delivery, smtp_users=_users(data), **tables)
 
 
 def _sound_rows(model: type[DeliveryTables], name: str, rows: Any) -> tuple[tuple[int, Any], ...]:
@@ -231,3 +231,8 @@ def _sound_rows(model: type[DeliveryTables], name: str, rows: Any) -> tuple[tupl
 def _hostname(data: Mapping[str, Any]) -> str:
     appliance = data.get("appliance")
     return str(appliance.get("hostname", "")) if isinstance(appliance, Mapping) else ""
+
+
+def _users(data: Mapping[str, Any]) -> int:
+    rows = data.get("smtp_user")
+    return len(rows) if isinstance(rows, list | tuple) else 0

@@ -1,4 +1,4 @@
-"""What of the configuration of delivery must fit together: every contradiction found, none raised.
+"""What of the configuration of mail must fit together: every contradiction found, none raised.
 
 `mail/delivery/config.py` hands in the rows that are sound in themselves, each with its place in the document; what
 comes back is told to the operator together with the rows that are not. Knows the sections by their attributes only.
@@ -42,6 +42,8 @@ class Rows:
     interface_group: Numbered = ()
     alt_source: Numbered = ()
     listener: Numbered = field(default=())
+    smtp_users: int = 0
+    """How many users there are, sound or not."""
 
 
 def faults_of(rows: Rows) -> list[Fault]:
@@ -56,6 +58,7 @@ def faults_of(rows: Rows) -> list[Fault]:
         *_destinations(rows),
         *_interfaces(rows),
         *_sources(rows),
+        *_logins(rows),
     ]
 
 
@@ -135,6 +138,18 @@ def _sources(rows: Rows) -> Iterable[Fault]:
     for number, row in rows.alt_source:
         if row.interface.lower() not in known:
             yield Fault(("alt_source", number, "interface"), f"{row.match}: {missing} {row.interface}")
+
+
+def _logins(rows: Rows) -> Iterable[Fault]:
+    """Find listeners where nobody could log in."""
+    for number, row in rows.listener:
+        at: Place = ("listener", number, "policy", "auth")
+        policies = [row.inherited(), *(row.inherited(group.policy) for group in row.sender_group)]
+        asking = [policy for policy in policies if policy.auth not in (None, "off")]
+        if asking and not rows.smtp_users:
+            yield Fault(at, f"{row.name}: auth needs at least one [[smtp_user]]")
+        if row.tls != "implicit" and any(policy.tls == "off" for policy in asking):
+            yield Fault(at, f"{row.name}: auth is under TLS only, and tls is off here")
 
 
 def _loops(rows: Rows) -> Iterable[Fault]:

@@ -43,6 +43,29 @@ def test_contradictions_of_all_tables_are_told_with_file_and_key(
         assert f"{config}: {key}: " in said
 
 
+def test_faults_of_keys_tables_and_values_are_told_at_once(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    keys = config.parent / "keys"
+    (keys / "tls.crt").write_text("nothing")
+    (keys / "tunnel_ed25519").unlink()
+    status, said = check(
+        config,
+        '[delivery]\nport = "x"\n[[listener]]\nname = "In"\nbounce_profile = "x"\npolicy.auth = "required"\n'
+        + '[[user]]\nname = "ann"\nrole = "guest"\n' * 2,
+        capsys,
+    )
+    assert status == 78
+    for key in ("delivery.port", "listener[1].bounce_profile", "listener[1].policy.auth", "user"):
+        assert f"{config}: {key}: " in said
+    for file in ("tls.crt", "tunnel_ed25519"):
+        assert str(keys / file) in said
+
+
+def test_a_document_without_a_role_is_told_as_that(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config.write_text("[appliance]\n")
+    assert main(["check", "--config", str(config)]) == 78
+    assert capsys.readouterr().err.count("appliance.role") == 1
+
+
 def test_lines_of_the_unsubscribe_list_are_told_even_while_it_is_off(
     config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
