@@ -86,7 +86,7 @@ class DaemonProcess:
 
     async def until_ready(self) -> None:
         assert self._process is not None
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):  # under libfaketime, on a busy machine, a start has taken over 20
             while True:
                 assert self._process.returncode is None, f"ended by itself: {self.errors.read_text()[-3000:]}"
                 try:
