@@ -11,6 +11,8 @@ Needs root, `ip` and `nft`; `permitted` tells whether namespaces may be made her
 
 import contextlib
 import os
+import re
+import signal
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -196,9 +198,24 @@ def permitted() -> bool:
     return True
 
 
+def _sweep() -> None:
+    """Remove what a run left behind that was killed: namespaces whose maker is gone, with all that runs there."""
+    listed = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=False).stdout
+    for name in (line.split()[0] for line in listed.splitlines()):
+        made = re.fullmatch(r"gp(\d+)-\d+-[a-z]+", name)
+        if made is None or Path(f"/proc/{made[1]}").exists():
+            continue
+        there = subprocess.run(["ip", "netns", "pids", name], capture_output=True, text=True, check=False).stdout
+        for pid in there.split():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
+        subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
+
+
 @contextlib.contextmanager
 def network() -> Iterator[Network]:
     """Make a network that nobody else uses and remove it in the end, whatever happened."""
+    _sweep()
     made = Network(f"gp{os.getpid()}-{time.monotonic_ns() % 100000}")
     try:
         made.make()
