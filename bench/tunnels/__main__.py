@@ -182,6 +182,7 @@ class Bench:
         return [
             ("resident for an idle tunnel, KiB", results["memory"]["kib_per_tunnel"], MEMORY_KIB),
             ("keystroke echo while all come back, p99 ms", results["cut"]["echo"]["p99_ms"], ECHO_MS),
+            ("the same after a restart, p99 ms", results["restart"]["echo"]["p99_ms"], ECHO_MS),
         ]
 
     def table(self) -> str:
