@@ -10,7 +10,7 @@ ROUNDS ?= 3
 comma  := ,
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools lab test fault-long check bench depth profile clean
+.PHONY: help setup tools lab test fault-long check bench depth tunnels profile clean
 
 help: ## Print the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -46,6 +46,9 @@ bench: setup tools ## Measure against peers (an hour); less: make bench CASES=4k
 
 depth: setup ## Measure a queue of a million messages for 50,000 hosts that do not answer (DEPTH="--dead silent")
 	@$(BIN)/python -m bench.depth $(DEPTH)
+
+tunnels: setup tools ## Measure 2,000 appliances at one bastion: memory, reconnect storm, a file (TUNNELS="--rounds 0")
+	@$(BIN)/python -m bench.tunnels $(TUNNELS)
 
 profile: setup tools ## Flame graphs of the gateway and the delivery queue under load
 	@$(BIN)/python -m bench.profile
