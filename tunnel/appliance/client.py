@@ -271,6 +271,7 @@ class TunnelClient:
     # --- time, network and memory --------------------------------------------------------------------------
 
     async def _watch_deadline(self, scope: Scope) -> None:
+        self._remember_time()
         while await scope.pause(self._check_s):
             now = self._now()
             current = self._activation
@@ -285,6 +286,12 @@ class TunnelClient:
                 self._expire()
             self._remind(now)
 
+    def _remember_time(self) -> None:
+        """Keep the time at which something was decided: a clock that is set back must not undo it."""
+        now, current = self._now(), self._activation
+        if current.mode != activation.DISABLED and now > current.latest_at:
+            self._store_quietly(activation.changed(current, latest_at=now))
+
     def _remind(self, now: float) -> None:
         current = self._activation
         if current.mode != activation.DISABLED and now >= max(current.enabled_at, current.warned_at) + REMIND_S:
@@ -293,6 +300,7 @@ class TunnelClient:
             self._warn(f"remote access for support has been enabled for {days} day(s); `techsupport disable` ends it")
 
     def _expire(self) -> None:
+        self._remember_time()
         self._move(Event.EXPIRE)
         self._log("the time of the tunnel is over: no new connections")
         if self._link is not None:
