@@ -352,8 +352,13 @@ def remote(*, bastion: dict[str, Any] | None = None, tunnel: dict[str, Any] | No
         try:
             made.start()
             yield made
-            running = [process for one in (made.esa, made.sma, made.bastion) for process in one.running.values()]
-            assert all(alive(process.pid) for process in running)
+            for one in (made.esa, made.sma, made.bastion):
+                for daemon, process in one.running.items():
+                    assert alive(process.pid), (
+                        one.role,
+                        daemon,
+                        (one.dir / "log" / f"{daemon}.out").read_text()[-2000:],
+                    )
         finally:
             made.end()
         assert verify(made.bastion.dir / "log" / "audit.jsonl") > 0
