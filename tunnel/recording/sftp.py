@@ -41,6 +41,8 @@ STATUSES = (
 EOF = 1
 _READ_FLAG, _WRITE_FLAG, _APPEND_FLAG, _TRUNCATE_FLAG, _NEW_FLAG = 1, 2, 4, 16, 32
 _SIZE_ATTRIBUTE = 1
+_HANDLE = 256
+"""Octets of a handle, by the draft; who makes longer ones is not followed, and fills no memory with them."""
 _QUIET = "quiet"
 """A request that says nothing about a file, like the next part of a listing."""
 
@@ -95,6 +97,13 @@ class Fields:
     def string(self) -> bytes:
         """Read a string."""
         return self._take(self.number())
+
+    def handle(self) -> bytes:
+        """Read the handle of an open file. Raises Malformed for one that is longer than any may be."""
+        handle = self.string()
+        if len(handle) > _HANDLE:
+            raise Malformed
+        return handle
 
     def _take(self, count: int) -> bytes:
         end = self._at + count
@@ -202,7 +211,7 @@ class SftpTap:
         return self._extended(fields) if kind == EXTENDED else _Asked(_QUIET, {})
 
     def _moved(self, kind: int, fields: Fields) -> _Asked:
-        handle, offset = fields.string(), fields.number(8)
+        handle, offset = fields.handle(), fields.number(8)
         if kind == READ:
             return _Asked("read", {}, handle, offset)
         data = fields.string()
@@ -211,7 +220,7 @@ class SftpTap:
         return _Asked("write", {}, handle, offset)
 
     def _on_handle(self, kind: int, fields: Fields) -> _Asked:
-        handle = fields.string()
+        handle = fields.handle()
         if kind == FSETSTAT and fields.number() & _SIZE_ATTRIBUTE:
             size = fields.number(8)
             if (file := self._files.get(handle)) is not None:
@@ -251,8 +260,8 @@ class SftpTap:
         if kind != HANDLE:
             self._note("file-open", {**facts, "status": _status(kind, fields)})
             return
-        handle = fields.string()
         self._note("file-open", {**facts, "status": "ok"})
+        handle = fields.handle()
         if len(self._files) >= FILES:
             self._odd("too many open files; one is not followed")
             return

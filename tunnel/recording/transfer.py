@@ -11,6 +11,9 @@ from typing import Any, Protocol
 AHEAD = 2 << 20
 """Octets that may wait for those before them: replies may come out of order."""
 
+LONGEST = 4096
+"""Octets of a path that are noted: what is noted goes to the audit log, and nobody may fill that."""
+
 Note = Callable[[str, dict[str, Any]], None]
 """Takes the kind of a marker and its facts."""
 
@@ -85,5 +88,6 @@ class Stretch:
 
 
 def shown(path: bytes) -> str:
-    """Give a path as text; octets that are no UTF-8 as \\xNN."""
-    return path.decode("utf-8", "backslashreplace")
+    """Give a path as text; octets that are no UTF-8 as \\xNN. Of one that no system takes only the beginning."""
+    text = path[:LONGEST].decode("utf-8", "backslashreplace")
+    return text if len(path) <= LONGEST else f"{text}… ({len(path)} octets)"

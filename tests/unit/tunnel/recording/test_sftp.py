@@ -204,3 +204,23 @@ def test_no_garbage_in_whole_packets_hurts(packets: list[tuple[bool, int, int, b
         for sent, kind, number, rest in packets:
             (tap.sent if sent else tap.came)(string(bytes([kind]) + number.to_bytes(4, "big") + rest))
     tap.end()
+
+
+def test_paths_and_handles_that_nobody_can_have_fill_neither_the_log_nor_memory() -> None:
+    noted: list[tuple[str, dict[str, Any]]] = []
+    tap = SftpTap(lambda kind, facts: noted.append((kind, facts)))
+    for number in range(100):
+        tap.sent(opened(number, b"\xff" * 400_000, READ))
+        tap.came(packet(101, number, 3, b"no", b""))
+    opens = [facts for kind, facts in noted if kind == "file-open"]
+    assert len(opens) == 100
+    assert all(len(facts["path"]) < 20_000 and "(400000 octets)" in facts["path"] for facts in opens)
+    for number in range(100):
+        tap.sent(packet(4, number, b"h" * 400_000))
+    assert sum(len(asked.handle) for asked in tap._asked.values()) == 0
+    tap = SftpTap(lambda kind, facts: noted.append((kind, facts)))
+    tap.sent(opened(7, b"/captures/a", READ))
+    tap.came(packet(102, 7, b"h" * 300))
+    assert noted[-2] == ("file-open", {"protocol": "sftp", "path": "/captures/a", "flags": "read", "status": "ok"})
+    assert noted[-1][0] == "sftp"
+    assert "odd" in noted[-1][1]
