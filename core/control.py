@@ -47,9 +47,15 @@ class Guests:
     verbs: frozenset[str] = frozenset()
 
 
+class NotReached(GatepostError):
+    """Status 69, and not an answer: nobody is on the socket."""
+
+
 NOBODY = Guests()
 
 _CONNECTIONS = 64
+_REFUSALS, _REFUSAL_S = 16, 1.0
+"""So many who may not ask are heard at once, and so long."""
 _IDLE_S = 300.0
 
 
@@ -66,6 +72,7 @@ class ControlServer:
         self._peers = {0, os.getuid(), *peers}
         self._guests = guests
         self._open = 0
+        self._refusing = 0
         self._lock: int | None = None
 
     def claim(self) -> None:
@@ -112,6 +119,7 @@ class ControlServer:
             if not allowed:
                 text = f"{self._path.stem} may not be asked by user {uid}"
                 writer.write(msgspec.json.encode(_error(EX_NOPERM, text)) + b"\n")
+                await self._heard(reader)
             elif self._open < _CONNECTIONS:
                 self._open += 1
                 try:
@@ -122,6 +130,17 @@ class ControlServer:
             pass
         finally:
             writer.close()
+
+    async def _heard(self, reader: asyncio.StreamReader) -> None:
+        """Let one who is refused say its line: who writes to a closed socket does not read why."""
+        if self._refusing >= _REFUSALS:
+            return
+        self._refusing += 1
+        try:
+            async with asyncio.timeout(_REFUSAL_S):
+                await reader.readline()
+        finally:
+            self._refusing -= 1
 
     def _allowed(self, uid: int) -> Mapping[str, Handler]:
         """Give the verbs that a user may ask."""
@@ -216,12 +235,12 @@ async def call(path: Path, do: str, /, timeout_s: float = 10.0, **args: Any) -> 
     except PermissionError:
         raise GatepostError(f"{name} may not be asked by this user; use the daemon's own", EX_NOPERM) from None
     except (OSError, ValueError):
-        raise GatepostError(f"{name} is not running (no answer on {path})", EX_UNAVAILABLE) from None
+        raise NotReached(f"{name} is not running (no answer on {path})", EX_UNAVAILABLE) from None
     finally:
         if writer is not None:
             writer.close()
     if not line:
-        raise GatepostError(f"{name} closed the connection without an answer", EX_UNAVAILABLE)
+        raise NotReached(f"{name} closed the connection without an answer", EX_UNAVAILABLE)
     answer = msgspec.json.decode(line, type=dict[str, Any])
     if "error" in answer:
         raise GatepostError(str(answer["error"]["text"]), int(answer["error"]["status"]))

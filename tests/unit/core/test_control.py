@@ -165,22 +165,23 @@ async def test_a_guest_may_ask_some_verbs_and_anybody_else_is_told_no() -> None:
             await signals.ready[server.name].wait()
             assert '"hello":"ada"' in await _asked_as(65534, path, "greet")
             assert '"status":77' in await _asked_as(65534, path, "refuse")
-            assert "may not be asked by user 65533" in await _asked_as(65533, path, "greet")
+            assert "may not be asked by user 65533" in await _asked_as(65533, path, "greet", wait_s=0.2)
             signals.stopping.set()
     finally:
         shutil.rmtree(folder)
 
 
-async def _asked_as(uid: int, path: Path, verb: str) -> str:
-    """Ask from a process of another user, which needs nothing but a shell's python."""
+async def _asked_as(uid: int, path: Path, verb: str, wait_s: float = 0) -> str:
+    """Ask from a process of another user, which needs nothing but a shell's python and may take its time to ask."""
     program = (
-        "import os, socket, sys; os.setgid(int(sys.argv[1])); os.setuid(int(sys.argv[1]));"
-        "s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[2]); s.sendall(sys.argv[3].encode());"
+        "import os, socket, sys, time; os.setgid(int(sys.argv[1])); os.setuid(int(sys.argv[1]));"
+        "s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[2]); time.sleep(float(sys.argv[4]));"
+        "s.sendall(sys.argv[3].encode());"
         "s.shutdown(socket.SHUT_WR); print(s.makefile().readline())"
     )
     line = f'{{"v":1,"do":"{verb}","args":{{"name":"ada"}}}}\n'
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", program, str(uid), str(path), line, stdout=asyncio.subprocess.PIPE
+        sys.executable, "-c", program, str(uid), str(path), line, str(wait_s), stdout=asyncio.subprocess.PIPE
     )
     out, _ = await process.communicate()
     return out.decode()
