@@ -104,9 +104,7 @@ class Appliance:
         given = {name: value for name, value in args.items() if value is not None}
         try:
             return await control.call(path, verb, timeout_s=timeout_s or self.timeout_s, **given)
-        except GatepostError as error:
-            if error.status != EX_UNAVAILABLE:
-                raise
+        except control.NotReached:
             unit = path.stem.rsplit("-", 1)[0] if path.stem.startswith("gateway-") else path.stem
             raise GatepostError(
                 f"{path.stem} is not running; start it with `gatepost run {unit} --config FILE`", EX_UNAVAILABLE

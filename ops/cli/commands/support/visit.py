@@ -14,6 +14,7 @@ from ops.cli.registry import MAIL_MACHINES, Call, Document, command
 from ops.cli.table import Column, table
 from ops.cli.watch import follow
 
+_SERIAL = "…"
 Id = Annotated[str, Help("session, as `techsupport status` shows it", "ID")]
 
 
@@ -79,11 +80,12 @@ async def watch(call: Call, id_: Id) -> Document:
 
 def render_recordings(document: Document, width: int) -> str:
     """Show one recording a line, the newest first."""
-    titles = ("Recording", 12), ("Engineer", 8), ("Case", 6), ("Begun", 0), ("Size", 0)
+    titles = ("Recording", 24), ("Engineer", 8), ("Case", 6), ("Begun", 0), ("Size", 0)
     heads = [Column(title, least=least, right=title == "Size") for title, least in titles]
     rows = [
         [
-            *(str(one.get(key) or "-") for key in ("file", "engineer", "case")),
+            _short(str(one["file"])),
+            *(str(one.get(key) or "-") for key in ("engineer", "case")),
             stamp(one.get("started_at")),
             octets(one.get("size")),
         ]
@@ -91,7 +93,15 @@ def render_recordings(document: Document, width: int) -> str:
     ]
     if not rows:
         return "No support session was recorded here."
-    return f"{table(heads, rows, width)}\n\nIn {document['directory']}; asciinema plays them."
+    where = f"In {document['directory']}; {_SERIAL} is the serial number. asciinema plays them."
+    return f"{table(heads, rows, width)}\n\n{where}"
+
+
+def _short(file: str) -> str:
+    """Leave the serial number, which all have in common, out of a recording's name."""
+    day, slash, name = file.rpartition("/")
+    serial, dash, number = name.rpartition("-")
+    return f"{day}{slash}{_SERIAL if serial else ''}{dash}{number}"
 
 
 @command(

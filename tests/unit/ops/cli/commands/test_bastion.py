@@ -4,6 +4,7 @@ import base64
 from typing import Any
 
 from core.drawing import END
+from core.errors import EX_UNAVAILABLE, GatepostError
 from ops.cli.account import LOCAL
 from ops.cli.commands import registry
 from ops.cli.execute import Executor
@@ -93,6 +94,17 @@ async def test_watch_draws_what_comes_and_leaves_out_what_acts_on_the_watcher(da
 
 def _b64(data: bytes) -> str:
     return base64.b64encode(data).decode()
+
+
+async def test_a_session_that_is_not_there_is_not_taken_for_a_daemon_that_is_not_there(
+    daemons: Daemons, run: Any
+) -> None:
+    async def unknown(args: dict[str, Any]) -> Any:
+        raise GatepostError("there is no session zzz; `sessions` lists those there are", EX_UNAVAILABLE)
+
+    async with daemons.up(bastion={"terminate": unknown}):
+        result = await run("terminate zzz", role="bastion")
+    assert (result.status, "there is no session zzz" in result.error) == (69, True)
 
 
 async def test_a_bastion_that_is_down_and_an_appliance_say_so(run: Any) -> None:
