@@ -6,6 +6,7 @@ CODE   := core cpq daemons mail ops protocol tunnel
 CASES  ?= all
 PEERS  ?= all
 ROUNDS ?= 3
+JOBS   ?= 3
 
 comma  := ,
 
@@ -27,8 +28,8 @@ tools: ## Install the Debian packages that the tests start (as root)
 lab: setup ## Run the main job: the whole system, one message road end to end
 	@$(BIN)/gatepost lab demo
 
-test: setup tools ## Run every test
-	@$(BIN)/python -m pytest
+test: setup tools ## Run every test, a few files at a time since most of them wait (one by one: JOBS=0)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 fault-long: setup tools ## Kill, fill, break and lie for an hour: the long form of tests/fault
 	@for file in tests/fault/test_*.py; do echo "$$file"; \

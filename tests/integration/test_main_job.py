@@ -30,7 +30,7 @@ DEMO_NET, NET = "127.21", "127.22"
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
-    with running_lab(NET, "127.25") as lab:
+    with running_lab(NET, "127.122") as lab:
         yield lab
 
 

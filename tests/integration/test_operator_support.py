@@ -22,7 +22,7 @@ SEED = re.compile(r"\b[0-9A-HJKMNP-TV-Z]{4}(?:-[0-9A-HJKMNP-TV-Z]{4}){4}\b")
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
-    with running_lab("127.26", "127.27") as lab:
+    with running_lab("127.26", "127.126") as lab:
         yield lab
 
 

@@ -25,7 +25,7 @@ HOLD, RELEASE = "the.cpq.host", "the.cpq.release.host"
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
-    with running_lab("127.23", "127.25") as lab:
+    with running_lab("127.23", "127.123") as lab:
         yield lab
 
 

@@ -330,7 +330,7 @@ def running_lab(*nets: str) -> Iterator[Lab]:
     with short_folder() as folder, guarded(folder):
         for net in nets:
             lab = Lab(folder / "lab", net)
-            up = gatepost("lab", "up", "--dir", str(lab.dir), "--net", net)
+            up = gatepost("lab", "up", "--dir", str(lab.dir), "--net", net, within_s=150)
             if up.status != EX_UNAVAILABLE:
                 break
         assert up.status == 0, up
