@@ -100,7 +100,9 @@ def load(path: Path) -> Activation:
     except FileNotFoundError:
         return Activation()
     except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise GatepostError(f"{path}: the state of remote access cannot be read: {error}", EX_CONFIG) from error
+        raise GatepostError(
+            f"{path}: the state of remote access cannot be read: {error}; remove it, access is disabled then", EX_CONFIG
+        ) from error
 
 
 def save(path: Path, activation: Activation) -> None:
