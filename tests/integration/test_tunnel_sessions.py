@@ -155,8 +155,8 @@ async def test_another_authority_does_not_let_in(tmp_path: Path) -> None:
 
 async def test_the_appliance_itself_refuses_whom_the_bastion_should_not_have_let_through(tmp_path: Path) -> None:
     """Checked at the unix socket, as a bastion that was taken over would reach it."""
-    async with connected(tmp_path) as (_support, appliance, _client):
-        ca, key = _authority(appliance), ssh.make_key()
+    async with connected(tmp_path) as (_support, appliance, client):
+        ca, key = _authority(client), ssh.make_key()
         good = ssh.user_certificate(ca, key, key_id="a@b#" + "0" * 36, principals=[NAME], life_s=60)
         cases = [
             # First: after some failures from one origin the appliance takes nobody from there for a while.
@@ -170,11 +170,10 @@ async def test_the_appliance_itself_refuses_whom_the_bastion_should_not_have_let
             assert await _inside(appliance, user, key, certificate) is allowed, (user, allowed)
 
 
-def _authority(appliance: Any) -> asyncssh.SSHKey:
-    """Give the appliance's activation a derived key that we know."""
+def _authority(client: Any) -> asyncssh.SSHKey:
+    """Give the appliance's activation a derived key that we know; the client alone writes its file."""
     ca = ssh.make_key()
-    opened = activation.load(appliance.state_file)
-    activation.save(appliance.state_file, activation.changed(opened, service_key=ssh.public_text(ca)))
+    client._store(activation.changed(client._activation, service_key=ssh.public_text(ca)))
     return ca
 
 
@@ -254,11 +253,11 @@ async def test_live_sessions_are_shown_on_both_sides_and_the_audit_chain_holds(t
 async def test_the_appliance_takes_nobody_once_access_is_disabled_even_if_the_bastion_still_could(
     tmp_path: Path,
 ) -> None:
-    async with connected(tmp_path) as (_support, appliance, _client):
-        ca, key = _authority(appliance), ssh.make_key()
+    async with connected(tmp_path) as (_support, appliance, client):
+        ca, key = _authority(client), ssh.make_key()
         good = ssh.user_certificate(ca, key, key_id="a@b#" + "0" * 36, principals=[NAME], life_s=60)
         assert await _inside(appliance, "service", key, good)
-        activation.save(appliance.state_file, activation.Activation())
+        await client.disable({})
         assert not await _inside(appliance, "service", key, good)
 
 
