@@ -235,6 +235,23 @@ async def test_an_appliance_without_tunnel_is_said_to_have_none(tmp_path: Path) 
         assert errors.startswith(f"{SERIAL} has no tunnel open; it was".encode())
 
 
+@needs("ssh")
+async def test_a_seed_of_a_former_access_is_refused_before_the_appliance_is_touched(tmp_path: Path) -> None:
+    async with connected(tmp_path) as (support, _, client):
+        before = await support.bastion.store.appliances.published(NAME)
+        seed = (await client.enable({"mode": "tunnel"}))["seed"]
+
+        async def published_anew() -> bool:
+            return await support.bastion.store.appliances.published(NAME) != before and await support.online()
+
+        await eventually(published_anew)
+        engineer = Engineer(support, tmp_path / "ana")
+        status, _, errors = await engineer.stock(f"{NAME}@127.0.0.1", "who")
+        assert (status, b"is a former one: access was enabled anew" in errors) == (77, True)
+        await support.take_seed(seed)
+        assert (await engineer.stock(f"{NAME}@127.0.0.1", "who"))[0] == 0
+
+
 async def test_live_sessions_are_shown_on_both_sides_and_the_audit_chain_holds(tmp_path: Path) -> None:
     async with connected(tmp_path) as (support, _, client):
         async with Engineer(support, tmp_path / "ana").connect() as connection:
