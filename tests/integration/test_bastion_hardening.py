@@ -15,7 +15,7 @@ from core import clock, ssh
 from tests.support.need import needs
 from tests.support.remote import CASE, NAME, SERIAL, Appliance, Engineer, Support, connected, eventually
 from tests.support.service import running
-from tunnel.bastion.control import REGISTRATIONS
+from tunnel.bastion.registration import REGISTRATIONS
 from tunnel.control_message import Confirm, Frames, Granted, Refused, Register, Withdraw, decode_from_bastion, encode
 
 _SSH_AUDIT = Path(sys.executable).parent / "ssh-audit"

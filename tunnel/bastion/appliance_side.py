@@ -16,9 +16,9 @@ from core.metrics import Counters
 from core.runtime import spawn
 from core.ssh import same_key
 from tunnel.audit import AuditLog
-from tunnel.bastion.control import ControlSession, ControlTerms, Registration
 from tunnel.bastion.presence import Presence, Tunnel
 from tunnel.bastion.refusal import Refusals
+from tunnel.bastion.registration import ControlSession, ControlTerms, Registration
 from tunnel.bastion.store import Enrolled, Store
 from tunnel.identity import SERVICE_PORT
 

@@ -1,8 +1,8 @@
 """The bastion's end of the control channel: an appliance registers, confirms, and withdraws.
 
-One `ControlSession` per appliance connection, made by `appliance_side.py`; messages in `tunnel/control_message.py`,
-generations and clones in the store. Messages are handled one after the other; a peer that sends what is no message,
-or too many, is disconnected.
+The appliance's end is `tunnel/appliance/registration.py`. One `ControlSession` per appliance connection, made by
+`appliance_side.py`; messages in `tunnel/control_message.py`, generations and clones in the store. Messages are handled
+one after the other; a peer that sends what is no message, or too many, is disconnected.
 """
 
 import asyncio
