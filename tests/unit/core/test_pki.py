@@ -94,7 +94,7 @@ def test_serials_have_the_shapes_of_the_model() -> None:
     assert pki.new_serial() != pki.new_serial()
 
 
-@pytest.mark.parametrize("serial", [pki.new_serial(), pki.new_serial(hardware=True)])
+@pytest.mark.parametrize("serial", [pki.new_serial(), pki.new_serial(hardware=True)], ids=["virtual", "hardware"])
 def test_user_name_is_lower_case_and_still_a_serial(serial: str) -> None:
     assert re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,63}", pki.user_name(serial))
     assert pki.is_serial(pki.user_name(serial))
