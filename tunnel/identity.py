@@ -20,6 +20,8 @@ SERVICE_USER = "service"
 SERVICE_PORT = 22
 SERVICE_SOCKET = "console-service.sock"
 """In the machine's run directory: where the console daemon takes service logins."""
+SESSION_ENDED = "ENDED@gatepost"
+"""A signal of our own (RFC 4254 6.10): the bastion ends this session. Without it a channel that goes was only lost."""
 LIVENESS_ORIGIN = "liveness"
 """The originator that the bastion gives when it only looks whether the console answers."""
 VIA_BASTION = "!bastion"

@@ -290,6 +290,33 @@ async def test_a_connection_ends_when_the_certificate_and_its_grace_have_run_out
         assert whys == ["the certificate and its grace have run out"]
 
 
+@pytest.mark.parametrize("how", ["terminate", "case", "engineer", "certificate", "lost"])
+async def test_what_is_ended_on_purpose_ends_on_the_appliance_and_only_a_lost_session_is_kept(
+    tmp_path: Path, how: str
+) -> None:
+    settings = {"session_grace_s": 0} if how == "certificate" else {}
+    async with connected(tmp_path, **settings) as (support, appliance, _client):
+        life = {"life_s": 3.0} if how == "certificate" else {}
+        verbs, live = support.bastion.verbs, appliance.side.desk.live
+        async with Engineer(support, tmp_path / "ana", **life).connect() as connection:
+            process = await connection.create_process(term_type="xterm", encoding=None)
+            await process.stdout.readexactly(15)
+            (session,) = live.values()
+            if how == "terminate":
+                await verbs["terminate"]({"id": (await verbs["sessions"]({}))["sessions"][0]["id"]})
+            elif how == "lost":
+                connection.abort()
+            elif how == "case":
+                await support.bastion.store.cases.close("SR12345")
+                await verbs["recheck"]({})
+            elif how == "engineer":
+                await support.bastion.store.engineers.disable("ana")
+                await verbs["recheck"]({})
+            await eventually(lambda: session.detached_at or not live)
+        assert list(live.values()) == ([session] if how == "lost" else [])
+        assert session.how == ("" if how == "lost" else "the support organisation ended it")
+
+
 @pytest.mark.parametrize(("policy", "allowed"), [("strict", False), ("best-effort", True)])
 @needs("ssh")
 async def test_what_cannot_be_recorded_is_refused_where_the_policy_is_strict(

@@ -294,9 +294,8 @@ class Appliance:
         terms = ServiceTerms(serial.lower(), self.state_file)
         desk = DeskTerms(terms.name, self.state_file.parent, hops=hops or HopRule())
         silent, around = TunnelSection(recording="off"), Surroundings(Console)
-        self.endpoint = assemble(
-            self.console, self.host_key, terms, desk_terms=desk, section=silent, around=around
-        ).listener
+        self.side = assemble(self.console, self.host_key, terms, desk_terms=desk, section=silent, around=around)
+        self.endpoint = self.side.listener
 
     async def enroll(self, support: Support, *, host_key: Any = None, replace: bool = False) -> None:
         """Make it known on the bastion."""

@@ -223,11 +223,17 @@ class EngineerServer(asyncssh.SSHServer):
 
     def _time_over(self) -> None:
         self._refuse("expired", "the certificate and its grace have run out")
-        self._conn.disconnect(asyncssh.DISC_BY_APPLICATION, "your certificate has run out")
+        self._end("your certificate has run out")
+
+    def _end(self, why: str) -> None:
+        """End the connection; the appliances are told that its sessions are over, not lost."""
+        for visit in tuple(self._visits):
+            visit.cut(why)
+        self._conn.disconnect(asyncssh.DISC_BY_APPLICATION, why)
 
     def _refuse(self, rule: str, why: str) -> bool:
         if not self._refusals.note(rule, why):
-            self._conn.disconnect(asyncssh.DISC_BY_APPLICATION, "too many requests were refused")
+            self._end("too many requests were refused")
         return False
 
     def _prohibited(self, rule: str, why: str) -> asyncssh.ChannelOpenError:

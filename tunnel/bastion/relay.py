@@ -235,7 +235,7 @@ class Down(asyncssh.SSHServerSession[bytes]):
     def _hang_up(self) -> None:
         """Let go of the appliance."""
         if self._up is not None:
-            self._up.leave()
+            self._up.leave(ended=self._over)
         elif self._reached is not None:
             self._reached.abort()
 

@@ -5,12 +5,14 @@ Used by `relay.py` alone. Its login on the appliance serves this one session and
 
 import functools
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import asyncssh
 
 from core.diagnostic import incident
 from tunnel.bastion.reach import Reached
+from tunnel.identity import SESSION_ENDED
 
 if TYPE_CHECKING:
     from tunnel.bastion.relay import Down
@@ -101,7 +103,10 @@ class Up(asyncssh.SSHClientSession[bytes]):
         self._down.crashed(number)
         self._reached.abort()
 
-    def leave(self) -> None:
-        """The engineer has gone: hang up."""
+    def leave(self, *, ended: bool) -> None:
+        """The engineer has gone: hang up. A session that was `ended` here is not kept there for coming back."""
+        if ended:
+            with suppress(OSError):  # it may have gone by itself
+                self.chan.send_signal(SESSION_ENDED)
         self.chan.close()
         self._reached.close()

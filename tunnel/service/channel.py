@@ -14,6 +14,7 @@ import asyncssh
 from core.diagnostic import incident
 from core.errors import EX_SOFTWARE, GatepostError
 from core.runtime import spawn
+from tunnel.identity import SESSION_ENDED
 from tunnel.service.live import COMMAND, CONSOLE, FILES, SHELL, Plan
 from tunnel.service.visitor import ServiceLogin
 
@@ -45,6 +46,9 @@ class Host(Protocol):
 
     def dropped(self, front: asyncssh.SSHServerSession[bytes], chan: object) -> None:
         """The channel is gone."""
+
+    def ended(self, front: asyncssh.SSHServerSession[bytes] | None) -> None:
+        """The bastion has ended the session: it is not kept."""
 
 
 class ServiceChannel(asyncssh.SSHServerSession[bytes]):
@@ -106,7 +110,9 @@ class ServiceChannel(asyncssh.SSHServerSession[bytes]):
             self._front.terminal_size_changed(width, height, pixwidth, pixheight)
 
     def signal_received(self, signal: str) -> None:
-        if self._front is not None:
+        if signal == SESSION_ENDED:
+            self._host.ended(self._front)
+        elif self._front is not None:
             self._front.signal_received(signal)
 
     def break_received(self, msec: int) -> bool:

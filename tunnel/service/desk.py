@@ -186,6 +186,11 @@ class Desk:
             text = f"support session {front.number} lost its connection; it is kept for {minutes} minutes"
             self._notices.note("service-detached", text, id=front.number)
 
+    def ended(self, front: asyncssh.SSHServerSession[bytes] | None) -> None:
+        """The bastion has ended a session on purpose."""
+        if isinstance(front, Live):
+            front.kill("the support organisation ended it")
+
     # --- within ----------------------------------------------------------------------------------------------
 
     def _of(self, login: ServiceLogin) -> list[Live]:
