@@ -119,6 +119,7 @@ address = "{bastion}"
 ports = {ports}
 engineer_address = "{engineers}"
 engineer_port = {console_port}
+hop_port = {console_port}
 names = ["upgrades.gatepost.test", "c.tunnels.gatepost.test", "m.tunnels.gatepost.test"]
 shared_ports = {shared_ports}
 unlimited_sources = ["127.0.0.0/8"]  # on loopback every machine comes from the same address

@@ -33,7 +33,8 @@ class Visit:
         """Make the visit; gives what was expected and found, with a note on what failed."""
         await self._step("support reached the ESA", self._console)
         await self._step("  fetched a capture by SFTP", self._capture)
-        await self._step("  reached the SMA through the ESA", self._beyond)
+        await self._step("  reached the SMA through the ESA", self._behind)
+        await self._step("  the same, straight through the bastion", self._beyond)
         await self._step("  recordings hold what was done", self._recordings)
         return self._rows
 
@@ -59,9 +60,13 @@ class Visit:
         """Give a capture file: its header, and packets that nobody looks at."""
         return bytes.fromhex("d4c3b2a1020004000000000000000000ffff000001000000") + bytes(range(256)) * 64
 
+    async def _behind(self) -> bool:
+        document = json.loads(await self._engineer.run("version --json", "sma"))
+        say(f"and went on to {document['hostname']}, which has no tunnel of its own")
+        return bool(document["serial"] == self._facts["sma"]["serial"])
+
     async def _beyond(self) -> bool:
         document = json.loads(await self._engineer.run_beyond("version --json"))
-        say(f"and went on to {document['hostname']}, which has no tunnel of its own")
         return bool(document["serial"] == self._facts["sma"]["serial"])
 
     async def _recordings(self) -> bool:
