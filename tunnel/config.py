@@ -109,7 +109,8 @@ class TunnelSection(RecordingSection):
         default=(443,), description="those of them on which SSH inside TLS is tried when plain SSH seems inspected"
     )
     tls_ca: str = Field(
-        default="", description="authorities for that TLS, a PEM file in this document's folder; empty = the system's"
+        default="",
+        description="authorities for that TLS, a PEM file in this document's folder; empty = any: the host key decides",
     )
     proxy: ProxyUrl = Field(
         default="", description="http://HOST:PORT (CONNECT) or socks5://HOST:PORT that everything goes through"
@@ -286,6 +287,9 @@ class KeydSection(Section):
     )
     derivations_per_hour: int = Field(default=10, ge=1, le=1000, description="seeds that one engineer may bring in")
     wrong_seeds_per_hour: int = Field(default=5, ge=1, le=1000, description="wrong seeds for one appliance")
+    certify_minutes: float = Field(
+        default=60, gt=0, le=1440, description="longest life of a certificate for an appliance, whoever asks"
+    )
     grant_hours: float = Field(
         default=168, gt=0, le=8760, description="a grant lives so long where no day of expiry ends it (SSHACCESS)"
     )

@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import asyncssh
 import pytest
 
 from core import ssh
@@ -123,19 +124,47 @@ async def test_a_mail_server_is_named(tmp_path: Path) -> None:
 
 
 @needs("openssl")
-async def test_a_tls_middlebox_is_named_and_its_foreign_certificate_too(tmp_path: Path) -> None:
+@pytest.mark.parametrize("tls_ca", ["", "ca.pem"])
+async def test_a_tls_middlebox_is_named_and_its_foreign_certificate_where_that_is_asked_for(
+    tmp_path: Path, tls_ca: str
+) -> None:
     """`openssl s_server` waits for a ClientHello: it is silent until we speak, then it answers with an alert."""
+    (tmp_path / "esa").mkdir()
+    (tmp_path / "esa" / "ca.pem").write_bytes(Authority("bastion's").pem)
     (port,) = free_ports(1)
     key, chain = Authority("middlebox").host(BASTION)
     (tmp_path / "box.pem").write_bytes(key + chain)
     box = ("openssl", "s_server", "-quiet", "-accept", f"127.0.0.1:{port}", "-cert", str(tmp_path / "box.pem"))
-    settings = {"port": port, "ports": (port,), "tls_ports": (port,), "connect_timeout_s": 0.5}
+    settings = {"port": port, "ports": (port,), "tls_ports": (port,), "tls_ca": tls_ca, "connect_timeout_s": 0.5}
     async with _program(port, *box), _machines(tmp_path, **settings) as (_, client):
         status = await client.enable({"mode": "tunnel"})
         by_way = {each["way"]: each for each in status["attempts"]}
         assert by_way["ssh"]["verdict"] in ("tls", "closed", "reset")
-        assert (by_way["tls"]["verdict"], by_way["tls"]["stage"]) == ("tls-certificate", "tls")
-        assert "tunnel.tls_ca" in by_way["tls"]["advice"]
+        seen = by_way["tls"]["verdict"], by_way["tls"]["stage"]
+        assert seen == (("tls-certificate", "tls") if tls_ca else ("tls", "banner"))
+        assert ("tunnel.tls_ca" in by_way["tls"]["advice"]) == bool(tls_ca)
+
+
+@pytest.mark.parametrize("whose", ["the bastion's", "a middlebox's"])
+async def test_without_authorities_the_host_key_inside_tls_decides(tmp_path: Path, whose: str) -> None:
+    """A bastion with the certificate that `gatepost init` makes for it was taken for TLS inspection."""
+    (port,) = free_ports(1)
+    support = Support(tmp_path / "bastion")
+    context = server_context(*Authority("nobody's").host(BASTION))
+    key = ssh.read_key(support.directory / "keys" / "bastion_host_ed25519")
+    box = ssh.SshListener(
+        "box",
+        [("127.0.0.1", port)],
+        ssh.server_options(asyncssh.SSHServer, [key if whose == "the bastion's" else ssh.make_key()]),
+        entrance=ssh.Entrance(shared_ports=frozenset({port}), tls=lambda: context),
+    )
+    pinned = {"bastion_cas": (), "bastion_keys": (support.public["host"],)}
+    appliance = Appliance(support, tmp_path / "esa", port=port, ports=(port,), tls_ports=(port,), **pinned)
+    client = appliance.client()
+    async with running(box, appliance.endpoint, client):
+        rows = {each["way"]: each for each in (await client.probe({}))["attempts"]}
+    expected = ("ours", "banner") if whose == "the bastion's" else ("host-key", "kex")
+    assert (rows["tls"]["verdict"], rows["tls"]["stage"]) == expected
 
 
 async def test_ssh_in_tls_goes_where_plain_ssh_is_inspected(tmp_path: Path) -> None:

@@ -157,7 +157,7 @@ def test_five_middleboxes_are_named_and_the_one_good_port_is_found(place: Site) 
     expected = {
         (25, "ssh"): "smtp",
         (443, "ssh"): "reset",  # stunnel does not answer what is not TLS
-        (443, "tls"): "tls-certificate",
+        (443, "tls"): "tls",
         (22, "ssh"): "foreign-ssh",
         (80, "ssh"): "http",
         (53, "ssh"): "host-key",

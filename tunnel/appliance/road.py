@@ -18,7 +18,9 @@ from core import clock
 from tunnel.appliance.proxy import Proxy, ProxyFailed, dialled
 from tunnel.appliance.verdict import (
     CLOSED,
+    FOREIGN_SSH,
     LATE,
+    MIDDLEBOX,
     NO_ROUTE,
     NO_TLS,
     OURS,
@@ -26,6 +28,7 @@ from tunnel.appliance.verdict import (
     REFUSED,
     RESET,
     SILENT,
+    SLOW,
     TIMEOUT,
     TLS_FOREIGN,
     UNANSWERED,
@@ -81,8 +84,14 @@ async def connect_tcp(address: str, port: int) -> socket.socket:
 
 
 def tls_context(authorities: str | None) -> ssl.SSLContext:
-    """Make the client's side of TLS round SSH; trusts the given PEM file, or the system's authorities."""
+    """Make the client's side of TLS round SSH; only the authorities in the given PEM file are trusted.
+
+    Without such a file any certificate is taken: TLS is a wrapping then, and the pinned host key inside decides.
+    """
     context = ssl.create_default_context(cafile=authorities)
+    if authorities is None:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols([ALPN])
     return context
@@ -231,7 +240,15 @@ class Road:
         if verdict is OURS:
             return wire, verdict, ""
         wire.close()
-        return None, verdict, printable(greeter.seen)
+        detail = printable(greeter.seen)
+        if self._any_certificate and verdict not in (SLOW, FOREIGN_SSH):
+            # Nobody has proved to be the bastion, and who ended TLS does not speak SSH.
+            return None, MIDDLEBOX, detail or f"{verdict.name} inside TLS"
+        return None, verdict, detail
+
+    @property
+    def _any_certificate(self) -> bool:
+        return self._context is not None and self._context.verify_mode is ssl.CERT_NONE
 
     async def _handshake(self, sock: socket.socket, name: str) -> Greeter:
         if self._context is None:

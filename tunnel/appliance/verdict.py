@@ -122,8 +122,8 @@ BUSY = Verdict("busy", "the bastion is busy; this appliance comes back when it w
 BROKEN = Verdict("broken", "the SSH handshake broke off: a firewall looks inside; choose another port", Stage.KEX)
 TLS_FOREIGN = Verdict(
     "tls-certificate",
-    "the TLS certificate is not trusted: TLS inspection on the path; exempt the bastion, or name the authority in "
-    "tunnel.tls_ca",
+    "the TLS certificate is not of the authorities in tunnel.tls_ca: TLS inspection on the path, or another "
+    "certificate at the bastion; exempt the bastion, or empty tunnel.tls_ca: the host key decides in any case",
     Stage.TLS,
 )
 NO_TLS = Verdict("no-tls", "TLS is not spoken there; choose another port", Stage.TLS)
@@ -131,23 +131,23 @@ PROXY_DOWN = Verdict("proxy-down", "the proxy does not answer; check tunnel.prox
 PROXY_REFUSED = Verdict("proxy-refused", "the proxy does not connect to this port; have it allowed there", Stage.PROXY)
 PROXY_LOGIN = Verdict("proxy-login", "the proxy wants other credentials; check tunnel.proxy_credentials", Stage.PROXY)
 PROXY_FOREIGN = Verdict("no-proxy", "what answers there is no such proxy; check tunnel.proxy", Stage.PROXY)
-_FOREIGN_SSH = Verdict("foreign-ssh", "another SSH server answers: this port is redirected on the way")
+FOREIGN_SSH = Verdict("foreign-ssh", "another SSH server answers: this port is redirected on the way")
 _SMTP = Verdict("smtp", "a mail server or ESMTP inspection answers: choose another port, or exempt this host from it")
 _HTTP = Verdict("http", "a web proxy answers: choose another port, set tunnel.proxy, or exempt this host from it")
-_TLS = Verdict("tls", "a TLS middlebox answers: exempt this host from TLS inspection")
+MIDDLEBOX = Verdict("tls", "a TLS middlebox answers: exempt this host from TLS inspection")
 _UNKNOWN = Verdict("unknown", "something that is not SSH answers: choose another port")
 
 _PREFIXES: tuple[tuple[bytes, Verdict], ...] = (
     (OUR_BANNER, OURS),
-    (b"SSH-", _FOREIGN_SSH),
+    (b"SSH-", FOREIGN_SSH),
     (b"220", _SMTP),
     (b"421", _SMTP),
     (b"554", _SMTP),
     (b"***", _SMTP),
     (b"HTTP/", _HTTP),
     (b"<", _HTTP),
-    (b"\x15\x03", _TLS),
-    (b"\x16\x03", _TLS),
+    (b"\x15\x03", MIDDLEBOX),
+    (b"\x16\x03", MIDDLEBOX),
 )
 
 

@@ -2,14 +2,18 @@
 
 import asyncio
 import socket
+import ssl
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tunnel.appliance.road import Candidate, Road
-from tunnel.appliance.verdict import Attempt
+from core.pki import make_server_certificate
+from tunnel.appliance.road import Candidate, Road, tls_context
+from tunnel.appliance.verdict import Attempt, Way
 from tunnel.appliance.wire import Wire, peek_banner
 
 OURS = b"SSH-2.0-Gatepost_1.0 GatepostTunnels1\r\n"
@@ -29,7 +33,9 @@ def _pair(said: bytes) -> tuple[Callable[[str, int], Awaitable[socket.socket]], 
 
 
 @asynccontextmanager
-async def _peer(handle: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]) -> AsyncIterator[int]:
+async def _peer(
+    handle: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]], **options: Any
+) -> AsyncIterator[int]:
     tasks: set[asyncio.Task[None]] = set()
 
     async def run(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -43,7 +49,7 @@ async def _peer(handle: Callable[[asyncio.StreamReader, asyncio.StreamWriter], A
         finally:
             writer.close()
 
-    server = await asyncio.start_server(run, "127.0.0.1", 0)
+    server = await asyncio.start_server(run, "127.0.0.1", 0, **options)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:
@@ -191,3 +197,49 @@ async def test_closing_refusal_and_no_answer_are_told_apart() -> None:
         bound.bind(("127.0.0.1", 0))
         assert _verdict(await _try(bound.getsockname()[1])) == ("refused", "tcp")
     assert _verdict(await Road(0.05, connect=never).attempt(HERE)) == ("time-out", "tcp")
+
+
+async def _in_tls(folder: Path, said: bytes | None, authorities: str | None = None) -> tuple[Wire | None, Attempt]:
+    """Try SSH in TLS with somebody who has a certificate of nobody, and says this inside; None: leaves."""
+    own = folder / "own.pem"
+    own.write_bytes(b"".join(make_server_certificate("bastion.example.test")))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(own)
+
+    async def speak(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if said is not None:
+            writer.write(said)
+            await asyncio.sleep(5)
+
+    async with _peer(speak, ssl=context) as port:
+        road = Road(0.5, context=tls_context(authorities))
+        return await road.attempt(Candidate("bastion.example.test", "127.0.0.1", port, Way.TLS))
+
+
+async def test_a_bastion_with_a_certificate_of_its_own_was_taken_for_tls_inspection(tmp_path: Path) -> None:
+    wire, attempt = await _in_tls(tmp_path, OURS)
+    assert wire is not None
+    wire.close()
+    assert attempt.verdict.name == "ours"
+
+
+@pytest.mark.parametrize(
+    ("said", "verdict", "detail"),
+    [
+        (b"", "tls", "silent inside TLS"),
+        (None, "tls", "closed inside TLS"),
+        (b"HTTP/1.1 502 Bad Gateway\r\n", "tls", "HTTP/1.1 502 Bad Gateway"),
+        (b"SSH-2.0-OpenSSH_9.9\r\n", "foreign-ssh", "SSH-2.0-OpenSSH_9.9"),
+    ],
+)
+async def test_who_ends_tls_and_is_not_the_bastion_is_named(
+    tmp_path: Path, said: bytes | None, verdict: str, detail: str
+) -> None:
+    result = await _in_tls(tmp_path, said)
+    assert _verdict(result) == (verdict, "banner")
+    assert result[1].detail == detail
+
+
+async def test_with_authorities_a_certificate_of_others_ends_it(tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_bytes(make_server_certificate("bastion.example.test")[1])
+    assert _verdict(await _in_tls(tmp_path, OURS, str(tmp_path / "ca.pem"))) == ("tls-certificate", "tls")
