@@ -35,7 +35,7 @@ DAEMONS = {
 MODULES = {
     "init": ("initial", "make a new machine: keys, certificates and a commented configuration"),
     "pair": ("pair", "pair this management host with a gateway, through the gateway's console"),
-    "bastion": ("support", "enrol appliances, keep cases and sign engineers' certificates"),
+    "bastion": ("support.commands", "enrol appliances, keep cases and sign engineers' certificates"),
     "password": (
         "password",
         "make the stored form of a password that is typed or piped in, for a [[smtp_user]] or [[user]]",

@@ -4,7 +4,7 @@ import argparse
 import re
 from pathlib import Path
 
-from daemons import support
+from daemons.support.commands import add_arguments
 from ops.cli.commands import registry
 from tunnel.appliance import verdict
 
@@ -14,7 +14,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "remote-access.md").read_text(encod
 def bastion_commands() -> set[str]:
     """Give the verbs of `gatepost bastion`, with those below them."""
     parser = argparse.ArgumentParser()
-    support.add_arguments(parser)
+    add_arguments(parser)
     return _below(parser)
 
 

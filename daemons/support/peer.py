@@ -14,7 +14,7 @@ from core.errors import EX_CANTCREAT, EX_DATAERR, EX_OK, EX_USAGE, GatepostError
 
 def add_arguments(verbs: Any) -> None:
     """Describe the command."""
-    from daemons.support_desk import add_common
+    from daemons.support.command_line import add_common
 
     peer = verbs.add_parser("peer", help="make the certificate of one of several bastions that share a database")
     peer.add_argument("node", metavar="NODE", help="its name: `node` in its configuration")

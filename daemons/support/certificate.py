@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from core.errors import EX_NOPERM, EX_UNAVAILABLE, EX_USAGE, GatepostError
 
 if TYPE_CHECKING:
-    from daemons.support_desk import Desk
+    from daemons.support.opened_bastion import OpenedBastion
     from tunnel.bastion.store import Case, EngineerEntry
 
 _MOST_MINUTES = 1440.0
@@ -19,7 +19,7 @@ _MOST_MINUTES = 1440.0
 
 def add_arguments(verbs: Any) -> None:
     """Describe the commands."""
-    from daemons.support_desk import add_common, add_json
+    from daemons.support.command_line import add_common, add_json
 
     authority = verbs.add_parser("ca", help="the engineers' certificate authority")
     acts = authority.add_subparsers(dest="act", required=True, metavar="VERB")
@@ -39,14 +39,15 @@ def add_arguments(verbs: Any) -> None:
 
 def _sign(args: argparse.Namespace) -> int:
     from core.ssh import key as ssh_key
-    from daemons.support_desk import at_desk, stamp, tell, word
+    from daemons.support.command_line import stamp, tell, word
+    from daemons.support.opened_bastion import with_bastion
 
     if args.minutes is not None and not 0 < args.minutes <= _MOST_MINUTES:
         raise GatepostError("a certificate lives more than 0 minutes and at most 1440, which is 24 hours", EX_USAGE)
     word(args.engineer, "engineer")
     word(args.case, "case")
     public = ssh_key.read_public(args.key)
-    document = at_desk(args, lambda desk: _signed(desk, args, public))
+    document = with_bastion(args, lambda bastion: _signed(bastion, args, public))
     text = f"{document['certificate']}: valid for {document['minutes']:g} minutes, case {args.case}"
     for one in document["appliances"]:
         text += f"\n{one['certificate']}: {one['serial']}, until {stamp(one['until'])}"
@@ -56,17 +57,17 @@ def _sign(args: argparse.Namespace) -> int:
     return tell(args, document, text)
 
 
-async def _signed(desk: "Desk", args: argparse.Namespace, public: str) -> dict[str, Any]:
+async def _signed(bastion: "OpenedBastion", args: argparse.Namespace, public: str) -> dict[str, Any]:
     """Check the request against the store, let keyd sign, write the files; gives what was done."""
-    from daemons.support_desk import write_out
+    from daemons.support.command_line import write_out
 
-    engineer = await desk.store.engineers.known(args.engineer)
-    case = await desk.store.cases.known(args.case)
+    engineer = await bastion.store.engineers.known(args.engineer)
+    case = await bastion.store.cases.known(args.case)
     serials = _serials(case, engineer, args)
     roles = _roles(engineer, public, args.forwarding)
-    minutes = args.minutes if args.minutes is not None else desk.section.certificate_minutes
-    desk.note("certificate", engineer=engineer.name, case=case.number, serials=serials, roles=roles, minutes=minutes)
-    certificate = await desk.keyd.sign_engineer(
+    minutes = args.minutes if args.minutes is not None else bastion.section.certificate_minutes
+    bastion.note("certificate", engineer=engineer.name, case=case.number, serials=serials, roles=roles, minutes=minutes)
+    certificate = await bastion.keyd.sign_engineer(
         public, engineer.name, case.number, serials, life_s=minutes * 60, roles=roles
     )
     out = args.out or args.key.with_name(args.key.name.removesuffix(".pub") + "-cert.pub")
@@ -82,21 +83,21 @@ async def _signed(desk: "Desk", args: argparse.Namespace, public: str) -> dict[s
         "ssh_config": "",
         "notes": [],
     }
-    if not case.approved_at and desk.section.approval == "second-person":
+    if not case.approved_at and bastion.section.approval == "second-person":
         document["notes"].append(
             f"case {case.number} is not approved; `gatepost bastion case approve {case.number} --by NAME` does it"
         )
     if args.forwarding:
-        from daemons.support_through import Holder, certify_appliances
+        from daemons.support.jump import Holder, certify_appliances
 
         holder = Holder(public, args.key.absolute(), out.absolute(), minutes * 60)
-        await certify_appliances(desk, case, serials, holder, document)
+        await certify_appliances(bastion, case, serials, holder, document)
     return document
 
 
 def _serials(case: "Case", engineer: "EngineerEntry", args: argparse.Namespace) -> list[str]:
     """Give the appliances that the certificate opens; they and the engineer belong to the case."""
-    from daemons.support_desk import serial_name
+    from daemons.support.command_line import serial_name
     from tunnel.bastion.store.case import not_of_case
 
     if engineer.name not in case.engineers:

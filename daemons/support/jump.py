@@ -11,8 +11,9 @@ from typing import Any
 
 from core.errors import EX_UNAVAILABLE, GatepostError
 from core.ssh import certificate_facts, known_hosts_line, public_text, read_certificate, read_key
-from daemons.support_case import current_grant
-from daemons.support_desk import Desk, write_out
+from daemons.support.case import current_grant
+from daemons.support.command_line import write_out
+from daemons.support.opened_bastion import OpenedBastion
 from tunnel.bastion.store import Case, CaseSerial
 from tunnel.identity import SERVICE_PORT, SERVICE_USER
 
@@ -32,17 +33,17 @@ class Holder:
 
 
 async def certify_appliances(
-    desk: Desk, case: Case, serials: list[str], holder: Holder, document: dict[str, Any]
+    bastion: OpenedBastion, case: Case, serials: list[str], holder: Holder, document: dict[str, Any]
 ) -> None:
     """Write a certificate for every appliance that has a grant, and the configuration; completes the document."""
     certificate = holder.certificate
     key_id = certificate_facts(read_certificate(certificate)).key_id
     stem = certificate.name.removesuffix(".pub").removesuffix("-cert")
     private = holder.key.with_name(holder.key.name.removesuffix(".pub"))
-    pins, blocks = [_bastion_pin(desk)], []
+    pins, blocks = [_bastion_pin(bastion)], []
     for serial in serials:
         try:
-            grant = await current_grant(desk, case, serial)
+            grant = await current_grant(bastion, case, serial)
         except GatepostError as error:
             if error.status != EX_UNAVAILABLE:
                 raise
@@ -50,15 +51,17 @@ async def certify_appliances(
             continue
         # The appliance in front of another one forwards to it.
         leads_on = any(row.via == serial for row in case.serials)
-        text = await desk.keyd.certify(grant.grant_id, holder.public, key_id, life_s=holder.life_s, forwarding=leads_on)
+        text = await bastion.keyd.certify(
+            grant.grant_id, holder.public, key_id, life_s=holder.life_s, forwarding=leads_on
+        )
         file = certificate.with_name(f"{stem}-{serial}-cert.pub")
         write_out(file, text + "\n")
-        appliance = await desk.store.appliances.get(serial)
+        appliance = await bastion.store.appliances.get(serial)
         if appliance is None:
             continue
         pins.append(known_hosts_line(serial, appliance.host_key))
         row = case.row(serial) or CaseSerial(serial=serial)
-        blocks.append(_block(row, desk.section.hop_port if row.via else SERVICE_PORT, file))
+        blocks.append(_block(row, bastion.section.hop_port if row.via else SERVICE_PORT, file))
         document["appliances"].append({"serial": serial, "certificate": str(file), "until": grant.until_at})
     if not blocks:
         return
@@ -66,21 +69,21 @@ async def certify_appliances(
     write_out(hosts, "".join(f"{pin}\n" for pin in pins))
     config = certificate.with_name(f"{stem}-ssh_config")
     rest = _rest(private, hosts)
-    write_out(config, "".join(block + rest for block in (_jump(desk, serials[0], certificate), *blocks)))
+    write_out(config, "".join(block + rest for block in (_jump(bastion, serials[0], certificate), *blocks)))
     document["ssh_config"] = str(config)
 
 
-def _bastion_pin(desk: Desk) -> str:
+def _bastion_pin(bastion: OpenedBastion) -> str:
     """Pin the bastion's host key under the name of the jump."""
-    return known_hosts_line(_JUMP, public_text(read_key(desk.machine.keys / "bastion_host_ed25519")))
+    return known_hosts_line(_JUMP, public_text(read_key(bastion.machine.keys / "bastion_host_ed25519")))
 
 
-def _jump(desk: Desk, user: str, certificate: Path) -> str:
+def _jump(bastion: OpenedBastion, user: str, certificate: Path) -> str:
     """Give the host that is the bastion; any serial of the certificate is a user there."""
     return (
         f"Host {_JUMP}\n"
-        f"    HostName {desk.section.engineer_address}\n"
-        f"    Port {desk.section.engineer_port}\n"
+        f"    HostName {bastion.section.engineer_address}\n"
+        f"    Port {bastion.section.engineer_port}\n"
         f"    User {user}\n"
         f"    HostKeyAlias {_JUMP}\n"
         f"    CertificateFile {certificate}\n"

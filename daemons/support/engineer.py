@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 def add_arguments(verbs: Any) -> None:
     """Describe the commands."""
-    from daemons.support_desk import add_common, add_json
+    from daemons.support.command_line import add_common, add_json
 
     engineer = verbs.add_parser("engineer", help="the engineers of the support organisation")
     acts = engineer.add_subparsers(dest="act", required=True, metavar="VERB")
@@ -35,22 +35,23 @@ def add_arguments(verbs: Any) -> None:
 
 def _add(args: argparse.Namespace) -> int:
     from core.ssh import key as ssh_key
-    from daemons.support_desk import Desk, at_desk, word
+    from daemons.support.command_line import word
+    from daemons.support.opened_bastion import OpenedBastion, with_bastion
     from tunnel.bastion.store import EngineerEntry
 
     name = word(args.name, "engineer")
     given = [ssh_key.read_public(file) for file in args.key]
 
-    async def work(desk: Desk) -> EngineerEntry:
-        known = await desk.store.engineers.get(name)
+    async def work(bastion: OpenedBastion) -> EngineerEntry:
+        known = await bastion.store.engineers.get(name)
         if known is None and not given:
             raise GatepostError(f"engineer {name} is new: give a public key with --key FILE", EX_USAGE)
         entry = _changed(known or EngineerEntry(name=name, roles=("shell", "sftp"), keys=()), args, given)
-        desk.note("engineer", **{key: getattr(entry, key) for key in ("name", "roles", "keys", "hours", "sources")})
-        await desk.store.engineers.put(entry)
+        bastion.note("engineer", **{key: getattr(entry, key) for key in ("name", "roles", "keys", "hours", "sources")})
+        await bastion.store.engineers.put(entry)
         return entry
 
-    entry = at_desk(args, work)
+    entry = with_bastion(args, work)
     keys = "1 key" if len(entry.keys) == 1 else f"{len(entry.keys)} keys"
     print(f"engineer {name}: {', '.join(entry.roles)}; {keys}")
     return EX_OK
@@ -78,16 +79,17 @@ def _changed(known: "EngineerEntry", args: argparse.Namespace, given: list[str])
 
 
 def _disable(args: argparse.Namespace) -> int:
-    from daemons.support_desk import Desk, at_desk, word
+    from daemons.support.command_line import word
+    from daemons.support.opened_bastion import OpenedBastion, with_bastion
 
     name = word(args.name, "engineer")
 
-    async def work(desk: Desk) -> None:
-        desk.note("engineer-disabled", name=name)
-        await desk.store.engineers.disable(name)
-        await desk.recheck()
+    async def work(bastion: OpenedBastion) -> None:
+        bastion.note("engineer-disabled", name=name)
+        await bastion.store.engineers.disable(name)
+        await bastion.recheck()
 
-    at_desk(args, work)
+    with_bastion(args, work)
     print(f"engineer {name} is disabled: no certificate and no new session")
     return EX_OK
 
@@ -96,14 +98,15 @@ def _list(args: argparse.Namespace) -> int:
     import msgspec
 
     from core.ssh import fingerprint
-    from daemons.support_desk import Desk, at_desk, tell
+    from daemons.support.command_line import tell
+    from daemons.support.opened_bastion import OpenedBastion, with_bastion
     from ops.cli.table import Column, table
     from tunnel.bastion.store import EngineerEntry
 
-    async def work(desk: Desk) -> list[EngineerEntry]:
-        return await desk.store.engineers.all()
+    async def work(bastion: OpenedBastion) -> list[EngineerEntry]:
+        return await bastion.store.engineers.all()
 
-    found = at_desk(args, work)
+    found = with_bastion(args, work)
     heads = [Column(name) for name in ("Engineer", "State", "Roles", "Hours", "From")]
     rows = [
         [

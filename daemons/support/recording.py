@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def add_arguments(verbs: Any) -> None:
     """Describe the commands."""
-    from daemons.support_desk import add_json
+    from daemons.support.command_line import add_json
 
     replay = verbs.add_parser("replay", help="play a recording on this terminal, or show it as text")
     replay.add_argument("file", type=Path, metavar="FILE")
@@ -81,7 +81,7 @@ def _machine(args: argparse.Namespace) -> "Machine | None":
 
 
 def _recordings(args: argparse.Namespace, machine: "Machine | None", allowed: str) -> int:
-    from daemons.support_desk import tell
+    from daemons.support.command_line import tell
     from tunnel.recording.archive import recordings
     from tunnel.recording.verify import logged_of, name_of, verify
 
@@ -113,7 +113,7 @@ def _document(report: "Report") -> dict[str, Any]:
 
 
 def _audit(args: argparse.Namespace, machine: "Machine | None", allowed: str) -> int:
-    from daemons.support_desk import tell
+    from daemons.support.command_line import tell
 
     paths = list(args.files) if args.files or machine is None else [_audit_log(machine)]
     documents = [_checked(path, allowed) for path in paths]

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 from core.errors import EX_DATAERR, EX_OK, EX_UNAVAILABLE, EX_USAGE, GatepostError
 
 if TYPE_CHECKING:
-    from daemons.support_desk import Desk
+    from daemons.support.opened_bastion import OpenedBastion
     from tunnel.bastion.store import Case, CaseSerial, Grant
     from tunnel.keyd.api import PasswordGiven
 
 
 def add_arguments(verbs: Any) -> None:
     """Describe the commands."""
-    from daemons.support_desk import add_common, add_json
+    from daemons.support.command_line import add_common, add_json
 
     case = verbs.add_parser("case", help="support cases: open, seed, approve, close")
     acts = case.add_subparsers(dest="act", required=True, metavar="VERB")
@@ -50,7 +50,8 @@ def add_arguments(verbs: Any) -> None:
 
 
 def _open(args: argparse.Namespace) -> int:
-    from daemons.support_desk import Desk, at_desk, last_seen, serial_name, word
+    from daemons.support.command_line import last_seen, serial_name, word
+    from daemons.support.opened_bastion import OpenedBastion, with_bastion
     from tunnel.bastion.store import Case, CaseSerial, Enrolled
 
     number = word(args.number, "case")
@@ -59,15 +60,15 @@ def _open(args: argparse.Namespace) -> int:
         serials = [_behind(args, [one.serial for one in serials])]
     names = [word(name, "engineer") for name in args.engineer]
 
-    async def work(desk: Desk) -> tuple[Case, list[Enrolled]]:
+    async def work(bastion: OpenedBastion) -> tuple[Case, list[Enrolled]]:
         facts = {"serials": [one.serial for one in serials], "engineers": names}
-        desk.note("case", case=number, **facts)
-        case = await desk.store.cases.open(number, serials, names)
-        seats = {seat.serial for seat in await desk.store.seats.all()}
-        known = [await desk.store.appliances.get(one.serial) for one in case.serials if not one.via]
+        bastion.note("case", case=number, **facts)
+        case = await bastion.store.cases.open(number, serials, names)
+        seats = {seat.serial for seat in await bastion.store.seats.all()}
+        known = [await bastion.store.appliances.get(one.serial) for one in case.serials if not one.via]
         return case, [one for one in known if one is not None and one.serial not in seats]
 
-    case, away = at_desk(args, work)
+    case, away = with_bastion(args, work)
     print(f"case {number}: {', '.join(one.serial for one in case.serials) or 'no appliance yet'}; "
           f"{', '.join(case.engineers) or 'no engineer yet'}")  # fmt: skip
     for appliance in away:
@@ -81,7 +82,7 @@ def _behind(args: argparse.Namespace, serials: list[str]) -> "CaseSerial":
     """Give the appliance that is reached through another one."""
     import ipaddress
 
-    from daemons.support_desk import serial_name
+    from daemons.support.command_line import serial_name
     from tunnel.bastion.store import CaseSerial
 
     if len(serials) != 1 or not args.via or not args.address:
@@ -97,10 +98,11 @@ def _behind(args: argparse.Namespace, serials: list[str]) -> "CaseSerial":
 
 
 def _seed(args: argparse.Namespace) -> int:
-    from daemons.support_desk import at_desk, serial_name, stamp, tell, word
+    from daemons.support.command_line import serial_name, stamp, tell, word
+    from daemons.support.opened_bastion import with_bastion
 
     number, serial = word(args.number, "case"), serial_name(args.serial)
-    grant, checked = at_desk(args, lambda desk: _take_seed(desk, number, serial))
+    grant, checked = with_bastion(args, lambda bastion: _take_seed(bastion, number, serial))
     document = {
         "case": number,
         "serial": serial,
@@ -116,17 +118,17 @@ def _seed(args: argparse.Namespace) -> int:
     return tell(args, document, text)
 
 
-async def _take_seed(desk: "Desk", number: str, serial: str) -> "tuple[Grant, bool]":
+async def _take_seed(bastion: "OpenedBastion", number: str, serial: str) -> "tuple[Grant, bool]":
     """Ask for the seed, let keyd derive the keys, and keep the grant."""
-    from daemons.support_desk import user_name
+    from daemons.support.opened_bastion import user_name
     from tunnel.bastion.store import Grant
     from tunnel.bastion.store.case import not_of_case
     from tunnel.keyd import api
 
-    case = await desk.store.cases.known(number)
+    case = await bastion.store.cases.known(number)
     if case.row(serial) is None:
         raise not_of_case(number, serial)
-    appliance = await desk.store.appliances.get(serial)
+    appliance = await bastion.store.appliances.get(serial)
     if appliance is None or not appliance.exchange_key:
         raise GatepostError(
             f"{serial.upper()} was enrolled without an exchange key; "
@@ -134,15 +136,15 @@ async def _take_seed(desk: "Desk", number: str, serial: str) -> "tuple[Grant, bo
             EX_DATAERR,
         )
     seed = _ask_for_seed(serial)
-    known = await desk.store.appliances.published(serial)
+    known = await bastion.store.appliances.published(serial)
     current = known is not None and not known.withdrawn_at and known.until_at > time.time()
     published = None
     if known is not None and current:
         published = api.Published(
             fingerprint=known.fingerprint, mode=known.mode.lower(), key_id=known.key_id, day=known.day
         )
-    desk.note("seed", case=number, serial=serial)
-    granted = await desk.keyd.grant(
+    bastion.note("seed", case=number, serial=serial)
+    granted = await bastion.keyd.grant(
         number,
         serial,
         appliance_key=appliance.exchange_key,
@@ -158,11 +160,11 @@ async def _take_seed(desk: "Desk", number: str, serial: str) -> "tuple[Grant, bo
         mode=granted.mode,
         until_at=granted.until_at,
         given_at=time.time(),
-        node=desk.section.node,
+        node=bastion.section.node,
     )
-    former = await desk.store.cases.grant(grant)
+    former = await bastion.store.cases.grant(grant)
     if former is not None and former.node == grant.node:
-        await desk.keyd.forget(former.grant_id)
+        await bastion.keyd.forget(former.grant_id)
     return grant, granted.checked
 
 
@@ -182,55 +184,57 @@ def _ask_for_seed(serial: str) -> str:
 
 
 def _approve(args: argparse.Namespace) -> int:
-    from daemons.support_desk import Desk, at_desk, word
+    from daemons.support.command_line import word
+    from daemons.support.opened_bastion import OpenedBastion, with_bastion
 
     number, by = word(args.number, "case"), word(args.by, "engineer")
 
-    async def work(desk: Desk) -> None:
-        desk.note("case-approve", case=number, by=by)
-        await desk.store.cases.approve(number, by)
+    async def work(bastion: OpenedBastion) -> None:
+        bastion.note("case-approve", case=number, by=by)
+        await bastion.store.cases.approve(number, by)
 
-    at_desk(args, work)
+    with_bastion(args, work)
     print(f"case {number} is approved by {by}")
     return EX_OK
 
 
 def _close(args: argparse.Namespace) -> int:
-    from daemons.support_desk import Desk, at_desk, word
+    from daemons.support.command_line import word
+    from daemons.support.opened_bastion import OpenedBastion, with_bastion
 
     number = word(args.number, "case")
 
-    async def work(desk: Desk) -> "list[Grant]":
-        desk.note("case-closed", case=number)
-        _, grants = await desk.store.cases.close(number)
-        await desk.recheck()
-        own = [grant for grant in grants if grant.node == desk.section.node]
+    async def work(bastion: OpenedBastion) -> "list[Grant]":
+        bastion.note("case-closed", case=number)
+        _, grants = await bastion.store.cases.close(number)
+        await bastion.recheck()
+        own = [grant for grant in grants if grant.node == bastion.section.node]
         try:
             for grant in own:
-                await desk.keyd.forget(grant.grant_id)
+                await bastion.keyd.forget(grant.grant_id)
         except GatepostError as error:
             print(f"keyd keeps the keys of case {number} until they run out: {error.text}")
         return grants
 
-    gone = at_desk(args, work)
+    gone = with_bastion(args, work)
     print(f"case {number} is closed; {len(gone)} grants are gone")
     return EX_OK
 
 
-async def _shown(desk: "Desk", case: "Case") -> dict[str, Any]:
+async def _shown(bastion: "OpenedBastion", case: "Case") -> dict[str, Any]:
     """Give the document of one case."""
     import msgspec
 
     now = time.time()
-    grants = {grant.serial: grant for grant in await desk.store.cases.grants(case.number)}
+    grants = {grant.serial: grant for grant in await bastion.store.cases.grants(case.number)}
     document: dict[str, Any] = msgspec.to_builtins(case)
     for row in document["serials"]:
         grant = grants.get(row["serial"])
-        published = await desk.store.appliances.published(row["serial"])
+        published = await bastion.store.appliances.published(row["serial"])
         good = grant is not None and grant.until_at > now and not (published and published.supersedes(grant, now))
         row["granted_until"] = grant.until_at if grant and good else None
         row["seed_fingerprint"] = grant.fingerprint if grant else ""
-    return {**document, "lacks": _lacks(document, desk.section.approval)}
+    return {**document, "lacks": _lacks(document, bastion.section.approval)}
 
 
 def _lacks(document: dict[str, Any], approval: str) -> list[str]:
@@ -254,15 +258,16 @@ def _lacks(document: dict[str, Any], approval: str) -> list[str]:
 
 
 def _show(args: argparse.Namespace) -> int:
-    from daemons.support_desk import Desk, at_desk, stamp, tell, word
+    from daemons.support.command_line import stamp, tell, word
+    from daemons.support.opened_bastion import OpenedBastion, with_bastion
 
     number = word(args.number, "case")
 
-    async def work(desk: Desk) -> dict[str, Any]:
-        case = await desk.store.cases.get(number)
-        return await _shown(desk, case or await desk.store.cases.known(number))
+    async def work(bastion: OpenedBastion) -> dict[str, Any]:
+        case = await bastion.store.cases.get(number)
+        return await _shown(bastion, case or await bastion.store.cases.known(number))
 
-    found = at_desk(args, work)
+    found = with_bastion(args, work)
     approved = f"approved {stamp(found['approved_at'])} by {found['approved_by']}" if found["approved_at"] else ""
     lines = [
         f"case {number}: opened {stamp(found['opened_at'])}, {approved or 'not approved'}"
@@ -278,13 +283,14 @@ def _show(args: argparse.Namespace) -> int:
 
 
 def _list(args: argparse.Namespace) -> int:
-    from daemons.support_desk import Desk, at_desk, stamp, tell
+    from daemons.support.command_line import stamp, tell
+    from daemons.support.opened_bastion import OpenedBastion, with_bastion
     from ops.cli.table import Column, table
 
-    async def work(desk: Desk) -> list[dict[str, Any]]:
-        return [await _shown(desk, case) for case in await desk.store.cases.all(closed=args.all)]
+    async def work(bastion: OpenedBastion) -> list[dict[str, Any]]:
+        return [await _shown(bastion, case) for case in await bastion.store.cases.all(closed=args.all)]
 
-    found = at_desk(args, work)
+    found = with_bastion(args, work)
     heads = [Column(name) for name in ("Case", "State", "Opened", "Engineers", "Appliances")]
     rows = [
         [
@@ -301,40 +307,41 @@ def _list(args: argparse.Namespace) -> int:
 
 
 def _password(args: argparse.Namespace) -> int:
-    from daemons.support_desk import at_desk, serial_name, tell, word
+    from daemons.support.command_line import serial_name, tell, word
+    from daemons.support.opened_bastion import with_bastion
 
     number, serial = word(args.number, "case"), serial_name(args.serial)
-    given = at_desk(args, lambda desk: _next_password(desk, number, serial))
+    given = with_bastion(args, lambda bastion: _next_password(bastion, number, serial))
     text = f"{given.password}\npassword {given.number} of {serial}, good for one login; {given.left} are left"
     document = {"serial": serial, "password": given.password, "number": given.number, "left": given.left}
     return tell(args, document, text)
 
 
-async def _next_password(desk: "Desk", number: str, serial: str) -> "PasswordGiven":
+async def _next_password(bastion: "OpenedBastion", number: str, serial: str) -> "PasswordGiven":
     """Give the next one-time password of an approved case."""
-    case = await desk.store.cases.known(number)
-    if not case.approved_at and desk.section.approval == "second-person":
+    case = await bastion.store.cases.known(number)
+    if not case.approved_at and bastion.section.approval == "second-person":
         raise GatepostError(
             f"case {number} is not approved; `gatepost bastion case approve {number} --by NAME` does it", EX_UNAVAILABLE
         )
-    grant = await current_grant(desk, case, serial)
-    desk.note("password", case=number, serial=serial)
-    return await desk.keyd.password(grant.grant_id)
+    grant = await current_grant(bastion, case, serial)
+    bastion.note("password", case=number, serial=serial)
+    return await bastion.keyd.password(grant.grant_id)
 
 
-async def current_grant(desk: "Desk", case: "Case", serial: str) -> "Grant":
+async def current_grant(bastion: "OpenedBastion", case: "Case", serial: str) -> "Grant":
     """Give the grant for an appliance of a case that this machine's keyd has. Raises GatepostError with the remedy."""
     from tunnel.bastion.store.case import not_of_case
 
     if case.row(serial) is None:
         raise not_of_case(case.number, serial)
-    grant = await desk.store.cases.granted(case.number, serial)
+    grant = await bastion.store.cases.granted(case.number, serial)
     if grant is None or grant.until_at <= time.time():
         raise GatepostError(
             f"case {case.number} has no seed string of {serial.upper()} that is good now; "
             f"`gatepost bastion case seed {case.number} {serial.upper()}` takes one",
             EX_UNAVAILABLE,
         )
-    if grant.node != desk.section.node:
+    if grant.node != bastion.section.node:
         raise GatepostError(f"the seed string of {serial.upper()} was taken on {grant.node}; ask there", EX_UNAVAILABLE)
     return grant

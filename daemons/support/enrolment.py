@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def add_arguments(verbs: Any) -> None:
     """Describe the commands."""
-    from daemons.support_desk import add_common, add_json
+    from daemons.support.command_line import add_common, add_json
 
     request = verbs.add_parser("request", help="on an appliance: write the file that enrols it")
     request.add_argument("--out", type=Path, metavar="FILE", help="default: standard output, to be carried by hand")
@@ -42,7 +42,7 @@ def _request(args: argparse.Namespace) -> int:
     from core.ssh import key as ssh_key
     from daemons.config import Appliance
     from daemons.machine import machine_for
-    from daemons.support_desk import write_out
+    from daemons.support.command_line import write_out
     from tunnel.config import series_of
 
     machine = machine_for("gatepost bastion request", args.config, ("esa", "sma"))
@@ -64,7 +64,7 @@ def _request(args: argparse.Namespace) -> int:
 
 def _enroll(args: argparse.Namespace) -> int:
     from daemons.machine import machine_for
-    from daemons.support_desk import Desk, at_desk
+    from daemons.support.opened_bastion import OpenedBastion, with_bastion
 
     machine_for("gatepost bastion enroll", args.config, ("bastion",))
     wanted = _read(args.request)
@@ -72,14 +72,14 @@ def _enroll(args: argparse.Namespace) -> int:
         text = f"{args.request} is the request of {wanted.serial}, not of {args.serial}; check which machine it is"
         raise GatepostError(text, EX_DATAERR)
 
-    async def work(desk: Desk) -> "Enrolled":
-        desk.note("enroll", serial=wanted.serial.lower(), replace=args.replace)
-        enrolled = await desk.store.appliances.enroll(wanted, replace=args.replace)
+    async def work(bastion: OpenedBastion) -> "Enrolled":
+        bastion.note("enroll", serial=wanted.serial.lower(), replace=args.replace)
+        enrolled = await bastion.store.appliances.enroll(wanted, replace=args.replace)
         if args.replace:
-            await desk.recheck()
+            await bastion.recheck()
         return enrolled
 
-    enrolled = at_desk(args, work)
+    enrolled = with_bastion(args, work)
     print(f"{enrolled.serial} may dial in")
     if not enrolled.exchange_key:
         print("the request has no exchange key: no seed string can be used; make it again with this release")
@@ -109,30 +109,32 @@ def _read(file: Path) -> "Enrolled":
 
 
 def _thaw(args: argparse.Namespace) -> int:
-    from daemons.support_desk import Desk, at_desk, serial_name
+    from daemons.support.command_line import serial_name
+    from daemons.support.opened_bastion import OpenedBastion, with_bastion
 
     names = [serial_name(serial) for serial in args.serials]
 
-    async def work(desk: Desk) -> None:
+    async def work(bastion: OpenedBastion) -> None:
         for name in names:
-            desk.note("thaw", serial=name)
-            await desk.store.appliances.thaw(name)
+            bastion.note("thaw", serial=name)
+            await bastion.store.appliances.thaw(name)
 
-    at_desk(args, work)
+    with_bastion(args, work)
     for name in names:
         print(f"{name}: the next machine that comes with its keys is taken as the right one")
     return EX_OK
 
 
 def _appliances(args: argparse.Namespace) -> int:
-    from daemons.support_desk import Desk, at_desk, stamp, tell
+    from daemons.support.command_line import stamp, tell
+    from daemons.support.opened_bastion import OpenedBastion, with_bastion
     from ops.cli.table import Column, table
 
-    async def work(desk: Desk) -> list[dict[str, Any]]:
-        seats = {seat.serial: seat for seat in await desk.store.seats.all()}
+    async def work(bastion: OpenedBastion) -> list[dict[str, Any]]:
+        seats = {seat.serial: seat for seat in await bastion.store.seats.all()}
         shown = []
-        for one in await desk.store.appliances.all():
-            published = await desk.store.appliances.published(one.serial)
+        for one in await bastion.store.appliances.all():
+            published = await bastion.store.appliances.published(one.serial)
             seat = seats.get(one.serial)
             shown.append(
                 {
@@ -153,7 +155,7 @@ def _appliances(args: argparse.Namespace) -> int:
             )
         return shown
 
-    found = at_desk(args, work)
+    found = with_bastion(args, work)
     heads = [Column(name) for name in ("Appliance", "State", "Last Seen", "Access Until")]
     rows = [
         [

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def add_arguments(verbs: Any) -> None:
     """Describe the commands."""
-    from daemons.support_desk import add_common, add_json
+    from daemons.support.command_line import add_common, add_json
 
     keys = verbs.add_parser("support-key", help="the keys that appliances derive with: list, new, retire")
     acts = keys.add_subparsers(dest="act", required=True, metavar="VERB")
@@ -33,7 +33,7 @@ def _act(args: argparse.Namespace) -> int:
 
     from core.errors import EX_USAGE, GatepostError
     from daemons.machine import machine_for
-    from daemons.support_desk import tell
+    from daemons.support.command_line import tell
     from tunnel.keyd.client import Keyd, asked
 
     machine = machine_for("gatepost bastion support-key", args.config, ("bastion",))

@@ -1,0 +1,1 @@
+"""`gatepost bastion …`: the commands of the support organisation; `commands.py` puts them together."""

@@ -1,0 +1,85 @@
+"""The bastion that a command of the support organisation works on: its store, its keyd, a log of what was changed.
+
+Used by the commands of this package. The daemon may run meanwhile or not. What a command changes is a line of
+log/support.jsonl, a chained log of its own, since the bastion is the one writer of its audit log.
+"""
+
+import argparse
+import fcntl
+import getpass
+import os
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
+
+from core.control import call
+from core.errors import EX_NOPERM, GatepostError
+from core.runtime import run
+from daemons.config import Bastion
+from daemons.machine import Machine, machine_for
+from tunnel.audit import AuditLog
+from tunnel.bastion.store import Store, open_store
+from tunnel.config import BastionSection
+from tunnel.keyd.client import SOCKET, Keyd
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class OpenedBastion:
+    """One bastion, opened for one command."""
+
+    machine: Machine
+    store: Store
+
+    @property
+    def section(self) -> BastionSection:
+        """Give the bastion's section of the configuration."""
+        return cast(Bastion, self.machine.document).bastion
+
+    @property
+    def keyd(self) -> Keyd:
+        """Give the keyd of this machine."""
+        return Keyd(self.machine.socket("keyd").with_name(SOCKET))
+
+    def note(self, event: str, **facts: Any) -> None:
+        """Write down what is about to be done, and by whom. Raises status 77 where this cannot be written."""
+        path = self.machine.dir / "log" / "support.jsonl"
+        try:
+            with open(path.with_suffix(".lock"), "w", encoding="ascii") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                log = AuditLog(path)
+                log.write(event, user=user_name(), **facts)
+                log.close()
+        except OSError as error:
+            raise GatepostError(
+                f"{path}: what is not logged must not happen: {error.strerror}; run it as the bastion's user", EX_NOPERM
+            ) from error
+
+    async def recheck(self) -> None:
+        """Have the bastion look now at what it would look at in some seconds; it need not run."""
+        with suppress(GatepostError):
+            await call(self.machine.socket("bastion"), "recheck", 5)
+
+
+def user_name() -> str:
+    """Name who runs the command: the login behind sudo where there is one."""
+    with suppress(KeyError, OSError):
+        return os.environ.get("SUDO_USER") or getpass.getuser()
+    return str(os.getuid())
+
+
+def with_bastion(args: argparse.Namespace, work: Callable[[OpenedBastion], Awaitable[T]]) -> T:
+    """Open the bastion's store, do one command's work with it, and close it."""
+    return run(_with_bastion(machine_for(f"gatepost bastion {args.verb}", args.config, ("bastion",)), work))
+
+
+async def _with_bastion(machine: Machine, work: Callable[[OpenedBastion], Awaitable[T]]) -> T:
+    section = cast(Bastion, machine.document).bastion
+    store = open_store(section.database, machine.dir)
+    try:
+        await store.begin()
+        return await work(OpenedBastion(machine, store))
+    finally:
+        await store.close()
