@@ -49,6 +49,7 @@ class Deriving:
         self._grants = grants
         self._limits = limits
         self._life_s = section.grant_hours * 3600
+        self._certify_s = section.certify_minutes * 60
         self._log = log
         self._now = now
         self._turn = asyncio.Lock()
@@ -86,7 +87,7 @@ class Deriving:
         if engineer.case != grant.case:
             raise GatepostError(f"this grant is for case {grant.case}, not for {engineer.case}", EX_NOPERM)
         key = public_key(args.public_key)
-        life_s = min(args.life_s, max(1.0, grant.until_at - self._now()))
+        life_s = min(args.life_s, self._certify_s, max(1.0, grant.until_at - self._now()))
         serial = certificate_serial()
         certificate = user_certificate(
             key_of(grant.secret),

@@ -117,6 +117,8 @@ async def test_a_seed_becomes_a_grant_that_certifies_and_gives_passwords(tmp_pat
         assert _options(signed) == {"permit-pty"}
         forwarded = await desk.certify(granted.grant_id, _public(), KEY_ID, life_s=60, forwarding=True)
         assert _options(forwarded) == {"permit-pty", "permit-port-forwarding"}
+        longest = _facts(await desk.certify(granted.grant_id, _public(), KEY_ID, life_s=86_000))
+        assert longest.valid_before_at - facts.valid_before_at <= 59 * 60 + 5  # certify_minutes: 60
         await _refused(
             desk.certify(granted.grant_id, _public(), KEY_ID.replace("SR1", "SR2"), life_s=60), 77, "for case SR1"
         )
@@ -134,7 +136,7 @@ async def test_a_seed_becomes_a_grant_that_certifies_and_gives_passwords(tmp_pat
         assert await desk.forget(granted.grant_id)
         await _refused(desk.password(granted.grant_id), 66, "unknown")
     events = [line["event"] for line in _audit(tmp_path)]
-    assert events == ["derive", "grant", "certify", "certify", "password", "password", "password", "forget"]
+    assert events == ["derive", "grant", "certify", "certify", "certify", "password", "password", "password", "forget"]
 
 
 async def test_what_is_kept_holds_neither_seed_nor_secret(tmp_path: Path) -> None:
