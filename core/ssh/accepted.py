@@ -15,6 +15,7 @@ import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Any
 
 import asyncssh
@@ -31,7 +32,7 @@ BEFORE_LOGIN = 100
 """Packets that a client may send before it has logged in; a login takes about a dozen."""
 VARIABLES, VARIABLE_OCTETS = 64, 4096
 """Environment variables that a channel may set, and how large the request for one may be: asyncssh keeps them all."""
-KEXINIT, NEWKEYS, GLOBAL_REQUEST, CHANNEL_OPEN = 20, 21, 80, 90
+DISCONNECT, KEXINIT, NEWKEYS, GLOBAL_REQUEST, CHANNEL_OPEN = 1, 20, 21, 80, 90
 _RESOURCE_SHORTAGE = 4
 PACKET = 128 * 1024
 """Most octets of a packet that we take on a forwarded channel; four times the usual, whose cost is by packet."""
@@ -94,6 +95,19 @@ class Turnstile:
         self._places.release()
 
 
+class Stage(IntEnum):
+    """How far a client has come before its login."""
+
+    NOTHING = 0
+    """It is still about TLS."""
+    BANNER = 1
+    """It has our banner and has asked for nothing."""
+    EXCHANGE = 2
+    """It has begun a key exchange."""
+    EXCHANGED = 3
+    """It has said something, a farewell for one, under the new keys."""
+
+
 class ServerConnection(asyncssh.SSHServerConnection):
     """A server connection within limits, that knows whose certificate it took."""
 
@@ -104,10 +118,19 @@ class ServerConnection(asyncssh.SSHServerConnection):
     """Keys and passwords tried in vain."""
     exchange_s = 0.0
     """How long the key exchange computed."""
+    stage = Stage.NOTHING
+    """How far the client has come."""
+    farewell = False
+    """The client said that it ends the connection."""
     _before_login = 0
     _requests: Bucket | None = None
     _exchanges: Bucket | None = None
     _owner: Any
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Send the banner."""
+        self.stage = Stage.BANNER
+        super().connection_made(transport)
 
     async def reload_config(self) -> None:
         """There is no configuration file: asyncssh would build all options again for each login."""
@@ -115,7 +138,7 @@ class ServerConnection(asyncssh.SSHServerConnection):
     def process_packet(self, pkttype: int, pktid: int, packet: SSHPacket) -> bool | Awaitable[None]:
         """Hold the connection to its limits, then do as asyncssh does."""
         if not self._auth_complete:
-            self._count_before_login()
+            self._count_before_login(pkttype)
         if pkttype == GLOBAL_REQUEST:
             self._count_request(packet.get_full_payload())
         elif pkttype == KEXINIT:
@@ -150,7 +173,12 @@ class ServerConnection(asyncssh.SSHServerConnection):
 
         kex.process_packet = in_turn  # type: ignore[method-assign]
 
-    def _count_before_login(self) -> None:
+    def _count_before_login(self, pkttype: int) -> None:
+        self.farewell = pkttype == DISCONNECT
+        if self._recv_encryption:
+            self.stage = Stage.EXCHANGED
+        elif not self.farewell:
+            self.stage = Stage.EXCHANGE
         self._before_login += 1
         if self._before_login > BEFORE_LOGIN:
             self._end("before-login", "too much was said before the login")

@@ -23,15 +23,23 @@ HASTE = 0.8
 """Of that time: each adds a quarter to its wait, on the average."""
 PENALISED = "a penalty stands against this source"
 NO_AUTH, AUTH_FAILED, TIMED_OUT = "no-auth", "auth-failed", "timed-out"
+LOOKED, EXCHANGED = "looked", "exchanged"
+"""It left by itself: with our banner, before it asked for anything; or before any login, after a whole key exchange."""
 
 Networks = Sequence[IPv4Network | IPv6Network]
 
 
 @dataclass(frozen=True, slots=True)
 class PenaltyTerms:
-    """What a connection that came to nothing costs its source, in seconds (OpenSSH's PerSourcePenalties)."""
+    """What a connection that came to nothing costs its source, in seconds (OpenSSH's PerSourcePenalties).
 
-    seconds: dict[str, float] = field(default_factory=lambda: {NO_AUTH: 1.0, AUTH_FAILED: 5.0, TIMED_OUT: 10.0})
+    Who reads the banner and leaves costs us nothing: a balancer's check, `telnet`. Who sees the host key and leaves
+    costs us a key exchange: an appliance's probe does that on each port, and may a few times in a row.
+    """
+
+    seconds: dict[str, float] = field(
+        default_factory=lambda: {LOOKED: 0.0, EXCHANGED: 0.1, NO_AUTH: 1.0, AUTH_FAILED: 5.0, TIMED_OUT: 10.0}
+    )
     least_s: float = 15.0
     """Below this the sum only gathers."""
     most_s: float = 600.0
@@ -84,6 +92,8 @@ class Penalties:
 
     def add(self, network: str, what: str) -> None:
         """Charge a source for a connection that came to nothing."""
+        if not self._terms.seconds[what]:
+            return
         now = self._now()
         standing = self._of.get(network)
         if standing is None or standing.until <= now:

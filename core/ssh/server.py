@@ -14,14 +14,15 @@ from pathlib import Path
 
 import asyncssh
 from asyncssh import SSHServerConnectionOptions
+from asyncssh.packet import PacketDecodeError
 
 from core import clock
 from core.diagnostic import incident
 from core.errors import EX_CANTCREAT, GatepostError
 from core.lifecycle import Scope
 from core.port import listen
-from core.ssh.accepted import ConnectionLimits, ServerConnection, Turnstile, handshake
-from core.ssh.admission import AUTH_FAILED, NO_AUTH, TIMED_OUT, AcceptGate, AcceptLimits, Refusal
+from core.ssh.accepted import ConnectionLimits, ServerConnection, Stage, Turnstile, handshake
+from core.ssh.admission import AUTH_FAILED, EXCHANGED, LOOKED, NO_AUTH, TIMED_OUT, AcceptGate, AcceptLimits, Refusal
 from core.ssh.entrance import Entrance, busy, introduced, linger, refuse_http
 from core.ssh.splice import origin_of
 from protocol.proxy import ProxyError
@@ -69,12 +70,25 @@ class _Came:
         self.port = int(here[1]) if isinstance(here, tuple) else 0
         self.connection: ServerConnection | None = None
         self.through_proxy = False
+        self.in_tls = False
 
     def peer(self) -> tuple[str, int] | None:
         """Give what the connection is to take for its peer, where the socket itself cannot say it."""
         if self.through_proxy:
             return str(self.source), int(self.source_port)
         return None if self.source else (self.origin, 0)
+
+    def charge(self, error: Exception) -> str:
+        """Say what a connection that came to nothing is charged as: by what it made us do."""
+        connection = self.connection
+        if connection is None:
+            return LOOKED  # it was gone before it could be told how it begins
+        if connection.failures > 0:
+            return AUTH_FAILED
+        left = connection.farewell or isinstance(error, (OSError, asyncssh.ConnectionLost))
+        if not left or connection.stage in (Stage.NOTHING, Stage.EXCHANGE):
+            return NO_AUTH
+        return EXCHANGED if self.in_tls or connection.stage is Stage.EXCHANGED else LOOKED
 
     def refusal(self, rule: str, reason: str) -> Refusal:
         """Say that it did not get in."""
@@ -218,10 +232,10 @@ class SshListener:
                 connection.abort()
         except TimeoutError:
             self._failed(came, TIMED_OUT, "time-out", "did not log in in time")
-        except (OSError, asyncssh.Error) as error:
-            tried = came.connection is not None and came.connection.failures > 0
+        except (OSError, asyncssh.Error, PacketDecodeError, UnicodeDecodeError) as error:
+            charge = came.charge(error)
             reason = getattr(error, "reason", "") or str(error)
-            self._failed(came, AUTH_FAILED if tried else NO_AUTH, "login" if tried else "broken", reason)
+            self._failed(came, charge, "login" if charge == AUTH_FAILED else "broken", reason)
         except Exception as error:  # one connection never takes its siblings down
             incident(f"{self.name}: connection from {source or came.local}", error)
         finally:
@@ -238,6 +252,7 @@ class SshListener:
                 await refuse_http(came.sock)
                 return None
             context = self._entrance.tls() if kind == "tls" and self._entrance.tls is not None else None
+            came.in_tls = context is not None
             connection = await handshake(
                 came.sock,
                 self.options,

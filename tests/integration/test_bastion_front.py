@@ -370,3 +370,18 @@ def _renamed(client: Any) -> Any:
     """Give a second tunnel client a name of its own among the services of a test."""
     client.name = "second-client"
     return client
+
+
+async def test_three_probes_in_a_row_shut_nobody_out(tmp_path: Path) -> None:
+    """The fourth found the door shut, and so did the tunnels of all others behind the same address.
+
+    A probe of six ports sees seven or eight host keys; here are two ports, hence four times as many probes.
+    """
+    async with connected(tmp_path, unlimited_sources=()) as (support, _appliance, client):
+        standing = support.bastion.presence.get(NAME)
+        for _ in range(12):
+            rows = (await client.probe({}))["attempts"]
+            assert {row["verdict"] for row in rows} == {"ours"}
+        assert support.bastion.presence.get(NAME) is standing
+        assert await support.online()
+        assert "door_refused_penalty" not in support.bastion.counters.snapshot()

@@ -1,6 +1,7 @@
 """How connections begin: behind a balancer, in TLS, as HTTP, or as SSH where the server speaks first."""
 
 import asyncio
+import socket
 import ssl
 import struct
 import time
@@ -35,13 +36,14 @@ class _Door:
         self.refusals: list[ssh.Refusal] = []
         self.key = ssh.make_key()
         _Server.seen = []
+        limits = entrance.pop("limits", None)
         self.port = ssh_port()
         self.listener = ssh.SshListener(
             "door",
             [("127.0.0.1", self.port)],
             ssh.server_options(_Server, [self.key], version="Gatepost_1.0 GatepostTunnels1"),
             entrance=ssh.Entrance(**{"shared_ports": frozenset({self.port}), **entrance}),
-            limits=entrance.pop("limits", None),
+            limits=limits,
             refused=self.refusals.append,
         )
 
@@ -54,8 +56,6 @@ class _Door:
 
 
 def ssh_port() -> int:
-    import socket
-
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -182,3 +182,85 @@ async def test_a_listed_balancer_without_a_header_is_refused_and_others_may_not_
         assert await reader.readline() == BANNER
         assert await _rest(reader) == b""
     assert _Server.seen[0][0] == "127.0.0.1"
+
+
+def _charged(door: _Door, source: str = "127.0.0.1") -> int:
+    return door.listener.gate.kept_out_s(source)
+
+
+def _charging() -> ssh.AcceptLimits:
+    return ssh.AcceptLimits(penalties=ssh.PenaltyTerms(least_s=0.6), login_timeout_s=10)
+
+
+async def _settled(door: _Door, refusals: int) -> None:
+    async with asyncio.timeout(10):
+        while len(door.refusals) < refusals:
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("reset", [False, True])
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("said", [b"", b"SSH-2.0-balancer\r\n"])
+async def test_who_reads_the_banner_and_leaves_is_charged_nothing(said: bytes, shared: bool, reset: bool) -> None:
+    door = _Door(limits=_charging(), look_s=0.01, **({} if shared else {"shared_ports": frozenset()}))
+    async with running(door.listener):
+        for _ in range(10):
+            reader, writer = await asyncio.open_connection("127.0.0.1", door.port)
+            assert await reader.readline() == BANNER
+            writer.write(said)
+            if reset:
+                linger = struct.pack("ii", 1, 0)
+                writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            writer.close()
+        await _settled(door, 10)
+        assert _charged(door) == 0
+        await door.log_in()
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        pytest.param(b"SSH-2.0-x\r\n" + b"\0\0\0\x0c\x0a\x14" + bytes(10), id="a broken key exchange"),
+        pytest.param(b"SSH-2.0-x\r\n" + b"\0\0\0\x0c\x05\x02\0\0\0\0" + bytes(6), id="a packet"),
+        pytest.param(b"hello\r\n", id="no SSH"),
+        pytest.param(b"SSH-2.0-\xff\r\n", id="a version that is not text"),
+    ],
+)
+async def test_who_makes_us_work_and_leaves_is_charged(said: bytes, capsys: pytest.CaptureFixture[str]) -> None:
+    door = _Door(limits=_charging(), shared_ports=frozenset())
+    async with running(door.listener):
+        reader, writer = await asyncio.open_connection("127.0.0.1", door.port)
+        assert await reader.readline() == BANNER
+        writer.write(said)
+        await asyncio.sleep(0.05)
+        writer.close()
+        await _settled(door, 1)
+        assert _charged(door) == 1
+        assert [refusal.rule for refusal in door.refusals] == ["broken"]
+    assert "incident" not in capsys.readouterr().err, "what a peer sends is no fault of ours"
+
+
+async def test_tls_that_is_begun_and_not_finished_is_charged(tmp_path: Path) -> None:
+    context = _context(tmp_path)
+    door = _Door(limits=_charging(), tls=lambda: context)
+    async with running(door.listener):
+        _, writer = await asyncio.open_connection("127.0.0.1", door.port)
+        writer.write(b"\x16\x03\x01\x00\x05hello")
+        writer.close()
+        await _settled(door, 1)
+        assert _charged(door) == 1
+
+
+async def test_who_sees_the_host_key_and_leaves_may_do_so_some_times_in_a_row() -> None:
+    """As an appliance's probe does on each port."""
+    door = _Door(limits=ssh.AcceptLimits(penalties=ssh.PenaltyTerms()))
+    door.listener.options = ssh.server_options(asyncssh.SSHServer, [door.key])
+    async with running(door.listener):
+        for _ in range(30):
+            with pytest.raises(asyncssh.PermissionDenied):
+                await door.log_in()
+        await _settled(door, 30)
+        assert _charged(door) == 0
+        standing = door.listener.gate._penalties
+        assert standing is not None
+        assert 0 < standing._of["127.0.0.1"].until - time.monotonic() < 3
