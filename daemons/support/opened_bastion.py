@@ -8,13 +8,15 @@ import argparse
 import fcntl
 import getpass
 import os
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from core.control import call
-from core.errors import EX_NOPERM, GatepostError
+from core.errors import EX_NOPERM, EX_TEMPFAIL, GatepostError
 from core.runtime import run
 from daemons.config import Bastion
 from daemons.machine import Machine, machine_for
@@ -24,6 +26,9 @@ from tunnel.config import BastionSection
 from tunnel.keyd.client import SOCKET, Keyd
 
 T = TypeVar("T")
+
+LOCK_S = 10.0
+"""How long a command waits for another one that writes its line."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +52,7 @@ class OpenedBastion:
         """Write down what is about to be done, and by whom. Raises status 77 where this cannot be written."""
         path = self.machine.dir / "log" / "support.jsonl"
         try:
-            with open(path.with_suffix(".lock"), "w", encoding="ascii") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)
+            with _alone(path.with_suffix(".lock")):
                 log = AuditLog(path)
                 log.write(event, user=user_name(), **facts)
                 log.close()
@@ -61,6 +65,28 @@ class OpenedBastion:
         """Have the bastion look now at what it would look at in some seconds; it need not run."""
         with suppress(GatepostError):
             await call(self.machine.socket("bastion"), "recheck", 5)
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Hold a lock that only its owner can open: whoever may read a file can lock it. Raises status 75 after a while."""
+    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        if os.fstat(lock).st_mode & 0o077:
+            os.fchmod(lock, 0o600)
+        deadline = time.monotonic() + LOCK_S
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    text = f"{path}: another process holds this lock for {LOCK_S:g} s; `fuser {path}` names it"
+                    raise GatepostError(text, EX_TEMPFAIL) from None
+            time.sleep(0.05)
+        yield
+    finally:
+        os.close(lock)
 
 
 def user_name() -> str:
