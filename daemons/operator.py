@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from shutil import get_terminal_size
 
+from core.errors import ConfigError
 from core.maillog import MailLog
 from core.runtime import run
 from daemons.machine import Machine
 from daemons.pair import pairing_verb
+from daemons.shutting_out import always_possible, bare_appliance, shut_out
 from ops.cli.appliance import Appliance
 from ops.cli.local import run_local as run_words
 from ops.cli.server import Sessions
@@ -28,6 +30,7 @@ def appliance_of(machine: Machine, sessions: Sessions) -> Appliance:
         configuration=lambda: machine.document.model_dump(mode="json", exclude_none=True),
         pair=pairing_verb(machine) if machine.role == "esa" else None,
         sessions=sessions.facts,
+        shut_out=lambda: shut_out(machine.dir),
         check_seed=lambda text: _check_seed(text, machine.serial),
     )
 
@@ -44,7 +47,13 @@ def audit_log(machine: Machine) -> MailLog:
 
 def run_local(config: Path, words: Sequence[str]) -> int:
     """Run operator commands on this machine; give the exit status."""
-    machine = Machine.open(config)
+    try:
+        machine = Machine.open(config)
+    except ConfigError as error:
+        if not always_possible(words):
+            raise
+        sys.stderr.write(f"gatepost: the configuration has errors, see `gatepost check`: {error.problems[0]}\n")
+        return run(run_words(bare_appliance(config), words))
     width = get_terminal_size().columns if sys.stdout.isatty() else 0
     log = audit_log(machine)
     try:

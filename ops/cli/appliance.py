@@ -62,6 +62,8 @@ class Appliance:
     pair: Pairing | None = None
     sessions: Callable[[], list[dict[str, Any]]] = _no_sessions
     """Who is logged in: user, role, source, identity, since_at, idle_s."""
+    shut_out: Callable[[], dict[str, Any]] | None = None
+    """Ends remote access where no tunnel client runs; gives its document. Raises `GatepostError`."""
     check_seed: Callable[[str], None] = _any_seed
     """Looks at a seed string that somebody chose; raises status 65 for one that cannot be taken."""
     timeout_s: float = 10.0

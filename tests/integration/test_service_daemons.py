@@ -158,3 +158,32 @@ def test_five_wrong_passwords_are_locked_and_twenty_disable_remote_access_by_the
             assert subprocess.run(words, capture_output=True, timeout=30, check=False).returncode == 255
             time.sleep(0.05)
         eventually(lambda: esa.json("techsupport", "status")["mode"] == "disabled")
+
+
+def test_support_can_always_be_shut_out_without_a_valid_configuration_and_without_a_tunnel_client(
+    tmp_path: Path,
+) -> None:
+    with appliance() as esa:
+        good = esa.machine.config.read_text()
+        key = _key(tmp_path, esa.derived(esa.json("techsupport", "sshaccess")))
+        assert esa.run(key, "version").returncode == 0
+        esa.machine.config.write_text(good + "\n[nonsense\n")
+        esa.cli("version", status=78)
+        assert esa.json("techsupport", "status")["mode"] == "sshaccess"
+        esa.cli("techsupport", "disable")
+        assert esa.run(key, "version").returncode == 255
+        esa.machine.config.write_text(good)
+        key.unlink()
+        key = _key(tmp_path, esa.derived(esa.json("techsupport", "sshaccess")))
+        assert esa.run(key, "version").returncode == 0
+        pid = peer_pid(esa.machine.dir / "run" / "tunnel-client.sock")
+        esa.machine.config.write_text(good + "\n[nonsense\n")
+        os.kill(pid, signal.SIGSTOP)
+        socket_path = esa.machine.dir / "run" / "tunnel-client.sock"
+        hidden = socket_path.rename(socket_path.with_suffix(".hidden"))
+        esa.cli("techsupport", "disable", status=75)  # it is there, and would write its own state over ours
+        hidden.rename(socket_path)
+        os.kill(pid, signal.SIGKILL)
+        esa.cli("techsupport", "disable")
+        assert esa.run(key, "version").returncode == 255
+        assert json.loads((esa.machine.dir / "state" / "tunnel.json").read_text())["mode"] == "disabled"

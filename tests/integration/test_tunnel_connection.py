@@ -216,6 +216,17 @@ async def test_an_appliance_that_is_not_enrolled_is_told_so(tmp_path: Path) -> N
         assert "enroll it again" in status["problem"]
 
 
+async def test_an_appliance_that_is_not_enrolled_stays_out_of_the_penalties_and_says_why(tmp_path: Path) -> None:
+    support = Support(tmp_path / "bastion", unlimited_sources=())
+    appliance = Appliance(support, tmp_path / "esa", retry_max_s=300)
+    client = appliance.client()
+    async with running(*support.services, appliance.endpoint, client):
+        await client.enable({"mode": "tunnel"})
+        await asyncio.sleep(3)
+        await eventually(lambda: _with_verdict(client, "login"))
+        assert len([line for line in appliance.log if ": login: " in line]) == 1
+
+
 async def test_the_tunnel_comes_back_after_the_bastion_was_restarted(tmp_path: Path) -> None:
     support = Support(tmp_path / "bastion")
     appliance = Appliance(support, tmp_path / "esa")

@@ -83,6 +83,9 @@ class TunnelClient:
 
     async def run(self, scope: Scope) -> None:
         """Keep the tunnel as allowed until stopping; then cut it."""
+        # It may have been disabled between the building and now, when this process became the only one.
+        self._activation = activation.load(self._file)
+        self._state = self._state_at_start()
         scope.start(self._watch_deadline(scope), name="deadline")
         scope.start(roaming.watch(self._network_changed), name="network")
         scope.ready()
@@ -191,7 +194,7 @@ class TunnelClient:
             if isinstance(result, Opened):
                 result.link.cut()
         elif isinstance(result, Failed):
-            self._backoff.failed(result.retry_after_s)
+            self._backoff.failed(result.retry_after_s, refused=result.refused)
             if result.problem != self._problem:
                 self._log(f"no tunnel: {result.problem}")
             self._problem = result.problem

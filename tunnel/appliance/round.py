@@ -14,7 +14,7 @@ from tunnel.appliance.link import Link, LinkTerms
 from tunnel.appliance.place import Found, NoPlace, Places, by_proxy, candidates
 from tunnel.appliance.registration import GenerationFile, LinkFailed
 from tunnel.appliance.road import Candidate, Road
-from tunnel.appliance.verdict import OURS, Attempt, Stage, Way
+from tunnel.appliance.verdict import LOGIN_REFUSED, OURS, Attempt, Stage, Way
 from tunnel.config import TunnelSection
 from tunnel.control_message import Register
 
@@ -56,6 +56,8 @@ class Failed:
 
     problem: str
     retry_after_s: float = 0.0
+    refused: bool = False
+    """Whether the bastion does not take this appliance's key."""
 
 
 class Dialler:
@@ -106,7 +108,7 @@ class Dialler:
                 rows.note(replace(attempt, verdict=error.verdict, detail=error.detail))
                 self._log(f"{candidate.address} port {candidate.port}: {error.verdict.name}: {error.detail}")
                 if error.verdict.stage in _FINAL or error.retry_after_s:
-                    return Failed(rows.problem(), error.retry_after_s)
+                    return Failed(rows.problem(), error.retry_after_s, error.verdict is LOGIN_REFUSED)
                 hunt.suspect(candidate)
                 continue
             rows.note(attempt)

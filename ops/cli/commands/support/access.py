@@ -10,7 +10,7 @@ import ipaddress
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from core.errors import EX_DATAERR, GatepostError
+from core.errors import EX_DATAERR, EX_UNAVAILABLE, GatepostError
 from ops.cli.account import ADMINISTRATORS
 from ops.cli.argument import Help, UsageProblem
 from ops.cli.commands.support.state import CLIENT, attempts_table, completed, tunnel_line, when
@@ -105,7 +105,7 @@ async def _enable(call: Call, mode: str, *, seed: str, seed_stdin: bool, **terms
 
 async def _disable(call: Call) -> Document:
     """Disable, and see that nobody is in any more before saying so: the console cuts sessions within a second."""
-    closed = await call.appliance.ask(CLIENT, "techsupport_disable") or {}
+    closed = await _closed(call)
     document = await completed(call, closed)
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_CUT_S):
@@ -113,6 +113,16 @@ async def _disable(call: Call) -> Document:
                 await asyncio.sleep(_LOOK_S)
                 document = await completed(call, closed)
     return document
+
+
+async def _closed(call: Call) -> Document:
+    """Have the tunnel client end access; where none runs, end it without."""
+    try:
+        return await call.appliance.ask(CLIENT, "techsupport_disable") or {}
+    except GatepostError as error:
+        if error.status != EX_UNAVAILABLE or call.appliance.shut_out is None:
+            raise
+        return call.appliance.shut_out()
 
 
 def _only(act: str, **terms: Any) -> None:

@@ -49,3 +49,13 @@ def test_enabling_anew_begins_anew() -> None:
     backoff.failed(1000)
     backoff.reset()
     assert backoff.wait_s() == 0
+
+
+def test_a_refused_login_waits_out_its_penalty_and_still_notices_an_enrolment_within_a_minute() -> None:
+    backoff, waits = Backoff(0.5, 300, 60, pick=lambda _top: 0.0), []
+    for _ in range(4):
+        backoff.failed(refused=True)
+        waits.append(backoff.wait_s())
+    assert waits == [20, 40, 60, 60]
+    backoff.failed()
+    assert backoff.wait_s() == 0
