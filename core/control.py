@@ -221,24 +221,33 @@ def peer_pid(path: Path) -> int:
     return int(pid)
 
 
+async def _asked(path: Path, request: bytes) -> bytes:
+    """Send a line and give the one that comes back. Who is refused before it has asked still reads why."""
+    loop = asyncio.get_running_loop()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as sock:
+        await loop.sock_connect(sock, str(path))
+        with contextlib.suppress(ConnectionError):
+            await loop.sock_sendall(sock, request)
+        reader, writer = await asyncio.open_unix_connection(sock=sock.dup(), limit=LINE_LIMIT)
+        try:
+            return await reader.readline()
+        finally:
+            writer.close()
+
+
 async def call(path: Path, do: str, /, timeout_s: float = 10.0, **args: Any) -> Any:
     """Ask the daemon behind `path` to do something and give its answer."""
     name = path.stem
-    writer = None
+    request = msgspec.json.encode({"v": VERSION, "do": do, "args": args}) + b"\n"
     try:
         async with asyncio.timeout(timeout_s):
-            reader, writer = await asyncio.open_unix_connection(path, limit=LINE_LIMIT)
-            writer.write(msgspec.json.encode({"v": VERSION, "do": do, "args": args}) + b"\n")
-            line = await reader.readline()
+            line = await _asked(path, request)
     except TimeoutError:
         raise GatepostError(f"{name} did not answer within {timeout_s:g} s", EX_TEMPFAIL) from None
     except PermissionError:
         raise GatepostError(f"{name} may not be asked by this user; use the daemon's own", EX_NOPERM) from None
     except (OSError, ValueError):
         raise NotReached(f"{name} is not running (no answer on {path})", EX_UNAVAILABLE) from None
-    finally:
-        if writer is not None:
-            writer.close()
     if not line:
         raise NotReached(f"{name} closed the connection without an answer", EX_UNAVAILABLE)
     answer = msgspec.json.decode(line, type=dict[str, Any])

@@ -171,6 +171,17 @@ async def test_a_guest_may_ask_some_verbs_and_anybody_else_is_told_no() -> None:
         shutil.rmtree(folder)
 
 
+async def test_who_is_refused_while_it_still_asks_reads_why_and_not_that_nobody_is_there(tmp_path: Path) -> None:
+    async def refuse(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b'{"error":{"status":77,"text":"you may not"}}\n')
+        writer.close()
+
+    async with await asyncio.start_unix_server(refuse, tmp_path / "sample.sock"):
+        with pytest.raises(GatepostError, match="you may not") as caught:
+            await call(tmp_path / "sample.sock", "greet", name="x" * 4_000_000)
+    assert caught.value.status == 77
+
+
 async def _asked_as(uid: int, path: Path, verb: str, wait_s: float = 0) -> str:
     """Ask from a process of another user, which needs nothing but a shell's python and may take its time to ask."""
     program = (
