@@ -17,7 +17,7 @@ from core.lifecycle import Service
 from tests.support.service import running
 from tunnel.appliance.assembly import Whose, build_client
 from tunnel.appliance.client import TunnelClient
-from tunnel.bastion.fronts import Bastion
+from tunnel.bastion.assembly import Bastion, build_bastion
 from tunnel.bastion.store import CaseSerial, EngineerEntry, Enrolled, Grant
 from tunnel.config import BastionSection, KeydSection, TunnelSection
 from tunnel.identity import SERVICE_SOCKET, sign_engineer
@@ -144,7 +144,7 @@ class Support:
         }
         self.exchange_public = f"{keyring.support_keys()[-1].key_id} {keyring.support_keys()[-1].public}"
         self.ports = free_ports(3)
-        fixed = {"approval": "none", "unlimited_sources": ("127.0.0.0/8",), "login_timeout_s": 5}
+        fixed = {"approval": "none", "unlimited_sources": ("127.0.0.0/8",), "login_timeout_s": 20}
         self.section = BastionSection(
             address="127.0.0.1",
             ports=tuple(self.ports[:2]),
@@ -157,7 +157,7 @@ class Support:
         self.keyd = Keyd(directory / "run" / KEYD_SOCKET)
 
     def build(self) -> Bastion:
-        self.bastion = Bastion(self.section, self.directory)
+        self.bastion = build_bastion(self.section, self.directory)
         return self.bastion
 
     @property
