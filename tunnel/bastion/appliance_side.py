@@ -6,7 +6,7 @@ No TCP port is opened: the forwarded name is an entry in `Presence`. Every other
 
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import asyncssh
 
@@ -17,7 +17,7 @@ from core.runtime import spawn
 from core.ssh import same_key
 from tunnel.audit import AuditLog
 from tunnel.bastion.presence import Presence, Tunnel
-from tunnel.bastion.refusal import Refusals
+from tunnel.bastion.refusal import Refusals, Seldom
 from tunnel.bastion.registration import ControlSession, ControlTerms, Registration
 from tunnel.bastion.store import Enrolled, Store
 from tunnel.identity import SERVICE_PORT
@@ -50,6 +50,7 @@ class ApplianceTerms:
     audit: AuditLog
     counters: Counters
     registration_required: bool
+    seldom: Seldom = field(default_factory=Seldom)
 
 
 class ApplianceServer(asyncssh.SSHServer):
@@ -57,7 +58,7 @@ class ApplianceServer(asyncssh.SSHServer):
 
     def __init__(self, terms: ApplianceTerms) -> None:
         self._terms = terms
-        self._refusals = Refusals(terms.audit, terms.counters, "appliance")
+        self._refusals = Refusals(terms.audit, terms.counters, "appliance", terms.seldom)
         self._enrolled: Enrolled | None = None
         self._tunnel: Tunnel | None = None
         self._control: ControlSession | None = None

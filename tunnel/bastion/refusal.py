@@ -6,25 +6,54 @@ and one more at the end that says how often; who asks for too many things is cut
 
 from collections import Counter
 
+from core import clock
 from core.metrics import Counters
 from tunnel.audit import AuditLog
 
+EVERY_S = 3600.0
+"""What an appliance is refused each time that it dials is a line once in this time, with the number of those before."""
+REMEMBERED = 2000
 LINES = 20
 """Different refusals of one connection that get a line of their own."""
 MOST = 200
 """Refusals after which a connection is not worth keeping."""
 
 
-class Refusals:
-    """The refusals of one connection."""
+class Seldom:
+    """What comes again on connection after connection, by rule, user and source; shared by all of them."""
 
-    def __init__(self, audit: AuditLog, counters: Counters, side: str) -> None:
+    def __init__(self, monotonic: clock.Clock = clock.monotonic) -> None:
+        self._now = monotonic
+        self._said: dict[tuple[str, str, str], tuple[float, int]] = {}
+        """When each was last said, and how often it came since; the oldest first."""
+
+    def unsaid(self, rule: str, user: str, source: str) -> int | None:
+        """Give how many were not said before this one, which is to be said; None if this one is not either."""
+        now, key = self._now(), (rule, user, source)
+        said_at, count = self._said.get(key, (-EVERY_S, 0))
+        if now - said_at < EVERY_S:
+            self._said[key] = said_at, count + 1
+            return None
+        self._said.pop(key, None)
+        self._said[key] = now, 0
+        while len(self._said) > REMEMBERED:
+            del self._said[next(iter(self._said))]
+        return count
+
+
+class Refusals:
+    """The refusals of one connection; those of the rules in `seldom_rules` are rationed over all connections."""
+
+    seldom_rules = frozenset({"frozen"})
+
+    def __init__(self, audit: AuditLog, counters: Counters, side: str, seldom: Seldom | None = None) -> None:
         self.user = ""
         self.key_id = ""
         self.source = ""
         self._audit = audit
         self._counters = counters
         self._side = side
+        self._seldom = seldom
         self._seen: Counter[tuple[str, str]] = Counter()
 
     def note(self, rule: str, why: str) -> bool:
@@ -33,7 +62,7 @@ class Refusals:
         what = (rule, why[:200]) if (rule, why[:200]) in self._seen or len(self._seen) < LINES else ("more", "")
         self._seen[what] += 1
         if self._seen[what] == 1 and what[0] != "more":
-            self._audit.note("refused", rule=rule, why=what[1], **self._who())
+            self._say(rule, what[1])
         return self._seen.total() < MOST
 
     def close(self) -> None:
@@ -42,6 +71,14 @@ class Refusals:
             if count > 1 or rule == "more":
                 self._audit.note("refused-often", rule=rule, why=why, times=count, **self._who())
         self._seen.clear()
+
+    def _say(self, rule: str, why: str) -> None:
+        if self._seldom is None or rule not in self.seldom_rules:
+            self._audit.note("refused", rule=rule, why=why, **self._who())
+            return
+        more = self._seldom.unsaid(rule, self.user, self.source)
+        if more is not None:
+            self._audit.note("refused", rule=rule, why=why, more_before=more, **self._who())
 
     def _who(self) -> dict[str, str]:
         who = {"side": self._side, "user": self.user[:64], "source": self.source}

@@ -10,7 +10,7 @@ from core.metrics import Counters
 from core.ssh import Refusal
 from tunnel.audit import AuditLog
 from tunnel.bastion.door import Door
-from tunnel.bastion.refusal import LINES, MOST, Refusals
+from tunnel.bastion.refusal import EVERY_S, LINES, MOST, REMEMBERED, Refusals, Seldom
 
 
 def _lines(folder: Path) -> list[dict[str, Any]]:
@@ -49,6 +49,36 @@ def test_many_different_refusals_fill_no_log_and_end_the_connection(tmp_path: Pa
     assert len(lines) == LINES + 1
     assert lines[-1]["times"] == MOST - LINES
     assert counters.snapshot()["refused_connection"]["uptime"] == MOST
+
+
+def test_a_frozen_appliance_that_dials_again_and_again_is_a_line_once_in_a_while(tmp_path: Path) -> None:
+    now = [0.0]
+    counters, audit = Counters(tmp_path / "counters.json"), AuditLog(tmp_path / "audit.jsonl")
+    seldom = Seldom(lambda: now[0])
+
+    def dials(source: str) -> None:
+        refusals = Refusals(audit, counters, "appliance", seldom)
+        refusals.user, refusals.source = "sn-1", source
+        refusals.note("frozen", "this serial is frozen")
+        refusals.note("name", "has its name already")
+        refusals.close()
+
+    for _ in range(50):
+        dials("192.0.2.1")
+    dials("192.0.2.2")
+    now[0] = EVERY_S
+    dials("192.0.2.1")
+    lines = [line for line in _lines(tmp_path) if line.get("rule") == "frozen"]
+    assert [(line["source"], line["more_before"]) for line in lines] == [
+        ("192.0.2.1", 0),
+        ("192.0.2.2", 0),
+        ("192.0.2.1", 49),
+    ]
+    assert counters.snapshot()["refused_frozen"]["uptime"] == 52
+    assert len([line for line in _lines(tmp_path) if line.get("rule") == "name"]) == 52
+    for number in range(REMEMBERED + 1):
+        assert seldom.unsaid("frozen", f"sn-{number}", "192.0.2.9") == 0
+    assert seldom.unsaid("frozen", "sn-0", "192.0.2.9") == 0, "the oldest is forgotten, not the newest refused"
 
 
 def test_the_door_says_the_first_of_a_minute_and_counts_the_rest(tmp_path: Path) -> None:
