@@ -10,12 +10,12 @@ from typing import cast
 from core.runtime import Daemon
 from daemons import config as documents
 from daemons.machine import Machine
-from tunnel.bastion.fronts import Bastion
+from tunnel.bastion.assembly import build_bastion
 
 
 def build(config: Path) -> Daemon:
     """Wire the daemon."""
     machine = Machine.open(config)
     document = cast(documents.Bastion, machine.document)
-    bastion = Bastion(document.bastion, machine.dir)
+    bastion = build_bastion(document.bastion, machine.dir)
     return Daemon("bastion", bastion.services, machine.socket("bastion"), bastion.verbs, document.runtime.grace_s)

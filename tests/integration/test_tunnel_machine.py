@@ -9,7 +9,7 @@ from tests.support.keyd import keyd
 from tests.support.remote import Console, eventually, free_ports
 from tests.support.service import running
 from tunnel.appliance.assembly import Whose, build_client
-from tunnel.bastion.fronts import Bastion
+from tunnel.bastion.assembly import build_bastion
 from tunnel.bastion.store import Enrolled
 from tunnel.config import DEFAULT_NAME, BastionSection, TunnelSection
 from tunnel.service.endpoint import build_endpoint
@@ -35,7 +35,7 @@ async def test_machines_made_by_init_find_each_other_without_a_host_authority(tm
     serial = make("esa", esa, hostname="esa.example.test")
     make("bastion", support, hostname="upgrades.example.test")
     ports = free_ports(2)
-    bastion = Bastion(
+    bastion = build_bastion(
         BastionSection(address="127.0.0.1", ports=(ports[0],), engineer_address="127.0.0.1", engineer_port=ports[1]),
         support,
     )

@@ -17,7 +17,7 @@ from core.lifecycle import Service
 from tests.support.service import running
 from tunnel.appliance.assembly import Whose, build_client
 from tunnel.appliance.client import TunnelClient
-from tunnel.bastion.fronts import Bastion
+from tunnel.bastion.assembly import Bastion, build_bastion
 from tunnel.bastion.store import CaseSerial, EngineerEntry, Enrolled, Grant
 from tunnel.config import BastionSection, KeydSection, TunnelSection
 from tunnel.identity import SERVICE_SOCKET, sign_engineer
@@ -157,7 +157,7 @@ class Support:
         self.keyd = Keyd(directory / "run" / KEYD_SOCKET)
 
     def build(self) -> Bastion:
-        self.bastion = Bastion(self.section, self.directory)
+        self.bastion = build_bastion(self.section, self.directory)
         return self.bastion
 
     @property

@@ -1,6 +1,6 @@
 """The order in which the bastion's parts begin and end: the store first and last, everybody who asks it in between.
 
-Used by `fronts.py`. A database that is away at the start is waited for, while everybody who comes is refused; that is
+Used by `assembly.py`. A database that is away at the start is waited for, while everybody who comes is refused; that is
 logged once.
 """
 

@@ -1,6 +1,6 @@
 """One of several bastions: its directory entries, its listener for the others, and its way to them, put together.
 
-For `fronts.py`. With no `peer_port` there is the directory only. Raises GatepostError (78) for certificates that
+For `assembly.py`. With no `peer_port` there is the directory only. Raises GatepostError (78) for certificates that
 cannot be used.
 """
 
