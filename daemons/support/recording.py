@@ -134,9 +134,11 @@ def _checked(path: Path, allowed: str) -> tuple[dict[str, Any], str]:
         if error.status != EX_DATAERR:
             raise
         return {"file": str(path), "good": False, "problem": error.text}, error.text
-    text = f"{path}: intact, {report.lines} lines in {len(report.files)} files"
-    if allowed:
-        text += f"; {report.heads} signatures are good, the last covers {report.covered} lines"
+    text = f"{path}: intact; lines: {report.lines}, files: {len(report.files)}"
+    if allowed and report.heads:
+        text += f"; good signatures: {report.heads}, the last covers the first {report.covered} lines"
+    elif allowed:
+        text += "; not signed yet"
     text += "".join(f"\nnote: {note}" for note in report.notes)
     return {"file": str(path), "good": True, **msgspec.to_builtins(report)}, text
 
