@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Final
 
 _COUNTED: Final = frozenset({"RssAnon", "RssShmem", "VmSwap"})
+_NO_THREAD: Final = "can't start new thread"
+"""How the interpreter says it; the error has no type of its own."""
 _UNLIMITED: Final = 1 << 60
 """Version 1 writes "no limit" as a number near the largest that there is."""
 
@@ -25,6 +27,11 @@ def give_back() -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
+
+
+def is_shortage(error: BaseException) -> bool:
+    """Tell whether an error says that memory or threads are used up at the moment."""
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _NO_THREAD in str(error))
 
 
 class Memory:

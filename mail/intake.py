@@ -7,6 +7,7 @@ tables. Never raises; what fails is answered 451 and logged.
 """
 
 import asyncio
+import itertools
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,6 +16,7 @@ from typing import Any, Final, Protocol
 from core.content import Content
 from core.diagnostic import incident
 from core.maillog import MailLog, clean
+from core.memory import is_shortage
 from core.metrics import Counters
 from core.record import HOLD_QUEUE, Accepted, Outcome, encode
 from core.runtime import spawn
@@ -25,6 +27,8 @@ from protocol.reply import Reply
 
 NOT_STORED: Final = Reply(451, "4.3.0", "The message cannot be stored now, try again later")
 RETRY_S: Final = 2.0
+MOST_TRIES: Final = 150
+"""A message that memory never suffices for is held in the end: it may be its own fault."""
 Answer = Callable[[Reply], None]
 Done = Callable[[Exception | None], None]
 
@@ -212,16 +216,20 @@ class Intake:
 
     async def _decide_late(self, accepted: Accepted, content: Readable) -> tuple[Notes, Outcome]:
         """Come to an outcome whatever happens: the message is accepted, and without one its segment never goes."""
-        while True:
+        for tries in itertools.count(1):
             notes = Notes()
             try:
                 return notes, await self._pipeline.run_in_thread(accepted, content, notes=notes)
             except OSError as error:
                 self.log.critical(f"MID {accepted.mid} cannot be read now: {clean(str(error))}")
-                await asyncio.sleep(RETRY_S)
             except Exception as error:  # one message must not end the daemon, at every start again
-                number = incident(f"MID {accepted.mid} in the work queue", error)
-                return notes, held(accepted, notes, f"internal error, incident {number}")
+                if not is_shortage(error) or (isinstance(error, MemoryError) and tries >= MOST_TRIES):
+                    number = incident(f"MID {accepted.mid} in the work queue", error)
+                    return notes, held(accepted, notes, f"internal error, incident {number}")
+                if tries == 1:
+                    self.log.critical(f"MID {accepted.mid} waits in the work queue: {clean(repr(error))}")
+            await asyncio.sleep(RETRY_S)
+        raise AssertionError("it counts for ever")
 
     async def _write_outcome(self, outcome: Outcome) -> None:
         """Try until the journal takes it; a process that ends before is helped by recovery."""

@@ -1,6 +1,7 @@
 import asyncio
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -108,3 +109,34 @@ async def test_a_brake_holds_the_answer_and_not_the_message(tmp_path: Path) -> N
         assert "ready 14 bytes" in "\n".join(under_test.lines())
         brake.release()
         assert client.machine.take().startswith(b"250 2.0.0 Ok:  Message")
+
+
+@pytest.mark.parametrize(("tries", "held"), [(3, False), (10**6, True)])
+async def test_a_message_is_not_held_because_memory_was_short_for_a_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tries: int, held: bool
+) -> None:
+    """It had got 250 and lay in the.hold.queue for somebody to release it."""
+    monkeypatch.setattr(module, "RETRY_S", 0.0)
+    with gateway(tmp_path) as under_test:
+        run, asked, written = under_test.pipeline.run_in_thread, [0], [b""]
+
+        async def short(*arguments: Any, **named: Any) -> Outcome:
+            asked[0] += 1
+            if asked[0] == 1:
+                raise RuntimeError("can't start new thread")
+            if asked[0] < tries:
+                raise MemoryError
+            return await run(*arguments, **named)
+
+        def append_outcome(mid: int, outcome: bytes, done: module.Done) -> None:
+            written[0] = outcome
+            asyncio.get_running_loop().call_soon(done, None)
+
+        under_test.pipeline.run_in_thread = short  # type: ignore[method-assign]
+        under_test.intake.store.append_outcome = append_outcome  # type: ignore[method-assign]
+        content = b"Subject: x\r\n\r\n"
+        accepted = Accepted(7, 1, 0.0, "a@b", [Recipient(0, "c@d")], len(content))
+        await under_test.intake.work(accepted, Readable(Headers(content), lambda: content))
+        outcome = decode_outcome(written[0])
+        assert (outcome.destination == "the.hold.queue") == held
+        assert asked[0] == min(tries, module.MOST_TRIES)
