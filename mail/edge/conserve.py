@@ -18,7 +18,7 @@ from core.control import peer_pid
 from core.disk import Disk
 from core.lifecycle import Scope
 from core.maillog import MailLog, clean
-from core.memory import Memory, give_back
+from core.memory import Memory, give_back, is_shortage
 from core.pressure import REFUSE, Cause, Change, Pressure
 from core.smtp.door import Brake
 from mail.edge.config import ConservationSection
@@ -107,6 +107,7 @@ class Conservation:
         self._pressure = Pressure(_causes(section))
         self._values: dict[str, float] = {}
         self._trouble = ""
+        self._blind = False
 
     def gauges(self) -> dict[str, Any]:
         """Give what the status page shows."""
@@ -126,9 +127,7 @@ class Conservation:
 
     async def turn(self) -> None:
         """Measure once and act on it."""
-        if self._pressure.grade:
-            await asyncio.to_thread(give_back)  # else what a flood took would look like a need for ever
-        values = await asyncio.to_thread(self._meter.read)
+        values = await self._measure()
         readings = self._readings
         values |= {SYNC: readings.sync_s(), BACKLOG: readings.backlog_percent(), WORK_QUEUE: readings.work_queue()}
         self._values = values
@@ -137,6 +136,24 @@ class Conservation:
             self._act(change)
         self._watch_journal(readings.trouble())
         await self._regulate_listeners(values[WORK_QUEUE])
+
+    async def _measure(self) -> dict[str, float]:
+        """Give memory and disk, as they were when there is no descriptor, thread or memory to look with."""
+        try:
+            if self._pressure.grade:
+                await asyncio.to_thread(give_back)  # else what a flood took would look like a need for ever
+            values = await asyncio.to_thread(self._meter.read)
+        except Exception as error:
+            if not (isinstance(error, OSError) or is_shortage(error)):
+                raise
+            if not self._blind:
+                self._log.warning(f"Memory and disk cannot be measured now: {clean(str(error) or repr(error))}")
+            self._blind = True
+            return {name: value for name, value in self._values.items() if name in {MEMORY, DISK}}
+        if self._blind:
+            self._log.info("Memory and disk can be measured again")
+        self._blind = False
+        return values
 
     def _act(self, change: Change) -> None:
         brake, grade = self._brake, change.grade

@@ -4,6 +4,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from core.maillog import MailLog
 from core.memory import Memory
 from core.smtp.door import Brake
@@ -131,3 +133,39 @@ def test_disk_in_use_is_read_and_a_folder_that_is_gone_is_left_out(tmp_path: Pat
     values = Meter(tmp_path, tmp_path, Memory()).read()
     assert 0 <= values["disk"] <= 100
     assert "disk" not in Meter(tmp_path, tmp_path / "gone", Memory()).read()
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(24, "Too many open files"), RuntimeError("can't start new thread"), MemoryError()]
+)
+async def test_what_cannot_be_measured_for_a_moment_ends_no_gateway(tmp_path: Path, error: Exception) -> None:
+    """Without a descriptor to look for the other processes with, the whole daemon ended."""
+    world = World(tmp_path, memory_start=10, memory_halt=20)
+    errors: list[Exception] = []
+
+    def read() -> dict[str, float]:
+        if errors:
+            raise errors[0]
+        return {"memory": 15.0}
+
+    world.service._meter.read = read  # type: ignore[method-assign]
+    for errors[:] in ([], [error], [error], []):
+        await world.service.turn()
+        assert world.brake.delay_s > 0, "what was measured last holds"
+        assert world.service.gauges()["ram_utilization"] == 15.0
+    lines = [line for line in world.lines(tmp_path) if "measured" in line]
+    assert [line.partition(" now")[0] for line in lines] == [
+        "Warning: Memory and disk cannot be measured",
+        "Info: Memory and disk can be measured again",
+    ]
+
+
+async def test_a_fault_in_measuring_is_not_hidden(tmp_path: Path) -> None:
+    world = World(tmp_path)
+
+    def read() -> dict[str, float]:
+        raise RuntimeError("fault")
+
+    world.service._meter.read = read  # type: ignore[method-assign]
+    with pytest.raises(RuntimeError, match="fault"):
+        await world.service.turn()
