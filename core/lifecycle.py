@@ -68,6 +68,7 @@ class Scope:
         self.activity = work.activity
         self._tasks = tasks
         self._running: set[asyncio.Task[Any]] = set()
+        self._failed = False
 
     def start(self, coro: Coroutine[Any, Any, Any], *, name: str) -> asyncio.Task[Any]:
         """Start a task that belongs to this service; if it fails, the service fails."""
@@ -77,8 +78,17 @@ class Scope:
             coro.close()
             raise
         self._running.add(task)
-        task.add_done_callback(self._running.discard)
+        task.add_done_callback(self._ended)
         return task
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._running.discard(task)
+        self._failed = self._failed or _has_failed(task)
+
+    @property
+    def failed(self) -> bool:
+        """Whether one of the service's tasks has failed: what it was changing may be half done."""
+        return self._failed or any(map(_has_failed, self._running))
 
     def cancel(self) -> None:
         """Cancel the tasks that this service started and that still run."""
@@ -93,6 +103,10 @@ class Scope:
         except TimeoutError:
             return True
         return False
+
+
+def _has_failed(task: asyncio.Task[Any]) -> bool:
+    return task.done() and not task.cancelled() and task.exception() is not None
 
 
 async def run_service(service: Service, signals: Signals, work: Activities) -> None:

@@ -52,7 +52,7 @@ class Tail:
         try:
             while left > 0 and self._open(mark):
                 left = self._read_segment(mark, left, entries)
-        except (OSError, JournalDamaged):
+        except BaseException:  # lack of memory too: what was read but not given would be passed over for ever
             self._leave()
             self.position, self._primed = start, start == Position()
             self._pending.clear()

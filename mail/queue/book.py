@@ -5,7 +5,8 @@ thread. It decides nothing and does no I/O.
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from core.journal.entry import ContentRef
@@ -49,7 +50,18 @@ class Book:
         """Messages of the index that cannot be delivered, each with the reason."""
         self.finished_meanwhile: set[int] | None = None
         """While content is being moved: the messages that finished."""
+        self.torn = False
+        """A change of more than one step ended halfway: what is here must not be written any more."""
         self._content_left = content_bytes
+
+    @contextmanager
+    def one_step(self) -> Iterator[None]:
+        """Have the book count as torn if the block fails."""
+        try:
+            yield
+        except BaseException:
+            self.torn = True
+            raise
 
     def add(self, message: Message) -> None:
         """Take in a message that was imported or loaded."""

@@ -40,6 +40,10 @@ AT_ONCE = 500
 """Messages that are looked at in one turn of the loop afterwards."""
 
 
+class BookTorn(Exception):
+    """Memory is not to be written: the daemon has to end, and finds everything on the disk when it starts."""
+
+
 class Gathered:
     """One change and what follows once it is committed."""
 
@@ -156,7 +160,16 @@ class Checkpointer:
         return False
 
     def gather(self, positions: list[tuple[str, int, int]], counts: int | None = MOST) -> Gathered:
-        """Collect what changed, and the counts of so many destinations; from here on it counts as written."""
+        """Collect what changed, and the counts of so many destinations; from here on it counts as written.
+
+        Raises `BookTorn` rather than give messages or positions that say more than is true.
+        """
+        if self._book.torn:
+            raise BookTorn("a change in memory ended halfway; the next start reads the journals again")
+        with self._book.one_step():
+            return self._gather(positions, counts)
+
+    def _gather(self, positions: list[tuple[str, int, int]], counts: int | None) -> Gathered:
         book = self._book
         if self._importer.caught_up:
             self._floor = self._done.epoch

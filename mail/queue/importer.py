@@ -81,7 +81,12 @@ class Importer:
 
     def acknowledgeable(self) -> dict[str, int]:
         """Give, by journal, the newest generation that was read whole."""
-        return {name: tail.acknowledgeable() for name, tail in self._tails.items() if self._whole(name)}
+        found: dict[str, int] = {}
+        for name, tail in self._tails.items():
+            if self._whole(name):
+                with contextlib.suppress(OSError, JournalDamaged):  # what cannot be looked at now is not acknowledged
+                    found[name] = tail.acknowledgeable()
+        return found
 
     def _whole(self, name: str) -> bool:
         return name not in self.damaged and name not in self.unreadable
@@ -133,8 +138,9 @@ class Importer:
             if name in self.damaged:
                 continue
             before = tail.position
-            for entry in self._entries(name, tail):
-                self._take(name, entry)
+            with self._book.one_step():  # the tail has gone on: what is not taken now is taken after a restart only
+                for entry in self._entries(name, tail):
+                    self._take(name, entry)
             found = found or tail.position != before
         if not found and not self.unreadable:
             self.caught_up = True

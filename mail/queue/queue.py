@@ -30,7 +30,7 @@ from mail.delivery.limit import Limits
 from mail.delivery.unsubscribe import Unsubscribed
 from mail.queue import donelog, store
 from mail.queue.book import Book
-from mail.queue.checkpoint import Checkpointer
+from mail.queue.checkpoint import BookTorn, Checkpointer
 from mail.queue.clockwatch import ClockWatch, pull_in
 from mail.queue.dispatch import Dispatcher
 from mail.queue.documents import trouble_of
@@ -303,7 +303,7 @@ class DeliveryQueue:
         return [trouble for trouble in troubles if trouble]
 
     async def run(self, scope: Scope) -> None:
-        """Import and deliver until stopping; the last checkpoint is made whatever happens."""
+        """Import and deliver until stopping; the last checkpoint is made unless a part has failed."""
         try:
             self._suspension.restore()
             for part in (self._checkpointer, self.importer, self._loader, self._reclaimer, self._overdue):
@@ -321,7 +321,11 @@ class DeliveryQueue:
                     self._dispatcher.release_idle()
                 await self._reporter.drain()
             await self.operations.close()
+        except Exception:
+            self._book.torn = True
+            raise
         finally:
+            self._book.torn = self._book.torn or scope.failed
             self._end()
 
     async def _keep_time(self, scope: Scope) -> None:
@@ -344,7 +348,7 @@ class DeliveryQueue:
         """Write down what is left and close; blocking, at the end of the process."""
         try:
             self._checkpointer.last()
-        except (GatepostError, OSError) as error:
+        except (BookTorn, GatepostError, OSError) as error:
             self._log.critical(f"The last checkpoint failed; the next start replays the done log: {error}")
         finally:
             self._reader.close()

@@ -1,5 +1,6 @@
 """Reading the journals while something is wrong with them."""
 
+import asyncio
 import errno
 import os
 from collections.abc import AsyncIterator
@@ -10,7 +11,11 @@ import pytest
 
 from core.disk import Disk
 from core.ids import IdBlocks
+from core.journal import Tail
 from core.journal.segment import generations, segment_path
+from mail.queue import checkpoint
+from mail.queue.importer import Importer
+from mail.queue.schedule import Scheduler
 from protocol.errors import TemporaryFailure
 from protocol.reply import Reply
 from tests.support.queue_machine import Machine
@@ -70,3 +75,35 @@ async def test_a_message_with_the_number_of_another_is_not_dropped_in_silence(ma
     await machine.until(lambda: machine.log.having("number of another message"))
     assert machine.queue is not None
     assert machine.queue._book.segments["gateway-0", 1] >= 1, "its segment stays"
+
+
+@pytest.mark.parametrize("place", ["_pair", "_take", "add", "acknowledgeable", "_describe"])
+async def test_what_memory_did_not_suffice_for_is_read_again_after_a_restart(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    """The last checkpoint of a daemon that ended by such an error stored how far it had read, not what."""
+    mids = [await machine.accept("b@there.test") for _ in range(6)]
+    machine.courier.refuse = TemporaryFailure(Reply(451, "4.4.1", "away"))
+    owner: Any = {"_pair": Tail, "_take": Importer, "add": Scheduler, "acknowledgeable": Importer}.get(
+        place, checkpoint
+    )
+    works, calls = getattr(owner, place), [0]
+
+    def short(*arguments: Any, **named: Any) -> Any:
+        calls[0] += 1
+        if calls[0] == (1 if place == "acknowledgeable" else 4):
+            raise MemoryError
+        return works(*arguments, **named)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(owner, place, short)
+        await machine.start()
+        assert machine._runner is not None
+        await asyncio.wait([machine._runner], timeout=10)
+        assert machine._runner.exception() is not None, "it ends by itself"
+    machine._runner = None
+    machine._close_own()
+    machine.courier.refuse = None
+    machine.time = 10_000.0
+    await machine.start()
+    await machine.until(lambda: set(machine.courier.mids()) >= set(mids))
