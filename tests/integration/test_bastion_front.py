@@ -385,3 +385,25 @@ async def test_three_probes_in_a_row_shut_nobody_out(tmp_path: Path) -> None:
         assert support.bastion.presence.get(NAME) is standing
         assert await support.online()
         assert "door_refused_penalty" not in support.bastion.counters.snapshot()
+
+
+@needs("ssh")
+async def test_who_waits_for_an_approval_reads_so_also_straight_through(tmp_path: Path) -> None:
+    settings = {"approval": "second-person", "approval_wait_s": 1.5}
+    line = f"case {CASE} is not approved: waiting 1.5 s at most until a second person says".encode()
+    async with connected(tmp_path, **settings) as (support, _appliance, _client):
+        engineer = Engineer(support, tmp_path / "ana", forwarding=True)
+        through = await engineer.stock("-W", f"{NAME}:22", f"{NAME}@127.0.0.1")
+        recorded = await engineer.stock(f"{NAME}@127.0.0.1", "exit 4")
+        for status, _, said in (through, recorded):
+            assert status != 0
+            assert line in said
+            assert b"nobody has approved" in said
+        await support.employ("ben", "cid")
+        await support.bastion.store.cases.approve(CASE, "ben")
+        status, _, said = await engineer.stock(f"{NAME}@127.0.0.1", "exit 4")
+        assert (status, b"approved" in said) == (4, False)
+        await support.bastion.store.cases.open(CASE, [], ("cid",))  # takes the approval away
+        status, _, said = await engineer.stock("-W", f"{NAME}:22", f"{NAME}@127.0.0.1")
+        assert status != 0
+        assert line in said

@@ -175,5 +175,16 @@ async def _answer(process: asyncio.subprocess.Process, document: bytes) -> str:
     return "".join(letter for letter in line if letter.isprintable())
 
 
+def waiting(section: CaseSection, number: str) -> str:
+    """Say what is waited for, and who can give it."""
+    if section.approval == "command":
+        return f"waiting until the work on case {number} is approved, {section.approval_wait_s:g} s at most"
+    return f"case {number} is not approved: waiting {section.approval_wait_s:g} s at most until {_by_whom(number)}"
+
+
 def _remedy(case: Case) -> str:
-    return f"a second person says `gatepost bastion case approve {case.number} --by NAME`"
+    return _by_whom(case.number)
+
+
+def _by_whom(number: str) -> str:
+    return f"a second person says `gatepost bastion case approve {number} --by NAME`"

@@ -9,6 +9,7 @@ object per connection. Each refusal is counted, and an audit line once.
 import asyncio
 import secrets
 from collections.abc import Coroutine
+from contextlib import suppress
 from typing import Any
 
 import asyncssh
@@ -17,6 +18,7 @@ from core import clock
 from core.diagnostic import incident
 from core.errors import GatepostError
 from core.ssh import CertificateFacts, Half, splice_to_channel
+from tunnel.bastion.approval import waiting
 from tunnel.bastion.entitlement import FORWARD, SHELL, Denied, Entitled
 from tunnel.bastion.refusal import Refusals
 from tunnel.bastion.relay import Down
@@ -43,6 +45,7 @@ class EngineerServer(asyncssh.SSHServer):
         self._limit: asyncio.TimerHandle | None = None
         self._idle: asyncio.TimerHandle | None = None
         self._over = False
+        self._told = False
 
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
         self._conn = conn
@@ -89,6 +92,17 @@ class EngineerServer(asyncssh.SSHServer):
             self._entitled = await self._front.entitlements.of(self._engineer, self._name, self._refusals.source)
         except GatepostError as error:
             self._denied = error
+        entitled = self._entitled
+        missing = _rule(self._denied) == "approval" if entitled is None else not entitled.approved
+        if missing and self._front.section.approval == "second-person":
+            self._tell_missing(self._engineer.case)
+
+    def _tell_missing(self, case: str) -> None:
+        """Say at the login what will be waited for: straight through there is no channel for a line later."""
+        if not self._told:
+            self._told = True
+            with suppress(OSError):
+                self._conn.send_auth_banner(f"{waiting(self._front.section, case)}\r\n")
 
     def auth_completed(self) -> None:
         self._set_idle()

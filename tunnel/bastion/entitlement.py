@@ -54,6 +54,8 @@ class Entitled:
     row: CaseSerial
     grant: Grant
     until_at: float
+    approved: bool = True
+    """Whether a second person has approved the case."""
 
     @property
     def via(self) -> str:
@@ -100,7 +102,7 @@ class Entitlements:
         if row is None:
             raise Denied("case", f"{serial.upper()} is not of case {case.number}")
         grant = await self.grant(case.number, serial)
-        return Entitled(serial, frozenset(entry.roles), row, grant, grant.until_at)
+        return Entitled(serial, frozenset(entry.roles), row, grant, grant.until_at, bool(case.approved_at))
 
     async def grant(self, number: str, serial: str) -> Grant:
         """Give the grant for an appliance of a case, if it has not run out. Raises Denied."""

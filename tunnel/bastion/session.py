@@ -11,6 +11,7 @@ from core import clock
 from core.errors import GatepostError
 from core.metrics import Counters
 from tunnel.audit import AuditLog
+from tunnel.bastion.approval import waiting
 from tunnel.bastion.entitlement import SFTP, SHELL, Denied, Entitled, Entitlements
 from tunnel.bastion.reach import Reached, Way
 from tunnel.bastion.relay import Down, Request, Terms
@@ -124,7 +125,7 @@ class Session:
     async def _entitled(self, down: Down) -> Entitled:
         """Ask what may be done; whoever is held for an approval is told so."""
         visit = self._visit
-        text = f"waiting until somebody approves case {visit.engineer.case}"
+        text = waiting(self._front.section, visit.engineer.case)
         loop = asyncio.get_running_loop()
         notice = loop.call_later(_HELD_S, down.tell, text)
         try:
