@@ -112,4 +112,6 @@ def _rest(private: Path, hosts: Path) -> str:
         f"    IdentitiesOnly yes\n"
         f"    UserKnownHostsFile {hosts}\n"
         f"    StrictHostKeyChecking yes\n"
+        f"    ServerAliveInterval 15\n"
+        f"    ServerAliveCountMax 3\n"
     )

@@ -162,6 +162,7 @@ def test_who_goes_straight_through_gets_certificates_for_the_appliances_and_a_co
         f"proxyjump {first.lower()}",
         f"certificatefile {certificate}",
         f"hostkeyalias {behind.lower()}",
+        "serveraliveinterval 15",
     } <= set(shown)
     printed = subprocess.run(["ssh-keygen", "-L", "-f", certificate], capture_output=True, text=True, check=True).stdout
     assert "permit-port-forwarding" not in printed

@@ -133,6 +133,24 @@ async def test_certificates_that_do_not_let_in_are_refused_and_logged(tmp_path: 
         assert await _works(support, tmp_path / "ana")
 
 
+async def test_nobody_gets_in_without_a_key_on_either_front(tmp_path: Path) -> None:
+    """With a client that takes whatever it is given: asyncssh lets everybody in where `begin_auth` gives no True."""
+    async with connected(tmp_path) as (support, _appliance, _client):
+        before = len(support.audit())
+        for port in (support.ports[0], support.engineers):
+            for user in (NAME, "nobody", "root", "*"):
+                with pytest.raises((asyncssh.PermissionDenied, asyncssh.DisconnectError)):
+                    await asyncssh.connect(
+                        *("127.0.0.1", port),
+                        config=None,
+                        username=user,
+                        known_hosts=None,
+                        client_keys=None,
+                        agent_path=None,
+                    )
+        assert not any(each["event"] in ("engineer", "appliance") for each in support.audit()[before:])
+
+
 @pytest.mark.parametrize("user", ["*", "root", "a'b", 'x"y', "../x", "a b", NAME.upper() + "*"])
 async def test_user_names_that_are_patterns_or_hold_quotes_never_reach_an_authorized_key(
     tmp_path: Path, user: str

@@ -1,4 +1,4 @@
-"""docs/protocol/smtp-checklist.md names tests that exist, and every row names one or says that there is none."""
+"""The checklists of docs/protocol name tests that exist, and every row names one or says that there is none."""
 
 import re
 from pathlib import Path
@@ -9,6 +9,9 @@ ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "protocol" / "smtp-checklist.md"
 DIALOGS = ROOT / "tests" / "conformance" / "dialogs"
 ROWS = re.findall(r"^\| (?!rule \||class \||---)(.+?) \| (.+) \|$", PAGE.read_text(), re.MULTILINE)
+REMOTE = ROOT / "docs" / "protocol" / "remote-access-checklist.md"
+HEADS = r"requirement \||wish \||trap \||point \||program \||the firewall \||attack \||bar \||---"
+REMOTE_ROWS = re.findall(rf"^\| (?!{HEADS})(.+?) \| (.+?) \| (.+) \|$", REMOTE.read_text(), re.MULTILINE)
 NAMED = sorted({name for _, tests in ROWS for name in re.findall(r"`([^`]+)`", tests)})
 
 
@@ -40,3 +43,26 @@ def test_every_dialog_stands_in_the_checklist_or_is_no_row_of_it() -> None:
     }
     shown = {path.stem for name in NAMED if "/" not in name for path in DIALOGS.glob(f"{name}.dialog")}
     assert {path.stem for path in DIALOGS.glob("*.dialog")} - shown == ours
+
+
+@pytest.mark.parametrize(
+    "name", sorted({name for *_, tests in REMOTE_ROWS for name in re.findall(r"`(\S+::\w+)`", tests)})
+)
+def test_what_the_checklist_of_remote_access_names_exists(name: str) -> None:
+    file, _, test = name.partition("::")
+    assert f"def {test}(" in (ROOT / file).read_text()
+
+
+def test_every_row_of_remote_access_has_its_module_and_its_tests_or_says_what_is_missing() -> None:
+    assert [row for row, what, tests in REMOTE_ROWS if "::" not in tests and "*Not done*" not in what + tests] == []
+    paths = [name for _, what, _ in REMOTE_ROWS for name in re.findall(r"`([a-z]+(?:/[\w.]+)+)`", what)]
+    assert [name for name in paths if not (ROOT / name).exists()] == []
+
+
+def test_no_requirement_of_remote_access_is_left_out() -> None:
+    numbers = [row.partition(".")[0] for row, *_ in REMOTE_ROWS]
+    wishes = [f"I{number}" for number in range(1, 33)]
+    wanted = [f"R{number}" for number in range(1, 12)] + wishes[:5] + ["I5b"] + wishes[5:]
+    wanted += [f"P{number}" for number in range(1, 23)]
+    assert [number for number in numbers if re.fullmatch(r"[RIP]\d+b?", number)] == wanted
+    assert {number for number in numbers if number.isdigit()} == set("012345678")

@@ -284,6 +284,7 @@ def test_a_certificate_permits_only_what_is_named(tmp_path: Path) -> None:
     assert "permit-pty" in shown
     assert "permit-port-forwarding" not in shown
     assert "permit-agent-forwarding" not in shown
+    assert "Critical Options: (none)" in shown, "source-address on one that goes through a tunnel ends the connection"
     facts = ssh.certificate_facts(ssh.read_certificate(tmp_path / "c-cert.pub"))
     assert facts.valid_before_at - facts.valid_after_at == 660
 
