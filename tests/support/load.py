@@ -46,7 +46,6 @@ class Sink:
     refuses: float = 0.0
     """Share of the messages that are answered 451 at the first look."""
     chance: random.Random = field(default_factory=random.Random)
-    news: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
@@ -85,7 +84,6 @@ class Sink:
             self.arrived[mark] += 1
         else:
             self.damaged.append(data[:500])
-        self.news.set()
 
     @property
     def repeats(self) -> int:
