@@ -31,8 +31,8 @@ lab: setup ## Run the main job: the whole system, one message road end to end
 test: setup tools ## Run every test, a few files at a time since most of them wait (one by one: JOBS=0)
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
-fault-long: setup tools ## Kill, fill, break and lie for an hour: the long form of tests/fault
-	@for file in tests/fault/test_*.py; do echo "$$file"; \
+fault-long: setup tools ## Kill, fill, break, cut and lie for an hour: the long forms
+	@for file in tests/fault/test_*.py tests/integration/test_tunnel_network.py; do echo "$$file"; \
 	  GATEPOST_LONG=1 $(BIN)/python -m pytest -q -s "$$file" || exit 1; done
 
 check: setup ## Lint, types, layers and the shape of the tree
