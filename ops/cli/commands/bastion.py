@@ -44,16 +44,16 @@ async def tunnels(call: Call) -> Document:
 
 
 def render_sessions(document: Document, width: int) -> str:
-    """Show one engineer's session a line."""
+    """Show one engineer's session a line, in 80 columns; all of it is in the JSON document."""
     heads = [
-        Column("Session"),
-        Column("Engineer"),
-        Column("Case"),
-        Column("Appliance"),
+        Column("ID"),
+        Column("Engineer", least=8),
+        Column("Case", least=6),
+        Column("Appliance", least=9),
         Column("Since"),
-        Column("From"),
+        Column("From", least=8),
         Column("Mode"),
-        Column("What", least=10),
+        Column("What", least=8),
     ]
     keys = ("engineer", "case", "serial")
     rows = [
@@ -67,7 +67,7 @@ def render_sessions(document: Document, width: int) -> str:
         ]
         for one in document["sessions"]
     ]
-    return table(heads, rows, width) if rows else "No engineer is on an appliance."
+    return table(heads, rows, width or 80) if rows else "No engineer is on an appliance."
 
 
 @command(

@@ -32,7 +32,7 @@ _VISIT = {
     "serial": "42ab-cd",
     "mode": "recorded",
     "command": "",
-    "source": "198.51.100.4:5000",
+    "source": "198.51.100.4",
     "since": NOW,
 }
 
@@ -54,8 +54,24 @@ async def test_sessions_names_engineer_case_and_appliance(run: Any, daemons: Dae
     async with daemons.up(bastion={"sessions": {"sessions": [_VISIT]}}):
         line = (await run("sessions", role="bastion")).output.splitlines()[1]
     assert line.split() == (
-        ["012345", "bob", "SR7", "42ab-cd", "22", "Nov", "02:21", "198.51.100.4:5000", "recorded", "console"]
+        ["012345", "bob", "SR7", "42ab-cd", "22", "Nov", "02:21", "198.51.100.4", "recorded", "console"]
     )
+
+
+async def test_piped_sessions_of_long_names_were_wider_than_a_terminal(run: Any, daemons: Daemons) -> None:
+    long = {
+        **_VISIT,
+        "engineer": "bartholomew.longname",
+        "case": "SR2026-1122-00017",
+        "serial": "564d1122334455667788-aabbccddeeff",
+        "source": "2001:db8:1234:5678:9abc:def0:1234:5678",
+        "command": "showconfig; mailconfig; status detail",
+    }
+    async with daemons.up(bastion={"sessions": {"sessions": [_VISIT, long]}}):
+        shown = (await run("sessions", role="bastion")).output
+    assert max(len(line) for line in shown.splitlines()) <= 80
+    assert "bob" in shown
+    assert "recorded" in shown
 
 
 async def test_terminate_says_whose_session_was_ended_and_sends_the_reason(run: Any, daemons: Daemons) -> None:

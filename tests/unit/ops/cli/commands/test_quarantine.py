@@ -38,7 +38,7 @@ SHOWN = {
 
 async def test_list_looks_as_it_did(daemons: Daemons, run: Any) -> None:
     async with daemons.up(release_host={"quarantine_list": {"messages": [MESSAGE], "next": "7f3a"}}):
-        result = await run("quarantine list", role="sma", width=100)
+        result = await run("quarantine list", role="sma")
     same_as_golden(GOLDEN / "quarantine-list.txt", result.output)
 
 
