@@ -249,6 +249,7 @@ async def test_each_session_waits_for_the_customers_yes(tmp_path: Path) -> None:
             await until(screen, b"techsupport approve")
             (waiting,) = (await appliance.verbs["service_sessions"]({}))["waiting"]
             assert (waiting["engineer"], waiting["case"]) == ("ana", "SR12345")
+            assert (waiting["kind"], waiting["asked"], waiting["relayed"]) == ("command", "version", False)
             await appliance.verbs["service_approve"]({"id": waiting["id"], "by": "admin"})
             assert (await asked)[0] == 0
             asked = spawn(engineer.run("version"), "engineer")

@@ -142,7 +142,7 @@ class Desk:
         if plan.kind == SHELL:
             self._shell_account(opened, plan)
         if opened.ask and not (plan.kind == ATTACH and self._only_own(login, plan.what)):
-            facts = {**login.facts(), "kind": plan.kind}
+            facts = {**login.facts(), "kind": plan.kind, "asked": clean(plan.what[:300])}
             await self.waiting.admit(login.key_id, clean(f"{login} wants {_described(plan)}"), facts)
             after = self.access.opening()
             if after is None or after.activation_id != opened.activation_id:

@@ -4,6 +4,7 @@ The tunnel client knows the access and the tunnel, the console knows the people.
 every command of `techsupport` gives, and the words about ports that were tried, which `probe` shows as well.
 """
 
+import ipaddress
 from collections.abc import Sequence
 from typing import Any
 
@@ -128,7 +129,7 @@ def visits(rows: Sequence[Document], width: int) -> str:
         [
             *(str(one.get(key) or "-") for key in ("id", "engineer", "case")),
             _since(one),
-            str(one.get("from") or "-"),
+            _from(one),
             _what(one),
         ]
         for one in rows
@@ -136,9 +137,28 @@ def visits(rows: Sequence[Document], width: int) -> str:
     return table(heads, cells, width or 80)
 
 
+def _from(visit: Document) -> str:
+    """Say where a session comes from: an address if one is known, else through the recording bastion or directly."""
+    source = str(visit.get("from") or "-")
+    if "relayed" not in visit or _is_address(source):
+        return source
+    return "bastion" if visit["relayed"] else "direct"
+
+
 def _what(visit: Document) -> str:
-    what = str(visit.get("what") or visit.get("kind") or "-")
+    """Say what is done or asked for: console, command, shell, files or hop, and which."""
+    asked = visit.get("asked") if "asked" in visit else visit.get("what")
+    what = " ".join(str(part) for part in (visit.get("kind"), asked) if part) or "-"
     return f"{what} (link lost)" if visit.get("detached_since") else what
+
+
+def _is_address(text: str) -> bool:
+    """Tell whether a text is an IP address."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _since(visit: Document) -> str:

@@ -78,7 +78,32 @@ PEOPLE = {
             "detached_since": NOW + 60,
         },
     ],
-    "waiting": [{"id": "s2", "engineer": "ben", "case": "SR12345", "since": NOW, "from": "the tunnel"}],
+    "waiting": [
+        {
+            "id": "s2",
+            "what": "ben, case SR12345 (ben@SR12345#0c1d!bastion) from the tunnel wants file transfer sftp",
+            "engineer": "ben",
+            "case": "SR12345",
+            "since": NOW,
+            "key_id": "ben@SR12345#0c1d!bastion",
+            "from": "ben@SR12345#0c1d!bastion",
+            "relayed": True,
+            "kind": "files",
+            "asked": "sftp",
+        },
+        {
+            "id": "s4",
+            "what": "eve, case SR12345 (eve@SR12345#77aa) from the tunnel wants the console",
+            "engineer": "eve",
+            "case": "SR12345",
+            "since": NOW,
+            "key_id": "eve@SR12345#77aa",
+            "from": "eve@SR12345#77aa",
+            "relayed": False,
+            "kind": "console",
+            "asked": "",
+        },
+    ],
 }
 
 
