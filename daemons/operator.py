@@ -15,6 +15,7 @@ from daemons.shutting_out import always_possible, bare_appliance, shut_out
 from ops.cli.appliance import Appliance
 from ops.cli.local import run_local as run_words
 from ops.cli.server import Sessions
+from tunnel.appliance.enabling import hops_of
 from tunnel.seed.code import chosen
 
 
@@ -32,12 +33,19 @@ def appliance_of(machine: Machine, sessions: Sessions) -> Appliance:
         sessions=sessions.facts,
         shut_out=lambda: shut_out(machine.dir),
         check_seed=lambda text: _check_seed(text, machine.serial),
+        check_hops=lambda addresses: _check_hops(addresses, machine),
     )
 
 
 def _check_seed(text: str, serial: str) -> None:
     """Raise status 65 for a seed string that is mistyped or easily guessed."""
     chosen(text, serial)
+
+
+def _check_hops(addresses: Sequence[str], machine: Machine) -> None:
+    """Raise status 64 for addresses that the configuration does not let support go on to."""
+    if (section := getattr(machine.document, "tunnel", None)) is not None:
+        hops_of(addresses, section.hop_networks)
 
 
 def audit_log(machine: Machine) -> MailLog:

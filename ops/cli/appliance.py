@@ -40,6 +40,10 @@ def _no_configuration() -> dict[str, Any]:
     return {}
 
 
+def _any_hops(_addresses: Sequence[str]) -> None:
+    """Take any addresses; whoever enables access looks at them again."""
+
+
 def _any_seed(_text: str) -> None:
     """Take any seed string; whoever makes the key looks at it again."""
 
@@ -66,6 +70,8 @@ class Appliance:
     """Ends remote access where no tunnel client runs; gives its document. Raises `GatepostError`."""
     check_seed: Callable[[str], None] = _any_seed
     """Looks at a seed string that somebody chose; raises status 65 for one that cannot be taken."""
+    check_hops: Callable[[Sequence[str]], None] = _any_hops
+    """Looks at addresses that support may go on to; raises status 64 for one that may not be reached."""
     timeout_s: float = 10.0
     now: clock.Clock = clock.now
 

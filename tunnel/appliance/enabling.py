@@ -6,7 +6,7 @@ the derived public key, verifiers of the passwords and the fingerprint; the rest
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,11 +51,12 @@ def wanted_of(args: Mapping[str, Any], section: TunnelSection) -> Wanted:
         raise GatepostError(f"hours is a number up to {section.life_hours:g}, which is tunnel.life_hours", EX_USAGE)
     if not isinstance(seed, str):
         raise GatepostError("the seed string is a text", EX_USAGE)
-    hops = _hops(args.get("hops") or (), section)
+    hops = hops_of(args.get("hops") or (), section.hop_networks)
     return Wanted(mode, port, hours * 3600.0, seed, hops, bool(args.get("ask")), bool(args.get("shell")))
 
 
-def _hops(words: Any, section: TunnelSection) -> tuple[str, ...]:
+def hops_of(words: Any, networks: Sequence[str]) -> tuple[str, ...]:
+    """Read the addresses that support may go on to, all within these networks. Raises status 64."""
     if not isinstance(words, list | tuple) or len(words) > MOST_HOPS:
         raise GatepostError(f"hops is a list of at most {MOST_HOPS} addresses", EX_USAGE)
     found = []
@@ -63,7 +64,7 @@ def _hops(words: Any, section: TunnelSection) -> tuple[str, ...]:
         address = address_of(str(word))
         if address is None:
             raise GatepostError(f"{str(word)[:60]!r} is not an address of an appliance", EX_USAGE)
-        if not may_be_hop(address, section.hop_networks):
+        if not may_be_hop(address, networks):
             raise GatepostError(f"{address} is in none of tunnel.hop_networks: support may not go there", EX_USAGE)
         found.append(str(address))
     return tuple(dict.fromkeys(found))

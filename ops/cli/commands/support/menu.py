@@ -41,12 +41,14 @@ async def _seed(call: Call, dialogue: Dialogue) -> str:
     return await dialogue.until_right(typed)
 
 
-async def _hops(dialogue: Dialogue) -> str:
+async def _hops(call: Call, dialogue: Dialogue) -> str:
     """Ask for the appliances that can be reached through this one."""
 
     async def typed() -> str:
         answer = await dialogue.ask("Which other appliances may support reach from here (addresses)?", "none")
-        return ",".join(addresses(answer))
+        found = addresses(answer)
+        call.appliance.check_hops(found)
+        return ",".join(found)
 
     return await dialogue.until_right(typed)
 
@@ -60,19 +62,21 @@ async def _port(dialogue: Dialogue, ports: tuple[int, ...]) -> int:
         dialogue.say(f"Please answer with one of: {known}.")
 
 
-async def _terms(dialogue: Dialogue) -> Document:
-    return {
-        "ask": await dialogue.confirm("Do you want to be asked before each session?"),
-        "shell": await dialogue.confirm("Do you want to allow a full login shell, besides this console?"),
-    }
+async def _terms(call: Call, dialogue: Dialogue) -> Document:
+    terms: Document = {"ask": await dialogue.confirm("Do you want to be asked before each session?")}
+    if (call.appliance.configuration().get("tunnel") or {}).get("service_user"):
+        question = "Do you want to allow a full login shell, besides this console?"
+        return {**terms, "shell": await dialogue.confirm(question)}
+    dialogue.say("There is no login shell here: [tunnel] service_user is empty.")
+    return terms
 
 
 async def _enable(call: Call, dialogue: Dialogue, mode: str) -> None:
     arguments: Document = {"seed": await _seed(call, dialogue)}
     if mode == "tunnel":
         arguments["port"] = await _port(dialogue, ports_of(call))
-        arguments["hops"] = await _hops(dialogue)
-    arguments |= await _terms(dialogue)
+        arguments["hops"] = await _hops(call, dialogue)
+    arguments |= await _terms(call, dialogue)
     if await dialogue.confirm(_SURE.format("enable")):
         await dialogue.perform(f"techsupport {mode}", arguments)
 

@@ -11,7 +11,7 @@ from ops.cli.account import LOCAL, Caller, Role
 from ops.cli.commands import registry
 from ops.cli.execute import Executor
 from ops.cli.session import Session
-from tests.support.appliance import NOW, Audit, Daemons, machine
+from tests.support.appliance import CONFIGURATION, NOW, Audit, Daemons, machine
 from tests.support.golden import same_as_golden
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -87,9 +87,15 @@ def talk(daemons: Daemons, audit: Audit) -> Talk:
         if "password" in text:
             raise GatepostError("this seed string is easily guessed", 65)
 
-    async def talked(client: Client, *lines: str, caller: Caller = LOCAL) -> str:
+    def near(addresses: Sequence[str]) -> None:
+        if "192.0.2.7" in addresses:
+            raise GatepostError("192.0.2.7 is in none of tunnel.hop_networks", 64)
+
+    async def talked(client: Client, *lines: str, caller: Caller = LOCAL, shell: str = "support") -> str:
+        tunnel = {**CONFIGURATION["tunnel"], "service_user": shell}
+        more = {"check_seed": checked, "check_hops": near, "configuration": lambda: {**CONFIGURATION, "tunnel": tunnel}}
         screen = Screen(*lines)
-        executor = Executor(registry(), machine(daemons.run, check_seed=checked), audit)
+        executor = Executor(registry(), machine(daemons.run, **more), audit)
         session = Session(executor, caller, screen, idle_s=60)
         async with daemons.up(tunnel_client=client.verbs):
             await session.run()
@@ -116,6 +122,22 @@ async def test_a_tunnel_with_an_own_seed_hops_and_a_question_before_each_session
         {"mode": "tunnel", "seed": "seven green bottles", "port": 2025, "hops": ["10.1.1.5", "10.1.1.6"], "ask": True}
     ]
     assert "bottles" not in "".join(audit.lines)
+
+
+async def test_a_hop_that_may_not_be_reached_was_refused_only_after_all_the_questions(talk: Talk) -> None:
+    client = Client()
+    shown = await talk(client, "techsupport", "tunnel", "", "", "192.0.2.7", "10.1.1.5", "", "", "y", "", "exit")
+    refused = shown.index("192.0.2.7 is in none of tunnel.hop_networks")
+    assert refused < shown.index("asked before each session")
+    assert client.enabled[0]["hops"] == ["10.1.1.5"]
+
+
+async def test_a_login_shell_that_nobody_can_be_given_is_not_offered(talk: Talk) -> None:
+    client = Client()
+    shown = await talk(client, "techsupport", "tunnel", "", "", "", "", "y", "", "exit", shell="")
+    assert "There is no login shell here: [tunnel] service_user is empty.\n" in shown
+    assert "full login shell, besides" not in shown
+    assert client.enabled == [{"mode": "tunnel", "port": 2025}]
 
 
 async def test_access_without_a_tunnel_and_its_end_by_the_same_path(talk: Talk) -> None:

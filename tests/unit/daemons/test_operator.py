@@ -1,0 +1,21 @@
+"""What commands get to know of the machine that they run on."""
+
+from pathlib import Path
+
+import pytest
+
+from core.errors import EX_USAGE, GatepostError
+from daemons.initial import make
+from daemons.machine import Machine
+from daemons.operator import appliance_of
+from ops.cli.server import Sessions
+
+
+def test_the_addresses_that_support_may_go_on_to_are_those_of_the_configuration(tmp_path: Path) -> None:
+    make("esa", tmp_path / "esa", hostname="esa.example.test")
+    appliance = appliance_of(Machine.open(tmp_path / "esa" / "gatepost.toml"), Sessions())
+    appliance.check_hops([])
+    appliance.check_hops(["10.1.1.5"])
+    with pytest.raises(GatepostError, match=r"169\.254\.169\.254 is in none of tunnel\.hop_networks") as caught:
+        appliance.check_hops(["10.1.1.5", "169.254.169.254"])
+    assert caught.value.status == EX_USAGE
