@@ -60,21 +60,22 @@ def _open(args: argparse.Namespace) -> int:
         serials = [_behind(args, [one.serial for one in serials])]
     names = [word(name, "engineer") for name in args.engineer]
 
-    async def work(bastion: OpenedBastion) -> tuple[Case, list[Enrolled]]:
+    async def work(bastion: OpenedBastion) -> tuple[Case, list[Enrolled], list[str]]:
         facts = {"serials": [one.serial for one in serials], "engineers": names}
         bastion.note("case", case=number, **facts)
         case = await bastion.store.cases.open(number, serials, names)
         seats = {seat.serial for seat in await bastion.store.seats.all()}
         known = [await bastion.store.appliances.get(one.serial) for one in case.serials if not one.via]
-        return case, [one for one in known if one is not None and one.serial not in seats]
+        gone = [one for one in known if one is not None and one.serial not in seats]
+        return case, gone, (await _shown(bastion, case))["lacks"]
 
-    case, away = with_bastion(args, work)
+    case, away, lacks = with_bastion(args, work)
     print(f"case {number}: {', '.join(one.serial for one in case.serials) or 'no appliance yet'}; "
           f"{', '.join(case.engineers) or 'no engineer yet'}")  # fmt: skip
     for appliance in away:
         print(f"{appliance.serial} is not connected: {last_seen(appliance, time.time())}")
-    if not case.approved_at:
-        print(f"next: gatepost bastion case seed {number} SERIAL; gatepost bastion case approve {number} --by NAME")
+    for command in lacks:
+        print(f"next: {command}")
     return EX_OK
 
 

@@ -99,6 +99,7 @@ def test_a_case_from_the_enrolment_to_the_certificate(
     _fails(run("case", "open", "SR1", "--serial", "A-9", "--engineer", "ana"), 69, "enroll A-9")
     status, out, _ = run("case", "open", "SR1", "--serial", serial, "--engineer", "ana")
     assert (status, "it has never come in" in out, "case approve SR1" in out) == (0, True, True)
+    assert f"next: gatepost bastion case seed SR1 {serial}\n" in out
     assert "is not approved" in run(*sign)[1]
     _fails(run("case", "approve", "SR1", "--by", "ana"), 77, "a second person")
     assert run("case", "approve", "SR1", "--by", "eva")[0] == 0
