@@ -62,7 +62,8 @@ def running(folder: Path) -> Iterator[Esa]:
 
 def _answers(esa: Esa) -> bool:
     try:
-        return 'gatepost_up{daemon="gateway-0"} 1.0' in esa.get("/metrics").text
+        up = esa.get("/metrics").text
+        return all(f'gatepost_up{{daemon="{name}"}} 1.0' in up for name in ("gateway-0", "delivery-queue"))
     except httpx2.TransportError:
         return False
 

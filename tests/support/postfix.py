@@ -37,14 +37,22 @@ _SERVICES = ("rewrite", "bounce", "defer", "trace", "smtp", "relay", "error", "r
 _COMMANDS = {"rewrite": "trivial-rewrite", "defer": "bounce", "trace": "bounce", "relay": "smtp", "retry": "error"}
 
 
+def _own_port() -> int:
+    """Find a port that the system gives to nobody else meanwhile: below those that it hands out by itself."""
+    first = 20000 + os.getpid() * 7 % 10000
+    for port in range(first, first + 200):
+        with socket.socket() as chosen, contextlib.suppress(OSError):
+            chosen.bind(("127.0.0.1", port))
+            return port
+    raise RuntimeError(f"no free port from {first} on")
+
+
 @contextmanager
 def running_postfix(folder: Path, relay_port: int, **settings: str) -> Iterator[int]:
     """Start a Postfix with some settings more, and give its port."""
     if os.geteuid() != 0:
         pytest.skip("Postfix starts as root only")
-    with socket.socket() as chosen:
-        chosen.bind(("127.0.0.1", 0))
-        port: int = chosen.getsockname()[1]
+    port = _own_port()
     places = {name: folder / name for name in ("conf", "queue", "data")}
     for place in places.values():
         place.mkdir(parents=True)
@@ -68,7 +76,8 @@ def running_postfix(folder: Path, relay_port: int, **settings: str) -> Iterator[
     lines += ["anvil unix - - n - 1 anvil", "scache unix - - n - 1 scache", "postlog unix-dgram n - n - 1 postlogd"]
     (places["conf"] / "master.cf").write_text("\n".join(lines) + "\n")
     command = ["/usr/sbin/postfix", "-c", str(places["conf"])]
-    subprocess.run([*command, "start"], check=True, capture_output=True)
+    begun = subprocess.run([*command, "start"], check=False, capture_output=True)
+    assert begun.returncode == 0, (begun, log.read_text() if log.exists() else "")
     try:
         _wait(port, log)
         yield port
