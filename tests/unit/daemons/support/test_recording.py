@@ -30,7 +30,8 @@ async def test_verify_all_and_the_audit_log(tmp_path: Path, capsys: pytest.Captu
     (one,) = document["recordings"]
     assert (one["good"], one["signature"], one["audit"], document["missing"]) == (True, "good", "agrees", [])
     assert _run("verify", "--audit", "--config", str(config)) == 0
-    assert "intact; lines: 3, files: 1; good signatures: 1, the last covers the first 2 lines" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "intact; lines: 3, files: 1; good signatures: 1, the last covers the first 2 lines" in said
     whole = path.read_bytes()
     path.write_bytes(whole.replace(b"version\\r", b"reboots\\r", 1))
     assert _run("verify", str(path), "--config", str(config)) == 65
