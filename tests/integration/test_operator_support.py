@@ -88,7 +88,7 @@ def test_status_says_all_that_an_administrator_asks(allowed: Lab) -> None:
 
 
 def test_the_dialogue_gives_a_seed_that_support_can_use(lab: Lab) -> None:
-    answers = ["techsupport", "disable", "y", "tunnel", "1", "2025", "none", "n", "n", "y", "", "exit"]
+    answers = ["techsupport", "disable", "y", "tunnel", "1", "2025", "none", "n", "y", "", "exit"]
     script = answers if status(lab)["mode"] != "disabled" else [answers[0], *answers[3:]]
     done = lab.ssh("esa", stdin="".join(f"{line}\n" for line in script))
     assert done.status == 0, done
@@ -133,7 +133,6 @@ def test_the_dialogue_on_a_terminal_asks_again_and_keeps_an_own_seed_to_itself(l
         ("[none]>", "the sma"),
         ("[none]>", f"{lab.net}.2.1"),
         ("[N]>", ""),
-        ("[N]>", ""),
         ("[N]>", "y"),
         ("[]>", ""),
     ]
@@ -144,6 +143,7 @@ def test_the_dialogue_on_a_terminal_asks_again_and_keeps_an_own_seed_to_itself(l
         "easily guessed",
         "is not an address",
         "Please answer with one of",
+        "There is no login shell here",
         "\x1b[1mrusty anchors hum at dusk",
     ):
         assert said in shown, shown
