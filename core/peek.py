@@ -1,7 +1,8 @@
-"""Looking at an accepted socket before its protocol begins: a PROXY header, the first octets that a client says.
+"""Looking at a socket before its protocol begins: a PROXY header, the first octets that the other side says.
 
-Used by the SMTP ports and the SSH listeners. Takes from the socket exactly what belongs to the header; everything
-else stays for whoever reads next, TLS included. The caller sets the deadline. Raises `ProxyError`.
+Used by the SMTP ports, the SSH listeners and the appliance's dialling. Takes from the socket exactly what belongs to
+the header; everything else stays for whoever reads next, TLS included. The caller sets the deadline. Raises
+`ProxyError`.
 """
 
 import asyncio

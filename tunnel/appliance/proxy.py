@@ -13,8 +13,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from core.errors import EX_CONFIG, GatepostError
+from core.peek import readable
 from tunnel.appliance.verdict import PROXY_FOREIGN, PROXY_LOGIN, PROXY_REFUSED, Verdict, printable
-from tunnel.appliance.wire import wake
 
 _HEAD_LIMIT = 16 * 1024
 _POLL_S = 0.02
@@ -113,13 +113,7 @@ async def _head(sock: socket.socket) -> bytes:
 
 
 async def _peek(sock: socket.socket) -> bytes:
-    loop = asyncio.get_running_loop()
-    readable = loop.create_future()
-    loop.add_reader(sock, wake, readable)
-    try:
-        await readable
-    finally:
-        loop.remove_reader(sock)
+    await readable(sock)
     seen = sock.recv(_HEAD_LIMIT, socket.MSG_PEEK)
     if not seen:
         raise ConnectionResetError("the proxy closed the connection")

@@ -10,6 +10,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
+from core.peek import readable
 from tunnel.appliance.verdict import OUR_BANNER
 
 PEEK = 255
@@ -106,14 +107,8 @@ def complete(seen: bytes) -> bool:
 
 async def peek_banner(sock: socket.socket) -> bytes:
     """Wait for the first line that the peer says and give it, leaving it in the socket; b"" if it closed."""
-    loop = asyncio.get_running_loop()
     while True:
-        readable = loop.create_future()
-        loop.add_reader(sock, wake, readable)
-        try:
-            await readable
-        finally:
-            loop.remove_reader(sock)
+        await readable(sock)
         first = sock.recv(PEEK, socket.MSG_PEEK)
         if not first or b"\n" in first or len(first) >= PEEK:
             return first
@@ -128,9 +123,3 @@ def seen_so_far(sock: socket.socket) -> bytes:
     with contextlib.suppress(OSError):
         return sock.recv(PEEK, socket.MSG_PEEK)
     return b""
-
-
-def wake(future: asyncio.Future[None]) -> None:
-    """Set a future from a reader's callback, which may come again."""
-    if not future.done():
-        future.set_result(None)

@@ -79,7 +79,7 @@ class EngineerEntry(msgspec.Struct, frozen=True, kw_only=True):
     keys: tuple[str, ...]
     """Public keys that a certificate may be signed for."""
     hours: tuple[str, ...] = ()
-    """When the engineer may come in (`tunnel/bastion/admission.py`); none: always."""
+    """When the engineer may come in (`tunnel/bastion/hours.py`); none: always."""
     sources: tuple[str, ...] = ()
     """Networks from which the engineer may come in; none: from everywhere."""
     added_at: float = 0.0
