@@ -45,7 +45,8 @@ def say(text: str) -> None:
 
 def table(rows: Sequence[tuple[str, int, int, str]]) -> None:
     """Print what was expected and what was found, row by row."""
-    print(f"\n  {'':34} {'expected':>9} {'found':>9}")
+    width = max(len(name) for name, *_ in rows)
+    print(f"\n  {'':{width}} {'expected':>9} {'found':>9}")
     for name, expected, found, note in rows:
         verdict = "ok" if expected == found and not note else f"WRONG {note}"
-        print(f"  {name:34} {expected:9} {found:9}  {verdict}")
+        print(f"  {name:{width}} {expected:9} {found:9}  {verdict}")
