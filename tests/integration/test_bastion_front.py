@@ -16,6 +16,7 @@ import pytest
 from core import clock, ssh
 from core.errors import GatepostError
 from tests.support.need import needs
+from tests.support.pump import joined
 from tests.support.remote import CASE, NAME, SERIAL, Appliance, Engineer, Support, connected, eventually
 from tests.support.service import running
 from tunnel.bastion.presence import carries
@@ -308,23 +309,10 @@ async def _behind(path: Path) -> AsyncIterator[int]:
 
     async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         inner_reader, inner_writer = await asyncio.open_unix_connection(path)
-        async with asyncio.TaskGroup() as both:
-            both.create_task(_pump(reader, inner_writer))
-            both.create_task(_pump(inner_reader, writer))
+        await joined(reader, writer, inner_reader, inner_writer)
 
     async with await asyncio.start_server(carry, "127.0.0.1", 0) as server:
         yield server.sockets[0].getsockname()[1]
-
-
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    try:
-        while data := await reader.read(65536):
-            writer.write(data)
-            await writer.drain()
-    except ConnectionError:
-        pass
-    finally:
-        writer.close()
 
 
 async def test_a_second_appliance_is_reached_through_the_first_end_to_end_and_recorded(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import pytest
 from core import agreement, ssh
 from core.control import peer_pid
 from tests.integration.test_daemons import Machine, make, moved, started
-from tests.support.lab import eventually, gatepost, short_folder
+from tests.support.lab import eventually, gatepost, short_folder, sleeping
 from tests.support.need import needs
 from tests.support.visit import PIPE
 from tunnel.seed.code import read
@@ -127,24 +127,14 @@ def test_a_login_shell_ends_with_the_console_that_was_killed_hard(tmp_path: Path
             assert held.stdin is not None
             held.stdin.write(b"echo I am $(id -un); sleep 4322\n")
             held.stdin.flush()
-            eventually(lambda: _sleeping("4322"))
+            eventually(lambda: sleeping("4322"))
             os.kill(_console(esa), signal.SIGKILL)
             held.wait(timeout=10)
-        eventually(lambda: not _sleeping("4322"))
+        eventually(lambda: not sleeping("4322"))
 
 
 def _console(esa: Esa) -> int:
     return peer_pid(esa.machine.dir / "run" / "console.sock")
-
-
-def _sleeping(word: str) -> bool:
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            if path.read_bytes().split(b"\0")[:2] == [b"sleep", word.encode()]:
-                return True
-        except OSError:
-            continue
-    return False
 
 
 def test_five_wrong_passwords_are_locked_and_twenty_disable_remote_access_by_the_tunnel_client(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 from core import ssh
 from core.errors import GatepostError
 from core.runtime import spawn
+from tests.support.lab import sleeping
 from tests.support.need import needs
 from tests.support.remote import eventually
 from tests.support.visit import Stock, connect, visited
@@ -192,19 +193,9 @@ async def test_a_kept_session_ends_when_nobody_comes_back_and_so_does_what_it_st
             process.stdin.write(b"set +m; (trap '' HUP; exec sleep 4321) & echo started\n")
             await until(process, b"\nstarted")
             connection.abort()
-        assert await eventually(lambda: _running("4321"))
+        assert await eventually(lambda: sleeping("4321"))
         await eventually(lambda: not appliance.side.desk.live)
-        await eventually(lambda: not _running("4321"))
-
-
-def _running(word: str) -> bool:
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            if path.read_bytes().split(b"\0")[:2] == [b"sleep", word.encode()]:
-                return True
-        except OSError:
-            continue
-    return False
+        await eventually(lambda: not sleeping("4321"))
 
 
 async def test_an_administrator_watches_a_session_and_ends_it(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import pytest
 from core import ssh
 from tests.support.authority import Authority, server_context
 from tests.support.need import needs
+from tests.support.pump import joined
 from tests.support.remote import BASTION, Appliance, Support, eventually, free_ports
 from tests.support.service import running
 
@@ -86,9 +87,7 @@ async def test_a_firewall_that_decrypts_ssh_is_told_by_the_fingerprint_of_its_ke
         far_reader, far_writer = await asyncio.open_connection("127.0.0.1", inner)
         await far_reader.readline()
         writer.write(b"SSH-2.0-Gatepost_1.0 GatepostTunnels1\r\n")
-        async with asyncio.TaskGroup() as group:
-            group.create_task(_copy(reader, far_writer))
-            group.create_task(_copy(far_reader, writer))
+        await joined(reader, writer, far_reader, far_writer)
 
     server = await asyncio.start_server(disguise, "127.0.0.1", port)
     async with (
@@ -100,17 +99,6 @@ async def test_a_firewall_that_decrypts_ssh_is_told_by_the_fingerprint_of_its_ke
         shown = subprocess.run(["ssh-keygen", "-lf", str(key)], check=True, capture_output=True, text=True).stdout
         assert shown.split()[1] in status["problem"]
     server.close()
-
-
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    try:
-        while data := await reader.read(65536):
-            writer.write(data)
-            await writer.drain()
-    except ConnectionError:
-        pass
-    finally:
-        writer.close()
 
 
 @needs("smtp-sink")
@@ -182,9 +170,7 @@ async def test_ssh_in_tls_goes_where_plain_ssh_is_inspected(tmp_path: Path) -> N
             tls: ssl.SSLObject = writer.get_extra_info("ssl_object")
             chosen.append(tls.selected_alpn_protocol())
             far_reader, far_writer = await asyncio.open_connection("127.0.0.1", support.ports[0])
-            async with asyncio.TaskGroup() as group:
-                group.create_task(_copy(reader, far_writer))
-                group.create_task(_copy(far_reader, writer))
+            await joined(reader, writer, far_reader, far_writer)
 
         server = await asyncio.start_server(inner, "127.0.0.1", port, ssl=context)
         status = await client.enable({"mode": "tunnel"})

@@ -1,12 +1,13 @@
 """`mail.queue.dispatch` and `watch` on a whole queue: connections that stand still, are gone, or may not be had."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
 from mail.delivery.courier import Busy, Carried, Job
+from mail.queue.dispatch import Dispatcher
 from mail.queue.watch import Patience
 from protocol.reply import Reply
 from tests.support.queue_machine import FakeLine, Machine
@@ -167,19 +168,29 @@ async def test_a_stop_does_not_wait_for_hosts_that_do_not_answer(tmp_path: Path)
     await machine.close()
 
 
+def _right_after_a_plan(dispatcher: Dispatcher, act: Callable[[], None]) -> None:
+    """Have something happen whenever a plan has opened connections, before their first step."""
+    plan = dispatcher._plan
+
+    def plan_and_act() -> None:
+        plan()
+        if dispatcher._slots:
+            act()
+
+    dispatcher._plan = plan_and_act  # type: ignore[method-assign]
+
+
 async def test_a_connection_cut_before_its_first_step_does_not_keep_its_message_for_ever(tmp_path: Path) -> None:
     machine = Machine(tmp_path)
     queue = await machine.start()
     dispatcher = queue._dispatcher
     plan = dispatcher._plan
 
-    def plan_and_cut() -> None:
-        plan()
-        if dispatcher._slots:
-            dispatcher._plan = plan  # type: ignore[method-assign]
-            assert dispatcher.let_go(lambda _: True, "cut, since delivery was suspended") == 1
+    def cut() -> None:
+        dispatcher._plan = plan  # type: ignore[method-assign]
+        assert dispatcher.let_go(lambda _: True, "cut, since delivery was suspended") == 1
 
-    dispatcher._plan = plan_and_cut  # type: ignore[method-assign]
+    _right_after_a_plan(dispatcher, cut)
     mid = await machine.accept("b@there.test")
     await machine.until(lambda: machine.courier.mids() == [mid])
     assert machine.courier.opened == 1
@@ -191,15 +202,12 @@ async def test_a_stop_right_after_a_plan_does_not_wait_for_connections_that_neve
     machine = Machine(tmp_path)
     queue = await machine.start()
     dispatcher = queue._dispatcher
-    plan = dispatcher._plan
 
-    def plan_and_stop() -> None:
-        plan()
-        if dispatcher._slots:
-            queue._scheduler.stopped = "the service stops"
-            dispatcher.give_up_openings()
+    def stop() -> None:
+        queue._scheduler.stopped = "the service stops"
+        dispatcher.give_up_openings()
 
-    dispatcher._plan = plan_and_stop  # type: ignore[method-assign]
+    _right_after_a_plan(dispatcher, stop)
     await machine.accept("b@there.test")
     await machine.until(lambda: queue._scheduler.stopped)
     await machine.until(lambda: not dispatcher.open_lines, 2)
