@@ -16,7 +16,7 @@ Crash table: who stopped, what is durable, what the next `register` brings
 
 | at | appliance | bastion | next |
 |---|---|---|---|
-| before the answer | N | N, perhaps N+1 pending | N is taken, N+1 is offered with a new nonce |
+| before the answer | N | N, perhaps N+1 pending | N is taken, N+1 is offered; if it was pending, with its nonce |
 | answer on the way, or not durable | N | N, N+1 pending | the same |
 | durable, not confirmed | N+1 | N, N+1 pending | N+1 is taken as confirmed, N+2 offered |
 | confirmed | N+1 | N+1 | N+1 is taken |
