@@ -321,11 +321,6 @@ async def test_a_session_that_fails_inside_does_not_end_the_others_of_its_connec
 @pytest.mark.parametrize("how", ["disabled", "exit"])
 async def test_nothing_that_support_has_started_lives_on_however_it_detached_itself(tmp_path: Path, how: str) -> None:
     mark = f"{7_000_000 + os.getpid()}"
-
-    def detached() -> list[str]:
-        lines = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
-        return [line.decode() for line in lines if line.startswith(b"sleep\0" + mark.encode())]
-
     async with visited(tmp_path, service_user=NOBODY) as appliance:
         support = appliance.enable(shell=True)
         async with connect(appliance, *support.certificate()) as connection:
@@ -333,9 +328,9 @@ async def test_nothing_that_support_has_started_lives_on_however_it_detached_its
             for start in ("setsid -f", "nohup setsid", "(setsid setsid"):
                 end = "&)" if start.startswith("(") else "&"
                 process.stdin.write(f"{start} sleep {mark} >/dev/null 2>&1 </dev/null {end}\n".encode())
-            await eventually(lambda: len(detached()) == 3)
+            await eventually(lambda: sleeping(mark) == 3)
             if how == "disabled":
                 await appliance._disable()
             else:
                 process.stdin.write(b"exit\n")
-            await eventually(lambda: not detached())
+            await eventually(lambda: not sleeping(mark))
