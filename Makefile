@@ -29,8 +29,8 @@ lab: setup ## Run the main job: the whole system, one message road end to end
 	@$(BIN)/gatepost lab demo
 
 test: setup tools ## Run every test, a few files at a time since most of them wait (one by one: JOBS=0)
-	@folder=$$(mktemp -d /tmp/gp.XXXXXX) && \
-	  $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --basetemp "$$folder" && rm -rf "$$folder"
+	@folder=$$(mktemp -d /tmp/gp.XXXXXX) && trap 'rm -rf "$$folder"' EXIT && \
+	  $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --basetemp "$$folder"
 
 fault-long: setup tools ## Kill, fill, break, cut and lie for an hour: the long forms
 	@for file in tests/fault/test_*.py tests/integration/test_tunnel_network.py; do echo "$$file"; \

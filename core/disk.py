@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Protocol
 
 IOV_MAX = 1024
+COUNTED = 40 << 30
+"""Of a larger file system only this much is counted, in octets: nobody wants 200 GiB of a 4 TiB disk kept free."""
 
 
 class Buffer(Protocol):
@@ -125,6 +127,17 @@ class Disk(FileAccess):
         """Give (free for ordinary users, total) octets of the file system."""
         facts = os.statvfs(directory)
         return facts.f_bavail * facts.f_frsize, facts.f_blocks * facts.f_frsize
+
+
+def share(part: float, total: int) -> int:
+    """Give the octets that `part` (0 to 1) of a file system of `total` octets stands for, as far as it is counted."""
+    return int(min(total, COUNTED) * part)
+
+
+def used_percent(free: int, total: int) -> float:
+    """Give how full a file system is, 0 to 100, as far as it is counted: 0 with 40 GiB free."""
+    counted = min(total, COUNTED)
+    return 100.0 * (counted - min(free, counted)) / counted if counted else 0.0
 
 
 def read_file(disk: Disk, path: Path) -> bytes:

@@ -199,7 +199,10 @@ class SpoolSection(Section):
 
     segment_size: Size = Field(default=64 << 20, ge=1 << 20, description="size of a journal segment")
     reserve_percent: float = Field(
-        default=5.0, ge=0, le=90, description="mail is refused when less of the disk is free; removals still work"
+        default=5.0,
+        ge=0,
+        le=90,
+        description="mail is refused when less of the disk is free (of 40 GiB at most); removals still work",
     )
     max_backlog: Size = Field(default=2 << 30, description="mail is refused when more is waiting for import")
     inline_size: Size = Field(default=256 << 10, description="content above this goes to a file of its own")

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from core.disk import share
 from core.journal.error import JournalFull
 from core.journal.log import LogParts
 from core.journal.reclaim import reclaim
@@ -23,7 +24,7 @@ class Reserve:
 
     def needed(self, total: int) -> int:
         """Give the octets that must stay free."""
-        return int(total * self.fraction) if self.octets is None else self.octets
+        return share(self.fraction, total) if self.octets is None else self.octets
 
 
 class Keeper:

@@ -62,7 +62,9 @@ class ConservationSection(Section):
     memory_start: float = Field(default=45.0, ge=0, le=100, description="% of memory used by the mail processes")
     memory_halt: float = Field(default=60.0, ge=0, le=100, description="% of memory at which mail is refused")
     memory_limit: Size = Field(default=0, description="memory that counts as 100 %; 0 = the machine's or the cgroup's")
-    disk_start: float = Field(default=93.0, ge=0, le=100, description="% of the spool's file system used")
+    disk_start: float = Field(
+        default=93.0, ge=0, le=100, description="% of the spool's file system used, of which 40 GiB count at most"
+    )
     disk_halt: float = Field(default=95.0, ge=0, le=100, description="% at which mail is refused")
     sync_start_s: float = Field(default=3.0, ge=0, le=600, description="seconds that a write to the journal takes")
     sync_halt_s: float = Field(default=30.0, ge=0, le=600, description="seconds at which mail is refused")

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from core.alert import CRITICAL, INFO, Alerts
 from core.control import peer_pid
-from core.disk import Disk
+from core.disk import Disk, used_percent
 from core.lifecycle import Scope
 from core.maillog import MailLog, clean
 from core.memory import Memory, give_back, is_shortage
@@ -64,7 +64,7 @@ class Meter:
         values = {MEMORY: self._memory.utilization(self.pids())}
         try:
             free, total = self._disk.space(self._spool)
-            values[DISK] = 100.0 * (total - free) / total if total else 0.0
+            values[DISK] = used_percent(free, total)
         except OSError:
             return values
         return values

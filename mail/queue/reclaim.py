@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from core.clock import Clock
-from core.disk import Disk
+from core.disk import Disk, share
 from core.errors import GatepostError
 from core.journal import ContentRef, JournalDamaged, acknowledge, acknowledged, open_content
 from core.killpoint import killpoint
@@ -144,7 +144,7 @@ class Reclaimer:
     def _fitting(self, rows: list[MessageRow]) -> list[MessageRow]:
         """Leave out what there is no room for: the last of the disk is for the index, without which nothing moves."""
         free, total = Disk().space(self._places.content)
-        room = free - int(total * KEPT_FREE)
+        room = free - share(KEPT_FREE, total)
         fitting: list[MessageRow] = []
         for row in rows:
             room -= 0 if row.kind == "file" else row.length

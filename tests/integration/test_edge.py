@@ -213,10 +213,9 @@ async def test_memory_that_runs_out_refuses_mail_and_alerts_people() -> None:
 
 async def test_a_little_pressure_delays_the_answer_to_content() -> None:
     async with DnsServer(*ZONE) as dns:
-        facts = os.statvfs(Path.cwd())
-        used = 100 - 100 * facts.f_bavail / facts.f_blocks
-        start, halt = used - 0.5, min(100.0, used + 14.5)
-        pressed = f"[conservation]\nmemory_start = 0\nmemory_halt = 0\ndisk_start = {start}\ndisk_halt = {halt}\n"
+        pressed = (
+            '[conservation]\nmemory_limit = "1G"\nmemory_start = 1\nmemory_halt = 100\ndisk_start = 0\ndisk_halt = 0\n'
+        )
         async with edge(dns, pressed, make=lambda one: one.listener("Slow")) as one:
             delay = (await one.ask("status"))["gauges"]["resource_conservation"]
             assert 1 <= delay <= 10

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from core.disk import IOV_MAX, Disk, read_file, replace_file
+from core.disk import IOV_MAX, Disk, read_file, replace_file, share, used_percent
 
 
 def test_more_buffers_than_one_call_takes_are_written_whole(tmp_path: Path) -> None:
@@ -69,3 +69,12 @@ def test_a_mapping_has_its_blocks_so_that_a_full_disk_ends_no_process(tmp_path: 
     facts = (tmp_path / "mark").stat()
     assert facts.st_size == 4096
     assert facts.st_blocks * 512 >= 4096
+
+
+def test_of_a_large_disk_no_more_is_kept_free_than_of_a_small_one() -> None:
+    assert share(0.05, 20 << 30) == 1 << 30
+    assert share(0.05, 4 << 40) == 2 << 30
+    assert used_percent(1 << 30, 20 << 30) == 95.0
+    assert used_percent(100 << 30, 4 << 40) == 0.0
+    assert used_percent(2 << 30, 4 << 40) == 95.0
+    assert used_percent(0, 0) == 0.0
