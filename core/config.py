@@ -9,7 +9,7 @@ import base64
 import binascii
 import re
 import tomllib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -214,10 +214,15 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 def load_document(path: Path, model: type[_D], further: Sequence[Problem] = ()) -> _D:
     """Read and check a whole document. Raises `ConfigError` with every problem."""
+    return check_document(read_toml(path), model, str(path), further)
+
+
+def check_document(tables: Mapping[str, Any], model: type[_D], file: str, further: Sequence[Problem] = ()) -> _D:
+    """Check a whole document that was read already; `file` is what problems name. Raises `ConfigError` with all."""
     try:
-        document = model.model_validate(read_toml(path))
+        document = model.model_validate(tables)
     except ValidationError as error:
-        raise ConfigError([*problems_of(error, str(path)), *further]) from error
+        raise ConfigError([*problems_of(error, file), *further]) from error
     if further:
         raise ConfigError(further)
     return document

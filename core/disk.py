@@ -65,6 +65,10 @@ class FileAccess:
         """Wait until the file's data and size are on the disk."""
         os.fdatasync(fd)
 
+    def own(self, fd: int, user: int, group: int) -> None:
+        """Give a file to a user and a group; only root may."""
+        os.fchown(fd, user, group)
+
     def size(self, fd: int) -> int:
         """Give the file's length in octets."""
         return os.fstat(fd).st_size
@@ -152,15 +156,20 @@ def read_file(disk: Disk, path: Path) -> bytes:
         disk.close(fd)
 
 
-def replace_file(disk: Disk, path: Path, data: bytes, *, mode: int = 0o640) -> None:
+def replace_file(
+    disk: Disk, path: Path, data: bytes, *, mode: int = 0o640, owner: tuple[int, int] | None = None
+) -> None:
     """Put `data` in the place of a file, durably: a crash leaves the old or the new content, whole.
 
-    For one writer at a time; where there may be several they need a lock. Raises `OSError`.
+    `owner` is the user and the group that it shall belong to, where root writes. For one writer at a time; where there
+    may be several they need a lock. Raises `OSError`.
     """
     draft = path.with_name(path.name + ".new")
     disk.unlink(draft)
     fd = disk.open(draft, create=True, write=True, mode=mode)
     try:
+        if owner is not None:
+            disk.own(fd, *owner)
         disk.write(fd, (data,), 0)
         disk.fdatasync(fd)
     finally:

@@ -98,7 +98,14 @@ def _opened(config: Path) -> Machine:
 def check(config: Path) -> list[str]:
     """Check document, filters and keys; give notes on what is hardly meant. Raises `ConfigError` with every fault."""
     machine = _opened(config)
-    problems = _keys(machine)
+    if problems := faults_of(machine):
+        raise ConfigError(problems)
+    return _notes(machine)
+
+
+def faults_of(machine: Machine) -> list[Problem]:
+    """Give every fault of a machine whose document can be read: of its keys, its files, and between its sections."""
+    config, problems = machine.config, _keys(machine)
     if isinstance(machine.document, Esa | Sma | Bastion):
         problems += _taken_twice(config, machine.document)
     if isinstance(machine.document, Esa):
@@ -115,9 +122,7 @@ def check(config: Path) -> list[str]:
         folder = machine.dir / FOLDER
         if folder.exists() and folder.stat().st_uid == os.geteuid():
             problems += _tried(partial(secured, folder))
-    if problems:
-        raise ConfigError(problems)
-    return _notes(machine)
+    return problems
 
 
 def _notes(machine: Machine) -> list[str]:

@@ -29,7 +29,7 @@ def build(config: Path) -> Daemon:
     machine = Machine.open(config)
     document, pairings = machine.document, machine.pairings()
     log, sessions = audit_log(machine), Sessions()
-    executor = Executor(registry(), appliance_of(machine, sessions), log)
+    executor = Executor(registry(), appliance_of(machine, sessions, log), log)
     users = [Account(user.name, Role(user.role), user.keys, _commands(user.commands)) for user in document.user]
     command = LISTENER_COMMAND.removesuffix(" --json")
     book = account_book(users, COMMAND_USER, lambda: [one.command_key for one in pairings.all()], [command])

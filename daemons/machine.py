@@ -28,9 +28,13 @@ class Machine:
     document: Document
 
     @classmethod
-    def open(cls, config: Path) -> "Machine":
-        """Read and check the configuration. Raises `ConfigError` with every problem."""
-        return cls(config.resolve(), load_document(config, document_of(config)))
+    def open(cls, config: Path, document_file: Path | None = None) -> "Machine":
+        """Read and check the configuration. Raises `ConfigError` with every problem.
+
+        `document_file` is read in the place of the machine's own, which goes on to say where the machine is.
+        """
+        file = document_file or config
+        return cls(config.resolve(), load_document(file, document_of(file)))
 
     @property
     def dir(self) -> Path:

@@ -3,24 +3,31 @@
 import importlib.metadata
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from shutil import get_terminal_size
 
+from core import clock
 from core.errors import ConfigError
 from core.maillog import MailLog
 from core.runtime import run
+from daemons.candidate import faults_in
 from daemons.machine import Machine
 from daemons.pair import pairing_verb
 from daemons.shutting_out import always_possible, bare_appliance, shut_out
 from ops.cli.appliance import Appliance
 from ops.cli.local import run_local as run_words
 from ops.cli.server import Sessions
+from ops.configuration.editing import Editing
+from ops.configuration.place import Place
 from tunnel.appliance.enabling import hops_of
 from tunnel.seed.code import chosen
 
 
-def appliance_of(machine: Machine, sessions: Sessions) -> Appliance:
-    """Describe this machine to the commands."""
+def appliance_of(machine: Machine, sessions: Sessions, log: MailLog | None = None) -> Appliance:
+    """Describe this machine to the commands; `log` is the audit log."""
+    place, note = Place(machine.config), log.info if log else _nowhere
+    validate = partial(faults_in, machine.config, machine.role)
     return Appliance(
         role=machine.role,
         serial=machine.serial,
@@ -29,12 +36,17 @@ def appliance_of(machine: Machine, sessions: Sessions) -> Appliance:
         files=machine.dir / "configuration",
         version=importlib.metadata.version("gatepost"),
         configuration=lambda: machine.document.model_dump(mode="json", exclude_none=True),
+        editing=lambda login: Editing(place, login, validate, note=note, now=clock.now),
         pair=pairing_verb(machine) if machine.role == "esa" else None,
         sessions=sessions.facts,
         shut_out=lambda: shut_out(machine.dir),
         check_seed=lambda text: _check_seed(text, machine.serial),
         check_hops=lambda addresses: _check_hops(addresses, machine),
     )
+
+
+def _nowhere(_text: str) -> None:
+    """Note nothing."""
 
 
 def _check_seed(text: str, serial: str) -> None:
@@ -65,6 +77,6 @@ def run_local(config: Path, words: Sequence[str]) -> int:
     width = get_terminal_size().columns if sys.stdout.isatty() else 0
     log = audit_log(machine)
     try:
-        return run(run_words(appliance_of(machine, Sessions()), words, width=width, audit=log))
+        return run(run_words(appliance_of(machine, Sessions(), log), words, width=width, audit=log))
     finally:
         log.close()

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from core import clock, control
-from core.errors import EX_UNAVAILABLE, GatepostError
+from core.errors import EX_CONFIG, EX_UNAVAILABLE, GatepostError
+from ops.configuration.editing import Editing
 
 DAEMONS: Mapping[str, tuple[str, ...]] = {
     "esa": ("gateway", "cpq-listener", "delivery-queue", "tunnel-client"),
@@ -40,6 +41,10 @@ def _no_configuration() -> dict[str, Any]:
     return {}
 
 
+def _no_editing(_login: str) -> Editing:
+    raise GatepostError("the configuration of this machine cannot be edited here", EX_CONFIG)
+
+
 def _any_hops(_addresses: Sequence[str]) -> None:
     """Take any addresses; whoever enables access looks at them again."""
 
@@ -63,6 +68,8 @@ class Appliance:
     version: str = ""
     configuration: Callable[[], Mapping[str, Any]] = _no_configuration
     """The configuration document that is in force, as plain tables."""
+    editing: Callable[[str], Editing] = _no_editing
+    """Gives the pending copy of a login."""
     pair: Pairing | None = None
     sessions: Callable[[], list[dict[str, Any]]] = _no_sessions
     """Who is logged in: user, role, source, identity, since_at, idle_s."""

@@ -3,6 +3,9 @@
 A command is a typed async function that takes a `Call` and gives a JSON-able document; beside it stand its
 renderer, its dialogue, and who may run it. `@command(...)` makes one. The registry finds commands by their
 words, says what a caller may run, and derives help and completion. It runs nothing: `ops/cli/execute.py` does.
+
+A word in capitals in a command's name is a place for any word: `listenerconfig edit NAME hostaccess print` runs for
+`listenerconfig edit InboundMail hostaccess print`, and its function's first positional parameter gets `InboundMail`.
 """
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
@@ -16,10 +19,13 @@ from ops.cli.argument import Parameter, UsageProblem, on_the_line, parameters_of
 from ops.cli.dialogue import Dialogue
 from ops.cli.display import as_json
 from ops.cli.progress import Progress, silent
+from ops.configuration.editing import Editing
 
 Document = dict[str, Any]
 MACHINES = frozenset({"esa", "sma", "bastion"})
 MAIL_MACHINES = frozenset({"esa", "sma"})
+_COMPLETIONS = 200
+"""Most words that a completion shows."""
 
 
 async def _no_input() -> bytes:
@@ -47,6 +53,13 @@ class Call:
     """Writes to the caller's screen as it is: only what `Drawing` gave, or plain text."""
     width: int = 0
     """Columns of the caller's terminal; 0 = there is none."""
+    places: tuple[str, ...] = ()
+    """In a dialogue: the words that stood in the places of the command's name."""
+
+    @property
+    def editing(self) -> Editing:
+        """Give the caller's pending copy of the configuration. Raises `GatepostError` where there can be none."""
+        return self.appliance.editing(self.caller.name)
 
     @property
     def watched(self) -> bool:
@@ -62,6 +75,15 @@ Run = Callable[..., Awaitable[Document]]
 Render = Callable[[Document, int], str]
 Ask = Callable[[Call, Dialogue], Awaitable[Document | None]]
 """A dialogue: gives the arguments to run the command with, or None when there is nothing (more) to run."""
+
+
+Known = Callable[[Appliance, Sequence[str]], Sequence[str]]
+"""Gives what a place of a command's name can hold, from the places before it; bounded by whoever shows it."""
+
+
+def is_place(word: str) -> bool:
+    """Tell whether a word of a command's name stands for any word."""
+    return word.isupper()
 
 
 def _as_json(document: Document, width: int) -> str:
@@ -83,11 +105,28 @@ class Command:
     multiline: frozenset[str] = frozenset()
     """Fields of the document that hold several lines."""
     details: str = ""
+    known: "Known | None" = None
+    """Gives the words that can stand in a place of the name, or be the first argument."""
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The words of the name."""
+        return tuple(self.name.split())
+
+    @property
+    def places(self) -> int:
+        """How many places the name has; their words become the first positional parameters."""
+        return sum(is_place(word) for word in self.words)
+
+    @property
+    def further(self) -> tuple[Parameter, ...]:
+        """The parameters that stand behind the name."""
+        return self.parameters[self.places :]
 
     @property
     def usage(self) -> str:
         """The line of usage."""
-        return usage(self.name, self.parameters)
+        return usage(self.name, self.further)
 
     def safe(self, arguments: Document) -> str:
         """Give the arguments for a log line, secrets masked."""
@@ -131,6 +170,11 @@ class Registry:
 
     def __init__(self, commands: Iterable[Command]) -> None:
         self._commands = {item.name: item for item in commands}
+        self._longest = max((len(item.words) for item in self._commands.values()), default=0)
+        self._placed: dict[int, list[Command]] = {}
+        for item in self.all():
+            if item.places:
+                self._placed.setdefault(len(item.words), []).append(item)
 
     def all(self) -> list[Command]:
         """Give every command by name."""
@@ -145,12 +189,16 @@ class Registry:
         return self._commands[name]
 
     def find(self, words: Sequence[str]) -> tuple[Command, list[str]]:
-        """Find the command that the words begin with, in any case, and the words left over. Raises status 64."""
-        for count in range(min(len(words), 2), 0, -1):
-            found = self._commands.get(" ".join(words[:count]).lower())
+        """Find the command that the words begin with, in any case; raises status 64.
+
+        The words left over begin with those that stood in the places of its name.
+        """
+        for count in range(min(len(words), self._longest), 0, -1):
+            found = self._at(words[:count])
             if found is not None and (found.run is not None or count == len(words)):
-                return found, list(words[count:])
-        below = self.below(words[0]) if words else []
+                filled = [word for part, word in zip(found.words, words, strict=False) if is_place(part)]
+                return found, [*filled, *words[count:]]
+        below = self._nearest(words)
         if below:
             names = ", ".join(item.name for item in below)
             given = " ".join(words[:2])
@@ -158,9 +206,26 @@ class Registry:
         word = words[0] if words else ""
         raise UsageProblem(f"unknown command {word!r}; `help` lists the commands")
 
+    def _at(self, words: Sequence[str]) -> Command | None:
+        """Give the command whose whole name the words are; a word of a name comes before a place."""
+        exact = self._commands.get(" ".join(words).lower())
+        if exact is not None:
+            return exact
+        return next((item for item in self._placed.get(len(words), ()) if _fits(item.words, words)), None)
+
+    def _nearest(self, words: Sequence[str]) -> list[Command]:
+        """Give the commands that begin as the words do, as far as any command does."""
+        found: list[Command] = []
+        for count in range(1, len(words) + 1):
+            begun = [item for item in self.all() if _begins(item.words, words[:count]) and len(item.words) > count]
+            if not begun:
+                break
+            found = begun
+        return found
+
     def below(self, name: str) -> list[Command]:
-        """Give the commands that begin with the word `name`."""
-        return [item for item in self.all() if item.name.startswith(name.lower() + " ")]
+        """Give the commands that begin with the word or words `name`."""
+        return [item for item in self.all() if item.name.lower().startswith(name.lower() + " ")]
 
     def refusal(self, item: Command, role: str, caller: Caller) -> str:
         """Say why this caller may not run the command here; '' if it may."""
@@ -180,23 +245,45 @@ class Registry:
         if reason:
             raise GatepostError(reason, EX_NOPERM)
 
-    def complete(self, text: str, role: str, caller: Caller) -> list[str]:
-        """Give the words that can stand where the text ends: commands, operations, choices, options."""
+    def complete(self, text: str, appliance: Appliance, caller: Caller) -> list[str]:
+        """Give the words that can stand where the text ends: commands, operations, names, choices, options."""
         words = text.split(" ")
-        done, partial = [word.lower() for word in words[:-1] if word], words[-1]
-        visible = self.visible(role, caller)
-        if done[:1] == ["help"]:
+        done, partial = [word for word in words[:-1] if word], words[-1]
+        if [word.lower() for word in done[:1]] == ["help"]:
             done = done[1:]
-        found = {
-            item.name.split()[len(done)]
-            for item in visible
-            if item.name.split()[: len(done)] == done and len(item.name.split()) > len(done)
-        }
-        for item in visible:
-            name = item.name.split()
-            if done and done[: len(name)] == name:
-                found.update(word for parameter in on_the_line(item.parameters) for word in _words_of(parameter))
-        return sorted(word for word in found if word.lower().startswith(partial.lower()))
+        found: set[str] = set()
+        for item in self.visible(appliance.role, caller):
+            if _begins(item.words, done):
+                found.update(_next_words(item, done, appliance))
+            if done and len(done) >= len(item.words) and _fits(item.words, done[: len(item.words)]):
+                found.update(word for parameter in on_the_line(item.further) for word in _words_of(parameter))
+                if item.known is not None and not item.places and len(done) == len(item.words):
+                    found.update(item.known(appliance, ()))
+        fitting = sorted(word for word in found if word.lower().startswith(partial.lower()))
+        return fitting[:_COMPLETIONS]
+
+
+def _fits(name: Sequence[str], words: Sequence[str]) -> bool:
+    """Tell whether the words are that name, whatever stands in its places."""
+    return len(name) == len(words) and _begins(name, words)
+
+
+def _begins(name: Sequence[str], words: Sequence[str]) -> bool:
+    """Tell whether a name begins with these words."""
+    return len(words) <= len(name) and all(
+        is_place(part) or part == word.lower() for part, word in zip(name, words, strict=False)
+    )
+
+
+def _next_words(item: Command, done: Sequence[str], appliance: Appliance) -> Sequence[str]:
+    """Give the words of a name that can follow those that are there."""
+    if len(item.words) <= len(done):
+        return ()
+    following = item.words[len(done)]
+    if not is_place(following):
+        return (following,)
+    filled = [word for part, word in zip(item.words, done, strict=False) if is_place(part)]
+    return item.known(appliance, filled) if item.known is not None else ()
 
 
 def _words_of(parameter: Parameter) -> Sequence[str]:

@@ -12,7 +12,7 @@ from ops.cli.account import INSPECTORS
 from ops.cli.commands.suspension import HIDDEN
 from ops.cli.dialogue import Dialogue
 from ops.cli.registry import Call, Command, Document, command
-from ops.cli.toml import toml
+from ops.configuration.toml import toml
 
 _MASK = "*****"
 _KINDS = {

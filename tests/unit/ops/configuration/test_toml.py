@@ -2,7 +2,7 @@
 
 import tomllib
 
-from ops.cli.toml import toml
+from ops.configuration.toml import toml
 
 
 def test_a_document_reads_back_as_it_was() -> None:

@@ -1,4 +1,4 @@
-"""Writing a configuration document as TOML, for showing it.
+"""Writing a configuration document as TOML.
 
 Tables in the order of the document; scalars before sub-tables, as the format demands. Reading is `core/config.py`.
 """
@@ -42,7 +42,7 @@ def _is_tables(value: Any) -> bool:
 
 
 def _key(key: str) -> str:
-    return key if _BARE.fullmatch(key) else json.dumps(key, ensure_ascii=False)
+    return key if _BARE.fullmatch(key) else _string(key)
 
 
 def _value(value: Any) -> str:
@@ -52,4 +52,9 @@ def _value(value: Any) -> str:
         return str(value)
     if isinstance(value, list | tuple):
         return "[" + ", ".join(_value(item) for item in value) + "]"
-    return json.dumps(str(value), ensure_ascii=False)
+    return _string(str(value))
+
+
+def _string(text: str) -> str:
+    # A JSON string is a TOML basic string, but for one control character.
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

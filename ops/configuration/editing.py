@@ -1,0 +1,112 @@
+"""What a command edits: the pending copy of its caller.
+
+`Call.editing` gives one; commands read `tables()`, change by `change(what, edit)` and leave the rest to `commit`.
+Validation is handed in by daemons/, which knows the models. Raises `GatepostError`: 65 for a change that cannot be,
+78 where the file in force cannot be read.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from core import clock
+from core.errors import EX_DATAERR, GatepostError, Problem
+from ops.configuration.difference import blamed, touched
+from ops.configuration.pending import Change, Pending, PendingFiles
+from ops.configuration.place import Place, Reading, Tables, copy_of
+
+Validate = Callable[[Mapping[str, Any]], list[Problem]]
+"""Gives every fault of a whole configuration; runs in a thread, since large tables take seconds."""
+Edit = Callable[[Tables], None]
+Note = Callable[[str], None]
+
+
+class Editing:
+    """The pending copy of one login. Holds nothing itself: two sessions of a login see the same."""
+
+    def __init__(self, place: Place, login: str, validate: Validate, *, note: Note, now: clock.Clock) -> None:
+        self.login = login
+        self.place = place
+        self.validate = validate
+        self.files = PendingFiles(place)
+        self._note = note
+        self._now = now
+
+    @property
+    def pending(self) -> bool:
+        """Whether there is anything to commit."""
+        return self.files.load(self.login) is not None
+
+    @property
+    def changes(self) -> Sequence[Change]:
+        """The changes that wait, as their makers called them, the oldest first."""
+        found = self.files.load(self.login)
+        return found.changes if found else ()
+
+    def in_force(self) -> Tables:
+        """Give a copy of the configuration in force, as it stands in the file: without defaults."""
+        return dict(copy_of(self.place.in_force().tables))
+
+    def tables(self) -> Tables:
+        """Give a copy of the pending configuration; of the one in force if nothing is pending."""
+        found = self.files.load(self.login)
+        return dict(copy_of(found.tables)) if found else self.in_force()
+
+    async def change(self, what: str, edit: Edit) -> list[str]:
+        """Edit the pending copy and keep it; gives warnings of what a commit would refuse as it is now.
+
+        `edit` changes the tables that it is given, in a thread; what it raises ends the change. Raises status 65 with
+        every fault under what was changed; nothing is kept then. `what` is shown by `showchanges`.
+        """
+        return await asyncio.to_thread(self._change, what, edit)
+
+    async def replace(self, what: str, tables: Tables) -> None:
+        """Put a whole configuration in the place of the pending copy. Raises status 65 with every fault."""
+        await asyncio.to_thread(self._replace, what, tables)
+
+    async def clear(self) -> bool:
+        """Drop the pending copy; tells whether there was one."""
+        return await asyncio.to_thread(self._clear)
+
+    def _change(self, what: str, edit: Edit) -> list[str]:
+        with self.place.locked(self.files.lock(self.login)):
+            found = self.files.load(self.login)
+            base = found.base if found else self.place.in_force()
+            before = found.tables if found else base.tables
+            tables = copy_of(before)
+            edit(tables)
+            if tables == before:
+                return []
+            own, others = blamed(self.validate(tables), touched(before, tables))
+            if own:
+                raise GatepostError("\n".join(told(problem) for problem in own), EX_DATAERR)
+            self._keep(what, found, base, tables)
+            return [f"commit will refuse: {told(problem)}" for problem in others]
+
+    def _replace(self, what: str, tables: Tables) -> None:
+        with self.place.locked(self.files.lock(self.login)):
+            if problems := self.validate(tables):
+                raise GatepostError("\n".join(told(problem) for problem in problems), EX_DATAERR)
+            found = self.files.load(self.login)
+            self._keep(what, found, found.base if found else self.place.in_force(), tables)
+
+    def _keep(self, what: str, found: Pending | None, base: Reading, tables: Tables) -> None:
+        if tables == base.tables:
+            self.files.drop(self.login)
+        else:
+            earlier = found.changes if found else ()
+            self.files.save(self.login, Pending(tables, base, (*earlier, Change(what, self._now()))))
+        self._note(f"{self.login} changed the pending configuration: {what}")
+
+    def _clear(self) -> bool:
+        with self.place.locked(self.files.lock(self.login)):
+            there = self.login in self.files
+            self.files.drop(self.login)
+        if there:
+            self._note(f"{self.login} cleared the pending configuration")
+        return there
+
+
+def told(problem: Problem) -> str:
+    """Say a fault without the file, which is the caller's own copy."""
+    return f"{problem.key}: {problem.reason}" if problem.key else problem.reason
