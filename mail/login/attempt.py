@@ -11,11 +11,11 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
+from core.lockout import Lockout, source_of
 from core.maillog import MailLog, clean
 from core.runtime import spawn
 from core.smtp.session import Challenge, Later
 from mail.login.config import SmtpLoginSection
-from mail.login.lockout import Lockout, source_of
 from mail.login.users import Users
 from protocol.reply import Reply
 from protocol.smtp import sasl
