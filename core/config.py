@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -137,24 +137,6 @@ class LogSection(Section):
     level: int = Field(default=3, ge=1, le=5, description="1 critical, 2 warning, 3 information, 4 debug, 5 trace")
     max_bytes: int = Field(default=100 * 1024 * 1024, ge=64 * 1024, description="a log file rolls over at this size")
     keep: int = Field(default=10, ge=1, le=1000, description="rolled-over files kept")
-
-
-class AlertsSection(Section):
-    """Alerts to people by mail, on a path that does not use the queue."""
-
-    recipients: tuple[Annotated[str, Field(pattern=r"^[!-?A-~]+@[!-?A-~]+$")], ...] = Field(
-        default=(), description="addresses that alerts go to; empty = none are sent"
-    )
-    severity: Literal["info", "warning", "critical"] = Field(default="info", description="the least that is sent")
-    sender: str = Field(default="", description="envelope sender and From; empty = alert@ and the host name")
-    host: str = Field(default="", description="mail host that takes them; empty = the MX of the recipient's domain")
-    port: Port = Field(default=25, description="its port")
-    timeout_s: float = Field(default=30.0, gt=0, le=300, description="longest attempt on one host")
-    repeat_s: float = Field(
-        default=300.0, ge=0, le=86400, description="the same alert again after this at the earliest, then twice that …"
-    )
-    repeat_longest_s: float = Field(default=3600.0, ge=0, le=86400, description="… up to this")
-    per_hour: int = Field(default=60, ge=1, le=10_000, description="alerts of all kinds within an hour")
 
 
 class RuntimeSection(Section):

@@ -9,8 +9,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
+from core.alert.config import AlertRecipientSection, AlertsSection
 from core.config import (
-    AlertsSection,
     ApplianceSection,
     DnsSection,
     LogSection,
@@ -51,6 +51,9 @@ class Document(Section):
     log: LogSection = LogSection()
     runtime: RuntimeSection = RuntimeSection()
     alerts: AlertsSection = AlertsSection()
+    alert_recipient: tuple[AlertRecipientSection, ...] = Field(
+        default=(), max_length=100, description="who gets alerts of which classes"
+    )
     console: ConsoleSection = ConsoleSection()
     user: Users = ()
     web: WebSection = WebSection()

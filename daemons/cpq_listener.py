@@ -13,8 +13,9 @@ from core.lifecycle import Service
 from core.runtime import Daemon, Reload
 from cpq.listener import Binding, CpqListener
 from cpq.receive import Intake
+from daemons.alerting import alerts_of
 from daemons.config import Esa, Sma
-from daemons.edge import alert_of_held, channel_alerts
+from daemons.edge import alert_of_held
 from daemons.holding import hold_intake
 from daemons.machine import Machine
 from daemons.policy import MailPolicy
@@ -29,7 +30,7 @@ def build(config: Path) -> Daemon:
     machine = Machine.open(config)
     document = cast(Esa | Sma, machine.document)
     log, pairings = machine.mail_log(), machine.pairings()
-    alerts = channel_alerts(machine, document, log)
+    alerts = alerts_of(machine, document, NAME, log)
     services: list[Service] = [log, alerts]
     intake: Intake
     reload: Reload | None = None

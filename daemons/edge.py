@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 from core.alert import WARNING, Alerts
-from core.config import AlertsSection
 from core.dns import Resolver
 from core.journal.journal import Journal
 from core.maillog import MailLog
@@ -18,7 +17,8 @@ from core.smtp.door import Brake, Door
 from core.smtp.listener import SmtpListener
 from core.smtp.session import SessionFactory
 from core.smtp.settings import ListenerSettings
-from daemons.config import Document, Esa, Sma
+from daemons.alerting import alerts_of
+from daemons.config import Document, Esa
 from daemons.machine import Machine
 from daemons.reload import reread
 from daemons.renew import Renewal
@@ -56,8 +56,7 @@ class Edge:
         self._sections = {section.name: section for section in document.listener}
         self._certificate = machine.certificate()
         self._resolver = Resolver(document.dns.servers, timeout_s=document.dns.timeout_s)
-        alerts = document.alerts if instance == 0 else AlertsSection()
-        self.alerts = Alerts(alerts, hostname=machine.hostname, resolver=self._resolver, log=log)
+        self.alerts = alerts_of(machine, document, self._who, log, self._resolver, silent=instance > 0)
         self.certificates = Renewal(self._certificate.reload, log, self.alerts)
 
     def lookups(self) -> Mapping[str, int]:
@@ -145,9 +144,3 @@ def alert_of_held(alerts: Alerts, outcome: Outcome) -> None:
     """Tell people of a message that waits for them."""
     text = f"message {outcome.mid} waits in {HOLD_QUEUE}: {outcome.reason}. `releasehold` has it processed again."
     alerts.send(WARNING, "MAIL.HOLD_QUEUE", text)
-
-
-def channel_alerts(machine: Machine, document: Esa | Sma, log: MailLog) -> Alerts:
-    """Make the alerts of the quarantine channel's daemon."""
-    resolver = Resolver(document.dns.servers, timeout_s=document.dns.timeout_s)
-    return Alerts(document.alerts, hostname=machine.hostname, resolver=resolver, log=log)

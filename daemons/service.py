@@ -4,8 +4,8 @@ from typing import Any
 
 from core.alert import CRITICAL, Alerts
 from core.control import call
-from core.dns import Resolver
 from core.maillog import MailLog
+from daemons.alerting import alerts_of
 from daemons.config import Appliance
 from daemons.machine import Machine
 from ops.cli.account import Role
@@ -24,8 +24,7 @@ def service_side(
     machine: Machine, document: Appliance, server: ConsoleServer, sessions: Sessions, log: MailLog
 ) -> tuple[ServiceSide, Alerts]:
     """Build the service account of an appliance, and the alerts that it sends."""
-    resolver = Resolver(document.dns.servers, timeout_s=document.dns.timeout_s)
-    alerts = Alerts(document.alerts, hostname=machine.hostname, resolver=resolver, log=log)
+    alerts = alerts_of(machine, document, "console", log)
 
     async def disable() -> Any:
         return await call(machine.socket("tunnel-client"), "techsupport_disable")

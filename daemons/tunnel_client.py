@@ -9,10 +9,11 @@ import importlib.metadata
 from pathlib import Path
 from typing import cast
 
-from core.alert import WARNING, Alerts
+from core.alert import WARNING
 from core.dns import Resolver
 from core.lifecycle import Service
 from core.runtime import Daemon
+from daemons.alerting import alerts_of
 from daemons.config import Appliance
 from daemons.machine import machine_for
 from tunnel.appliance.assembly import Whose, build_client
@@ -24,7 +25,7 @@ def build(config: Path) -> Daemon:
     document = cast(Appliance, machine.document)
     log = machine.mail_log()
     names = Resolver(document.dns.servers, timeout_s=document.dns.timeout_s)
-    alerts = Alerts(document.alerts, hostname=machine.hostname, resolver=names, log=log)
+    alerts = alerts_of(machine, document, "tunnel-client", log, names)
 
     def warn(text: str) -> None:
         log.warning(text)

@@ -9,10 +9,14 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 from aiosmtpd.smtp import SMTP
+from pydantic import ValidationError
 
 from core.alert import CRITICAL, INFO, WARNING, Alerts
-from core.config import AlertsSection
+from core.alert.config import AlertRecipientSection, AlertsSection
+from core.alert.kind import class_of
+from core.alert.record import FILE, LARGEST, Alert, AlertRecords
 from core.dns import Resolver
 from core.maillog import MailLog
 from tests.support.dns_server import DnsServer
@@ -150,7 +154,7 @@ async def test_all_kinds_together_are_limited_and_what_is_too_slight_is_not_sent
     for number in range(5):
         one.send(WARNING, f"MAIL.{number}", "text")
         one.send(INFO, f"MAIL.{number}", "text")
-    assert (len(one._lanes[0].waiting), one.suppressed) == (2, 3)
+    assert (len(one._lanes["ops@example.test"].waiting), one.suppressed) == (2, 3)
 
 
 async def test_without_recipients_nothing_is_kept(tmp_path: Path) -> None:
@@ -176,3 +180,78 @@ async def test_a_recipient_whose_host_is_silent_does_not_keep_the_others_waiting
                     await inbox.until(2)
         server.close()
     assert [envelope[1] for envelope in inbox.envelopes] == [["ops@live.test"]] * 2
+
+
+def test_classes_come_from_the_longest_beginning_of_an_id() -> None:
+    ids = ("MAIL.HOLD_QUEUE", "MAIL.RES_CON_START_ALERT.MEMORY", "TLS.CERTIFICATE_EXPIRES", "DHAP.X", "UNHEARD.OF")
+    assert [class_of(one) for one in ids] == ["Mail", "System", "TLS", "DirectoryHarvest", "System"]
+
+
+def test_a_recipient_takes_classes_and_what_is_said_of_a_class_counts_before_all() -> None:
+    row = AlertRecipientSection(address="a@example.test", classes=("all", "tls/critical", "Log"), severity="warning")
+    assert row.classes == ("All", "TLS/Critical", "Log")
+    assert [row.takes("TLS", "Warning"), row.takes("TLS", "Critical")] == [False, True]
+    assert [row.takes("Mail", "Info"), row.takes("Mail", "Warning"), row.takes("Log", "Warning")] == [False, True, True]
+    assert not AlertRecipientSection(address="a@example.test", classes=("Mail",)).takes("Log", "Critical")
+
+
+@pytest.mark.parametrize("choice", ["Nothing", "Mail/Grave", ""])
+def test_classes_that_there_are_not_are_refused_with_those_that_there_are(choice: str) -> None:
+    with pytest.raises(ValidationError, match="there are: "):
+        AlertRecipientSection(address="a@example.test", classes=(choice,))
+
+
+async def test_each_recipient_gets_the_classes_it_takes_and_every_alert_is_remembered(tmp_path: Path) -> None:
+    inbox = Inbox("250 kept", "550 no such user")
+    rows: list[dict[str, Any]] = [
+        {"address": "mail@example.test", "classes": ["Mail"]},
+        {"address": "grave@example.test"},
+    ]
+    rows[1]["severity"] = "critical"
+    async with receiving(inbox) as port:
+        one = Alerts(
+            AlertsSection(host="127.0.0.1", port=port),
+            [AlertRecipientSection.model_validate(row) for row in rows],
+            hostname="esa.example.test",
+            resolver=Resolver(["127.0.0.1:9"], timeout_s=1),
+            log=MailLog(tmp_path / "log"),
+            daemon="gateway-0",
+            records=AlertRecords(tmp_path / "alerts"),
+            monotonic=Clock(),
+        )
+        async with running(one):
+            one.send(WARNING, "MAIL.HOLD_QUEUE", "message 5 waits")
+            for _ in range(3):
+                one.send(WARNING, "MAIL.HOLD_QUEUE", "message 6 waits")
+            one.send(CRITICAL, "DISK.QUOTA", "the disk is full", about="log")
+            one.send(INFO, "LOG.PUSH", "nobody wants to know")
+    found = AlertRecords(tmp_path / "alerts").last(10)
+    shown = {(row["alert"], row["state"]): row for row in found}
+    assert set(shown) == {
+        ("MAIL.HOLD_QUEUE", "sent"),
+        ("MAIL.HOLD_QUEUE", "suppressed"),
+        ("DISK.QUOTA", "sent"),
+        ("LOG.PUSH", "suppressed"),
+    }
+    left_out = shown["MAIL.HOLD_QUEUE", "suppressed"]
+    assert (left_out["times"], left_out["reason"]) == (3, "repeated too soon")
+    assert shown["LOG.PUSH", "suppressed"]["reason"] == "nobody is to get Log/Info"
+    states = [row["recipients"][0]["state"] for row in (shown["DISK.QUOTA", "sent"], shown["MAIL.HOLD_QUEUE", "sent"])]
+    assert sorted(states) == ["delivered", "failed"]
+    assert {row["daemon"] for row in found} == {"gateway-0"}
+
+
+def test_records_are_bounded_and_a_line_that_a_crash_cut_costs_only_itself(tmp_path: Path) -> None:
+    records = AlertRecords(tmp_path)
+    text = "x" * 4000
+    for number in range(0, 700, 50):
+        many = range(number, number + 50)
+        records.append(Alert(f"{n}", float(n), "d", "Mail", "Info", "MAIL.X", text) for n in many)
+    assert sum(file.stat().st_size for file in tmp_path.iterdir()) <= 2 * LARGEST
+    last = records.last(1000)
+    assert last[0]["id"] == "699"
+    assert len(last) > 200
+    with open(tmp_path / FILE, "ab") as file:
+        file.write(b'{"type":"alert","id":"cu')
+    records.append([Alert("700", 700.0, "d", "Mail", "Info", "MAIL.X", "after")])
+    assert [row["id"] for row in records.last(2)] == ["700", "699"]

@@ -1,0 +1,55 @@
+"""The configuration of alerts: how they are sent, and who gets which."""
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from core.alert.kind import reaches, split_choice
+from core.config import Port, Section
+
+Mailbox = Annotated[str, Field(pattern=r"^[!-?A-~]+@[!-?A-~]+$", max_length=320)]
+
+
+def _choice(text: str) -> str:
+    name, least = split_choice(text)
+    return f"{name}/{least}" if least else name
+
+
+class AlertsSection(Section):
+    """Alerts to people by mail, on a path that does not use the queue."""
+
+    recipients: tuple[Mailbox, ...] = Field(
+        default=(), max_length=100, description="addresses that alerts of all classes go to; see [[alert_recipient]]"
+    )
+    severity: Literal["info", "warning", "critical"] = Field(default="info", description="the least that is sent")
+    sender: str = Field(default="", description="envelope sender and From; empty = alert@ and the host name")
+    host: str = Field(default="", description="mail host that takes them; empty = the MX of the recipient's domain")
+    port: Port = Field(default=25, description="its port")
+    timeout_s: float = Field(default=30.0, gt=0, le=300, description="longest attempt on one host")
+    repeat_s: float = Field(
+        default=300.0, ge=0, le=86400, description="the same alert again after this at the earliest, then twice that …"
+    )
+    repeat_longest_s: float = Field(default=3600.0, ge=0, le=86400, description="… up to this")
+    per_hour: int = Field(default=60, ge=1, le=10_000, description="alerts of all kinds within an hour")
+
+
+class AlertRecipientSection(Section):
+    """Somebody who gets alerts of some classes."""
+
+    address: Mailbox = Field(description="mail address")
+    classes: tuple[Annotated[str, AfterValidator(_choice)], ...] = Field(
+        default=("All",),
+        min_length=1,
+        max_length=50,
+        description="All, System, Mail, Queue, Quarantine, RemoteAccess, TLS, DirectoryHarvest, Log; with the least"
+        " severity where it is another than below: System/Critical",
+    )
+    severity: Literal["info", "warning", "critical"] = Field(
+        default="info", description="the least that is sent, for classes that say no other"
+    )
+
+    def takes(self, alert_class: str, severity: str) -> bool:
+        """Tell whether this recipient gets an alert; what is said of the class itself counts before what All says."""
+        found = dict(split_choice(one) for one in self.classes)
+        least = found.get(alert_class, found.get("All"))
+        return least is not None and reaches(severity, least or self.severity)
