@@ -12,7 +12,6 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
-from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import dns.asyncquery
@@ -26,6 +25,7 @@ import dns.rdatatype
 import dns.reversename
 
 from core import clock
+from core.name_server import is_address, name_servers
 from core.runtime import spawn
 
 _Record = TypeVar("_Record")
@@ -142,7 +142,7 @@ class Resolver:
         `validating` says whether their word on DNSSEC counts; None = if all are on this machine.
         """
         self.statistics = Statistics()
-        self._servers = [_server(text) for text in servers or _system_servers()]
+        self._servers = name_servers(servers)
         local = all(ip_address(host).is_loopback for host, _ in self._servers)
         self.validating = local if validating is None else validating
         self._timeout_s = timeout_s
@@ -154,7 +154,7 @@ class Resolver:
     @property
     def servers(self) -> list[str]:
         """Name the servers that are asked, as `host:port`."""
-        return [f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in self._servers]
+        return [str(server) for server in self._servers]
 
     async def mx(self, name: str) -> Answer[Mx]:
         """Give the mail exchangers, lowest preference first; empty if the name has none."""
@@ -162,7 +162,7 @@ class Resolver:
 
     async def addresses(self, name: str) -> Answer[str]:
         """Give all addresses as text, IPv6 first. Raises `DnsNotFound` if there is none at all."""
-        if _is_address(name):
+        if is_address(name):
             return Answer((name,), _TTL_LIMIT_S)
         both = [self._start(name, "AAAA"), self._start(name, "A")]
         results = [await asyncio.shield(each) for each in both]
@@ -338,31 +338,3 @@ def _records(kind: str, found: list[Any]) -> tuple[Any, ...]:
 
 def _text(name: dns.name.Name) -> str:
     return name.to_text(omit_final_dot=True).lower() if name != dns.name.root else "."
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _server(text: str) -> tuple[str, int]:
-    """Read `host`, `host:port` or `[IPv6]:port`, where host is an address. Raises `ValueError`."""
-    host, colon, port = text.rpartition(":")
-    if _is_address(text) or not colon:
-        host, port = text, "53"
-    host = host.strip("[]")
-    ip_address(host)
-    return host, int(port)
-
-
-def _system_servers() -> list[str]:
-    try:
-        lines = Path("/etc/resolv.conf").read_text(encoding="ascii", errors="replace").splitlines()
-    except OSError:
-        lines = []
-    words = [line.split() for line in lines]
-    found = [word[1] for word in words if len(word) > 1 and word[0] == "nameserver" and _is_address(word[1])]
-    return found or ["127.0.0.1"]
