@@ -55,7 +55,7 @@ class Parameter:
     @property
     def option(self) -> str:
         """The word that introduces an option or flag."""
-        return "--" + self.name.rstrip("_").replace("_", "-")
+        return "--" + self.name.rstrip("_").replace("_", "-").replace(".", "-")
 
     def read(self, word: str) -> Any:
         """Turn a word into a value. Raises `UsageProblem`."""

@@ -102,7 +102,7 @@ class Session:
 
     def complete(self, text: str) -> list[str]:
         """Give the words that can follow in a command line."""
-        return self._executor.registry.complete(text, self._executor.appliance.role, self._call.caller)
+        return self._executor.registry.complete(text, self._executor.appliance, self._call.caller)
 
     def notice(self, text: str) -> None:
         """Show the caller a line that does not belong to any command."""
@@ -152,10 +152,10 @@ class Session:
             item, left = self._executor.registry.find(rest)
         except GatepostError:
             item, left = None, []
-        if item is None or item.dialogue is None or left or len(rest) != len(words):
+        if item is None or item.dialogue is None or len(left) > item.places or len(rest) != len(words):
             return await self._batch(words)
         try:
-            return await self._converse(item)
+            return await self._converse(item, tuple(left))
         except (Leave, EOFError, Aborted, IdleTooLong):
             raise
         except Exception as error:  # a broken dialogue ends itself, not the session
@@ -170,7 +170,7 @@ class Session:
             self._screen.write(result.error + "\n")
         return result.status
 
-    async def _converse(self, item: Command) -> int:
+    async def _converse(self, item: Command, places: tuple[str, ...]) -> int:
         status = EX_OK
 
         async def perform(name: str, arguments: Document) -> Document | None:
@@ -185,7 +185,8 @@ class Session:
         assert item.dialogue is not None
         try:
             self._executor.registry.admit(item, self._executor.appliance.role, self._call.caller)
-            arguments = await item.dialogue(self._watched(), Dialogue(self._screen, perform))
+            call = replace(self._watched(), places=places)
+            arguments = await item.dialogue(call, Dialogue(self._screen, perform))
             if arguments is not None:
                 await self._show(item, arguments)
         except GatepostError as error:
