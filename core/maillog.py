@@ -1,20 +1,20 @@
 """The text mail log: one line an event, in the grammar operators know, buffered because a message makes a dozen.
 
 `Sun Nov 22 02:21:02 2026 Info: MID 5 queued for delivery`. Each process has its own writer and appends whole
-lines to the shared file `mail.current` (O_APPEND), which rolls over by size. Whoever logs text that came from a
-peer passes it through `clean` first. Never a password, never message text.
+lines to the shared file of each subscription (`core/log/file.py`), which rolls over by size. Whoever logs text that
+came from a peer passes it through `clean` first. Never a password, never message text.
 """
 
 import contextlib
-import fcntl
-import os
 import time
 import unicodedata
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from core import diagnostic
 from core.lifecycle import Scope
+from core.log.file import LogFile
+from core.log.sink import Sink
 
 _FLUSH_BYTES = 64 * 1024
 _FLUSH_S = 0.2
@@ -57,108 +57,83 @@ class Log(Protocol):
 
 
 class MailLog:
-    """The writer of one process; `run` is its service. Lines below `level` cost one comparison."""
-
-    name = "mail log"
+    """The writer of one process; `run` is its service. Lines below the level cost one comparison."""
 
     def __init__(self, path: Path, *, level: int = INFO, max_bytes: int = 100 << 20, keep: int = 10) -> None:
-        self._path = path
-        self._level = level
-        self._max_bytes = max_bytes
-        self._keep = keep
-        self._lines: list[str] = []
+        self.name = "mail log"
+        self.companions: list[MailLog] = []
+        """Logs that are flushed with this one."""
         self._size = 0
         self._second = 0
         self._stamp = ""
-        self._file: int | None = None
-        self._lost = 0
+        self._sinks: tuple[Sink, ...] = ()
+        self._level = 0
+        self.follow([Sink(LogFile(path, max_bytes=max_bytes, keep=keep), level)])
+
+    @classmethod
+    def over(cls, sinks: Sequence[Sink], name: str = "mail log") -> "MailLog":
+        """Make a writer of several files, each with its own level, or of none."""
+        made = cls(Path())
+        made.name = name
+        made.follow(sinks)
+        return made
+
+    def follow(self, sinks: Sequence[Sink]) -> None:
+        """Write to these from now on; what was logged before is where it was to go."""
+        self.close()
+        self._sinks = tuple(sinks)
+        self._level = max((sink.level for sink in sinks), default=0)
+
+    @property
+    def lost(self) -> int:
+        """Lines that could not be written since the start."""
+        return sum(sink.lost for sink in self._sinks)
 
     def info(self, text: str) -> None:
         """Log what happens in the ordinary run of things."""
         if self._level >= INFO:
-            self._put("Info", text)
+            self._put(INFO, "Info", text)
 
     def debug(self, text: str) -> None:
         """Log what only a search for a fault needs."""
         if self._level >= DEBUG:
-            self._put("Debug", text)
+            self._put(DEBUG, "Debug", text)
 
     def warning(self, text: str) -> None:
         """Log what an operator should look at; written at once."""
         if self._level >= WARNING:
-            self._put("Warning", text)
+            self._put(WARNING, "Warning", text)
             self.flush()
 
     def critical(self, text: str) -> None:
         """Log what an operator must look at; written at once."""
-        self._put("Critical", text)
-        self.flush()
+        if self._level:
+            self._put(CRITICAL, "Critical", text)
+            self.flush()
 
-    def _put(self, level: str, text: str) -> None:
+    def _put(self, number: int, level: str, text: str) -> None:
         second = int(time.time())
         if second != self._second:
             self._second = second
             self._stamp = time.strftime("%a %b %e %H:%M:%S %Y", time.localtime(second))
         line = f"{self._stamp} {level}: {text}\n"
-        self._lines.append(line)
+        for sink in self._sinks:
+            if sink.level >= number:
+                sink.lines.append(line)
         self._size += len(line)
         if self._size >= _FLUSH_BYTES:
             self.flush()
 
     def flush(self) -> None:
         """Write what is buffered; a log that cannot be written never stops the mail."""
-        if not self._lines:
-            return
-        count, data = len(self._lines), "".join(self._lines).encode("utf-8", "replace")
-        self._lines.clear()
         self._size = 0
-        try:
-            if self._file is None:
-                self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
-                self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
-            os.write(self._file, data)
-        except OSError as error:
-            if not self._lost:
-                text = f"{self._path}: cannot be written: {error.strerror}; log lines are lost until it can"
-                diagnostic.say(diagnostic.ERROR, text)
-            self._lost += count
-            return
-        if self._lost:
-            text = f"{self._path}: can be written again; {self._lost} log lines were lost"
-            diagnostic.say(diagnostic.WARNING, text)
-            self._lost = 0
-        with contextlib.suppress(OSError):
-            self._roll()
-
-    def _roll(self) -> None:
-        """Start a new file when this one is full, or follow another process that did."""
-        assert self._file is not None
-        ours = os.fstat(self._file)
-        try:
-            named = self._path.stat()
-        except FileNotFoundError:
-            named = None
-        if named is None or named.st_ino != ours.st_ino:
-            self._close()
-        elif ours.st_size >= self._max_bytes:
-            try:
-                fcntl.flock(self._file, fcntl.LOCK_EX)
-                if self._path.stat().st_ino == ours.st_ino:
-                    stamp = time.strftime("%Y%m%dT%H%M%S") + f"{time.time_ns() % 10**9:09d}"
-                    self._path.rename(self._path.with_name(f"{self._path.stem}.@{stamp}.s"))
-                    self._prune()
-            finally:
-                self._close()  # gives the lock back, also when another process was faster and the name is gone
-
-    def _prune(self) -> None:
-        saved = sorted(self._path.parent.glob(f"{self._path.stem}.@*.s"))
-        for old in saved[: -self._keep]:
-            old.unlink(missing_ok=True)
-
-    def _close(self) -> None:
-        if self._file is not None:
-            os.close(self._file)
-            self._file = None
+        for sink in self._sinks:
+            sink.flush()
+            if sink.file.full:
+                with contextlib.suppress(OSError):
+                    sink.file.roll()
+        for log in self.companions:
+            log.flush()
 
     async def run(self, scope: Scope) -> None:
         """Flush a few times a second until stopping; what comes later is flushed by `close`."""
@@ -168,6 +143,8 @@ class MailLog:
         self.close()
 
     def close(self) -> None:
-        """Write what is left and let go of the file; a later line opens it again."""
-        self.flush()
-        self._close()
+        """Write what is left and let go of the files; a later line opens them again."""
+        for sink in self._sinks:
+            sink.close()
+        for log in self.companions:
+            log.close()

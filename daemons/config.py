@@ -20,6 +20,7 @@ from core.config import (
     repeated,
 )
 from core.errors import ConfigError, Problem
+from core.log.config import LogSubscriptions
 from cpq.config import EsaCpqSection, QuarantineSection, SmaCpqSection, policy_of
 from mail.config import DeliverySections, MailSections
 from mail.delivery.config import RouteSection
@@ -57,6 +58,7 @@ class Document(Section):
     console: ConsoleSection = ConsoleSection()
     user: Users = ()
     web: WebSection = WebSection()
+    log_subscription: LogSubscriptions = ()
 
 
 class Appliance(Document):

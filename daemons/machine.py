@@ -4,17 +4,24 @@ Every daemon root opens a `Machine` first; it reads and checks the configuration
 in docs/architecture.md.
 """
 
+import importlib.metadata
 import os
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from core.config import load_document
 from core.errors import EX_CANTCREAT, EX_USAGE, GatepostError
 from core.ids import IdBlocks
 from core.load import ProcessLoad, SystemLoad
+from core.log.book import Logs
+from core.log.config import subscriptions_of
+from core.log.file import head_of
+from core.log.subscription import Subscription
 from core.maillog import MailLog
 from core.metrics import Counters
+from core.switch import digest_of
 from core.tls import ServerCertificate
 from cpq.pairing import Pairings
 from daemons.config import Document, Esa, document_of
@@ -26,6 +33,8 @@ class Machine:
 
     config: Path
     document: Document
+    digest: str = ""
+    """Tells what the file held, or held shortly before the document was read of it."""
 
     @classmethod
     def open(cls, config: Path, document_file: Path | None = None) -> "Machine":
@@ -34,7 +43,8 @@ class Machine:
         `document_file` is read in the place of the machine's own, which goes on to say where the machine is.
         """
         file = document_file or config
-        return cls(config.resolve(), load_document(file, document_of(file)))
+        digest = digest_of(file)
+        return cls(config.resolve(), load_document(file, document_of(file)), digest)
 
     @property
     def dir(self) -> Path:
@@ -102,15 +112,22 @@ class Machine:
         pairs = [(self.dir / one.certificate, self.dir / one.key) for one in further]
         return ServerCertificate(self.keys / "tls.crt", self.keys / "tls.key", pairs)
 
+    @cached_property
+    def logs(self) -> Logs:
+        """The logs that this process writes."""
+        return Logs(self.subscriptions(self.document), head_of(importlib.metadata.version("gatepost"), self.serial))
+
+    def subscriptions(self, document: Document) -> list[Subscription]:
+        """Give the logs that a document of this machine asks for."""
+        return subscriptions_of(self.dir / "log", document.log, document.log_subscription)
+
     def mail_log(self) -> MailLog:
         """Open this process's writer of the text mail log."""
-        log = self.document.log
-        path = self.dir / "log" / "mail_logs" / "mail.current"
-        return MailLog(path, level=log.level, max_bytes=log.max_bytes, keep=log.keep)
+        return self.logs.open("mail")
 
     def log(self, kind: str) -> MailLog:
-        """Open a text log other than the mail log: `cli`, `status`."""
-        return MailLog(self.dir / "log" / f"{kind}_logs" / f"{kind}.current")
+        """Open a log other than the mail log, by its type (`core/log/subscription.py`)."""
+        return self.logs.open(kind)
 
     def counters(self, daemon: str) -> Counters:
         """Open the counters of a daemon; the queue, which every mail machine has, also looks at the machine."""

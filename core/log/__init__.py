@@ -1,0 +1,1 @@
+"""Logs: their files, subscriptions, debug recordings, searching and pushing. `core/maillog.py` is the writers' side."""
