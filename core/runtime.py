@@ -19,7 +19,7 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -31,6 +31,7 @@ from core.control import NOBODY, ControlServer, Guests, Handler
 from core.diagnostic import CRITICAL, ERROR, INFO, WARNING, say
 from core.errors import EX_OK, EX_SOFTWARE, GatepostError
 from core.lifecycle import Activities, Service, Signals, run_service
+from core.switch import Switch
 
 T = TypeVar("T")
 
@@ -48,9 +49,6 @@ _LONGEST_LOOK_S = 0.03
 _MOST_FREEZES = 1000
 """… unless that has happened so often."""
 
-Reload = Callable[[], Awaitable[None]]
-"""What SIGHUP does. Raises `GatepostError` if what runs stays as it is."""
-
 
 @dataclass(frozen=True)
 class Daemon:
@@ -61,7 +59,8 @@ class Daemon:
     control: Path
     verbs: Mapping[str, Handler] = field(default_factory=dict)
     grace_s: float = 10.0
-    reload: Reload | None = None
+    switch: Switch | None = None
+    """Its way to another configuration while it runs: SIGHUP, and the verbs that `commit` asks."""
     guests: Guests = NOBODY
     """Other users who may ask some of the verbs."""
 
@@ -160,6 +159,9 @@ class _Supervisor:
 
     async def main(self) -> int:
         verbs = {**self._daemon.verbs, "health": self._health, "stop": self._stop}
+        if self._daemon.switch is not None:
+            self._daemon.switch.spawn = spawn
+            verbs |= self._daemon.switch.verbs()
         control = ControlServer(self._daemon.control, verbs, guests=self._daemon.guests)
         control.claim()
         services: list[Service] = [*self._daemon.services, control]
@@ -205,18 +207,23 @@ class _Supervisor:
         self._stopping.set()
 
     def _on_reload_signal(self) -> None:
-        if self._daemon.reload is not None:
-            spawn(self._reload(self._daemon.reload), "reload")
+        if self._daemon.switch is not None:
+            spawn(self._reload(self._daemon.switch.take), "reload")
 
-    async def _reload(self, reload: Callable[[], Awaitable[None]]) -> None:
+    async def _reload(self, take: Callable[[], Coroutine[Any, Any, None]]) -> None:
         usec = int(clock.monotonic() * 1_000_000)
         notify(f"RELOADING=1\nMONOTONIC_USEC={usec}")
         try:
-            await reload()
-        except GatepostError as error:
-            say(ERROR, f"{self._daemon.name}: reload refused, the running configuration stays: {error.text}")
+            await self._refused(take)
         finally:
             notify("READY=1")
+
+    async def _refused(self, take: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Go over to another configuration; say so if it cannot be."""
+        try:
+            await take()
+        except GatepostError as error:
+            say(ERROR, f"{self._daemon.name}: reload refused, the running configuration stays: {error.text}")
 
     async def _announce(self) -> None:
         for event in self._signals.ready.values():
@@ -225,6 +232,8 @@ class _Supervisor:
             self._state = "ready"
             say(INFO, f"{self._daemon.name}: ready")
             notify("READY=1")
+            if self._daemon.switch is not None:
+                spawn(self._refused(self._daemon.switch.catch_up), "configuration since the start")
 
     async def _watch(self) -> None:
         """Measure how late the loop is, and tell the watchdog only from a loop that still turns."""

@@ -16,6 +16,7 @@ from cpq.pair import COMMAND_USER, LISTENER_COMMAND
 from daemons.config import Appliance as ApplianceDocument
 from daemons.machine import Machine
 from daemons.operator import appliance_of, audit_log
+from daemons.reload import switch_of
 from daemons.service import service_side
 from ops.cli.account import Account, Role, account_book
 from ops.cli.commands import registry
@@ -56,7 +57,9 @@ def build(config: Path) -> Daemon:
     if section.status_log_s and machine.role != "bastion":
         status_log = machine.log("status")
         services += [status_log, StatusLog(appliance_of(machine, sessions), status_log, section.status_log_s)]
-    return Daemon("console", services, machine.socket("console"), verbs, document.runtime.grace_s)
+    switch = switch_of(machine, "console", log.warning)
+    grace_s = document.runtime.grace_s
+    return Daemon("console", services, machine.socket("console"), verbs, grace_s, switch)
 
 
 def _commands(names: Sequence[str] | None) -> frozenset[str] | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import cast
 
 from core.lifecycle import Service
-from core.runtime import Daemon, Reload
+from core.runtime import Daemon
 from cpq.listener import Binding, CpqListener
 from cpq.receive import Intake
 from daemons.alerting import alerts_of
@@ -19,6 +19,7 @@ from daemons.edge import alert_of_held
 from daemons.holding import hold_intake
 from daemons.machine import Machine
 from daemons.policy import MailPolicy
+from daemons.reload import Part, switch_of
 from daemons.renew import Renewal
 from daemons.resuming import resume_intake
 
@@ -33,12 +34,12 @@ def build(config: Path) -> Daemon:
     alerts = alerts_of(machine, document, NAME, log)
     services: list[Service] = [log, alerts]
     intake: Intake
-    reload: Reload | None = None
+    parts: list[Part] = []
     if isinstance(document, Sma):
         intake = hold_intake(machine, document, log)
     else:
         policy = MailPolicy(machine, document, log, "cpq-listener")
-        reload = policy.reload
+        parts.append(policy.prepare)
         intake, journal = resume_intake(machine, document, log, policy, partial(alert_of_held, alerts))
         services.append(journal)
     section = document.cpq
@@ -48,5 +49,6 @@ def build(config: Path) -> Daemon:
     own = Renewal(pairings.reload, log, alerts)
     verbs = {"status": listener.status, "suspend": listener.suspend, "resume": listener.resume}
     verbs["reload_certificates"] = own.renew
+    switch = switch_of(machine, NAME, log.warning, *parts, also=partial(own.renew, {}))
     grace_s = document.runtime.grace_s
-    return Daemon(NAME, [*services, listener], machine.socket(NAME), verbs, grace_s, own.after(reload))
+    return Daemon(NAME, [*services, listener], machine.socket(NAME), verbs, grace_s, switch)

@@ -2,10 +2,9 @@
 
 Listens on run/delivery-queue.sock: `status`, `tophosts`, `hoststatus`, `showrecipients`, `suspend`, `resume`, `poke`.
 Owns spool/queue and the journal spool/journal/delivery-queue (bounces); reads every journal of the machine. Talks to
-other mail hosts, over port 7025 to paired appliances, and on an SMA to release-host. SIGHUP reads its tables again.
+other mail hosts, over port 7025 to paired appliances, and on an SMA to release-host. A commit brings other tables.
 """
 
-from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -21,6 +20,7 @@ from daemons.config import Esa, Sma
 from daemons.delivery import connection_settings, handling
 from daemons.machine import Machine
 from daemons.outbound_tls import OutboundTls
+from daemons.reload import switch_of
 from daemons.tables import RunningTables
 from daemons.wiring import journal_settings, locate_through
 from mail.delivery.courier import Courier
@@ -50,9 +50,8 @@ def build(config: Path) -> Daemon:
     )
     counters.also(lambda: tables.names.statistics.counts() | smtp.counts())
     owed = OwedIds(machine.state / "settle.db")
-    sender = Sender(
-        machine.serial, machine.hostname, pairings, owed, dcids, log, implicit_tls=document.cpq.implicit_tls
-    )
+    tls_first = document.cpq.implicit_tls
+    sender = Sender(machine.serial, machine.hostname, pairings, owed, dcids, log, implicit_tls=tls_first)
     channel = QuarantineCourier(sender, locate_through(machine) if isinstance(document, Sma) else None)
     couriers: dict[str, Courier] = {"": smtp, CPQ_HOST: channel, RELEASE_HOST: channel}
 
@@ -73,7 +72,8 @@ def build(config: Path) -> Daemon:
     settlements = Settlements(owed, channel, pairings, queue.is_queued, log)
     queue.operations.abandon = settlements.abandon
 
-    reload = partial(tables.reload, forget=smtp.forget, reconfigure=queue.reconfigure)
+    tables.forget, tables.reconfigure = smtp.forget, queue.reconfigure
+    switch = switch_of(machine, "delivery-queue", log.warning, tables.prepare)
     services: list[Service] = [log, bounces, counters, *tls.services, own, queue, settlements]
     verbs, grace_s = queue.verbs() | tls.verbs(own, queue.importer.poke), document.runtime.grace_s
-    return Daemon("delivery-queue", services, machine.socket("delivery-queue"), verbs, grace_s, reload)
+    return Daemon("delivery-queue", services, machine.socket("delivery-queue"), verbs, grace_s, switch)

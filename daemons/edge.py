@@ -3,6 +3,7 @@
 The first gateway of a machine sends the alerts; the others measure the same and would only repeat them.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from functools import partial
 
@@ -12,15 +13,14 @@ from core.journal.journal import Journal
 from core.maillog import MailLog
 from core.memory import Memory
 from core.record import HOLD_QUEUE, Outcome
-from core.runtime import Reload
 from core.smtp.door import Brake, Door
 from core.smtp.listener import SmtpListener
 from core.smtp.session import SessionFactory
 from core.smtp.settings import ListenerSettings
+from core.switch import Prepared, prompt
 from daemons.alerting import alerts_of
 from daemons.config import Document, Esa
 from daemons.machine import Machine
-from daemons.reload import reread
 from daemons.renew import Renewal
 from daemons.wiring import bounce_tags, verification_of, with_handler
 from mail.access import build_access, listener_settings
@@ -88,26 +88,22 @@ class Edge:
         door = build_door(section, access, resolver=self._resolver, brake=self.brake, log=self._log)
         return bound, session, door
 
-    def after(self, first: Reload) -> Reload:
-        """Give what SIGHUP does: `first`, then listeners' tables and users, and in any case the certificates."""
+    async def prepare(self, candidate: Machine) -> Prepared:
+        """Read tables, policies, limits and users of another document: new connections go by them, none ends."""
+        users, ways = await asyncio.to_thread(self._rebuilt, candidate.document)
+        moved = set(ways) ^ set(self._made)
 
-        async def both() -> None:
-            await first()
-            await self._reload()
+        def apply() -> None:
+            self.logins.users = users
+            restart = sorted(moved)
+            for name in set(ways) & set(self._made):
+                if not self._made[name].follow(*ways[name]):
+                    restart.append(name)
+            if restart:
+                self._log.warning(f"Address, port, kind of port or number of listeners changes by a restart: {restart}")
+            self._log.info(f"Listeners reloaded: {len(ways)}; users that may log in: {users.count}")
 
-        return self.certificates.after(both)
-
-    async def _reload(self) -> None:
-        """Read tables, policies, limits and users again: new connections go by them, none ends."""
-        users, ways = await reread(self._machine, self._log, self._who, self._rebuilt)
-        self.logins.users = users
-        restart = sorted(set(ways) ^ set(self._made))
-        for name in set(ways) & set(self._made):
-            if not self._made[name].follow(*ways[name]):
-                restart.append(name)
-        if restart:
-            self._log.warning(f"Address, port, kind of port or number of listeners changes by a restart: {restart}")
-        self._log.info(f"Listeners reloaded: {len(ways)}; users that may log in: {users.count}")
+        return Prepared(prompt(apply))
 
     def _rebuilt(self, document: Document) -> tuple[Users, dict[str, _Ways]]:
         assert isinstance(document, Esa), "only a gateway has an edge"

@@ -2,8 +2,8 @@
 
 Listens on the configured listeners (SO_REUSEPORT, so that several processes share them) and on
 run/gateway-N.sock: `status`, `listeners`, `suspend`, `resume`, `reload_filters`, `reload_certificates`. Owns a journal
-spool/journal/gateway-N and adopts those whose owner is gone. Pokes delivery-queue. SIGHUP reloads the filters, the
-alternate source table, the tables and policies of listeners, their users, and the certificates.
+spool/journal/gateway-N and adopts those whose owner is gone. Pokes delivery-queue. SIGHUP and a commit
+bring filters, the alternate source table, listeners, their users and the certificates anew.
 """
 
 from functools import partial
@@ -19,6 +19,7 @@ from daemons.config import Esa
 from daemons.edge import Edge
 from daemons.machine import Machine
 from daemons.policy import MailPolicy
+from daemons.reload import switch_of
 from daemons.wiring import journal_settings
 from mail.adopt import Adoption
 from mail.intake import Intake, IntakeSettings
@@ -75,5 +76,6 @@ def build(config: Path, instance: int = 0) -> Daemon:
     services: list[Service] = [log, counters, journal, *orphans, *recoveries, adoption, *listeners.services.values()]
     services += [conservation, edge.alerts, *queues]
     verbs |= {"reload_filters": reload_filters, "reload_certificates": edge.certificates.renew}
-    reload = edge.after(policy.reload)
-    return Daemon(name, services, machine.socket(name), verbs, document.runtime.grace_s, reload)
+    renew = partial(edge.certificates.renew, {})
+    switch = switch_of(machine, name, log.warning, policy.prepare, edge.prepare, also=renew)
+    return Daemon(name, services, machine.socket(name), verbs, document.runtime.grace_s, switch)

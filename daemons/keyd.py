@@ -5,14 +5,17 @@ else reads; it is meant to run as a user of its own, who reads gatepost.toml and
 """
 
 import pwd
+from functools import partial
 from pathlib import Path
 from typing import cast
 
 from core.control import Guests
+from core.diagnostic import WARNING, say
 from core.errors import ConfigError, Problem
 from core.runtime import Daemon
 from daemons import config as documents
 from daemons.machine import Machine
+from daemons.reload import switch_of
 from tunnel.config import KeydSection
 from tunnel.keyd.api import GUEST_VERBS
 from tunnel.keyd.keyring import FOLDER, adopt
@@ -27,8 +30,8 @@ def build(config: Path) -> Daemon:
     folder = machine.dir / FOLDER
     adopt(machine.keys, folder)
     server = KeydServer(folder, document.keyd, document.bastion.names)
-    grace_s = document.runtime.grace_s
-    return Daemon("keyd", [server], machine.socket("keyd"), server.verbs, grace_s, guests=guests)
+    switch, grace_s = switch_of(machine, "keyd", partial(say, WARNING)), document.runtime.grace_s
+    return Daemon("keyd", [server], machine.socket("keyd"), server.verbs, grace_s, switch, guests)
 
 
 def guests_of(config: Path, section: KeydSection) -> list[int]:

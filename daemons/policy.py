@@ -1,16 +1,20 @@
 """What a gateway decides about mail with: message filters and the alternate source table, replaced together.
 
-The roots `gateway` and `cpq_listener` build one `MailPolicy`, run its pipeline and hand its `reload` to SIGHUP. The
-document is read whole: where anything in it is wrong, all stays as it was and the mail log has a line for each fault.
+The roots `gateway` and `cpq_listener` build one `MailPolicy`, run its pipeline and hand its `prepare` to their switch.
 """
 
-from core.maillog import MailLog
-from daemons.config import Document, Esa
+import asyncio
+from typing import cast
+
+from core.errors import ConfigError
+from core.maillog import MailLog, clean
+from core.switch import Prepared, prompt
+from daemons.config import Esa
 from daemons.machine import Machine
-from daemons.reload import refuse, reread
-from daemons.wiring import alternate_sources, filter_source
+from daemons.reload import opened
+from daemons.wiring import alternate_sources, filter_source, filters_of
 from mail.alternate import AlternateSources
-from mail.filter.load import Filters, FilterSource
+from mail.filter.load import Filters
 from mail.filter.view import ScanSettings
 from mail.pipeline import Pipeline
 
@@ -29,14 +33,28 @@ class MailPolicy:
         scan = ScanSettings(section.unscannable_matches, section.max_scan_size)
         self.pipeline = Pipeline(lambda: self.filters.program, scan=scan, sources=lambda: self._sources)
 
-    async def reload(self) -> None:
-        """Read the configuration and the filters again. Raises `ConfigError` with every fault."""
-        source, sources = await reread(self._machine, self._log, self._who, self._built)
-        if problems := self.filters.reload(source):
-            refuse(self._log, f"{self._who}: Message filters", problems)
-        self._sources = sources
-        self._log.info(f"Message filters reloaded: {len(self.filters.program.filters)} in force")
+    async def prepare(self, candidate: Machine) -> Prepared:
+        """Read and compile what another document asks for. Raises `ConfigError` with every fault of the filters."""
+        filters, sources = await asyncio.to_thread(_built, candidate)
 
-    def _built(self, document: Document) -> tuple[FilterSource, AlternateSources]:
-        assert isinstance(document, Esa), "only a gateway has a mail policy"
-        return filter_source(self._machine, document), alternate_sources(document)
+        def apply() -> None:
+            self.filters.adopt(filters)
+            self._sources = sources
+            self._log.info(f"Message filters reloaded: {len(self.filters.program.filters)} in force")
+
+        return Prepared(prompt(apply))
+
+    async def reload(self) -> None:
+        """Read the filters of the machine's file again. Raises `ConfigError` with every fault; all stays then."""
+        try:
+            candidate = await asyncio.to_thread(opened, self._machine, self._machine.config)
+            await (await self.prepare(candidate)).apply()
+        except ConfigError as error:
+            for problem in error.problems:
+                self._log.warning(f"{self._who}: Message filters not reloaded: {clean(str(problem))}")
+            raise
+
+
+def _built(candidate: Machine) -> tuple[Filters, AlternateSources]:
+    document = cast(Esa, candidate.document)
+    return filters_of(candidate, document), alternate_sources(document)

@@ -23,6 +23,7 @@ from cpq.store import SqliteStore
 from cpq.sweep import Sweep
 from daemons.config import Sma
 from daemons.machine import Machine
+from daemons.reload import switch_of
 from daemons.wiring import journal_settings
 
 
@@ -44,4 +45,6 @@ def build(config: Path) -> Daemon:
     locator = Locator(machine.pairings(), ask, log, alternate=document.cpq.alternate_release_appliance)
     release = Release(store, files, locator, log, quarantines=policy.names, decided=handover.wake)
     services: list[Service] = [log, journal, handover, sweep]
-    return Daemon("release-host", services, machine.socket("release-host"), release.verbs(), document.runtime.grace_s)
+    switch = switch_of(machine, "release-host", log.warning)
+    grace_s = document.runtime.grace_s
+    return Daemon("release-host", services, machine.socket("release-host"), release.verbs(), grace_s, switch)

@@ -1,41 +1,94 @@
-"""Reading a configuration again while the daemon runs: all of it or nothing.
+"""A daemon's way to another configuration: the candidate is read once, and each part of the daemon prepares with it.
 
-The roots' `reload` calls `reread` first. Where anything is wrong the mail log has a line for each fault, the daemon
-goes on with what it has, and `core/runtime.py` says so on stderr.
+Roots call `switch_of` with their parts: each takes the candidate as a `Machine` of the same folder and gives what is
+to be applied. Where anything is wrong the mail log has a line for each fault and the daemon goes on with what it has.
+What a daemon reads and does not follow while it runs is named in `FIXED`: a change there counts after a restart, and
+whoever commits it is told.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
-from typing import NoReturn, TypeVar
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
 
 from core.errors import ConfigError, Problem
-from core.maillog import MailLog, clean
+from core.maillog import clean
+from core.switch import Also, Prepared, Switch, together
 from daemons.config import Document
 from daemons.machine import Machine
 
-_T = TypeVar("_T")
+Warn = Callable[[str], None]
+Part = Callable[[Machine], Awaitable[Prepared]]
+"""Prepares one part of a daemon for a candidate. Raises `ConfigError` with every fault of its own."""
+_ALWAYS = ("appliance", "runtime", "log")
+_DELIVERY = ("connect_timeout_s", "greeting_timeout_s", "command_timeout_s", "final_timeout_s", "idle_close_s", "port")
+FIXED: dict[str, tuple[str, ...]] = {
+    "gateway": ("dns", "alerts", "alert_recipient", "spool", "filters.thread_above", "filters.max_scan_size"),
+    "cpq-listener": ("dns", "alerts", "alert_recipient", "spool", "cpq", "quarantine", "filters.max_scan_size"),
+    "delivery-queue": (
+        *("dns", "spool", "queue", "cpq", "delivery_tls", "bounce_verification", "delivery.eight_bit"),
+        *("delivery.possible_delivery", "delivery.source_address", *(f"delivery.{key}" for key in _DELIVERY)),
+    ),
+    "release-host": ("spool", "cpq", "quarantine"),
+    "tunnel-client": ("dns", "alerts", "alert_recipient", "tunnel"),
+    "bastion": ("bastion",),
+    "keyd": ("keyd", "bastion"),
+    "console": ("dns", "alerts", "alert_recipient", "console", "tunnel", "user"),
+    "web": ("web",),
+}
+"""Sections and keys (`section.key`) that each daemon takes at its start."""
 
 
-async def reread(machine: Machine, log: MailLog, who: str, build: Callable[[Document], _T]) -> _T:
-    """Read and check a machine's document and build something of it, off the loop: large tables take seconds.
+def switch_of(machine: Machine, who: str, warn: Warn, *parts: Part, also: Also | None = None) -> Switch:
+    """Make the switch of the daemon `who`, which is `gateway-N` for one of several; `warn` logs a line."""
+    fixed = (*_ALWAYS, *FIXED["gateway" if who.startswith("gateway-") else who])
 
-    Raises `ConfigError` with every fault, after logging each; `who` names the daemon in these lines.
-    """
+    async def prepare(file: Path) -> Prepared:
+        try:
+            candidate = await asyncio.to_thread(opened, machine, file)
+            found = await together(*(part(candidate) for part in parts))
+        except ConfigError as error:
+            what = "Configuration" if file == machine.config else "Candidate configuration"
+            for problem in error.problems:
+                warn(f"{who}: {what} not reloaded: {clean(str(problem))}")
+            raise
+        keys = tuple(differing(machine.document, candidate.document, fixed))
+        return Prepared(found.apply, found.drop, (*found.restart, *keys))
 
-    def read() -> _T:
-        document = Machine.open(machine.config).document
-        if document.appliance.role != machine.role:
-            raise ConfigError([Problem(str(machine.config), "appliance.role", "a running machine keeps its role")])
-        return build(document)
-
-    try:
-        return await asyncio.to_thread(read)
-    except ConfigError as error:
-        refuse(log, f"{who}: Configuration", error.problems)
+    return Switch(machine.config, machine.digest, prepare, also=also)
 
 
-def refuse(log: MailLog, what: str, problems: Sequence[Problem]) -> NoReturn:
-    """Log each fault and raise `ConfigError`."""
-    for problem in problems:
-        log.warning(f"{what} not reloaded: {clean(str(problem))}")
-    raise ConfigError(problems)
+def opened(machine: Machine, file: Path) -> Machine:
+    """Read and check another document for a machine. Raises `ConfigError` with every fault."""
+    candidate = Machine.open(machine.config, file)
+    if candidate.role != machine.role:
+        raise ConfigError([Problem(str(file), "appliance.role", "a running machine keeps its role")])
+    return candidate
+
+
+def differing(old: Document, new: Document, keys: Collection[str]) -> Iterator[str]:
+    """Name the keys in which two documents differ, among those under `keys`."""
+    for name in keys:
+        section, _, key = name.partition(".")
+        before, after = getattr(old, section, None), getattr(new, section, None)
+        if before == after:
+            continue
+        for path in _paths(section, _plain(before), _plain(after)):
+            if not key or path == name or path.startswith(f"{name}."):
+                yield path
+
+
+def _plain(value: Any) -> Any:
+    return value.model_dump(mode="json") if isinstance(value, BaseModel) else value
+
+
+def _paths(name: str, old: Any, new: Any) -> Iterator[str]:
+    if old == new:
+        return
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        for key in dict.fromkeys([*old, *new]):
+            yield from _paths(f"{name}.{key}", old.get(key), new.get(key))
+    else:
+        yield name

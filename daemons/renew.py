@@ -11,7 +11,6 @@ from typing import Any
 from core.alert import WARNING, Alerts
 from core.errors import ConfigError, GatepostError
 from core.maillog import MailLog, clean
-from core.runtime import Reload
 
 
 class Renewal:
@@ -39,15 +38,3 @@ class Renewal:
             self._log.warning(f"Certificates: {clean(warning)}")
         self._log.info("Certificates reloaded")
         return {"reloaded": True, "warnings": warnings}
-
-    def after(self, first: Reload | None) -> Reload:
-        """Give what SIGHUP does: `first`, and whether or not that fails, the certificates."""
-
-        async def both() -> None:
-            try:
-                if first is not None:
-                    await first()
-            finally:
-                await self.renew({})
-
-        return both

@@ -1,15 +1,18 @@
 """The tables of delivery that are in force: destinations, routes, virtual gateways, the unsubscribe list.
 
-The root `delivery_queue` builds one `RunningTables` and hands its parts to courier and queue, which keep them; `reload`
-puts what the document says now into those very parts, so connections go on and mail in the queue has the new limits.
-Raises `ConfigError`.
+The root `delivery_queue` builds one `RunningTables` and hands its parts to courier and queue, which keep them;
+`prepare` reads other ones, which are put into those very parts when they are applied, so connections go on and mail in
+the queue has the new limits. Raises `ConfigError`.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import cast
 
 from core.maillog import MailLog
-from daemons.config import Document, Esa, Sma
+from core.switch import Prepared, prompt
+from daemons.config import Esa, Sma
 from daemons.delivery import (
     DestinationTable,
     destination_resolver,
@@ -20,7 +23,6 @@ from daemons.delivery import (
     virtual_gateways,
 )
 from daemons.machine import Machine
-from daemons.reload import reread
 from mail.bounce.config import load_texts
 from mail.bounce.text import Text
 from mail.delivery.gateway import VirtualGateways
@@ -48,10 +50,12 @@ class RunningTables:
         """Raises `ConfigError` with every fault of the unsubscribe list or of the texts of reports."""
         self._machine = machine
         self._log = log
-        first = self._read(document)
+        first = self._read(machine)
         self.document = document
         self.also: Callable[[Esa | Sma], None] = lambda _document: None
         """Called with a document that was read again."""
+        self.forget: Callable[[], None] = lambda: None
+        self.reconfigure: Callable[[QueueSettings], None] = lambda _settings: None
         self.destinations = first.destinations
         self.gateways = first.gateways
         self.unsubscribed = first.unsubscribed
@@ -59,15 +63,15 @@ class RunningTables:
         self.resolver = destination_resolver(machine, document, first.destinations, first.routes, self.names)
         self._texts = first.texts
 
-    def _read(self, document: Document) -> _Read:
-        assert isinstance(document, Esa | Sma), "only an appliance delivers"
+    def _read(self, machine: Machine) -> _Read:
+        document = cast(Esa | Sma, machine.document)
         return _Read(
             document,
             DestinationTable(document.destination, document.bounce_profile),
-            virtual_gateways(self._machine, document, self._log.warning),
+            virtual_gateways(machine, document, self._log.warning),
             smtp_routes(document),
-            unsubscribe_list(self._machine, document),
-            load_texts(document.text, self._machine.dir),
+            unsubscribe_list(machine, document),
+            load_texts(document.text, machine.dir),
         )
 
     def queue_settings(self) -> QueueSettings:
@@ -76,12 +80,15 @@ class RunningTables:
             self._machine, self.document, self.destinations, unsubscribed=self.unsubscribed, texts=self._texts
         )
 
-    async def reload(self, forget: Callable[[], None], reconfigure: Callable[[QueueSettings], None]) -> None:
-        """Take what the document says now, then tell the courier to `forget` and the queue its new settings.
+    async def prepare(self, candidate: Machine) -> Prepared:
+        """Read the tables of another document. Raises `ConfigError` with every fault.
 
-        Raises `ConfigError` with every fault; nothing has changed then.
+        Applied, the courier is told to `forget` what it knew, and the queue to `reconfigure`.
         """
-        found = await reread(self._machine, self._log, "delivery-queue", self._read)
+        found = await asyncio.to_thread(self._read, candidate)
+        return Prepared(prompt(lambda: self._adopt(found)))
+
+    def _adopt(self, found: _Read) -> None:
         self.document = found.document
         self.destinations.adopt(found.destinations)
         self.gateways.adopt(found.gateways)
@@ -89,8 +96,8 @@ class RunningTables:
         self.unsubscribed = found.unsubscribed
         self._texts = found.texts
         self.also(found.document)
-        forget()
-        reconfigure(self.queue_settings())
+        self.forget()
+        self.reconfigure(self.queue_settings())
         tables = found.document
         self._log.info(
             f"Delivery tables reloaded: {len(tables.destination)} destinations, {len(tables.route)} routes,"

@@ -16,6 +16,7 @@ from core.runtime import Daemon
 from daemons.alerting import alerts_of
 from daemons.config import Appliance
 from daemons.machine import machine_for
+from daemons.reload import switch_of
 from tunnel.appliance.assembly import Whose, build_client
 
 
@@ -40,4 +41,6 @@ def build(config: Path) -> Daemon:
         "techsupport_probe": client.probe,
     }
     services: list[Service] = [log, alerts, client]
-    return Daemon("tunnel-client", services, machine.socket("tunnel-client"), verbs, document.runtime.grace_s)
+    switch = switch_of(machine, "tunnel-client", log.warning)
+    grace_s = document.runtime.grace_s
+    return Daemon("tunnel-client", services, machine.socket("tunnel-client"), verbs, grace_s, switch)

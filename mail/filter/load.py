@@ -32,13 +32,16 @@ class Filters:
         if problems:
             raise ConfigError(problems)
 
-    def reload(self, source: FilterSource | None = None) -> list[Problem]:
-        """Read again, from another source if one is given. On any fault all stays, and the faults are given back."""
-        source = source or self._source
-        program, problems = _compiled(source)
+    def reload(self) -> list[Problem]:
+        """Read again. On any fault all stays, and the faults are given back."""
+        program, problems = _compiled(self._source)
         if not problems:
-            self._source, self.program = source, program
+            self.program = program
         return problems
+
+    def adopt(self, other: "Filters") -> None:
+        """Become what another one is, for all that hold this one."""
+        self._source, self.program = other._source, other.program
 
 
 def _compiled(source: FilterSource) -> tuple[Program, list[Problem]]:
