@@ -1,9 +1,12 @@
 """The alerts of a daemon as its machine's configuration has them, for the roots."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from core.alert import Alerts
-from core.alert.config import AlertsSection
+from core.alert.config import AlertsSection, alerting_of
+from core.alert.direct import DirectPath
 from core.alert.record import AlertRecords
 from core.dns import Resolver
 from core.maillog import Log
@@ -38,3 +41,11 @@ def alerts_of(
         daemon=daemon,
         records=alert_records(machine.dir),
     )
+
+
+def direct_path(machine: Machine, log: Log | None, tables: Mapping[str, Any]) -> DirectPath:
+    """Build the way of mail past the queue that plain tables of a configuration describe. Raises `ConfigError`."""
+    section = alerting_of(tables, str(machine.config)).alerts
+    dns = machine.document.dns
+    resolver = Resolver(dns.servers, timeout_s=dns.timeout_s)
+    return DirectPath(section, hostname=machine.hostname, resolver=resolver, log=log)

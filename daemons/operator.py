@@ -11,6 +11,7 @@ from core import clock
 from core.errors import ConfigError
 from core.maillog import MailLog
 from core.runtime import run
+from daemons.alerting import alert_records, direct_path
 from daemons.candidate import faults_in
 from daemons.machine import Machine
 from daemons.pair import pairing_verb
@@ -42,6 +43,8 @@ def appliance_of(machine: Machine, sessions: Sessions, log: MailLog | None = Non
         shut_out=lambda: shut_out(machine.dir),
         check_seed=lambda text: _check_seed(text, machine.serial),
         check_hops=lambda addresses: _check_hops(addresses, machine),
+        direct=partial(direct_path, machine, log),
+        alert_records=alert_records(machine.dir),
     )
 
 

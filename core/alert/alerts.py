@@ -16,9 +16,9 @@ from typing import Final
 from msgspec import structs
 
 from core import clock
-from core.alert.config import AlertRecipientSection, AlertsSection
+from core.alert.config import AlertRecipientSection, AlertsSection, takers
 from core.alert.direct import DirectPath
-from core.alert.kind import class_of, reaches
+from core.alert.kind import class_of
 from core.alert.limit import Limit
 from core.alert.record import Alert, AlertRecords, Delivery, Record
 from core.dns import Resolver
@@ -98,20 +98,13 @@ class Alerts:
         self._section = self._direct.section = section
         self._rows = tuple(recipients)
 
-    def recipients(self, alert_class: str, severity: str) -> list[str]:
-        """Name those who get alerts of a class and severity, each once."""
-        section = self._section
-        found = list(section.recipients) if reaches(severity, section.severity) else []
-        found += [row.address for row in self._rows if row.takes(alert_class, severity)]
-        return list(dict.fromkeys(found))
-
     def send(self, severity: str, kind: str, text: str, about: str = "") -> None:
         """Have an alert sent. `kind` is its id (`MAIL.RES_CON_START_ALERT.MEMORY`).
 
         Alerts of one kind `about` the same thing are repeated at growing intervals only.
         """
         alert_class = class_of(kind)
-        to = self.recipients(alert_class, severity)
+        to = takers(self._section, self._rows, alert_class, severity)
         verdict = self._limit.judge(f"{kind} {about}", self._section, counted=bool(to))
         if not to and not verdict.why:
             verdict = verdict._replace(why=f"nobody is to get {alert_class}/{severity}")

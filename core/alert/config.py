@@ -1,11 +1,12 @@
 """The configuration of alerts: how they are sent, and who gets which."""
 
-from typing import Annotated, Literal
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, ConfigDict, Field
 
 from core.alert.kind import reaches, split_choice
-from core.config import Port, Section
+from core.config import Port, Section, check_document
 
 Mailbox = Annotated[str, Field(pattern=r"^[!-?A-~]+@[!-?A-~]+$", max_length=320)]
 
@@ -53,3 +54,24 @@ class AlertRecipientSection(Section):
         found = dict(split_choice(one) for one in self.classes)
         least = found.get(alert_class, found.get("All"))
         return least is not None and reaches(severity, least or self.severity)
+
+
+def takers(section: AlertsSection, rows: Sequence[AlertRecipientSection], alert_class: str, severity: str) -> list[str]:
+    """Name those who get alerts of a class and severity, each once."""
+    found = list(section.recipients) if reaches(severity, section.severity) else []
+    found += [row.address for row in rows if row.takes(alert_class, severity)]
+    return list(dict.fromkeys(found))
+
+
+class Alerting(Section):
+    """What a document says of alerts, alone."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    alerts: AlertsSection = AlertsSection()
+    alert_recipient: tuple[AlertRecipientSection, ...] = ()
+
+
+def alerting_of(tables: Mapping[str, Any], file: str = "the configuration") -> Alerting:
+    """Read what plain tables say of alerts, whatever else is in them. Raises `ConfigError`."""
+    return check_document(tables, Alerting, file)

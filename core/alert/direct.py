@@ -22,7 +22,7 @@ _HOSTS: Final = 5
 class DirectPath:
     """Sends by the section [alerts] as it is at the time."""
 
-    def __init__(self, section: AlertsSection, *, hostname: str, resolver: Resolver, log: Log) -> None:
+    def __init__(self, section: AlertsSection, *, hostname: str, resolver: Resolver, log: Log | None = None) -> None:
         self.section = section
         self._hostname = hostname
         self._resolver = resolver
@@ -52,8 +52,7 @@ class DirectPath:
             reason = await self._attempt(message, recipient, host, port)
             if not reason:
                 return ""
-            text = f"Failed to send message to host {host}:{port} for recipient {recipient}: {clean(reason)}"
-            self._log.info(f"Internal SMTP Error: {text}")
+            self._note(f"Failed to send message to host {host}:{port} for recipient {recipient}: {clean(reason)}")
         return reason
 
     async def _attempt(self, message: EmailMessage, recipient: str, host: str, port: int) -> str:
@@ -86,10 +85,14 @@ class DirectPath:
         try:
             found = await self._resolver.mx(domain)
         except DnsError as error:
-            self._log.info(f"Internal SMTP Error: {clean(str(error))}")
+            self._note(clean(str(error)))
             return []
         names = [one.host for one in found.records if one.host != "."] if found.records else [domain]
         return [(address, section.port) for name in names[:_HOSTS] for address in await self._addresses(name)][:_HOSTS]
+
+    def _note(self, text: str) -> None:
+        if self._log is not None:
+            self._log.info(f"Internal SMTP Error: {text}")
 
     async def _addresses(self, name: str) -> tuple[str, ...]:
         try:

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from core import clock, control
+from core.alert.direct import DirectPath
+from core.alert.record import AlertRecords
 from core.errors import EX_CONFIG, EX_UNAVAILABLE, GatepostError
 from ops.configuration.editing import Editing
 
@@ -79,6 +81,10 @@ class Appliance:
     """Looks at a seed string that somebody chose; raises status 65 for one that cannot be taken."""
     check_hops: Callable[[Sequence[str]], None] = _any_hops
     """Looks at addresses that support may go on to; raises status 64 for one that may not be reached."""
+    direct: Callable[[Mapping[str, Any]], DirectPath] | None = None
+    """Makes the way for mail past the queue, as plain tables of a configuration have it. Raises `ConfigError`."""
+    alert_records: AlertRecords | None = None
+    """The machine's memory of alerts."""
     timeout_s: float = 10.0
     now: clock.Clock = clock.now
 

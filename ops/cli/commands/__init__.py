@@ -1,6 +1,8 @@
 """The operator commands, one module per subject; `registry()` collects them."""
 
 from ops.cli.commands import (
+    alert,
+    alert_menu,
     bastion,
     configuration,
     counters,
@@ -25,6 +27,8 @@ from ops.cli.registry import Registry
 def registry() -> Registry:
     """Give the registry of all commands."""
     modules = (
+        alert,
+        alert_menu,
         bastion,
         configuration,
         counters,

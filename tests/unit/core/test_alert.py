@@ -1,11 +1,7 @@
 """Alerts, received by a real aiosmtpd."""
 
 import asyncio
-import contextlib
-import email
-import email.policy
 import socket
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -21,39 +17,9 @@ from core.dns import Resolver
 from core.maillog import MailLog
 from tests.support.dns_server import DnsServer
 from tests.support.service import running
+from tests.support.sink import Inbox, receiving
 
 MEMORY = "MAIL.RES_CON_START_ALERT.MEMORY"
-
-
-class Inbox:
-    """An aiosmtpd handler that keeps what comes, after `refusals`."""
-
-    def __init__(self, *refusals: str) -> None:
-        self.refusals = list(refusals)
-        self.messages: list[Any] = []
-        self.envelopes: list[tuple[str, list[str]]] = []
-
-    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
-        if self.refusals:
-            return self.refusals.pop(0)
-        self.messages.append(email.message_from_bytes(envelope.content, policy=email.policy.default))
-        self.envelopes.append((envelope.mail_from, envelope.rcpt_tos))
-        return "250 kept"
-
-    async def until(self, count: int) -> None:
-        while len(self.messages) < count:
-            await asyncio.sleep(0.005)
-
-
-@contextlib.asynccontextmanager
-async def receiving(inbox: Inbox) -> AsyncIterator[int]:
-    loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: SMTP(inbox, hostname="in.test", loop=loop), "127.0.0.1", 0)
-    try:
-        async with asyncio.timeout(15):
-            yield server.sockets[0].getsockname()[1]
-    finally:
-        server.close()
 
 
 class Clock:

@@ -1,0 +1,79 @@
+"""What the commands that edit the pending configuration by hand have in common: one change, and its answer.
+
+Used by commands whose questions are the model's own (`alertconfig`, `dnsconfig`, `certconfig`, `sslconfig`, `settz`).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from core.errors import EX_USAGE, GatepostError
+from ops.cli.dialogue import Dialogue
+from ops.cli.registry import Call, Document
+
+Tables = dict[str, Any]
+
+
+async def stage(call: Call, what: str, edit: Callable[[Tables], None], **facts: Any) -> Document:
+    """Change the caller's pending copy; gives what was done, and what a commit would refuse as things stand."""
+    warnings = await call.editing.change(what, edit)
+    return {"changed": what, "pending": call.editing.pending, "warnings": warnings, **facts}
+
+
+def render_staged(document: Document, width: int) -> str:
+    """Say what was changed, and how it comes into force."""
+    lines = [f"{_sentence(str(document['changed']))}.", *document.get("notes", []), *document["warnings"]]
+    if document["pending"]:
+        lines.append("It comes into force with commit.")
+    return "\n".join(lines)
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def section(tables: Mapping[str, Any], name: str) -> Tables:
+    """Give a section of plain tables, empty where it is not there."""
+    found = tables.get(name)
+    return dict(found) if isinstance(found, Mapping) else {}
+
+
+def put(tables: Tables, name: str, **values: Any) -> None:
+    """Write keys into a section; None takes a key out, and the section where nothing is left."""
+    kept = section(tables, name) | {key: value for key, value in values.items() if value is not None}
+    for key, value in values.items():
+        if value is None:
+            kept.pop(key, None)
+    if kept:
+        tables[name] = kept
+    else:
+        tables.pop(name, None)
+
+
+def words_of(text: str) -> list[str]:
+    """Split values on one line: by commas."""
+    return [part for part in (part.strip() for part in text.split(",")) if part]
+
+
+def sure(yes: bool, what: str) -> None:
+    """Raise status 64 where something is to be thrown away and nobody said that it is meant."""
+    if not yes:
+        raise GatepostError(f"{what}: say --yes to do it", EX_USAGE)
+
+
+async def menu_of(
+    dialogue: Dialogue, show: str, operations: Mapping[str, str], actions: Mapping[str, Callable[[], Any]]
+) -> None:
+    """Show the state and the menu again after each action, until empty input."""
+    while True:
+        await dialogue.perform(show, {})
+        chosen = await dialogue.menu(operations)
+        if not chosen:
+            return
+        await actions[chosen]()
+
+
+def pick(names: Sequence[str], answer: str) -> str:
+    """Find what a number or a name of a numbered list means; '' if neither."""
+    if answer.isdecimal() and 1 <= int(answer) <= len(names):
+        return names[int(answer) - 1]
+    return next((name for name in names if name.lower() == answer.lower()), "")
