@@ -4,6 +4,7 @@ Used by the SMTP listeners and by the SSH listeners. Raises `GatepostError` (69)
 """
 
 import errno
+import os
 import socket
 
 from core.errors import EX_UNAVAILABLE, GatepostError
@@ -18,6 +19,13 @@ REMEDIES = {
 
 def listen(name: str, host: str, port: int, *, backlog: int, reuse_port: bool = False) -> socket.socket:
     """Give a bound, listening, non-blocking socket; `reuse_port`: several processes may share the port."""
+    sock = bind(name, host, port, reuse_port=reuse_port)
+    start(name, sock, backlog)
+    return sock
+
+
+def bind(name: str, host: str, port: int, *, reuse_port: bool = False) -> socket.socket:
+    """Give a bound, non-blocking socket that does not listen yet: what can be refused is refused here."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -28,10 +36,41 @@ def listen(name: str, host: str, port: int, *, backlog: int, reuse_port: bool = 
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.setblocking(False)
         sock.bind((host, port))
-        sock.listen(backlog)
     except OSError as error:
         sock.close()
-        where = f"{host}:{port}"
-        text = f"{name}: cannot listen on {where}: {error.strerror or error}{REMEDIES.get(error.errno or 0, '')}"
-        raise GatepostError(text, EX_UNAVAILABLE) from error
+        raise _refusal(name, f"{host}:{port}", error) from error
     return sock
+
+
+def start(name: str, sock: socket.socket, backlog: int) -> None:
+    """Listen on a bound socket; close it where that fails: somebody else listens there since it was bound."""
+    try:
+        sock.listen(backlog)
+    except OSError as error:
+        host, port = sock.getsockname()[:2]
+        sock.close()
+        raise _refusal(name, f"{host}:{port}", error) from error
+
+
+def taken(host: str, port: int) -> bool:
+    """Tell whether anybody listens there, also one who shares the port with SO_REUSEPORT.
+
+    Sockets that are bound and do not listen do not count. Raises `GatepostError` for an address that is not there.
+    """
+    try:
+        bind("", host, port).close()
+    except GatepostError as error:
+        if isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.EADDRINUSE:
+            return True
+        raise
+    return False
+
+
+def taken_by_others(name: str, host: str, port: int) -> GatepostError:
+    """Give the error for a port that somebody else uses and would share with us unknowingly."""
+    return _refusal(name, f"{host}:{port}", OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE)))
+
+
+def _refusal(name: str, where: str, error: OSError) -> GatepostError:
+    text = f"{name}: cannot listen on {where}: {error.strerror or error}{REMEDIES.get(error.errno or 0, '')}"
+    return GatepostError(text, EX_UNAVAILABLE)

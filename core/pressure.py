@@ -71,6 +71,12 @@ class Pressure:
         self._grades = {cause.name: 0 for cause in causes}
         self._worst = self._causes[0]
 
+    def follow(self, causes: Sequence[Cause]) -> None:
+        """Judge by other thresholds; the grades that the same causes have now stay until the next values."""
+        self._causes = tuple(causes)
+        self._grades = {cause.name: self._grades.get(cause.name, 0) for cause in causes}
+        self._worst = next((cause for cause in causes if cause.name == self._worst.name), self._causes[0])
+
     def judge(self, values: Mapping[str, float]) -> Change | None:
         """Take the values by name of cause, and tell of a change; a value that is missing leaves its grade."""
         for cause in self._causes:

@@ -6,20 +6,24 @@ The first gateway of a machine sends the alerts; the others measure the same and
 import asyncio
 from collections.abc import Mapping, Sequence
 from functools import partial
+from ssl import SSLContext
+from typing import Final, cast
 
 from core.alert import WARNING, Alerts
-from core.dns import Resolver
+from core.control import call
+from core.dns import resolver_of
+from core.errors import GatepostError
 from core.journal.journal import Journal
-from core.maillog import MailLog
+from core.maillog import MailLog, clean
 from core.memory import Memory
 from core.record import HOLD_QUEUE, Outcome
-from core.smtp.door import Brake, Door
+from core.smtp.door import Brake
 from core.smtp.listener import SmtpListener
 from core.smtp.session import SessionFactory
-from core.smtp.settings import ListenerSettings
-from core.switch import Prepared, prompt
+from core.switch import Prepared
+from core.tls import ServerCertificate
 from daemons.alerting import alerts_of
-from daemons.config import Document, Esa
+from daemons.config import Esa
 from daemons.machine import Machine
 from daemons.renew import Renewal
 from daemons.wiring import bounce_tags, verification_of, with_handler
@@ -29,12 +33,13 @@ from mail.config import ListenerSection
 from mail.edge.conserve import Conservation, Meter, Readings
 from mail.edge.door import build_door
 from mail.intake import Intake
-from mail.listeners import Listeners
+from mail.listeners import Listeners, Ways
 from mail.login.attempt import Logins
 from mail.login.users import Users
 from mail.receive import Gateway, GatewaySession
 
-_Ways = tuple[ListenerSettings, SessionFactory, Door]
+ASK_S: Final = 5.0
+"""Longest answer of a sibling about its listeners."""
 
 
 class Edge:
@@ -49,36 +54,41 @@ class Edge:
         self.logins = Logins(Users(document.smtp_user), document.smtp_login, log)
         self._machine = machine
         self._log = log
-        self._document = document
         self._tags = bounce_tags(machine, document)
-        self._made: dict[str, SmtpListener] = {}
         self._shared: Gateway
-        self._sections = {section.name: section for section in document.listener}
+        self._conservation: Conservation
+        self.listeners: Listeners
         self._certificate = machine.certificate()
-        self._resolver = Resolver(document.dns.servers, timeout_s=document.dns.timeout_s)
+        self._resolver = resolver_of(document.dns)
         self.alerts = alerts_of(machine, document, self._who, log, self._resolver, silent=instance > 0)
-        self.certificates = Renewal(self._certificate.reload, log, self.alerts)
+        self.certificates = Renewal(self._reread_certificates, log, self.alerts)
 
     def lookups(self) -> Mapping[str, int]:
         """Count the DNS lookups since the start."""
         return self._resolver.statistics.counts()
 
-    @property
-    def names(self) -> list[str]:
-        """The listeners."""
-        return list(self._sections)
-
-    def listener(self, shared: Gateway, name: str, suspended: bool) -> SmtpListener:
-        """Make a listener."""
+    def open(self, shared: Gateway) -> Listeners:
+        """Make the listeners; the sessions of all share `shared`."""
         self._shared = shared
-        bound, session, door = self._ways(self._document, self._sections[name], self.logins.users, self._tags)
-        made = SmtpListener(
-            bound, session, tls=self._certificate.context, log=self._log, door=door, suspended=suspended
-        )
-        self._made[name] = made
-        return made
+        ways = self._ways(self._document, self.logins.users, self._tags)
+        state = self._machine.state / f"{self._who}.suspended.json"
+        self.listeners = Listeners(ways, self._listener, state=state, log=self._log, shared=self._listens_elsewhere)
+        return self.listeners
 
-    def _ways(self, document: Esa, section: ListenerSection, users: Users, tags: Tags) -> _Ways:
+    def _listener(self, ways: Ways, suspended: bool) -> SmtpListener:
+        return SmtpListener(
+            ways.settings,
+            ways.session,
+            tls=self._context,
+            log=self._log,
+            door=ways.door,
+            suspended=suspended,
+        )
+
+    def _ways(self, document: Esa, users: Users, tags: Tags) -> list[Ways]:
+        return [self._ways_of(document, section, users, tags) for section in document.listener]
+
+    def _ways_of(self, document: Esa, section: ListenerSection, users: Users, tags: Tags) -> Ways:
         access = build_access(section, verification_of(document, section, tags))
         bound = listener_settings(
             section, self._machine.hostname, tls=True, reuse_port=True, mechanisms=users.mechanisms
@@ -86,29 +96,52 @@ class Edge:
         session: SessionFactory = partial(GatewaySession, self._shared, access)
         bound, session = with_handler(self._machine, section, bound, session)
         door = build_door(section, access, resolver=self._resolver, brake=self.brake, log=self._log)
-        return bound, session, door
+        return Ways(bound, session, door)
+
+    async def _listens_elsewhere(self, host: str, port: int) -> bool:
+        """Ask the other processes of this gateway whether one of them listens at an address."""
+        for path in sorted(self._socket.parent.glob("gateway-*.sock")):
+            if path == self._socket:
+                continue
+            try:
+                rows = (await call(path, "listeners", timeout_s=ASK_S))["listeners"]
+            except GatepostError:
+                continue
+            if any((row["address"], row["port"], row["state"]) == (host, port, "listening") for row in rows):
+                return True
+        return False
 
     async def prepare(self, candidate: Machine) -> Prepared:
-        """Read tables, policies, limits and users of another document: new connections go by them, none ends."""
-        users, ways = await asyncio.to_thread(self._rebuilt, candidate.document)
-        moved = set(ways) ^ set(self._made)
+        """Build the edge of another document of this machine, and take hold of its addresses. Raises all faults."""
+        document, users, certificate, ways = await asyncio.to_thread(self._built, candidate)
+        listeners = await self.listeners.prepare(ways)
 
-        def apply() -> None:
-            self.logins.users = users
-            restart = sorted(moved)
-            for name in set(ways) & set(self._made):
-                if not self._made[name].follow(*ways[name]):
-                    restart.append(name)
-            if restart:
-                self._log.warning(f"Address, port, kind of port or number of listeners changes by a restart: {restart}")
+        async def apply() -> None:
+            self._adopt(document, users, certificate)
+            await listeners.apply()
             self._log.info(f"Listeners reloaded: {len(ways)}; users that may log in: {users.count}")
 
-        return Prepared(prompt(apply))
+        return Prepared(apply, listeners.drop)
 
-    def _rebuilt(self, document: Document) -> tuple[Users, dict[str, _Ways]]:
-        assert isinstance(document, Esa), "only a gateway has an edge"
-        users, tags = Users(document.smtp_user), bounce_tags(self._machine, document)
-        return users, {row.name: self._ways(document, row, users, tags) for row in document.listener}
+    def _built(self, candidate: Machine) -> tuple[Esa, Users, ServerCertificate, list[Ways]]:
+        document = cast(Esa, candidate.document)
+        users, tags = Users(document.smtp_user), bounce_tags(candidate, document)
+        return document, users, candidate.certificate(), self._ways(document, users, tags)
+
+    def _adopt(self, document: Esa, users: Users, certificate: ServerCertificate) -> None:
+        """Go by other users, certificates and conservation."""
+        self._document = document
+        self.logins.follow(users, document.smtp_login)
+        self._certificate = certificate
+        for warning in certificate.warnings:
+            self._log.warning(f"Certificates: {clean(warning)}")
+        self._conservation.follow(document.conservation, Memory(document.conservation.memory_limit))
+
+    def _context(self) -> SSLContext:
+        return self._certificate.context()  # whichever is in force at the handshake
+
+    def _reread_certificates(self) -> list[str]:
+        return self._certificate.reload()
 
     def note_held(self, outcome: Outcome) -> None:
         """Tell people of a message that waits for them."""
@@ -117,14 +150,13 @@ class Edge:
     def conservation(self, listeners: Listeners, journal: Journal, intakes: Sequence[Intake]) -> Conservation:
         """Make the service that measures and slows receiving."""
         machine, section = self._machine, self._document.conservation
-
         readings = Readings(
             sync_s=lambda: float(journal.status()["latency_s"]),
             backlog_percent=lambda: 100.0 * journal.status()["backlog_bytes"] / journal.settings.backlog_bytes,
             work_queue=lambda: sum(intake.working for intake in intakes),
             trouble=lambda: str(journal.refusal or ""),
         )
-        return Conservation(
+        self._conservation = Conservation(
             section,
             self.brake,
             Meter(self._socket.parent, machine.spool, Memory(section.memory_limit)),
@@ -134,6 +166,7 @@ class Edge:
             log=self._log,
             alerts=self.alerts,
         )
+        return self._conservation
 
 
 def alert_of_held(alerts: Alerts, outcome: Outcome) -> None:

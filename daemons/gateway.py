@@ -23,7 +23,6 @@ from daemons.reload import switch_of
 from daemons.wiring import journal_settings
 from mail.adopt import Adoption
 from mail.intake import Intake, IntakeSettings
-from mail.listeners import Listeners
 from mail.receive import Gateway
 from mail.recover import Recovery
 from mail.status import GatewayStatus
@@ -60,8 +59,7 @@ def build(config: Path, instance: int = 0) -> Daemon:
 
     mids, icids = machine.numbers("mid"), machine.numbers("icid")
     shared = Gateway(machine.hostname, intakes[0], log, mids, icids, edge.brake, edge.logins)
-    state = machine.state / f"{name}.suspended.json"
-    listeners = Listeners(edge.names, partial(edge.listener, shared), state=state, log=log)
+    listeners = edge.open(shared)
 
     async def reload_filters(_: dict[str, Any]) -> dict[str, Any]:
         await policy.reload()
@@ -73,7 +71,7 @@ def build(config: Path, instance: int = 0) -> Daemon:
     figures = GatewayStatus(listeners, work, counters, mids, icids)
     verbs = {"suspend": listeners.suspend, "resume": listeners.resume, "listeners": listeners.show}
     verbs |= {"topin": listeners.topin, "status": figures.status, "reset_counters": figures.reset, **work.verbs()}
-    services: list[Service] = [log, counters, journal, *orphans, *recoveries, adoption, *listeners.services.values()]
+    services: list[Service] = [log, counters, journal, *orphans, *recoveries, adoption, listeners]
     services += [conservation, edge.alerts, *queues]
     verbs |= {"reload_filters": reload_filters, "reload_certificates": edge.certificates.renew}
     renew = partial(edge.certificates.renew, {})

@@ -1,32 +1,182 @@
-"""The listeners of one gateway process: their control verbs, and a memory of which are suspended.
+"""The listeners of one gateway process: the service that runs them, their control verbs, which are suspended.
 
-Built by the gateway root. What an operator suspends stays suspended over a restart (core/suspension.py). Raises
-`GatepostError` (66) for a name that is no listener, (69) when a port to be opened again is taken.
+Built by the gateway root. `prepare` finds out whether other listeners can be had, `Switch.apply` has them: those that
+are new open, those that are gone give their connections the usual delay, the others go by their new settings. What an
+operator suspends stays suspended, by name, over a restart (core/suspension.py) and over a change. Raises
+`GatepostError` (66) for a name that is no listener, (69) when a port to be opened is taken.
 """
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from socket import socket
+from typing import Any, Final
 
-from core.errors import EX_NOINPUT, GatepostError
+from core import port
+from core.errors import EX_NOINPUT, EX_TEMPFAIL, EX_UNAVAILABLE, GatepostError
+from core.lifecycle import Scope
 from core.maillog import MailLog
+from core.smtp.door import Door
 from core.smtp.listener import SmtpListener
+from core.smtp.session import SessionFactory
+from core.smtp.settings import ListenerSettings
 from core.suspension import Suspended
 
-DELAY_S = 30.0
-Make = Callable[[str, bool], SmtpListener]
-"""Makes the listener of a name; the flag says that it begins suspended."""
+DELAY_S: Final = 30.0
+WILDCARDS: Final = frozenset({"0.0.0.0", "::"})
+
+
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """What a listener goes by."""
+
+    settings: ListenerSettings
+    session: SessionFactory
+    door: Door
+
+
+Make = Callable[[Ways, bool], SmtpListener]
+"""Makes a listener; the flag says that it begins suspended."""
+Shared = Callable[[str, int], Awaitable[bool]]
+"""Tells whether another process of this gateway listens at an address."""
+
+
+async def nobody_shares(_host: str, _port: int) -> bool:
+    """Say that there is no other process."""
+    return False
 
 
 class Listeners:
     """See the module."""
 
-    def __init__(self, names: Sequence[str], make: Make, *, state: Path, log: MailLog) -> None:
+    name = "listeners"
+
+    def __init__(
+        self, ways: Sequence[Ways], make: Make, *, state: Path, log: MailLog, shared: Shared = nobody_shares
+    ) -> None:
         self._log = log
+        self._make = make
+        self._shared = shared
+        self._scope: Scope | None = None
         self._suspended = Suspended(state)
-        self.services = {name: make(name, name in self._suspended) for name in names}
+        self.services: dict[str, SmtpListener] = {}
+        for one in ways:
+            self.services[one.settings.name] = make(one, one.settings.name in self._suspended)
+        self._retired: set[SmtpListener] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
         self.held = False
         """Whether the listeners are closed for want of room (`hold`), whatever the operator wants."""
+
+    async def run(self, scope: Scope) -> None:
+        """Open every port, and serve until stopping and until the last listener has ended."""
+        for one in self.services.values():
+            await one.open()
+        self._scope = scope
+        for one in self.services.values():
+            self._serve(one)
+        scope.ready()
+        await scope.stopping.wait()
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def _serve(self, one: SmtpListener) -> None:
+        assert self._scope is not None
+        task = self._scope.start(one.serve(self._scope), name=one.name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: self._retired.discard(one))
+
+    async def prepare(self, ways: Sequence[Ways]) -> "Switch":
+        """Find out whether these listeners can be had, and take hold of their addresses. Raises all that is wrong."""
+        if self._scope is None:
+            raise GatepostError("the listeners are still being opened; try again in a moment", EX_TEMPFAIL)
+        socks: dict[str, socket] = {}
+        problems: list[str] = []
+        for one in ways:
+            try:
+                sock = await self._socket_for(one.settings)
+            except GatepostError as error:
+                problems.append(error.text)
+                continue
+            if sock is not None:
+                socks[one.settings.name] = sock
+        if problems:
+            for sock in socks.values():
+                sock.close()
+            raise GatepostError("; ".join(problems), EX_UNAVAILABLE)
+        return Switch(self, {one.settings.name: one for one in ways}, socks)
+
+    async def _socket_for(self, wanted: ListenerSettings) -> socket | None:
+        """Give a socket bound to the address of a listener that is new or moves; None for one that stays there."""
+        known = self.services.get(wanted.name)
+        if known is not None and (known.settings.host, known.settings.port) == (wanted.host, wanted.port):
+            return None
+        for one in self.services.values():
+            if (one.settings.host, one.settings.port) == (wanted.host, wanted.port) and (sock := one.lend()):
+                return sock
+        who = f"listener {wanted.name}"
+        if port.taken(wanted.host, wanted.port) and not (
+            self._own(wanted.host, wanted.port) or await self._shared(wanted.host, wanted.port)
+        ):
+            raise port.taken_by_others(who, wanted.host, wanted.port)
+        return port.bind(who, wanted.host, wanted.port, reuse_port=wanted.reuse_port)
+
+    def _own(self, host: str, number: int) -> bool:
+        """Tell whether one of these listens at an address that is part of the other one."""
+        return any(
+            one.port == number and not one.suspended and WILDCARDS & {host, one.settings.host}
+            for one in self.services.values()
+        )
+
+    async def switch(self, ways: Mapping[str, Ways], socks: dict[str, socket]) -> None:
+        """Have these listeners instead (`Switch.apply`)."""
+        gone = {name: one for name, one in self.services.items() if name not in ways}
+        kept = {name: one for name, one in self.services.items() if name in ways}
+        self._rename(gone, ways)
+        self.services = {}
+        for name, one in ways.items():
+            sock = socks.get(name)
+            if name in kept:
+                old, listener = kept[name].settings, kept[name]
+                await listener.follow(one.settings, one.session, one.door, sock)
+                if sock is not None:
+                    self._log.info(
+                        f"Listener {name} moved from {old.host}:{old.port} to {one.settings.host}:{one.settings.port}."
+                    )
+            else:
+                listener = await self._begin(one, sock)
+            self.services[name] = listener
+        for name, former in gone.items():
+            self._retired.add(former)
+            former.suspend(DELAY_S, for_good=True)
+            self._log.info(f"Listener {name} deleted.")
+
+    async def _begin(self, ways: Ways, sock: socket | None) -> SmtpListener:
+        made = self._make(ways, True)
+        await made.open()
+        name = ways.settings.name
+        if sock is not None and (self.held or name in self._suspended):
+            sock.close()
+        elif sock is not None:
+            await made.begin(sock)
+        self._serve(made)
+        self._log.info(f"Listener {name} created on {ways.settings.host}:{ways.settings.port}.")
+        return made
+
+    def _rename(self, gone: Mapping[str, SmtpListener], ways: Mapping[str, Ways]) -> None:
+        """Forget that a deleted listener was suspended; one that only has another name now stays suspended."""
+        suspended = {name: one.settings for name, one in gone.items() if name in self._suspended}
+        addresses = {(one.host, one.port) for one in suspended.values()}
+        renamed = [
+            name
+            for name, one in ways.items()
+            if name not in self.services and (one.settings.host, one.settings.port) in addresses
+        ]
+        if suspended:
+            self._suspended.resume(suspended)
+        if renamed:
+            self._suspended.suspend(renamed)
 
     def _chosen(self, args: dict[str, Any]) -> list[str]:
         names = args.get("listeners")
@@ -93,12 +243,13 @@ class Listeners:
                 "name": name,
                 "address": one.settings.host,
                 "port": one.port,
-                "state": "suspended" if one.suspended else "listening",
+                "state": one.state,
                 "connections": one.connections,
             }
             for name, one in self.services.items()
         ]
-        return {"listeners": rows}
+        ending = [{"listener": one.settings.name, "connections": one.connections} for one in self._retired]
+        return {"listeners": rows, "ending": ending}
 
     @property
     def suspended(self) -> list[str]:
@@ -114,4 +265,24 @@ class Listeners:
     @property
     def connections(self) -> int:
         """Open connections of all listeners."""
-        return sum(one.connections for one in self.services.values())
+        return sum(one.connections for one in (*self.services.values(), *self._retired))
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """Listeners that can be had: `apply` has them, `drop` lets them be."""
+
+    listeners: Listeners
+    ways: Mapping[str, Ways]
+    socks: dict[str, socket]
+
+    async def apply(self) -> None:
+        """Go by them from now on."""
+        await self.listeners.switch(self.ways, self.socks)
+        self.socks.clear()
+
+    def drop(self) -> None:
+        """Let go of the addresses."""
+        for sock in self.socks.values():
+            sock.close()
+        self.socks.clear()

@@ -8,12 +8,14 @@ to the listener's limit. The header is taken octet for octet, so that a handshak
 import asyncio
 import contextlib
 import socket
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from core.peek import read_proxy_header
 from core.runtime import spawn
 from core.smtp.admission import FULL, Admission
 from core.smtp.connection import Connection, reset
+from core.smtp.door import Door
+from core.smtp.settings import ListenerSettings
 from protocol.proxy import Ends, ProxyError
 from protocol.smtp.conversation import Peer
 
@@ -34,6 +36,13 @@ async def open_port(admission: Admission, sock: socket.socket) -> Port:
         return SteppedPort(admission, sock)
     backlog = admission.settings.backlog
     return await admission.loop.create_server(lambda: Connection(admission), sock=sock, backlog=backlog)
+
+
+def accept_waiting(admission: Admission, sock: socket.socket) -> None:
+    """Take in who has come to a socket that is about to be closed."""
+    last = SteppedPort(admission, sock.dup())
+    last.accept_waiting()
+    last.close()
 
 
 class SteppedPort:
@@ -57,14 +66,23 @@ class SteppedPort:
         self._admission.loop.remove_reader(self._sock)
         self._sock.close()
 
+    def accept_waiting(self) -> None:
+        """Accept all who have come and have not been accepted: when the socket closes, they would be reset."""
+        with contextlib.suppress(OSError):
+            while True:
+                self._take(*self._sock.accept())
+
     def _accept(self) -> None:
         try:
-            sock, address = self._sock.accept()
+            accepted = self._sock.accept()
         except OSError:
             # Gone again, or no descriptor left: asking again at once would turn the loop for nothing.
             self._admission.loop.remove_reader(self._sock)
             self._again = self._admission.loop.call_later(ACCEPT_AGAIN_S, self._listen)
             return
+        self._take(*accepted)
+
+    def _take(self, sock: socket.socket, address: tuple[Any, ...]) -> None:
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         admission = self._admission
@@ -76,11 +94,12 @@ class SteppedPort:
             sock.close()
             return
         self._opening += 1
-        spawn(self._open(sock, str(address[0]), address[1]), "opening a connection")
+        opening = self._open(sock, str(address[0]), address[1], admission.settings, admission.door)
+        spawn(opening, "opening a connection")
 
-    async def _open(self, sock: socket.socket, host: str, port: int) -> None:
+    async def _open(self, sock: socket.socket, host: str, port: int, settings: ListenerSettings, door: Door) -> None:
         try:
-            await self._step_by_step(sock, host, port)
+            await self._step_by_step(sock, host, port, settings, door)
         except (ProxyError, TimeoutError) as error:
             self._admission.note_opening(host, str(error) or "the PROXY header did not come in time")
             sock.close()
@@ -90,9 +109,11 @@ class SteppedPort:
         finally:
             self._opening -= 1
 
-    async def _step_by_step(self, sock: socket.socket, host: str, port: int) -> None:
-        admission, door = self._admission, self._admission.door
-        settings = admission.settings
+    async def _step_by_step(
+        self, sock: socket.socket, host: str, port: int, settings: ListenerSettings, door: Door
+    ) -> None:
+        """Go by what was in force when the connection came: it began as that port's connections begin."""
+        admission = self._admission
         ends: Ends | None = None
         if door.speaks_proxy is not None and door.speaks_proxy(host):
             async with asyncio.timeout(settings.timeouts.handshake_s):

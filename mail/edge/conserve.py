@@ -69,6 +69,10 @@ class Meter:
             return values
         return values
 
+    def follow(self, memory: Memory) -> None:
+        """Measure memory against another limit."""
+        self._memory = memory
+
     def pids(self) -> Iterable[int]:
         """Give the processes that handle mail on this machine, this one among them before its socket is open."""
         if not self._good_for:
@@ -116,6 +120,12 @@ class Conservation:
             "ram_utilization": round(self._values.get(MEMORY, 0.0), 1),
             "disk_utilization_spool": round(self._values.get(DISK, 0.0), 1),
         }
+
+    def follow(self, section: ConservationSection, memory: Memory) -> None:
+        """Go by other thresholds from the next reading on; what has begun goes on as far as they say so."""
+        self._section = section
+        self._meter.follow(memory)
+        self._pressure.follow(_causes(section))
 
     async def run(self, scope: Scope) -> None:
         """Measure once a second until stopping; then nobody is made to wait any more."""

@@ -43,6 +43,14 @@ class Logins:
         self._waiting = 0
         self._workers = ThreadPoolExecutor(WORKERS, "password")
 
+    def follow(self, users: Users, settings: SmtpLoginSection) -> None:
+        """Go by other users and settings; failures that were counted stay counted while the limits are the same."""
+        limits = (settings.max_user_failures, settings.max_source_failures, settings.window_s)
+        if limits != (self.settings.max_user_failures, self.settings.max_source_failures, self.settings.window_s):
+            self.by_user = Lockout(settings.max_user_failures, settings.window_s)
+            self.by_source = Lockout(settings.max_source_failures, settings.window_s)
+        self.users, self.settings = users, settings
+
     async def check(self, claim: sasl.Claim) -> bool | None:
         """Check a password on a thread; None when too many wait."""
         if self._waiting >= WAITING_LIMIT:

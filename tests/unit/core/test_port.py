@@ -5,7 +5,7 @@ import errno
 import pytest
 
 from core.errors import EX_UNAVAILABLE, GatepostError
-from core.port import REMEDIES, listen
+from core.port import REMEDIES, bind, listen, start, taken
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
@@ -38,3 +38,18 @@ def test_each_reason_has_its_own_remedy() -> None:
     with pytest.raises(GatepostError, match="this machine does not have that address"):
         listen("console", "192.0.2.1", 0, backlog=5)
     assert "CAP_NET_BIND_SERVICE" in REMEDIES[errno.EACCES]
+
+
+def test_who_shares_a_port_is_seen_and_who_is_only_bound_is_not() -> None:
+    with bind("one", "127.0.0.1", 0, reuse_port=True) as sock:
+        port = sock.getsockname()[1]
+        assert not taken("127.0.0.1", port)
+        start("one", sock, 5)
+        assert taken("127.0.0.1", port)
+        assert taken("0.0.0.0", port)
+    assert not taken("127.0.0.1", port)
+
+
+def test_an_address_that_is_not_there_is_not_called_taken() -> None:
+    with pytest.raises(GatepostError, match="does not have that address"):
+        taken("192.0.2.1", 25)

@@ -8,14 +8,15 @@ import pytest
 
 from core.maillog import MailLog
 from core.memory import Memory
-from core.smtp.door import Brake
+from core.smtp.door import Brake, Door
 from core.smtp.listener import SmtpListener
 from core.smtp.settings import ListenerSettings
 from mail.edge.config import ConservationSection
 from mail.edge.conserve import Conservation, Meter, Readings
-from mail.listeners import Listeners
+from mail.listeners import Listeners, Ways
 from protocol.smtp.settings import ServerSettings
 from tests.support.service import running
+from tests.support.smtp_session import Recorder
 
 
 class Sent:
@@ -28,13 +29,18 @@ class Sent:
         self.alerts.append((severity, kind, text))
 
 
+def ways(name: str) -> Ways:
+    settings = ListenerSettings(name, "127.0.0.1", 0, ServerSettings("esa.test"))
+    return Ways(settings, Recorder().session, Door())
+
+
 class World:
     """What is measured, to be set by a test."""
 
     def __init__(self, folder: Path, **section: Any) -> None:
         self.sync_s, self.backlog, self.waiting, self.trouble = 0.0, 0.0, 0, ""
         self.log = MailLog(folder / "log")
-        self.listeners = Listeners(["In", "Out"], self.make, state=folder / "suspended", log=self.log)
+        self.listeners = Listeners([ways("In"), ways("Out")], self.make, state=folder / "suspended", log=self.log)
         self.brake, self.sent = Brake(), Sent()
         readings = Readings(lambda: self.sync_s, lambda: self.backlog, lambda: self.waiting, lambda: self.trouble)
         alerts: Any = self.sent
@@ -51,9 +57,8 @@ class World:
             alerts=alerts,
         )
 
-    def make(self, name: str, suspended: bool) -> SmtpListener:
-        settings = ListenerSettings(name, "127.0.0.1", 0, ServerSettings("esa.test"))
-        return SmtpListener(settings, lambda: None, suspended=suspended)  # type: ignore[arg-type,return-value]
+    def make(self, ways: Ways, suspended: bool) -> SmtpListener:
+        return SmtpListener(ways.settings, ways.session, suspended=suspended)
 
     def lines(self, folder: Path) -> list[str]:
         self.log.flush()
@@ -97,7 +102,7 @@ async def test_each_cause_has_its_alert(tmp_path: Path) -> None:
 async def test_a_long_work_queue_suspends_listeners_but_not_what_the_operator_did(tmp_path: Path) -> None:
     world = World(tmp_path, work_queue_suspend=100, work_queue_resume=10)
     listeners = world.listeners
-    async with running(*listeners.services.values()):
+    async with running(listeners):
         await listeners.suspend({"listeners": ["Out"]})
         for waiting, states in ((99, "o-"), (100, "--"), (50, "--"), (10, "o-"), (50, "o-")):
             world.waiting = waiting
@@ -169,3 +174,14 @@ async def test_a_fault_in_measuring_is_not_hidden(tmp_path: Path) -> None:
     world.service._meter.read = read  # type: ignore[method-assign]
     with pytest.raises(RuntimeError, match="fault"):
         await world.service.turn()
+
+
+async def test_other_thresholds_count_from_the_next_reading_and_end_what_they_do_not_call_for(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.sync_s = 31
+    await world.service.turn()
+    assert world.brake.refusing
+    off = {"memory_start": 0, "memory_halt": 0, "disk_start": 0, "disk_halt": 0}
+    world.service.follow(ConservationSection.model_validate(off | {"sync_halt_s": 100}), Memory(0))
+    await world.service.turn()
+    assert (world.brake.refusing, world.brake.delay_s) == (False, 17.0)
