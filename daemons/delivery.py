@@ -3,7 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from core.dns import Resolver
+from core.dns import Resolver, resolver_of
+from core.log.debug import DomainDebug
 from core.own_address import OwnAddresses
 from core.record import CHANNEL, CPQ_HOST, RELEASE_HOST
 from core.smtp.client_settings import FOREVER, ConnectionSettings, Timeouts
@@ -141,7 +142,8 @@ def handling(machine: Machine, document: Esa | Sma, table: DestinationTable) -> 
     def mail_from(sender: str, domain: str) -> str:
         return tags.add(sender) if table.tagged(domain) else sender
 
-    return Handling(section.eight_bit, section.possible_delivery, mail_from if tags.tagging else None)
+    debug = DomainDebug(machine.logs, machine.mail_log())
+    return Handling(section.eight_bit, section.possible_delivery, mail_from if tags.tagging else None, debug)
 
 
 def smtp_routes(document: Esa | Sma) -> SmtpRoutes:
@@ -151,8 +153,7 @@ def smtp_routes(document: Esa | Sma) -> SmtpRoutes:
 
 def name_resolver(document: Esa | Sma) -> Resolver:
     """Build the resolver of names."""
-    section = document.dns
-    return Resolver(section.servers, timeout_s=section.timeout_s, validating=section.validating)
+    return resolver_of(document.dns)
 
 
 def destination_resolver(

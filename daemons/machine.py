@@ -17,6 +17,7 @@ from core.ids import IdBlocks
 from core.load import ProcessLoad, SystemLoad
 from core.log.book import Logs
 from core.log.config import subscriptions_of
+from core.log.debug import InjectionDebug
 from core.log.file import head_of
 from core.log.subscription import Subscription
 from core.maillog import MailLog
@@ -124,6 +125,11 @@ class Machine:
     def mail_log(self) -> MailLog:
         """Open this process's writer of the text mail log."""
         return self.logs.open("mail")
+
+    @cached_property
+    def injection_debug(self) -> InjectionDebug:
+        """What this process's listeners ask whether a connection is to be recorded."""
+        return InjectionDebug(self.logs, self.mail_log())
 
     def log(self, kind: str) -> MailLog:
         """Open a log other than the mail log, by its type (`core/log/subscription.py`)."""

@@ -15,6 +15,7 @@ from core.maillog import MailLog, clean
 from core.smtp.door import BUSY, OPEN, Door
 from core.smtp.session import SessionFactory
 from core.smtp.settings import ListenerSettings
+from core.smtp.watched import WatchedServer
 from protocol.errors import MailError
 from protocol.reply import Reply
 from protocol.smtp.exchange import INJECTION
@@ -96,6 +97,9 @@ class Admission:
     def make_machine(self, wake: Callable[[], None], *, listed: bool = False) -> ServerMachine:
         """Make the machine of one connection, with a session of its own; `listed`: its peer may use XCLIENT."""
         dialect = self._dialect_of_listed if listed else self._dialect
+        debug = self.door.debug
+        if debug is not None and debug.active:
+            return WatchedServer(dialect, self._session_factory(), self.incident, wake, debug)
         return ServerMachine(dialect, self._session_factory(), self.incident, wake)
 
     def tls_context(self) -> ssl.SSLContext:

@@ -10,9 +10,11 @@ import socket
 from collections.abc import Callable
 from typing import TypeVar
 
+from core.log.debug import Recording
 from core.smtp.client_settings import NO_TLS, ConnectionSettings, TlsSettings
 from core.smtp.client_wire import Wire, dial
 from core.smtp.target import Target
+from core.smtp.watched import WatchedClient
 from protocol.reply import Reply
 from protocol.smtp.client import ClientMachine
 from protocol.smtp.client_settings import TlsUse
@@ -126,30 +128,44 @@ class ClientConnection:
 
 
 async def connect(
-    target: Target, settings: ConnectionSettings, tls: TlsSettings = NO_TLS, sock: socket.socket | None = None
+    target: Target,
+    settings: ConnectionSettings,
+    tls: TlsSettings = NO_TLS,
+    sock: socket.socket | None = None,
+    *,
+    recording: Recording | None = None,
 ) -> ClientConnection:
     """Connect, greet and, if wanted, start TLS; give a connection that is ready for messages.
 
-    `sock`, if given, is already connected to the target; it is closed in any case.
+    `sock`, if given, is already connected to the target; it is closed in any case. `recording` sees every octet.
 
     Where TLS was only offered and fails, connects once more in the clear (`tls_error` says why). Raises `ConnectError`,
     `TlsError`, `Refused`, `PeerClosed`, `TimedOut` or `ProtocolError`.
     """
     try:
-        return await _connect(target, settings, tls, sock)
+        return await _connect(target, settings, tls, sock, recording=recording)
     except TlsError as problem:
         if tls.use is not TlsUse.OFFERED or tls.fingerprints:
             raise
-        connection = await _connect(target, settings, NO_TLS)
+        connection = await _connect(target, settings, NO_TLS, recording=recording)
         connection.tls_error = problem
         return connection
 
 
 async def _connect(
-    target: Target, settings: ConnectionSettings, tls: TlsSettings, sock: socket.socket | None = None
+    target: Target,
+    settings: ConnectionSettings,
+    tls: TlsSettings,
+    sock: socket.socket | None = None,
+    *,
+    recording: Recording | None,
 ) -> ClientConnection:
     secured = tls.implicit and tls.use is not TlsUse.NEVER
-    machine = ClientMachine(settings.client, tls=TlsUse.NEVER if secured else tls.use, secured=secured)
+    use = TlsUse.NEVER if secured else tls.use
+    if recording is None:
+        machine = ClientMachine(settings.client, tls=use, secured=secured)
+    else:
+        machine = WatchedClient(settings.client, recording, tls=use, secured=secured)
     wire = Wire(target, settings, machine)
     connection = ClientConnection(target, wire)
     try:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from core.log.debug import InjectionDebug
 from core.reverse import ReverseName, ReverseNames
 from protocol.reply import Reply
 from protocol.smtp.conversation import Peer
@@ -64,6 +65,8 @@ class Door:
     introduces: Callable[[str], bool] = _nobody
     """Tells whether an address may use XCLIENT."""
     brake: Brake | None = None
+    debug: InjectionDebug | None = None
+    """Looks at connections that an injection debug log may be about; None = there is no such log."""
     reject_early_talk: bool = False
     """Refuse who speaks before the greeting with 554; else what was said waits for it."""
 

@@ -11,6 +11,7 @@ import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from core.log.debug import Recording
 from core.maillog import Log, clean
 from core.smtp.client import ClientConnection, connect
 from core.smtp.client_settings import ConnectionSettings, TlsSettings
@@ -176,7 +177,7 @@ class Search:
             settings = replace(settings, client=replace(settings.client, chunking=False, pipelining=False))
         dcid = self._desk.next_dcid()
         try:
-            connection = await connect(target, settings, tls, sock)
+            connection = await connect(target, settings, tls, sock, recording=self._recording(dcid))
         except ClientFailure as problem:
             self._failed(target, dcid, problem)
             return None
@@ -186,6 +187,10 @@ class Search:
         if words:
             self._desk.log.info(f"DCID {dcid} {words}")
         return self._line(target, tls, dcid, connection)
+
+    def _recording(self, dcid: int) -> Recording | None:
+        debug = self._desk.handling.debug
+        return debug.begin(self._wanted.domain, dcid) if debug is not None and debug.active else None
 
     def _line(self, target: Target, tls: TlsSettings, dcid: int, connection: ClientConnection) -> SmtpLine:
         hosts, pool, gateway, key = self._hosts, self._desk.pool, self._wanted.gateway, self._key(target, tls)

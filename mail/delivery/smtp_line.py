@@ -7,6 +7,7 @@ limit for one transaction go in the next (RFC 5321 4.5.3.1.10). Logs what ended 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
+from core.log.debug import DomainDebug
 from core.maillog import Log, clean
 from core.record import Recipient
 from core.smtp.client import ClientConnection
@@ -30,6 +31,8 @@ class Handling:
     """No reply to the whole content counts as delivered."""
     mail_from: Callable[[str, str], str] | None = None
     """Gives the envelope sender to use for a sender and a recipient domain: tags of bounce verification."""
+    debug: DomainDebug | None = None
+    """Looks at connections that a domain debug log may be about."""
 
 
 ORDINARY = Handling()

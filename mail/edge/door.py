@@ -7,6 +7,7 @@ consulted before the greeting only where there is one; all else costs an ordinar
 from collections.abc import Callable, Sequence
 
 from core.dns import Resolver
+from core.log.debug import InjectionDebug
 from core.maillog import MailLog
 from core.reverse import ReverseNames
 from core.smtp.door import Brake, Door
@@ -17,15 +18,26 @@ from mail.hat import Rule
 from mail.netblock import parse_address, parse_netblock
 
 
-def build_door(section: ListenerSection, access: Access, *, resolver: Resolver, brake: Brake, log: MailLog) -> Door:
-    """Build one listener's door."""
-    needed = section.reverse_names == "always" or (section.reverse_names == "auto" and access.hosts.needs_names)
+def build_door(
+    section: ListenerSection,
+    access: Access,
+    *,
+    resolver: Resolver,
+    brake: Brake,
+    log: MailLog,
+    debug: InjectionDebug | None = None,
+    debug_names: bool = False,
+) -> Door:
+    """Build one listener's door; with `debug_names` a debug log needs the names of clients."""
+    wanted = access.hosts.needs_names or debug_names
+    needed = section.reverse_names == "always" or (section.reverse_names == "auto" and wanted)
     return Door(
         names=ReverseNames(resolver, timeout_s=section.reverse_timeout_s) if needed else None,
         refuses=_refusal(access, log) if access.hosts.may_answer(Rule.TCPREFUSE) else None,
         speaks_proxy=_one_of(section.proxy_from) if section.proxy_from else None,
         introduces=_one_of(section.xclient_from),
         brake=brake,
+        debug=debug,
         reject_early_talk=section.early_talk == "reject",
     )
 
