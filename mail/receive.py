@@ -119,6 +119,11 @@ class GatewaySession(LoginSide, _NoFurtherVerbs):
 
     # The connection.
 
+    @property
+    def icid(self) -> int:
+        """The number of this connection, 0 before the greeting."""
+        return self._icid
+
     def connected(self, peer: Peer) -> Reply:
         """Decide by the host access table, and greet (behaviour 2.14)."""
         gateway, access = self._gateway, self._access
