@@ -8,7 +8,7 @@ from typing import Final
 
 from core.smtp.settings import ListenerSettings, Timeouts
 from mail.bounce.verify import Verification
-from mail.config import ListenerSection, PolicySection
+from mail.config import ListenerSection, SenderGroupSection
 from mail.hat import Group, HostAccessTable, Policy, Rule, parse_entries
 from mail.rat import RatEntry, RecipientAccessTable
 from protocol.smtp.settings import ServerSettings
@@ -42,16 +42,16 @@ class Access:
 def build_access(section: ListenerSection, verification: Verification | None = None) -> Access:
     """Build the tables of one listener."""
     groups = [
-        Group(group.name, Rule(group.rule), parse_entries(group.entries), _policy(section, group.policy, group.name))
+        Group(group.name, Rule(section.rule_of(group)), parse_entries(group.entries), _policy(section, group))
         for group in section.sender_group
     ]
-    default = Rule(section.default_rule or section.implied_rule)
+    default = Rule(section.rule_of())
     rows = [RatEntry(row.recipient, row.rule == "ACCEPT", row.code, row.text, row.bypass_limits) for row in section.rat]
     return Access(
         name=section.name,
         kind=section.kind,
         address=section.address,
-        hosts=HostAccessTable(groups, default, _policy(section, None, "DEFAULT")),
+        hosts=HostAccessTable(groups, default, _policy(section)),
         recipients=RecipientAccessTable(rows),
         forbidden_characters=frozenset(section.reject_local_characters),
         eight_bit_headers=section.eight_bit_headers == "pass",
@@ -68,7 +68,7 @@ def listener_settings(
 
     The machine enforces the widest limits of all groups, the session those of the peer's own group.
     """
-    policies = [section.inherited(), *(section.inherited(group.policy) for group in section.sender_group)]
+    policies = [section.inherited(), *(section.inherited(group) for group in section.sender_group)]
     recipients = [policy.max_recipients_per_message or UNLIMITED for policy in policies]
     sizes = [policy.max_message_size or 0 for policy in policies]
     by_address = [policy.max_connections_per_address or 0 for policy in policies]
@@ -103,8 +103,11 @@ def listener_settings(
     )
 
 
-def _policy(section: ListenerSection, group: PolicySection | None, name: str) -> Policy:
+def _policy(section: ListenerSection, group: SenderGroupSection | None = None) -> Policy:
+    """Merge what counts for a group; the log knows it by the name of the policy, else by the group's own."""
     merged = section.inherited(group)
+    named = section.named(group.mail_flow_policy if group else section.default_policy)
+    name = f"${named.name}" if named else group.name if group else "DEFAULT"
     plain = Policy()
     return Policy(
         name=name,

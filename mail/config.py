@@ -27,6 +27,7 @@ def _header_line(value: str) -> None:
 
 
 SenderEntry = Annotated[str, AfterValidator(checked(parse_entry))]
+Comment: str = Field(default="", max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$", description="a remark for people")
 TlsMode = Literal["off", "preferred", "required"]
 AuthMode = Literal["off", "offered", "required"]
 
@@ -77,17 +78,32 @@ KIND_POLICY = {"public": _PUBLIC, "private": _ROOMY, "sinkhole": _ROOMY, "sinkho
 KIND_RULE = {"public": "ACCEPT", "private": "REJECT", "sinkhole": "ACCEPT", "sinkhole-queuing": "ACCEPT"}
 
 
+class MailFlowPolicySection(PolicySection):
+    """A mail flow policy that sender groups refer to by its name."""
+
+    name: Name = Field(description="name of the policy; shown in the log and in exported tables as $NAME")
+    rule: Literal["ACCEPT", "RELAY", "REJECT", "TCPREFUSE", "CONTINUE"] = Field(
+        default="ACCEPT", description="ACCEPT, RELAY, REJECT, TCPREFUSE or CONTINUE (look further down)"
+    )
+    comment: str = Comment
+
+
 class SenderGroupSection(Section):
     """A row group of the host access table."""
 
     name: Name = Field(description="name of the group, shown in the log")
     entries: tuple[SenderEntry, ...] = Field(
-        default=(), description="addresses, partial addresses, ranges, CIDR blocks, host names, .partial names, ALL"
+        default=(),
+        description="addresses, partial addresses, ranges, CIDR blocks, names, .partial names, ALL; (remark) behind",
     )
     rule: Literal["ACCEPT", "RELAY", "REJECT", "TCPREFUSE", "CONTINUE"] = Field(
         default="CONTINUE", description="ACCEPT, RELAY, REJECT, TCPREFUSE or CONTINUE (look further down)"
     )
-    policy: PolicySection = Field(default=PolicySection(), description="parameters that differ from the listener's")
+    mail_flow_policy: str = Field(
+        default="", description="named policy of this listener that gives rule and parameters; empty = `rule` counts"
+    )
+    policy: PolicySection = Field(default=PolicySection(), description="parameters that differ from those above it")
+    comment: str = Comment
 
 
 class RatSection(Section):
@@ -100,6 +116,10 @@ class RatSection(Section):
     code: int = Field(default=550, ge=400, le=599, description="reply code of a refusal")
     text: str = Field(default="#5.1.0 Address rejected.", max_length=400, description="reply text of a refusal")
     bypass_limits: bool = Field(default=False, description="not counted to recipients an hour")
+    comment: str = Comment
+
+
+_NAMING = {"name", "rule", "comment"}
 
 
 def _rat_row(value: Any) -> Any:
@@ -122,6 +142,12 @@ class ListenerSection(EdgeSection):
     )
     default_rule: Literal["", "ACCEPT", "RELAY", "REJECT", "TCPREFUSE"] = Field(
         default="", description="for peers in no group; empty = ACCEPT, on a private listener REJECT"
+    )
+    default_policy: str = Field(
+        default="", description="named policy for peers in no group; empty = `default_rule` and `policy`"
+    )
+    mail_flow_policy: tuple[MailFlowPolicySection, ...] = Field(
+        default=(), description="policies that sender groups name"
     )
     sender_group: tuple[SenderGroupSection, ...] = Field(
         default=(), description="host access table, first match decides"
@@ -174,11 +200,27 @@ class ListenerSection(EdgeSection):
         """The rule for peers in no group that comes with the kind of listener."""
         return KIND_RULE[self.kind]
 
-    def inherited(self, group: PolicySection | None = None) -> PolicySection:
-        """Fill in what a group leaves out from the listener, then from the kind of listener."""
+    def named(self, name: str) -> MailFlowPolicySection | None:
+        """Find a mail flow policy by its name, in any case."""
+        return next((one for one in self.mail_flow_policy if one.name.lower() == name.lower()), None)
+
+    def rule_of(self, group: SenderGroupSection | None = None) -> str:
+        """The rule of a group, or of peers in no group."""
+        named = self.named(group.mail_flow_policy if group else self.default_policy)
+        if named is not None:
+            return named.rule
+        return group.rule if group else self.default_rule or self.implied_rule
+
+    def inherited(self, group: SenderGroupSection | None = None) -> PolicySection:
+        """Fill in what a group leaves out from its named policy, then the listener, then the kind of listener.
+
+        Without a group: what counts for peers in none.
+        """
+        named = self.named(group.mail_flow_policy if group else self.default_policy)
         values = KIND_POLICY[self.kind].model_dump(exclude_none=True)
         values |= self.policy.model_dump(exclude_none=True)
-        values |= group.model_dump(exclude_none=True) if group is not None else {}
+        values |= named.model_dump(exclude_none=True, exclude=_NAMING) if named else {}
+        values |= group.policy.model_dump(exclude_none=True) if group is not None else {}
         return PolicySection(**values)
 
 
@@ -221,11 +263,27 @@ def _listeners(rows: tuple[ListenerSection, ...]) -> tuple[ListenerSection, ...]
     for row in rows:
         names = repeated(group.name for group in row.sender_group)
         faults += [f"{row.name}: the sender group {name} twice" for name in names]
+        faults += [f"{row.name}: {fault}" for fault in _policies_fit(row)]
         if row.rat and row.kind != "public":
             faults.append(f"{row.name}: only a public listener has a recipient table (rat)")
     if faults:
         raise ValueError("; ".join(faults))
     return rows
+
+
+def _policies_fit(row: ListenerSection) -> list[str]:
+    """Say what is wrong with the named policies of a listener and with who refers to them."""
+    faults = [f"the mail flow policy {name} twice" for name in repeated(one.name for one in row.mail_flow_policy)]
+    there = ", ".join(one.name for one in row.mail_flow_policy) or "none"
+    users = [(f"the sender group {one.name}", one.mail_flow_policy, one.rule != "CONTINUE") for one in row.sender_group]
+    for who, name, rule in [*users, ("default_policy", row.default_policy, bool(row.default_rule))]:
+        if name and row.named(name) is None:
+            faults.append(f"{who} names the policy {name}; there are: {there}")
+        if name and rule:
+            faults.append(f"{who} has a rule of its own and a named policy, which brings one; leave one of them out")
+    if row.default_policy and row.rule_of() == "CONTINUE":
+        faults.append("default_policy names a policy with the rule CONTINUE, and there is nothing further down")
+    return faults
 
 
 class AlternateSourceSection(Section):

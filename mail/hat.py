@@ -113,7 +113,8 @@ class HostAccessTable:
 
 
 def parse_entry(text: str) -> Entry:
-    """Read one sender entry. Raises `ValueError` with the reason."""
+    """Read one sender entry; ` (comment)` behind it is for people. Raises `ValueError` with the reason."""
+    text = without_comment(text)
     if text.upper() == "ALL":
         return Entry(text)
     if looks_like_netblock(text):
@@ -125,7 +126,12 @@ def parse_entry(text: str) -> Entry:
 
 def parse_entries(texts: Iterable[str]) -> tuple[Entry, ...]:
     """Read a group's entries; duplicates inside one group are dropped."""
-    return tuple(parse_entry(text) for text in dict.fromkeys(texts))
+    return tuple(parse_entry(text) for text in dict.fromkeys(map(without_comment, texts)))
+
+
+def without_comment(text: str) -> str:
+    """Give a sender entry without the remark in parentheses behind it."""
+    return text.partition(" (")[0].rstrip() if text.endswith(")") else text
 
 
 def check_host_name(text: str) -> str:

@@ -144,7 +144,7 @@ def _logins(rows: Rows) -> Iterable[Fault]:
     """Find listeners where nobody could log in."""
     for number, row in rows.listener:
         at: Place = ("listener", number, "policy", "auth")
-        policies = [row.inherited(), *(row.inherited(group.policy) for group in row.sender_group)]
+        policies = [row.inherited(), *(row.inherited(group) for group in row.sender_group)]
         asking = [policy for policy in policies if policy.auth not in (None, "off")]
         if asking and not rows.smtp_users:
             yield Fault(at, f"{row.name}: auth needs at least one [[smtp_user]]")

@@ -59,3 +59,25 @@ def test_a_policy_that_does_not_speak_of_tls_offers_it() -> None:
     section = ListenerSection.model_validate({"name": "In", "policy": {"max_message_size": "1M"}})
     assert listener_settings(section, "esa.example.test", tls=True).server.starttls
     assert build_access(section).hosts.lookup("192.0.2.1").policy.tls == "preferred"
+
+
+def test_a_named_policy_is_known_to_the_log_and_comments_to_nobody() -> None:
+    section = ListenerSection.model_validate(
+        {
+            "name": "In",
+            "mail_flow_policy": [{"name": "BLOCKED", "rule": "REJECT"}, {"name": "TRUSTED", "max_message_size": "1M"}],
+            "sender_group": [
+                {"name": "BLOCKED_LIST", "entries": ["10.0.0.1 (spam)"], "mail_flow_policy": "BLOCKED"},
+                {"name": "SPECIAL", "entries": ["10.0.0.2"], "rule": "RELAY"},
+            ],
+            "default_policy": "TRUSTED",
+        }
+    )
+    hosts = build_access(section).hosts
+    found = [hosts.lookup(f"10.0.0.{last}") for last in (1, 2, 3)]
+    assert [(one.rule, one.group, one.entry, one.policy.name) for one in found] == [
+        (Rule.REJECT, "BLOCKED_LIST", "10.0.0.1", "$BLOCKED"),
+        (Rule.RELAY, "SPECIAL", "10.0.0.2", "SPECIAL"),
+        (Rule.ACCEPT, "None", "ALL", "$TRUSTED"),
+    ]
+    assert found[2].policy.max_message_size == 1 << 20

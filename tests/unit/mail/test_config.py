@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from core.config import load_document
 from core.errors import ConfigError
@@ -34,7 +35,7 @@ def test_a_listener_reads_with_rows_written_either_way(tmp_path: Path) -> None:
     )
     listener = load_document(file, MailSections).listener[0]
     assert [row.recipient for row in listener.rat] == ["example.test", "no@example.org"]
-    merged = listener.inherited(listener.sender_group[0].policy)
+    merged = listener.inherited(listener.sender_group[0])
     assert merged.max_message_size == 12 << 20
     assert merged.max_messages_per_session == 7
     assert merged.max_recipients_per_message == 100, "inherited from the kind of listener"
@@ -122,6 +123,44 @@ def test_a_route_that_delivery_cannot_read_is_a_fault_of_the_document(tmp_path: 
 
 
 def test_sinkholes_have_the_model_defaults() -> None:
-    policy = ListenerSection(name="s", kind="sinkhole").inherited(PolicySection())
+    policy = ListenerSection(name="s", kind="sinkhole").inherited()
     assert (policy.max_message_size, policy.max_connections_per_address) == (100 << 20, 600)
     assert (policy.max_messages_per_session, policy.max_recipients_per_message) == (10_000, 100_000)
+
+
+NAMED = {
+    "name": "In",
+    "policy": {"max_message_size": "5M", "tls": "off"},
+    "mail_flow_policy": [
+        {"name": "THROTTLED", "max_message_size": "1M", "max_recipients_per_hour": 20},
+        {"name": "BLOCKED", "rule": "REJECT", "comment": "nobody we know"},
+    ],
+    "sender_group": [
+        {"name": "SUSPECTLIST", "entries": ["10.0.0.1 (a relay (old))"], "mail_flow_policy": "throttled"},
+        {"name": "SLOW", "mail_flow_policy": "THROTTLED", "policy": {"max_recipients_per_hour": 5}},
+        {"name": "BLACKLIST", "entries": ["10.0.0.2"], "mail_flow_policy": "BLOCKED"},
+    ],
+}
+
+
+def test_a_group_inherits_from_its_own_parameters_its_policy_the_listener_and_the_kind_in_this_order() -> None:
+    listener = ListenerSection.model_validate(NAMED)
+    suspect, slow, _ = (listener.inherited(group) for group in listener.sender_group)
+    assert (suspect.max_message_size, suspect.max_recipients_per_hour) == (1 << 20, 20)
+    assert (suspect.tls, suspect.max_messages_per_session) == ("off", 10)
+    assert (slow.max_message_size, slow.max_recipients_per_hour) == (1 << 20, 5)
+    assert listener.inherited().max_message_size == 5 << 20
+    assert [listener.rule_of(group) for group in listener.sender_group] == ["ACCEPT", "ACCEPT", "REJECT"]
+
+
+def test_a_policy_that_is_not_there_or_stands_beside_a_rule_is_named() -> None:
+    groups = [{"name": "A", "mail_flow_policy": "NONE"}, {"name": "B", "rule": "RELAY", "mail_flow_policy": "BLOCKED"}]
+    wrong = NAMED | {"sender_group": groups, "default_policy": "LATER"}
+    wrong["mail_flow_policy"] = [*NAMED["mail_flow_policy"], {"name": "LATER", "rule": "CONTINUE"}, {"name": "blocked"}]
+    with pytest.raises(ValidationError) as caught:
+        MailSections.model_validate({"listener": [wrong]})
+    text = str(caught.value)
+    assert "the sender group A names the policy NONE; there are: THROTTLED, BLOCKED, LATER, blocked" in text
+    assert "the sender group B has a rule of its own and a named policy" in text
+    assert "default_policy names a policy with the rule CONTINUE" in text
+    assert "the mail flow policy blocked twice" in text
