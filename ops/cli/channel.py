@@ -52,6 +52,8 @@ class Channel(asyncssh.SSHServerSession[bytes]):
         self._task: asyncio.Task[Any] | None = None
         self._input = asyncio.StreamReader(limit=INPUT_LIMIT)
         self._received = 0
+        self._may_write = asyncio.Event()
+        self._may_write.set()
 
     def connection_made(self, chan: asyncssh.SSHServerChannel[bytes]) -> None:
         """Keep the channel."""
@@ -84,6 +86,7 @@ class Channel(asyncssh.SSHServerSession[bytes]):
             # Now, not in the task: keys may come before the task gets its turn.
             kind, columns, rows = self._pty
             self._terminal = Terminal(self._write, columns, rows, kind, self._complete)
+            self._terminal.wait_with(self._drained)
         self._task = spawn(self._main(), f"console session of {self._caller}")
 
     def data_received(self, data: bytes, datatype: asyncssh.DataType) -> None:
@@ -115,8 +118,21 @@ class Channel(asyncssh.SSHServerSession[bytes]):
             self._session.interrupt()
         return True
 
+    def pause_writing(self) -> None:
+        """Take note that the client does not read."""
+        self._may_write.clear()
+
+    def resume_writing(self) -> None:
+        """Take note that the client reads again."""
+        self._may_write.set()
+
+    async def _drained(self) -> None:
+        async with asyncio.timeout(self._idle_s):
+            await self._may_write.wait()
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Let nothing of this session live on."""
+        self._may_write.set()
         if self._task is not None:
             self._task.cancel()
 
@@ -159,7 +175,7 @@ class Channel(asyncssh.SSHServerSession[bytes]):
             item, left = self._executor.registry.find(split(self._command or ""))
         except GatepostError:
             return False
-        return item.dialogue is not None and not left
+        return (item.dialogue is not None and not left) or (item.terminal and self._caller.commands is None)
 
     def _complete(self, text: str) -> list[str]:
         return self._session.complete(text) if self._session is not None else []
@@ -181,6 +197,7 @@ class Channel(asyncssh.SSHServerSession[bytes]):
         except (EOFError, IdleTooLong):
             return EX_OK
         finally:
+            session.close()
             self._closed(session)
             self._executor.note(self._caller, "session closed")
 

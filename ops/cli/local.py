@@ -51,7 +51,11 @@ async def run_local(
         stdout.flush()
 
     if not argv:
-        return await Session(executor, LOCAL, LineScreen(read_line, write), idle_s=_DAY_S).run()
+        session = Session(executor, LOCAL, LineScreen(read_line, write), idle_s=_DAY_S)
+        try:
+            return await session.run()
+        finally:
+            session.close()
 
     def show(text: str) -> None:
         write(clean(text, lines=True) + "\n")

@@ -9,8 +9,9 @@ A word in capitals in a command's name is a place for any word: `listenerconfig 
 """
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 from core.errors import EX_NOPERM, GatepostError
 from ops.cli.account import EVERYONE, Caller, Role
@@ -36,6 +37,20 @@ def _shown_to_nobody(_text: str) -> None:
     """Take a line that nobody waits for."""
 
 
+class Lent(Protocol):
+    """A terminal that a command has to itself."""
+
+    def write(self, text: str) -> None:
+        """Show text; lines end in `\\n`."""
+
+    async def drain(self) -> None:
+        """Wait while the terminal takes no more."""
+
+
+Lend = Callable[[Callable[[bytes], None]], AbstractContextManager[Lent]]
+"""Lends the terminal: while the context is open, what is typed is handed on as octets, b'' when no more can come."""
+
+
 @dataclass(frozen=True)
 class Call:
     """What a command function is given besides its arguments."""
@@ -55,6 +70,10 @@ class Call:
     """Columns of the caller's terminal; 0 = there is none."""
     places: tuple[str, ...] = ()
     """In a dialogue: the words that stood in the places of the command's name."""
+    lend: Lend | None = None
+    """Lends the caller's terminal; None = there is none."""
+    at_end: Callable[[Callable[[], None]], None] | None = None
+    """Has something done when the session ends; None = there is no session, only this command."""
 
     @property
     def editing(self) -> Editing:
@@ -68,7 +87,7 @@ class Call:
 
     def quiet(self) -> "Call":
         """Give the same call for a document that stands alone."""
-        return replace(self, show=_shown_to_nobody, progress=silent, draw=_shown_to_nobody)
+        return replace(self, show=_shown_to_nobody, progress=silent, draw=_shown_to_nobody, lend=None)
 
 
 Run = Callable[..., Awaitable[Document]]
@@ -105,6 +124,8 @@ class Command:
     multiline: frozenset[str] = frozenset()
     """Fields of the document that hold several lines."""
     details: str = ""
+    terminal: bool = False
+    """Whether it wants the caller's terminal also where it stands alone: `ssh -t HOST telnet …`."""
     known: "Known | None" = None
     """Gives the words that can stand in a place of the name, or be the first argument."""
 
@@ -144,6 +165,7 @@ def command(
     roles: frozenset[Role] = EVERYONE,
     machines: Collection[str] = MACHINES,
     multiline: Collection[str] = (),
+    terminal: bool = False,
 ) -> Callable[[Run], Command]:
     """Make a command of a function; the rest of the function's docstring becomes the details of its help."""
 
@@ -160,6 +182,7 @@ def command(
             frozenset(machines),
             frozenset(multiline),
             " ".join(details.split()),
+            terminal,
         )
 
     return make

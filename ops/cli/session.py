@@ -5,7 +5,7 @@ that Ctrl-C can break it off and the session goes on. Knows no SSH and no termin
 """
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -17,7 +17,7 @@ from ops.cli.dialogue import Aborted, Dialogue, Screen
 from ops.cli.display import clean
 from ops.cli.execute import Executor, Leave, line_of, split
 from ops.cli.progress import ProgressDisplay
-from ops.cli.registry import Call, Command, Document
+from ops.cli.registry import Call, Command, Document, Lend
 
 EX_ABORTED = 130
 """What a shell reports for a command that was interrupted."""
@@ -48,6 +48,10 @@ class _Timed:
     @property
     def width(self) -> int:
         return self.screen.width
+
+    @property
+    def lend(self) -> Lend | None:
+        return getattr(self.screen, "lend", None)  # only a terminal has something to lend
 
     def write(self, text: str) -> None:
         self.screen.write(text)
@@ -80,6 +84,7 @@ class Session:
         self._call = Call(executor.appliance, caller, executor.registry, show=self._say)
         self._running: asyncio.Task[Any] | None = None
         self._last_status = EX_OK
+        self._ends: list[Callable[[], None]] = []
         self.since_at = clock.now()
 
     @property
@@ -112,6 +117,11 @@ class Session:
     def administrator(self) -> bool:
         """Whether the caller may decide about support."""
         return self._call.caller.role is Role.ADMINISTRATOR
+
+    def close(self) -> None:
+        """End what commands have left running; whoever made the session calls it, however the session ended."""
+        while self._ends:
+            self._ends.pop()()
 
     def interrupt(self) -> None:
         """Break off the command that runs; without one, nothing happens."""
@@ -198,7 +208,9 @@ class Session:
         """Give the call with a display for its progress: a bar on a terminal, lines in a pipe."""
         width, write = self._screen.width, self._screen.write
         progress = ProgressDisplay(write, bar=width > 0, width=width)
-        return replace(self._call, progress=progress, draw=write, width=width)
+        lend, at_end = self._screen.lend, self._ends.append
+        call = replace(self._call, progress=progress, draw=write, width=width)
+        return replace(call, lend=lend, at_end=at_end)
 
     async def _show(self, item: Command, arguments: Document) -> Document:
         document = await self._executor.perform(self._watched(), item, arguments)

@@ -6,7 +6,7 @@ sends a lot can fill a bounded buffer but never block the process. The only modu
 
 import asyncio
 import codecs
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from prompt_toolkit import PromptSession
@@ -27,6 +27,7 @@ from ops.cli.dialogue import Aborted
 from ops.cli.display import is_plain, unpainted
 
 Complete = Callable[[str], Iterable[str]]
+Take = Callable[[bytes], None]
 _WAITING_KEYS = 16_384
 _slots: set[int] = set()
 
@@ -143,6 +144,10 @@ class _Completer(Completer):
             yield Completion(word, start_position=-len(partial))
 
 
+async def _at_once() -> None:
+    """Wait for nothing."""
+
+
 class Terminal:
     """The screen of one channel that has a pseudo terminal."""
 
@@ -164,6 +169,8 @@ class Terminal:
         self._completer = _Completer(complete)
         self._asking: PromptSession[str] | None = None
         self._resized: Callable[[], None] = lambda: None
+        self._take: Take | None = None
+        self._drained: Callable[[], Awaitable[None]] = _at_once
 
     @contextmanager
     def opened(self) -> Iterator[None]:
@@ -195,6 +202,9 @@ class Terminal:
 
     def feed(self, data: bytes) -> bool:
         """Take what was typed. True if it holds Ctrl-C while no question is open."""
+        if self._take is not None:
+            self._take(data)
+            return False
         if self._keys.ready is None and b"\x03" in data:
             return True
         self._keys.feed(self._decoder.decode(data))
@@ -203,6 +213,27 @@ class Terminal:
     def end(self) -> None:
         """Take the end of input."""
         self._keys.close()
+        if self._take is not None:
+            self._take(b"")
+
+    def wait_with(self, drained: Callable[[], Awaitable[None]]) -> None:
+        """Have `drain` wait for whoever carries what is shown away."""
+        self._drained = drained
+
+    async def drain(self) -> None:
+        """Wait while nobody takes what is shown."""
+        await self._drained()
+
+    @contextmanager
+    def lend(self, take: Take) -> Iterator["Terminal"]:
+        """Hand on what is typed as it is, b'' at its end, until the block ends."""
+        self._take = take
+        try:
+            if self._keys.closed:
+                take(b"")
+            yield self
+        finally:
+            self._take = None
 
     def write(self, text: str) -> None:
         """Show text; a terminal in raw mode needs the carriage return as well."""

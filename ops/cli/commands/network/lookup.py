@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from core.errors import EX_DATAERR, EX_NOINPUT, GatepostError
 from core.lookup import Reply, Row, ask
 from core.name_server import is_address, name_server
+from ops.cli.account import INSPECTORS
 from ops.cli.argument import Help
 from ops.cli.dialogue import Dialogue
 from ops.cli.registry import Call, Document, command
@@ -56,7 +57,9 @@ def render_nslookup(document: Document, width: int) -> str:
     return "\n".join(lines)
 
 
-@command("nslookup", "Ask the DNS for one type of record.", render=render_nslookup, dialogue=_ask_nslookup)
+@command(
+    "nslookup", "Ask the DNS for one type of record.", render=render_nslookup, dialogue=_ask_nslookup, roles=INSPECTORS
+)
 async def nslookup(
     call: Call,
     name: Annotated[str, Help("host name or address")],
@@ -101,7 +104,7 @@ def render_dig(document: Document, width: int) -> str:
     return "\n".join([*lines, f";; MSG SIZE rcvd: {document['octets']}"])
 
 
-@command("dig", "Ask a name server anything.", render=render_dig, dialogue=_ask_dig)
+@command("dig", "Ask a name server anything.", render=render_dig, dialogue=_ask_dig, roles=INSPECTORS)
 async def dig(
     call: Call,
     words: Annotated[
