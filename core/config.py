@@ -14,9 +14,10 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from core.errors import ConfigError, Problem
+from core.name_server import name_server
 
 _SECRET_WORDS = frozenset({"password", "passphrase", "secret", "token", "credential", "psk", "seed", "private"})
 _REASONS = {
@@ -89,6 +90,12 @@ def checked(check: Callable[[str], object]) -> Callable[[str], str]:
     return validate
 
 
+def _domain(value: str) -> None:
+    labels = value.rstrip(".").split(".")
+    if not all(re.fullmatch(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?", one) for one in labels):
+        raise ValueError("a domain name is needed")
+
+
 Host = Annotated[str, AfterValidator(_host)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Size = Annotated[int, BeforeValidator(_size), Field(ge=0)]
@@ -121,14 +128,47 @@ class ApplianceSection(Section):
     hostname: Host = Field(description="full host name; banner, HELO and Received lines carry it")
 
 
+class PrivateDomainSection(Section):
+    """A domain that name servers of one's own know."""
+
+    domain: Annotated[str, AfterValidator(checked(_domain))] = Field(
+        description="the domain and all below it; in-addr.arpa domains too"
+    )
+    servers: tuple[Annotated[str, AfterValidator(checked(name_server))], ...] = Field(
+        min_length=1, max_length=20, description='"address", "address:port" or with a priority "address/pri=1"'
+    )
+
+
 class DnsSection(Section):
     """Where names are looked up."""
 
-    servers: tuple[str, ...] = Field(default=(), description='"address:port" of each server; empty = /etc/resolv.conf')
+    servers: tuple[Annotated[str, AfterValidator(checked(name_server))], ...] = Field(
+        default=(),
+        max_length=20,
+        description='"address", "address:port" or with a priority "address/pri=1" of each server, 0 first; empty ='
+        " /etc/resolv.conf",
+    )
+    root: bool = Field(default=False, description="ask the root servers of the Internet and those below, not `servers`")
+    private: tuple[PrivateDomainSection, ...] = Field(
+        default=(), max_length=1000, description="domains that other servers are asked for"
+    )
     timeout_s: float = Field(default=5.0, gt=0, le=60, description="seconds for one question, all tries")
+    reverse_timeout_s: float = Field(
+        default=20.0, ge=0, le=60, description="longest wait for the host name of an address; 0 = none is looked up"
+    )
     validating: bool | None = Field(
         default=None, description="believe them on DNSSEC (DANE needs it); unset = only if all are on this machine"
     )
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "DnsSection":
+        if self.root and self.servers:
+            raise ValueError("root = true asks the root servers: leave servers out, or root")
+        if self.root and self.validating:
+            raise ValueError("validating = true needs servers that validate: root servers do not")
+        if twice := repeated(row.domain for row in self.private):
+            raise ValueError(f"private domains twice: {', '.join(twice)}")
+        return self
 
 
 class LogSection(Section):

@@ -9,9 +9,8 @@ Logs nothing; `Resolver.statistics` counts.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from ipaddress import ip_address
 from typing import Any, Generic, TypeVar
 
 import dns.asyncquery
@@ -25,7 +24,8 @@ import dns.rdatatype
 import dns.reversename
 
 from core import clock
-from core.name_server import is_address, name_servers
+from core.config import DnsSection
+from core.name_server import NameServers, is_address
 from core.runtime import spawn
 
 _Record = TypeVar("_Record")
@@ -36,6 +36,7 @@ _CHAIN_LIMIT = 8
 _RECORD_LIMIT = 64
 _TTL_LIMIT_S = 86_400.0
 _NEGATIVE_TTL_LIMIT_S = 300.0
+_REVERSE_S = 20.0
 
 
 class DnsError(Exception):
@@ -132,6 +133,7 @@ class Resolver:
         self,
         servers: Sequence[str] = (),
         *,
+        private: Iterable[tuple[str, Sequence[str]]] = (),
         timeout_s: float = 5.0,
         validating: bool | None = None,
         cache_size: int = 20_000,
@@ -142,10 +144,11 @@ class Resolver:
         `validating` says whether their word on DNSSEC counts; None = if all are on this machine.
         """
         self.statistics = Statistics()
-        self._servers = name_servers(servers)
-        local = all(ip_address(host).is_loopback for host, _ in self._servers)
-        self.validating = local if validating is None else validating
+        self._servers = NameServers(servers, private)
+        self.validating = self._servers.local if validating is None else validating
         self._timeout_s = timeout_s
+        self.reverse_timeout_s = _REVERSE_S
+        """Longest wait for the host name of an address; 0 = none is looked up."""
         self._cache_size = cache_size
         self._monotonic = monotonic
         self._cache: dict[_Key, _Entry] = {}
@@ -154,7 +157,16 @@ class Resolver:
     @property
     def servers(self) -> list[str]:
         """Name the servers that are asked, as `host:port`."""
-        return [str(server) for server in self._servers]
+        return [str(server) for server in self._servers.general]
+
+    def follow(self, section: DnsSection) -> None:
+        """Go by another configuration from the next question on; what was found so far is forgotten."""
+        private = [(row.domain, row.servers) for row in section.private]
+        self._servers = NameServers(section.servers, private)
+        self.validating = self._servers.local if section.validating is None else section.validating
+        self._timeout_s = section.timeout_s
+        self.reverse_timeout_s = section.reverse_timeout_s
+        self.flush()
 
     async def mx(self, name: str) -> Answer[Mx]:
         """Give the mail exchangers, lowest preference first; empty if the name has none."""
@@ -288,7 +300,8 @@ class Resolver:
         query = dns.message.make_query(dns.name.from_text(name), key[1], use_edns=0, payload=_UDP_OCTETS)
         query.flags |= dns.flags.AD
         reason = "no name server"
-        rounds = self._servers * (2 if len(self._servers) < 3 else 1)
+        servers = self._servers.of(name)
+        rounds = servers * (2 if len(servers) < 3 else 1)
         for host, port in rounds:
             self.statistics.network_requests += 1
             query.id = dns.entropy.random_16()
@@ -310,6 +323,13 @@ class Resolver:
                 if not reason and isinstance(response, dns.message.QueryMessage):
                     return response
         raise DnsTemporary(*key, reason)
+
+
+def resolver_of(section: DnsSection) -> Resolver:
+    """Build the resolver that the configuration describes."""
+    resolver = Resolver()
+    resolver.follow(section)
+    return resolver
 
 
 def _unknown(response: dns.message.Message) -> str:

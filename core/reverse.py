@@ -49,7 +49,9 @@ class ReverseNames:
         self._found: dict[str, tuple[float, ReverseName]] = {}
 
     def known(self, host: str) -> ReverseName | None:
-        """Give what is known of an address, None if it would have to be asked."""
+        """Give what is known of an address, None if it would have to be asked; nobody is asked where that is off."""
+        if not self._resolver.reverse_timeout_s:
+            return UNKNOWN
         kept = self._found.get(host)
         return kept[1] if kept is not None and kept[0] > self._monotonic() else None
 
@@ -60,7 +62,7 @@ class ReverseNames:
             return known
         found, life_s = UNKNOWN, _FAILED_S
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout(min(self._timeout_s, self._resolver.reverse_timeout_s)):
                 found, life_s = await self._ask(host)
         except TimeoutError:
             pass

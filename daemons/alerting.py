@@ -5,13 +5,15 @@ from pathlib import Path
 from typing import Any
 
 from core.alert import Alerts
-from core.alert.config import AlertsSection, alerting_of
+from core.alert.config import alerting_of
 from core.alert.direct import DirectPath
 from core.alert.record import AlertRecords
-from core.dns import Resolver
+from core.dns import Resolver, resolver_of
 from core.maillog import Log
+from core.switch import Prepared, prompt
 from daemons.config import Document
 from daemons.machine import Machine
+from daemons.reload import Part
 
 
 def alert_records(machine_dir: Path) -> AlertRecords:
@@ -29,9 +31,7 @@ def alerts_of(
     silent: bool = False,
 ) -> Alerts:
     """Build the alerts of a daemon; `silent` ones go nowhere, where another process sees the same."""
-    resolver = resolver or Resolver(document.dns.servers, timeout_s=document.dns.timeout_s)
-    if silent:
-        return Alerts(AlertsSection(), hostname=machine.hostname, resolver=resolver, log=log)
+    resolver = resolver or resolver_of(document.dns)
     return Alerts(
         document.alerts,
         document.alert_recipient,
@@ -40,12 +40,28 @@ def alerts_of(
         log=log,
         daemon=daemon,
         records=alert_records(machine.dir),
+        silent=silent,
     )
+
+
+def following(alerts: Alerts, *resolvers: Resolver) -> Part:
+    """Have alerts and resolvers go by what another document of the machine says of them."""
+
+    async def prepare(candidate: Machine) -> Prepared:
+        document = candidate.document
+
+        def apply() -> None:
+            alerts.adopt(document.alerts, document.alert_recipient)
+            for one in {alerts.resolver, *resolvers}:
+                one.follow(document.dns)
+
+        return Prepared(prompt(apply))
+
+    return prepare
 
 
 def direct_path(machine: Machine, log: Log | None, tables: Mapping[str, Any]) -> DirectPath:
     """Build the way of mail past the queue that plain tables of a configuration describe. Raises `ConfigError`."""
     section = alerting_of(tables, str(machine.config)).alerts
-    dns = machine.document.dns
-    resolver = Resolver(dns.servers, timeout_s=dns.timeout_s)
+    resolver = resolver_of(machine.document.dns)
     return DirectPath(section, hostname=machine.hostname, resolver=resolver, log=log)

@@ -13,7 +13,7 @@ from core.lifecycle import Service
 from core.runtime import Daemon
 from cpq.listener import Binding, CpqListener
 from cpq.receive import Intake
-from daemons.alerting import alerts_of
+from daemons.alerting import alerts_of, following
 from daemons.config import Esa, Sma
 from daemons.edge import alert_of_held
 from daemons.holding import hold_intake
@@ -34,7 +34,7 @@ def build(config: Path) -> Daemon:
     alerts = alerts_of(machine, document, NAME, log)
     services: list[Service] = [log, alerts]
     intake: Intake
-    parts: list[Part] = []
+    parts: list[Part] = [following(alerts)]
     if isinstance(document, Sma):
         intake = hold_intake(machine, document, log)
     else:

@@ -12,6 +12,7 @@ from typing import cast
 
 from core.maillog import MailLog
 from core.switch import Prepared, prompt
+from daemons.alerting import alerts_of, following
 from daemons.config import Esa, Sma
 from daemons.delivery import (
     DestinationTable,
@@ -62,6 +63,9 @@ class RunningTables:
         self.names = name_resolver(document)
         self.resolver = destination_resolver(machine, document, first.destinations, first.routes, self.names)
         self._texts = first.texts
+        self.alerts = alerts_of(machine, document, "delivery-queue", log, self.names)
+        self.around = following(self.alerts)
+        """Prepares what all daemons have in common: names and alerts."""
 
     def _read(self, machine: Machine) -> _Read:
         document = cast(Esa | Sma, machine.document)

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import cast
 
 from core.alert import WARNING
-from core.dns import Resolver
+from core.dns import resolver_of
 from core.lifecycle import Service
 from core.runtime import Daemon
-from daemons.alerting import alerts_of
+from daemons.alerting import alerts_of, following
 from daemons.config import Appliance
 from daemons.machine import machine_for
 from daemons.reload import switch_of
@@ -25,7 +25,7 @@ def build(config: Path) -> Daemon:
     machine = machine_for("tunnel-client", config, ("esa", "sma"))
     document = cast(Appliance, machine.document)
     log = machine.mail_log()
-    names = Resolver(document.dns.servers, timeout_s=document.dns.timeout_s)
+    names = resolver_of(document.dns)
     alerts = alerts_of(machine, document, "tunnel-client", log, names)
 
     def warn(text: str) -> None:
@@ -41,6 +41,6 @@ def build(config: Path) -> Daemon:
         "techsupport_probe": client.probe,
     }
     services: list[Service] = [log, alerts, client]
-    switch = switch_of(machine, "tunnel-client", log.warning)
+    switch = switch_of(machine, "tunnel-client", log.warning, following(alerts))
     grace_s = document.runtime.grace_s
     return Daemon("tunnel-client", services, machine.socket("tunnel-client"), verbs, grace_s, switch)

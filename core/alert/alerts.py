@@ -69,13 +69,16 @@ class Alerts:
         log: Log,
         daemon: str = "",
         records: AlertRecords | None = None,
+        silent: bool = False,
         monotonic: clock.Clock = clock.monotonic,
         retries_s: tuple[float, ...] = RETRIES_S,
     ) -> None:
-        """Without `records` nothing is remembered beyond the log."""
+        """Without `records` nothing is remembered beyond the log; `silent` ones do nothing, another daemon does it."""
+        self._silent = silent
         self._section = section
         self._rows = tuple(recipients)
         self._hostname = hostname
+        self.resolver = resolver
         self._direct = DirectPath(section, hostname=hostname, resolver=resolver, log=log)
         self._log = log
         self._daemon = daemon
@@ -103,6 +106,8 @@ class Alerts:
 
         Alerts of one kind `about` the same thing are repeated at growing intervals only.
         """
+        if self._silent:
+            return
         alert_class = class_of(kind)
         to = takers(self._section, self._rows, alert_class, severity)
         verdict = self._limit.judge(f"{kind} {about}", self._section, counted=bool(to))

@@ -4,8 +4,10 @@ import asyncio
 
 import dns.rcode
 import pytest
+from pydantic import ValidationError
 
-from core.dns import DnsError, DnsNotFound, DnsTemporary, Mx, Resolver, Srv
+from core.config import DnsSection, PrivateDomainSection
+from core.dns import DnsError, DnsNotFound, DnsTemporary, Mx, Resolver, Srv, resolver_of
 from tests.support.dns_server import DnsServer
 
 
@@ -220,3 +222,25 @@ async def test_an_answer_that_is_cut_over_tcp_too_was_taken_for_a_domain_without
     async with DnsServer("x.test. 300 IN MX 10 a.x.test.", rules={("x.test", "MX"): "cut"}) as server:
         with pytest.raises(DnsTemporary, match="Truncated"):
             await Resolver([server.address]).mx("x.test")
+
+
+async def test_servers_are_asked_in_the_order_of_their_priorities() -> None:
+    async with DnsServer("a.test. 60 IN A 192.0.2.1") as first, DnsServer("a.test. 60 IN A 192.0.2.2") as second:
+        resolver = resolver_of(DnsSection(servers=(f"{first.address}/pri=10", f"{second.address}/pri=0")))
+        assert resolver.servers == [second.address, first.address]
+        assert (await resolver.addresses("a.test")).records == ("192.0.2.2",)
+
+
+async def test_a_private_domain_has_servers_of_its_own_and_a_change_forgets_what_was_found() -> None:
+    async with DnsServer("a.b.test. 60 IN A 192.0.2.1") as everybody, DnsServer("a.b.test. 60 IN A 10.0.0.1") as own:
+        private = PrivateDomainSection(domain="B.test", servers=(own.address,))
+        resolver = resolver_of(DnsSection(servers=(everybody.address,), private=(private,)))
+        assert (await resolver.addresses("a.b.test")).records == ("10.0.0.1",)
+        resolver.follow(DnsSection(servers=(everybody.address,)))
+        assert (await resolver.addresses("a.b.test")).records == ("192.0.2.1",)
+
+
+@pytest.mark.parametrize("server", ["ns.example.test", "127.0.0.1/pri=99999", "127.0.0.1/weight=1", "127.0.0.1:0"])
+def test_a_server_that_cannot_be_asked_is_a_fault_of_the_configuration(server: str) -> None:
+    with pytest.raises(ValidationError):
+        DnsSection(servers=(server,))

@@ -2,7 +2,8 @@
 
 import asyncio
 
-from core.dns import Resolver
+from core.config import DnsSection
+from core.dns import Resolver, resolver_of
 from core.reverse import UNKNOWN, ReverseName, ReverseNames
 from tests.support.dns_server import DnsServer
 
@@ -54,3 +55,13 @@ async def test_memory_and_life_are_bounded() -> None:
         assert names.known("192.0.2.9") == UNKNOWN
         now = 4000.0
         assert names.known("192.0.2.9") is None
+
+
+async def test_with_a_time_out_of_0_nobody_is_asked() -> None:
+    async with DnsServer("1.0.0.127.in-addr.arpa. 60 IN PTR h.test.", "h.test. 60 IN A 127.0.0.1") as dns:
+        resolver = resolver_of(DnsSection(servers=(dns.address,), reverse_timeout_s=0))
+        names = ReverseNames(resolver, timeout_s=5)
+        assert await names.find("127.0.0.1") is UNKNOWN
+        assert resolver.statistics.requests == 0
+        resolver.follow(DnsSection(servers=(dns.address,)))
+        assert (await names.find("127.0.0.1")).name == "h.test"
