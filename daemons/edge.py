@@ -14,6 +14,7 @@ from core.control import call
 from core.dns import resolver_of
 from core.errors import GatepostError
 from core.journal.journal import Journal
+from core.log.client import Clients
 from core.maillog import MailLog, clean
 from core.memory import Memory
 from core.record import HOLD_QUEUE, Outcome
@@ -95,7 +96,15 @@ class Edge:
         )
         session: SessionFactory = partial(GatewaySession, self._shared, access)
         bound, session = with_handler(self._machine, section, bound, session)
-        door = build_door(section, access, resolver=self._resolver, brake=self.brake, log=self._log)
+        door = build_door(
+            section,
+            access,
+            resolver=self._resolver,
+            brake=self.brake,
+            log=self._log,
+            debug=self._machine.injection_debug,
+            debug_names=any(Clients(row.clients).named for row in document.log_subscription if row.enabled),
+        )
         return Ways(bound, session, door)
 
     async def _listens_elsewhere(self, host: str, port: int) -> bool:
@@ -133,6 +142,8 @@ class Edge:
         self._document = document
         self.logins.follow(users, document.smtp_login)
         self._certificate = certificate
+        self._resolver.follow(document.dns)
+        self.alerts.adopt(document.alerts, document.alert_recipient)
         for warning in certificate.warnings:
             self._log.warning(f"Certificates: {clean(warning)}")
         self._conservation.follow(document.conservation, Memory(document.conservation.memory_limit))

@@ -9,12 +9,13 @@ import gc
 import getpass
 import importlib
 import importlib.metadata
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from core.errors import EX_OK, EX_OSERR, EX_TEMPFAIL, EX_USAGE, ConfigError, GatepostError
+from core.errors import EX_OK, EX_OSERR, EX_SOFTWARE, EX_TEMPFAIL, EX_USAGE, ConfigError, GatepostError
 
 if TYPE_CHECKING:
     from core.runtime import Daemon
@@ -62,9 +63,16 @@ def _run(args: argparse.Namespace) -> int:
     from core.runtime import run_daemon
     from daemons.machine import machine_for
 
-    machine_for(args.daemon, args.config, DAEMONS[args.daemon])
+    machine = machine_for(args.daemon, args.config, DAEMONS[args.daemon])
     gc.disable()  # what is made here stays; run_daemon begins to collect
-    return run_daemon(_build(args))
+    daemon = _build(args)
+    machine.note(f"{daemon.name}: started, version {importlib.metadata.version('gatepost')}, process {os.getpid()}")
+    status = EX_SOFTWARE
+    try:
+        status = run_daemon(daemon)
+    finally:
+        machine.note(f"{daemon.name}: ended, status {status}")
+    return status
 
 
 def _build(args: argparse.Namespace) -> "Daemon":

@@ -8,6 +8,7 @@ whoever commits it is told.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,14 @@ from pydantic import BaseModel
 
 from core.errors import ConfigError, Problem
 from core.maillog import clean
-from core.switch import Also, Prepared, Switch, together
+from core.switch import Also, Prepared, Switch, prompt, together
 from daemons.config import Document
 from daemons.machine import Machine
 
 Warn = Callable[[str], None]
 Part = Callable[[Machine], Awaitable[Prepared]]
 """Prepares one part of a daemon for a candidate. Raises `ConfigError` with every fault of its own."""
-_ALWAYS = ("appliance", "runtime", "log")
+_ALWAYS = ("appliance", "runtime")
 _DELIVERY = ("connect_timeout_s", "greeting_timeout_s", "command_timeout_s", "final_timeout_s", "idle_close_s", "port")
 FIXED: dict[str, tuple[str, ...]] = {
     "gateway": ("dns", "alerts", "alert_recipient", "spool", "filters.thread_above", "filters.max_scan_size"),
@@ -43,12 +44,13 @@ FIXED: dict[str, tuple[str, ...]] = {
 
 def switch_of(machine: Machine, who: str, warn: Warn, *parts: Part, also: Also | None = None) -> Switch:
     """Make the switch of the daemon `who`, which is `gateway-N` for one of several; `warn` logs a line."""
+    every: tuple[Part, ...] = (*parts, partial(_logs, machine, who))
     fixed = (*_ALWAYS, *FIXED["gateway" if who.startswith("gateway-") else who])
 
     async def prepare(file: Path) -> Prepared:
         try:
             candidate = await asyncio.to_thread(opened, machine, file)
-            found = await together(*(part(candidate) for part in parts))
+            found = await together(*(part(candidate) for part in every))
         except ConfigError as error:
             what = "Configuration" if file == machine.config else "Candidate configuration"
             for problem in error.problems:
@@ -58,6 +60,17 @@ def switch_of(machine: Machine, who: str, warn: Warn, *parts: Part, also: Also |
         return Prepared(found.apply, found.drop, (*found.restart, *keys))
 
     return Switch(machine.config, machine.digest, prepare, also=also)
+
+
+async def _logs(machine: Machine, who: str, candidate: Machine) -> Prepared:
+    """Have the logs of this process follow the candidate's subscriptions, and say that a configuration has come."""
+    subscriptions = candidate.logs.all()
+
+    def apply() -> None:
+        machine.logs.follow(subscriptions)
+        machine.note(f"{who}: the configuration has been read and is in force")
+
+    return Prepared(prompt(apply))
 
 
 def opened(machine: Machine, file: Path) -> Machine:
