@@ -91,15 +91,18 @@ class Accepted(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """`yes`: REQUIRETLS (RFC 8689 2); `no`: the header `TLS-Required: No` (RFC 8689 5)."""
     bounce_profile: str = ""
     """Of the listener, '' = the destination's."""
+    original_sender: str = ""
+    """Envelope sender as the client gave it, where masquerading changed it; else empty."""
 
 
 class Edit(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One header edit, applied in order when the message leaves."""
 
     action: str
-    """`insert` or `strip`."""
+    """`insert`, `strip`, or `replace`: addresses within the fields of that name as they came."""
     name: str
     value: str = ""
+    """Of `replace`: lines of an address as it is written, a TAB, and what is put in its place."""
 
 
 class Decision(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -53,6 +53,7 @@ def frame_of(
         authenticated=accepted.authenticated,
         require_tls=accepted.require_tls,
         bounce_profile=accepted.bounce_profile,
+        original_sender=accepted.original_sender,
     )
 
 
@@ -94,6 +95,7 @@ def accepted_of(frame: Frame, *, mid: int, icid: int, peer: str, at: float) -> A
         authenticated=frame.authenticated,
         require_tls=frame.require_tls,
         bounce_profile=frame.bounce_profile,
+        original_sender=frame.original_sender,
     )
 
 

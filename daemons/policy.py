@@ -1,4 +1,4 @@
-"""What a gateway decides about mail with: message filters and the alternate source table, replaced together.
+"""What a gateway decides about mail with: filters, alternate sources, aliases, domain maps, masquerading; all at once.
 
 The roots `gateway` and `cpq_listener` build one `MailPolicy`, run its pipeline and hand its `prepare` to their switch.
 """
@@ -12,11 +12,12 @@ from core.switch import Prepared, prompt
 from daemons.config import Esa
 from daemons.machine import Machine
 from daemons.reload import opened
-from daemons.wiring import alternate_sources, filter_source, filters_of
+from daemons.wiring import alternate_sources, filter_source, filters_of, rewriting
 from mail.alternate import AlternateSources
 from mail.filter.load import Filters
 from mail.filter.view import ScanSettings
 from mail.pipeline import Pipeline
+from mail.rewrite.tables import Rewriting
 
 
 class MailPolicy:
@@ -29,17 +30,24 @@ class MailPolicy:
         self._who = who
         self.filters = Filters(filter_source(machine, document))
         self._sources = alternate_sources(document)
+        self._rewriting = rewriting(machine, document)
         section = document.filters
         scan = ScanSettings(section.unscannable_matches, section.max_scan_size)
-        self.pipeline = Pipeline(lambda: self.filters.program, scan=scan, sources=lambda: self._sources)
+        self.pipeline = Pipeline(
+            lambda: self.filters.program,
+            scan=scan,
+            sources=lambda: self._sources,
+            rewriting=lambda: self._rewriting,
+        )
 
     async def prepare(self, candidate: Machine) -> Prepared:
         """Read and compile what another document asks for. Raises `ConfigError` with every fault of the filters."""
-        filters, sources = await asyncio.to_thread(_built, candidate)
+        filters, sources, tables = await asyncio.to_thread(_built, candidate)
 
         def apply() -> None:
             self.filters.adopt(filters)
             self._sources = sources
+            self._rewriting = tables
             self._log.info(f"Message filters reloaded: {len(self.filters.program.filters)} in force")
 
         return Prepared(prompt(apply))
@@ -55,6 +63,6 @@ class MailPolicy:
             raise
 
 
-def _built(candidate: Machine) -> tuple[Filters, AlternateSources]:
+def _built(candidate: Machine) -> tuple[Filters, AlternateSources, Rewriting]:
     document = cast(Esa, candidate.document)
-    return filters_of(candidate, document), alternate_sources(document)
+    return filters_of(candidate, document), alternate_sources(document), rewriting(candidate, document)

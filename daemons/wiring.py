@@ -23,6 +23,7 @@ from mail.config import ListenerSection, SpoolSection
 from mail.delivery.gateway import AUTO
 from mail.filter.compiler import Around
 from mail.filter.load import Filters, FilterSource
+from mail.rewrite.tables import Rewriting, rewriting_of
 
 
 def journal_settings(spool: SpoolSection, *, reserve: bool = True) -> JournalSettings:
@@ -60,6 +61,14 @@ def alternate_sources(document: Esa) -> AlternateSources:
     names[document.delivery.default_interface.lower()] = ""
     rows = [AlternateSource(row.match, row.interface) for row in document.alt_source]
     return AlternateSources(rows, names)
+
+
+def rewriting(machine: Machine, document: Esa) -> Rewriting:
+    """Build the tables that change addresses. Raises `ConfigError` for aliases that cannot be followed."""
+    try:
+        return rewriting_of(document.listener, document.alias, machine.hostname)
+    except ValueError as error:
+        raise ConfigError([Problem(str(machine.config), "alias", str(error))]) from None
 
 
 def handler_of(machine: Machine, section: ListenerSection) -> Any:

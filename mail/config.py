@@ -18,6 +18,7 @@ from mail.edge.config import CertificateSection, ConservationSection, EdgeSectio
 from mail.hat import parse_entry
 from mail.login.config import SmtpLoginSection, SmtpUserSection, check_users
 from mail.rat import parse_recipient
+from mail.rewrite.config import AliasSection, DomainMapSection, MasqueradeSection, Place, check_aliases
 
 
 def _header_line(value: str) -> None:
@@ -154,6 +155,16 @@ class ListenerSection(EdgeSection):
     )
     rat: tuple[Annotated[RatSection, BeforeValidator(_rat_row)], ...] = Field(
         default=(), description="recipient access table of a public listener; others are refused"
+    )
+    domain_map: tuple[DomainMapSection, ...] = Field(
+        default=(), max_length=40_000, description="other names of domains that mail goes to, before the rat"
+    )
+    masquerade: tuple[MasqueradeSection, ...] = Field(
+        default=(), max_length=400_000, description="what addresses of senders become, the first row that matches"
+    )
+    masquerade_in: tuple[Place, ...] = Field(
+        default=("From", "To", "CC", "Reply-To"),
+        description="where they are looked for: Envelope Sender, From, To, CC, Reply-To",
     )
     reject_local_characters: str = Field(
         default="%!@", description="characters in a user name that mark a forbidden detour, unless the peer may relay"
@@ -312,6 +323,9 @@ class ReceivingSections(Section):
     )
     smtp_login: SmtpLoginSection = Field(default=SmtpLoginSection(), description="log-in at SMTP listeners")
     filters: FiltersSection = Field(default=FiltersSection(), description="message filters")
+    alias: Annotated[tuple[AliasSection, ...], AfterValidator(check_aliases)] = Field(
+        default=(), max_length=40_000, description="recipients that stand for others, behind the recipient tables"
+    )
     alt_source: tuple[AlternateSourceSection, ...] = Field(
         default=(), max_length=40_000, description="which interface mail leaves by, from who sent it"
     )

@@ -4,7 +4,7 @@ Made at MAIL by `mail/receive.py`, which turns it into the `Accepted` record whe
 parameters come checked from the protocol. Judges nobody; raises nothing.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -30,20 +30,61 @@ class Envelope:
     invalid_bounce: bool = False
     """Whether a recipient failed bounce verification, and was taken all the same."""
     recipients: list[Recipient] = field(default_factory=list)
+    original_sender: str = ""
+    """Where masquerading changed the sender, else empty."""
+    asked: int = 0
+    """Recipients that RCPT named, each once."""
+    discarded: int = 0
+    """Those of them that an alias sends to /dev/null."""
     _seen: set[str] = field(default_factory=set)
 
-    def add(self, address: str, parameters: Parameters) -> int | None:
-        """Add a recipient and give its RID; None if it is in already, whose first parameters stay."""
+    def add(self, address: str, parameters: Parameters, original: str = "") -> int | None:
+        """Add a recipient and give its RID; None if it is in already, whose first parameters stay.
+
+        `original` is the address that the client gave, where a table changed it.
+        """
         if address in self._seen:
             return None
         self._seen.add(address)
+        self.asked += 1
         rid = len(self.recipients)
         if parameters:
             notify, orcpt = parameters.get("NOTIFY") or "", parameters.get("ORCPT") or ""
-            self.recipients.append(Recipient(rid, address, notify=notify.upper(), orcpt=orcpt))
+            self.recipients.append(Recipient(rid, address, original, notify.upper(), orcpt))
         else:
-            self.recipients.append(Recipient(rid, address))
+            self.recipients.append(Recipient(rid, address, original))
         return rid
+
+    def expand(self, addresses: Sequence[str], original: str, parameters: Parameters) -> int | None:
+        """Add what an alias stands for and give the first RID; None if all are in already.
+
+        RFC 3461 5.2.7.3: of several only one goes on with NOTIFY=SUCCESS.
+        """
+        asked, first = self.asked, None
+        for address in addresses:
+            rid = self.add(address, parameters, original)
+            if first is None and rid is not None:
+                first = rid
+                parameters = _for_further(parameters)
+        self.asked = asked + (first is not None)
+        return first
+
+    def discard(self, address: str) -> bool:
+        """Take a recipient that nothing is delivered to; false if it is known already."""
+        mark = f"/dev/null {address}"
+        if mark in self._seen:
+            return False
+        self._seen.add(mark)
+        self.asked += 1
+        self.discarded += 1
+        return True
+
+
+def _for_further(parameters: Parameters) -> Parameters:
+    words = (parameters.get("NOTIFY") or "").upper().split(",")
+    if "SUCCESS" not in words:
+        return parameters
+    return {**parameters, "NOTIFY": ",".join(word for word in words if word != "SUCCESS") or "NEVER"}
 
 
 NO_ENVELOPE: Final = Envelope(0, "")

@@ -23,6 +23,7 @@ from core.runtime import spawn
 from core.smtp.door import Brake
 from mail.mime import Headers
 from mail.pipeline import Notes, Pipeline, Readable, held
+from mail.rewrite.tables import Rewriting
 from protocol.reply import Reply
 
 NOT_STORED: Final = Reply(451, "4.3.0", "The message cannot be stored now, try again later")
@@ -74,6 +75,8 @@ class Taken:
     drop: str = ""
     """Why it is dropped without a pipeline (a sinkhole), else empty."""
     notes: Notes = field(default_factory=Notes)
+    discarded: int = 0
+    """Recipients that are counted as dropped messages, besides the message itself."""
 
 
 class Intake:
@@ -112,6 +115,11 @@ class Intake:
         self._poke = poke
         self._start = start
         self._poked = False
+
+    @property
+    def rewriting(self) -> Rewriting:
+        """The tables that change addresses, those in force now."""
+        return self._pipeline.rewriting()
 
     def take(self, taken: Taken) -> None:
         """Store a message and answer; the content is the intake's from here."""
@@ -152,6 +160,8 @@ class Intake:
             taken.answer(NOT_STORED)
             return False
         self.note_ready(accepted)
+        if taken.discarded:
+            self.counters.add("dropped_msgs", taken.discarded)
         reply = Reply(250, "2.0.0", f"Ok:  Message {accepted.mid} accepted")
         if self._brake.delay_s:
             self._brake.hold(partial(taken.answer, reply))

@@ -11,7 +11,7 @@ import email
 import email.policy
 import quopri
 import re
-from collections.abc import Container, Iterator
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass
 
 import fast_mail_parser
@@ -76,6 +76,19 @@ def cut_fields(block: bytes, names: Container[bytes]) -> bytes:
         if match[1].lower() in names:
             kept.append(block[at : match.start()])
             at = match.end()
+    kept.append(block[at:])
+    return b"".join(kept)
+
+
+def change_fields(block: bytes, changes: Mapping[bytes, Callable[[bytes], bytes]]) -> bytes:
+    """Give a header section in which the values of some lower case names are changed; all other octets stay."""
+    kept: list[bytes] = []
+    at = 0
+    for match in _FIELD.finditer(block):
+        change = changes.get(match[1].lower())
+        if change is not None:
+            kept += [block[at : match.start(2)], change(match[2])]
+            at = match.end(2)
     kept.append(block[at:])
     return b"".join(kept)
 

@@ -15,13 +15,17 @@ from time import perf_counter_ns
 from typing import Final
 
 from core import clock
-from core.maillog import MailLog
+from core.maillog import MailLog, clean
 from core.record import CPQ_HOST, HOLD_QUEUE, MAX_HOLDS, Accepted, Decision, Edit, Hold, Outcome
 from mail.alternate import AlternateSources
+from mail.content import replacements
 from mail.filter.compiler import STAGE as MESSAGE_FILTERS
 from mail.filter.compiler import Program
 from mail.filter.view import ScanSettings, View
 from mail.mime import Headers
+from mail.rewrite.masquerade import Masquerade
+from mail.rewrite.session import MASQUERADE, SHOWN
+from mail.rewrite.tables import NOTHING, Rewriting
 
 QUARANTINE: Final = "quarantine"
 GATEWAY: Final = "virtual-gateway"
@@ -102,10 +106,12 @@ class Pipeline:
         *,
         scan: ScanSettings | None = None,
         sources: Callable[[], AlternateSources] = AlternateSources,
+        rewriting: Callable[[], Rewriting] = lambda: NOTHING,
     ) -> None:
-        """`sources` gives the table of who leaves by which virtual gateway."""
+        """`sources` gives the table of who leaves by which virtual gateway, `rewriting` those that change addresses."""
         self._program = program
         self._sources = sources
+        self.rewriting = rewriting
         self._scan = scan or ScanSettings()
         self._stages: tuple[tuple[str, Callable[[_Run], None]], ...] = (
             (MESSAGE_FILTERS, self._filter),
@@ -171,7 +177,7 @@ class Pipeline:
         """Settle which virtual gateway a message leaves by unless a filter says otherwise, or has said so already."""
         table = self._sources()
         if table:
-            choice = table.choose(run.accepted.remote_ip, run.accepted.sender)
+            choice = table.choose(run.accepted.remote_ip, run.accepted.original_sender or run.accepted.sender)
             if choice.match:
                 run.gateway = choice.gateway
                 run.notes.decisions.append(Decision(GATEWAY, "", choice.match, choice.gateway, 0, clock.now()))
@@ -180,6 +186,28 @@ class Pipeline:
                 run.gateway = table.named(decision.verdict)
             elif decision.stage == BOUNCE_PROFILE:
                 run.bounce_profile = decision.verdict
+        if not run.finished and (masquerades := self.rewriting().masquerades):
+            self._masquerade(run, masquerades.get(run.accepted.listener))
+
+    def _masquerade(self, run: _Run, table: Masquerade | None) -> None:
+        """Exchange addresses in the header fields that the listener's table is for (behaviour 6.2)."""
+        for name, key in table.headers if table is not None else ():
+            started = perf_counter_ns()
+            changes = table.changes(raw for field, raw in run.content.headers.fields if field == key) if table else {}
+            if not changes:
+                continue
+            run.edits += replacements(name, changes)
+            shown = list(changes.items())
+            for old, new in shown[:SHOWN]:
+                run.say(f"MID {run.accepted.mid} masquerading header '{name}' from '{clean(old)}' to '{clean(new)}'")
+            if len(shown) > SHOWN:
+                run.say(f"MID {run.accepted.mid} masquerading header '{name}': {len(shown) - SHOWN} more")
+            spent = (perf_counter_ns() - started) // 1000
+            first = f"{clean(shown[0][0])} to {clean(shown[0][1])}"
+            verdict = first if len(shown) == 1 else f"{first} and {len(shown) - 1} more"
+            run.notes.decisions.append(
+                Decision(MASQUERADE, name, f"{len(shown)} addresses", verdict, spent, clock.now())
+            )
 
     def _walk(self, run: _Run) -> None:
         for name, stage in self._stages:
@@ -194,7 +222,7 @@ class Pipeline:
         """Run the message filters (behaviour 5)."""
         program = self._program()
         started = perf_counter_ns()
-        view = View(run.accepted, run.content.headers, run.content.read, self._scan)
+        view = View(run.accepted, run.content.headers, run.content.read, self._scan, run.edits)
         decisions = run.notes.decisions
         program.run(view, decisions.append, every=run.notes.every)
         acted = len(decisions)

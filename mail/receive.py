@@ -16,7 +16,7 @@ from core.ids import IdBlocks
 from core.maillog import MailLog, clean
 from core.record import Accepted
 from core.smtp.door import Brake
-from core.smtp.session import Answer, ExtensionAnswer, Peer, TlsInfo
+from core.smtp.session import Answer, Peer, TlsInfo
 from mail.access import Access
 from mail.bounce.verify import Verification
 from mail.envelope import NO_ENVELOPE, envelope_of, tls_demand
@@ -28,8 +28,11 @@ from mail.login.attempt import Logins
 from mail.login.side import LOG_IN_FIRST, LoginSide
 from mail.mime import Headers, decode_words
 from mail.recipient import judge
+from mail.rewrite.session import add_recipient, map_domain, masquerade_sender
+from mail.rewrite.tables import NOTHING
 from mail.sinkhole import Hole
 from mail.trace import Origin, protocol_keyword, received_line
+from mail.verb import NoFurtherVerbs
 from protocol.address import Path
 from protocol.reply import Reply
 
@@ -45,7 +48,6 @@ HARVESTING: Final = Reply(550, "5.7.1", "Too many invalid recipients")
 CONSERVING: Final = Reply(452, "4.3.1", "#4.3.1 Insufficient system resources, try again later")
 INVALID_BOUNCE: Final = Reply(550, "5.7.1", "#5.7.1 Bounce refused: no mail of that kind was sent from this address")
 NOBODY: Final = Peer("", 0, "", 0)
-NOT_IMPLEMENTED: Final = Reply(502, "5.5.1", "Command not implemented")
 
 
 @dataclass(slots=True)
@@ -68,21 +70,7 @@ class Gateway:
     refused: HourlyCount = field(default_factory=HourlyCount)
 
 
-class _NoFurtherVerbs:
-    """Answers the questions about extension verbs, which a gateway's listeners do not offer and are never asked."""
-
-    __slots__ = ()
-
-    def extension(self, verb: str, argument: str, answer: ExtensionAnswer) -> None:
-        """Refuse the verb."""
-        answer(NOT_IMPLEMENTED)
-
-    def extension_payload(self, verb: str, payload: bytes, answer: Answer) -> None:
-        """Refuse the payload."""
-        answer(NOT_IMPLEMENTED)
-
-
-class GatewaySession(LoginSide, _NoFurtherVerbs):
+class GatewaySession(LoginSide, NoFurtherVerbs):
     """One connection."""
 
     __slots__ = (
@@ -199,6 +187,8 @@ class GatewaySession(LoginSide, _NoFurtherVerbs):
             self._set_origin(self._origin.helo, envelope.utf8)
         self._log.info(f"Start MID {envelope.mid} ICID {self._icid}")
         self._log.info(f"MID {envelope.mid} ICID {self._icid} From: <{clean(sender.text)}>")
+        if (tables := self._gateway.intake.rewriting) is not NOTHING:
+            masquerade_sender(envelope, tables, self._access.name, self._log.info)
         return OK_SENDER
 
     def _refuse_mail(self, parameters: Mapping[str, str | None]) -> Reply | None:
@@ -241,7 +231,7 @@ class GatewaySession(LoginSide, _NoFurtherVerbs):
     def rcpt(self, recipient: Path, parameters: Mapping[str, str | None]) -> Reply:
         """Judge one recipient: limits, then the recipient access table unless the peer may relay."""
         policy, envelope = self._policy, self._envelope
-        if policy.max_recipients_per_message and len(envelope.recipients) >= policy.max_recipients_per_message:
+        if policy.max_recipients_per_message and envelope.asked >= policy.max_recipients_per_message:
             return TOO_MANY_RECIPIENTS
         assert self._match is not None
         relay = self._match.rule is Rule.RELAY or bool(self._user)
@@ -250,6 +240,9 @@ class GatewaySession(LoginSide, _NoFurtherVerbs):
             recipient, genuine = verification.judge(recipient, bounce=not (envelope.sender or relay))
             if not genuine and not self._take_invalid_bounce(recipient, verification):
                 return INVALID_BOUNCE
+        given, tables = recipient, self._gateway.intake.rewriting
+        if tables is not NOTHING:
+            recipient = map_domain(recipient, tables, self._access.name, envelope.mid, self._log.info)
         refusal, bypass = judge(recipient, self._access, self._gateway.hostname, relay=relay)
         if refusal is not None:
             return self._refuse_recipient(recipient, refusal)
@@ -259,10 +252,11 @@ class GatewaySession(LoginSide, _NoFurtherVerbs):
                 return TOO_MANY_THIS_HOUR
             self._gateway.received.add(self._ip)
         address = recipient.text if recipient.domain else f"{recipient.local}@{self._gateway.hostname}"
-        rid = envelope.add(address, parameters)
-        if rid is not None:
-            self._log.info(f"MID {envelope.mid} ICID {self._icid} RID {rid} To: <{clean(address)}>")
-        return OK_RECIPIENT
+        original = given.text if recipient is not given else ""
+        taken = add_recipient(
+            envelope, address, parameters, tables, given=original, icid=self._icid, say=self._log.info
+        )
+        return OK_RECIPIENT if taken else TOO_MANY_RECIPIENTS
 
     def _take_invalid_bounce(self, recipient: Path, verification: Verification) -> bool:
         """Mark or refuse, as the listener says; true if the recipient is taken."""
@@ -317,7 +311,7 @@ class GatewaySession(LoginSide, _NoFurtherVerbs):
             return
         if self._envelope.seven_bit and not head.isascii():  # RFC 6152 3: labelled wrongly, and taken all the same
             self._log.info(f"MID {self._envelope.mid} BODY=7BIT was declared for content with 8-bit octets")
-        accepted = self._accepted(content.size, headers)
+        accepted, discarded = self._accepted(content.size, headers), self._envelope.discarded
         self._messages += 1
         self._envelope = NO_ENVELOPE
         if isinstance(content, Hole):
@@ -326,7 +320,9 @@ class GatewaySession(LoginSide, _NoFurtherVerbs):
             answer(Reply(250, "2.0.0", f"Ok:  Message {accepted.mid} accepted"))
             return
         drop = "Dropped by sinkhole listener" if self._access.kind == "sinkhole-queuing" else ""
-        self._gateway.intake.take(Taken(accepted, content, headers, answer, drop))
+        if not accepted.recipients:
+            drop, discarded = "Dropped by the alias table", discarded - 1
+        self._gateway.intake.take(Taken(accepted, content, headers, answer, drop, discarded=discarded))
 
     def _refusal(self, content: Content | Hole, headers: Headers) -> tuple[Reply | None, str]:
         failure = None if isinstance(content, Hole) else content.failure
@@ -384,6 +380,7 @@ class GatewaySession(LoginSide, _NoFurtherVerbs):
             authenticated=self._user,
             require_tls=tls_demand(envelope, headers),
             bounce_profile=self._access.bounce_profile,
+            original_sender=envelope.original_sender,
         )
 
     def aborted(self) -> None:

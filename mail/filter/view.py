@@ -5,10 +5,11 @@ once and only when a rule asks: the subject is decoded on first use, parts are r
 the current header, after the edits of earlier filters.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from core.record import Accepted, Edit
+from mail.content import edited_values
 from mail.mime import Headers, Parts, decode_words, read_parts
 
 MAX_MATCHED = 200
@@ -62,7 +63,15 @@ class View:
         "unscannable",
     )
 
-    def __init__(self, accepted: Accepted, headers: Headers, read: Callable[[], bytes], settings: ScanSettings) -> None:
+    def __init__(
+        self,
+        accepted: Accepted,
+        headers: Headers,
+        read: Callable[[], bytes],
+        settings: ScanSettings,
+        edits: Sequence[Edit] = (),
+    ) -> None:
+        """`edits` were decided before the filters."""
         self.accepted = accepted
         self.headers = headers
         self.settings = settings
@@ -76,7 +85,7 @@ class View:
         """What the rules of this filter matched."""
         self.actions: list[str] = []
         """Names of the actions that this filter took."""
-        self.edits: list[Edit] = []
+        self.edits: list[Edit] = list(edits)
         self.holds: dict[str, Raised] = {}
         self.entries: list[str] = []
         """Texts of `log-entry`."""
@@ -87,6 +96,8 @@ class View:
         """Interface or group to leave by."""
         self.bounce_profile: Chosen | None = None
         self.unscannable = ""
+        if edits:
+            self._current = edited_values(headers, edits)
 
     def begin(self, name: str) -> None:
         """Start the next filter."""

@@ -55,6 +55,7 @@ _LATER_FIELDS = (
     ("authenticated", MAX_ADDRESS),
     ("require_tls", 8),
     ("bounce_profile", MAX_NAME),
+    ("original_sender", MAX_ADDRESS),
 )
 """Fields that a peer of an older release does not send, and passes over when it gets them."""
 _SHORTENED = frozenset({"helo", "tls", "subject", "remote_host"})
@@ -142,6 +143,7 @@ class Frame:
     authenticated: str = ""
     require_tls: str = ""
     bounce_profile: str = ""
+    original_sender: str = ""
 
 
 def encode_frame(frame: Frame) -> bytes:
@@ -261,7 +263,7 @@ def _holds(reader: Reader) -> tuple[FrameHold, ...]:
 
 def _edit(row: Reader) -> FrameEdit:
     return FrameEdit(
-        row.choice("action", ("insert", "strip")),
+        row.choice("action", ("insert", "strip", "replace")),
         row.text("name", MAX_NAME),
         row.text("value", MAX_VALUE, breaks=True),
     )

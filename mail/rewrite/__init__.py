@@ -1,0 +1,1 @@
+"""Addresses that this machine changes: domain maps, aliases, masquerading."""

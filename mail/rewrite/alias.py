@@ -1,0 +1,168 @@
+"""The alias table of a machine: recipients that stand for others, for several, or for nobody.
+
+The receiving session asks it for every recipient that the access table has let in, whatever the listener
+(behaviour 2.16). Left sides: `user@domain`, `@domain` (all of it), `@.partial`, and `user`, which belongs to the
+domains of its context, or without one to the domains that this machine takes mail for. Right sides: addresses, names of
+other aliases, `/dev/null`. The first row that matches decides. Chains are followed once, when the table is built: a
+circle, a name that leads nowhere and an alias for too many are faults of the configuration. An alias whose own address
+is among its targets keeps it: nothing is looked up a second time there. Raises `ValueError` with the reason.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from mail.rewrite.pattern import address_key, check_address, check_domain_side, check_user, key_of, partials
+
+NOBODY = "/dev/null"
+MAX_TARGETS = 1_000
+"""Addresses that one alias may stand for, chains followed."""
+MAX_CHAIN = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Alias:
+    """One row as it is written."""
+
+    names: tuple[str, ...]
+    to: tuple[str, ...]
+    domains: tuple[str, ...] = ()
+    """The context of names without a domain."""
+
+    def __str__(self) -> str:
+        return f"{', '.join(self.names)}: {', '.join(self.to)}"
+
+
+def check_name(text: str) -> str:
+    """Read one left side. Raises `ValueError`."""
+    local, at, domain = text.strip().rpartition("@")
+    if not at:
+        check_user(text)
+    elif local:
+        address_key(text)
+    else:
+        check_domain_side(domain)
+    return text.strip()
+
+
+def check_target(text: str) -> str:
+    """Read one right side. Raises `ValueError`."""
+    text = text.strip()
+    if text.lower() == NOBODY:
+        return NOBODY
+    if "@" in text:
+        return check_address(text)
+    check_user(text)
+    return text
+
+
+def _keys_of(row: Alias) -> list[str]:
+    """Give a row's keys: `user@domain`, `user@.partial`, `@domain`, `@.partial`, or a bare `user`."""
+    keys = []
+    for name in row.names:
+        local, at, domain = check_name(name).rpartition("@")
+        if at:
+            keys.append(address_key(name) if local else f"@{check_domain_side(domain)}")
+        elif row.domains:
+            keys += [f"{check_user(name)}@{check_domain_side(one)}" for one in row.domains]
+        else:
+            keys.append(check_user(name))
+    return keys
+
+
+class AliasTable:
+    """All rows, found by hash, each with the addresses that it ends in."""
+
+    def __init__(self, rows: Iterable[Alias] = (), ours: Callable[[str], bool] = lambda domain: True) -> None:
+        """`ours` tells whether this machine takes mail for a domain. Raises `ValueError` with every fault."""
+        self._rows = tuple(rows)
+        self._ours = ours
+        self._ranks: dict[str, int] = {}
+        faults: list[str] = []
+        for rank, row in enumerate(self._rows):
+            try:
+                for key in _keys_of(row):
+                    self._ranks.setdefault(key, rank)
+            except ValueError as error:
+                faults.append(str(error))
+        self._ends: dict[int, tuple[str, ...]] = {}
+        for rank in () if faults else range(len(self._rows)):
+            try:
+                self._resolve(rank, ())
+            except ValueError as error:
+                faults.append(str(error))
+        if faults:
+            raise ValueError("; ".join(dict.fromkeys(faults)))
+
+    def __bool__(self) -> bool:
+        return bool(self._rows)
+
+    def lookup(self, address: str) -> tuple[str, ...] | None:
+        """Give the addresses that a recipient stands for: none at all for `/dev/null`, None if it is no alias."""
+        rank = self._find(*key_of(address))
+        return None if rank is None else self._ends[rank]
+
+    def _find(self, local: str, domain: str) -> int | None:
+        """Give the first row for a recipient."""
+        keys = [f"{local}@{domain}", f"@{domain}"]
+        for one in partials(domain):
+            keys += [f"{local}@{one}", f"@{one}"]
+        found = [rank for key in keys if (rank := self._ranks.get(key)) is not None]
+        bare = self._ranks.get(local)
+        if bare is not None and self._ours(domain):
+            found.append(bare)
+        return min(found, default=None)
+
+    def _resolve(self, rank: int, above: tuple[int, ...]) -> tuple[str, ...]:
+        if rank in self._ends:
+            return self._ends[rank]
+        row = self._rows[rank]
+        if rank in above:
+            names = [self._rows[one].names[0] for one in (*above[above.index(rank) :], rank)]
+            raise ValueError(f"the aliases go round in a circle: {' to '.join(names)}")
+        if len(above) >= MAX_CHAIN:
+            raise ValueError(f"'{row}': a chain of more than {MAX_CHAIN} aliases")
+        ends: dict[str, None] = {}
+        for target in row.to:
+            ends |= dict.fromkeys(self._ends_of(check_target(target), row, rank, above))
+        if len(ends) > MAX_TARGETS:
+            raise ValueError(f"'{', '.join(row.names)}' stands for {len(ends)} addresses; at most {MAX_TARGETS}")
+        self._ends[rank] = tuple(ends)
+        return self._ends[rank]
+
+    def _ends_of(self, target: str, row: Alias, rank: int, above: tuple[int, ...]) -> Sequence[str]:
+        if target == NOBODY:
+            return ()
+        if "@" in target:
+            found = self._find(*key_of(target))
+            return (target,) if found is None or found == rank else self._resolve(found, (*above, rank))
+        found = self._named(target, row)
+        if found is None:
+            raise ValueError(f"'{row}': there is no alias '{target}'; write an address, or the name of an alias")
+        return self._resolve(found, (*above, rank))
+
+    def _named(self, name: str, row: Alias) -> int | None:
+        """Give the row that a name without a domain means in the context of another row."""
+        user = check_user(name)
+        there = {self._in_context(user, check_domain_side(one)) for one in row.domains} - {None}
+        if len(there) > 1:
+            raise ValueError(f"'{row}': '{name}' is another alias in each of its domains; write a full address")
+        return there.pop() if there else self._ranks.get(user)
+
+    def _in_context(self, user: str, domain: str) -> int | None:
+        keys = [f"{user}@{domain}", *(f"{user}@{one}" for one in partials(domain))]
+        return min((rank for key in keys if (rank := self._ranks.get(key)) is not None), default=None)
+
+
+NO_ALIASES = AliasTable()
+
+
+def domains_of(patterns: Iterable[str], hostname: str) -> Callable[[str], bool]:
+    """Tell whether a domain is this host's, or one that a recipient table takes as a whole, by its patterns."""
+    known = frozenset(
+        pattern.lower().rpartition("@")[2] for pattern in patterns if "@" not in pattern or pattern.startswith("@")
+    )
+    name = hostname.lower()
+    return lambda domain: domain in ("", name) or domain in known or any(one in known for one in partials(domain))
+
+
+__all__ = ["NOBODY", "NO_ALIASES", "Alias", "AliasTable", "check_name", "check_target", "domains_of"]
