@@ -5,17 +5,19 @@ terms of that role. What crosses features is checked here; each feature checks i
 """
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from core.alert.config import AlertRecipientSection, AlertsSection
 from core.config import (
     ApplianceSection,
+    CertificateSection,
     DnsSection,
     LogSection,
     RuntimeSection,
     Section,
+    TlsSection,
     read_toml,
     repeated,
 )
@@ -24,7 +26,7 @@ from core.log.config import LogSubscriptions
 from cpq.config import EsaCpqSection, QuarantineSection, SmaCpqSection, policy_of
 from mail.config import DeliverySections, MailSections
 from mail.delivery.config import RouteSection
-from ops.config import ConsoleSection, UserSection, WebSection
+from ops.config import ConsoleSection, LoginSection, UserSection, WebSection
 from tunnel.config import BastionSection, KeydSection, TunnelSection
 
 
@@ -55,10 +57,27 @@ class Document(Section):
     alert_recipient: tuple[AlertRecipientSection, ...] = Field(
         default=(), max_length=100, description="who gets alerts of which classes"
     )
+    tls: TlsSection = TlsSection()
+    certificate: tuple[CertificateSection, ...] = Field(
+        default=(), max_length=1000, description="certificates beside keys/tls.crt, for names that clients ask for"
+    )
     console: ConsoleSection = ConsoleSection()
+    login: LoginSection = LoginSection()
     user: Users = ()
     web: WebSection = WebSection()
     log_subscription: LogSubscriptions = ()
+
+    @model_validator(mode="after")
+    def _certificates_are_there(self) -> Self:
+        names = [row.name for row in self.certificate if row.name]
+        if twice := repeated(names):
+            raise ValueError(f"certificate: the same name twice: {', '.join(twice)}")
+        for side in ("receiving", "delivery", "https"):
+            wanted = getattr(self.tls, f"{side}_certificate")
+            if wanted and wanted not in names:
+                known = ", ".join(names) or "none"
+                raise ValueError(f"tls.{side}_certificate: no [[certificate]] is called {wanted!r}; there are: {known}")
+        return self
 
 
 class Appliance(Document):

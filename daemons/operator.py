@@ -16,6 +16,7 @@ from daemons.candidate import faults_in
 from daemons.machine import Machine
 from daemons.pair import pairing_verb
 from daemons.shutting_out import always_possible, bare_appliance, shut_out
+from ops.access.record import FILE, Records
 from ops.cli.appliance import Appliance
 from ops.cli.local import run_local as run_words
 from ops.cli.server import Sessions
@@ -25,8 +26,10 @@ from tunnel.appliance.enabling import hops_of
 from tunnel.seed.code import chosen
 
 
-def appliance_of(machine: Machine, sessions: Sessions, log: MailLog | None = None) -> Appliance:
-    """Describe this machine to the commands; `log` is the audit log."""
+def appliance_of(
+    machine: Machine, sessions: Sessions, log: MailLog | None = None, records: Records | None = None
+) -> Appliance:
+    """Describe this machine to the commands; `log` is the audit log, `records` the log-ins that a daemon keeps."""
     place, note = Place(machine.config), log.info if log else _nowhere
     validate = partial(faults_in, machine.config, machine.role)
     return Appliance(
@@ -40,6 +43,7 @@ def appliance_of(machine: Machine, sessions: Sessions, log: MailLog | None = Non
         editing=lambda login: Editing(place, login, validate, note=note, now=clock.now),
         pair=pairing_verb(machine) if machine.role == "esa" else None,
         sessions=sessions.facts,
+        records=records or Records(machine.state / FILE),
         shut_out=lambda: shut_out(machine.dir),
         check_seed=lambda text: _check_seed(text, machine.serial),
         check_hops=lambda addresses: _check_hops(addresses, machine),

@@ -6,7 +6,8 @@ principals. A test fails if one of the private methods goes away. Made by `core/
 
 An owner (the `SSHServer`) may have two methods more: `limited(rule, why)` is told what was refused here;
 `certified(facts)` is awaited when a certificate is good, before the login is, so that it can look up what its holder
-may do.
+may do; `proven(method)` is told that a method succeeded, and says whether that is enough or another must follow
+(RFC 4252 5.1, partial success).
 """
 
 import asyncio
@@ -251,6 +252,14 @@ class ServerConnection(asyncssh.SSHServerConnection):
         """Refuse to forward X11, and tell."""
         self._tell("x11", "X11 forwarding")
         return None
+
+    async def send_userauth_success(self) -> None:
+        """Let the client in, or ask for another factor: the method that succeeded is only a part."""
+        proven, method = getattr(self._owner, "proven", None), getattr(self._auth, "_method", b"")
+        if proven is not None and not proven(method.decode("ascii", "replace")):
+            self.send_userauth_failure(True)
+            return
+        await super().send_userauth_success()
 
     async def validate_public_key(self, username: str, key_data: bytes, msg: bytes, signature: bytes) -> bool:
         """Count what asyncssh does not count: tries."""

@@ -6,7 +6,7 @@ target even with a peer that lacks strict key exchange. Text is bytes (`encoding
 byte would otherwise close the whole connection.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import asyncssh
@@ -53,11 +53,15 @@ def server_options(
     login_timeout_s: float = 20,
     keepalive_s: float = 15,
     interactive: bool = False,
+    passwords: bool = False,
     old_clients: bool = False,
+    algorithms: Mapping[str, Sequence[str]] | None = None,
 ) -> SSHServerConnectionOptions:
     """Build the options of a hardened server.
 
-    Authentication is by public key, and by questions (keyboard-interactive) only on request. What is allowed is
+    Authentication is by public key, and by questions (keyboard-interactive) or passwords only on request; the
+    `SSHServer` decides whom they are offered. `algorithms` names others than ours: `kex_algs`, `encryption_algs`,
+    `mac_algs`. What is allowed is
     decided by the `SSHServer` that server_factory makes; everything is refused unless it says otherwise. `version` is
     what follows `SSH-2.0-`. `old_clients` also lets in those that know no AES-GCM.
     """
@@ -68,7 +72,7 @@ def server_options(
         server_host_keys=list(host_keys),
         authorized_client_keys=None,
         public_key_auth=True,
-        password_auth=False,
+        password_auth=passwords,
         kbdint_auth=interactive,
         host_based_auth=False,
         gss_host=None,
@@ -91,7 +95,7 @@ def server_options(
         keepalive_count_max=3,
         tcp_keepalive=True,
         utf8_decode_errors="replace",
-        **(_ALGORITHMS | (_OLD if old_clients else {})),
+        **(_ALGORITHMS | (_OLD if old_clients else {}) | {name: list(one) for name, one in (algorithms or {}).items()}),
     )
 
 

@@ -14,6 +14,7 @@ from core import clock, control
 from core.alert.direct import DirectPath
 from core.alert.record import AlertRecords
 from core.errors import EX_CONFIG, EX_UNAVAILABLE, GatepostError
+from ops.access.record import Records
 from ops.configuration.editing import Editing
 
 DAEMONS: Mapping[str, tuple[str, ...]] = {
@@ -75,6 +76,8 @@ class Appliance:
     pair: Pairing | None = None
     sessions: Callable[[], list[dict[str, Any]]] = _no_sessions
     """Who is logged in: user, role, source, identity, since_at, idle_s."""
+    records: Records | None = None
+    """Locks and log-ins of this machine."""
     shut_out: Callable[[], dict[str, Any]] | None = None
     """Ends remote access where no tunnel client runs; gives its document. Raises `GatepostError`."""
     check_seed: Callable[[str], None] = _any_seed

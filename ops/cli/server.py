@@ -1,32 +1,35 @@
-"""The console's SSH server: who may log in, with which key, and what a connection may open.
+"""The console's SSH server: its listener, a guard for every connection (`guard.py`), the sessions, who is in.
 
 `ConsoleServer` gives the service that operators connect to, and the sessions for support engineers, whose
-connections `tunnel/` takes in and checks. Login is by public key, always; forwards, agents, subsystems are
-refused. The limits that asyncssh lacks are here (tries, channels) and in `core/ssh` (connections, time to log
-in). Writes the audit log. Account and key are looked up at every login, so a change needs no restart.
+connections `tunnel/` takes in and checks. Forwards, agents, subsystems are refused. Users, banner, limits and
+algorithms are replaced while it runs; whoever has lost his rights by that is put out. Writes the audit log.
 """
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+import asyncio
+import weakref
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import asyncssh
 
-from core.ssh import AcceptLimits, Refusal, SshListener, same_key, server_options
-from ops.cli.account import Account, Accounts, Caller, Role
+from core.ssh import AcceptLimits, Refusal, SshListener, server_options
+from ops.access.gate import Gate
+from ops.cli.account import Caller, Role
 from ops.cli.channel import Channel
 from ops.cli.display import clean
 from ops.cli.execute import AuditLog, Executor
+from ops.cli.guard import Door, Guard, SessionMaker
 from ops.cli.session import Session
 
 SERVICE_USER = "service"
-_TRIES = 12
-_CHANNELS = 10
+PUT_OUT_S = 1.0
+"""How long a connection stays that has lost its rights: the commit that took them may be its own."""
 
 
 @dataclass(frozen=True)
 class ConsoleSettings:
-    """Where the console listens and how patient it is."""
+    """Where the console listens and how patient it is. Address and port count from the start only."""
 
     address: str
     port: int
@@ -34,6 +37,9 @@ class ConsoleSettings:
     login_timeout_s: float = 20.0
     connections: int = 100
     unauthenticated_per_source: int = 10
+    paging: bool = True
+    algorithms: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Names for `core.ssh.server_options`; what is not named is ours."""
 
 
 class ServiceLogin(Protocol):
@@ -93,42 +99,68 @@ class ConsoleServer:
         settings: ConsoleSettings,
         host_key: asyncssh.SSHKey,
         *,
-        accounts: Accounts,
+        door: Door,
+        gate: Gate,
         audit: AuditLog,
         sessions: Sessions,
     ) -> None:
-        self.accounts = accounts
         self._executor = executor
         self._settings = settings
+        self._door = door
+        self._gate = gate
         self._sessions = sessions
         self._audit = audit
         self._host_key = host_key
+        self._guards: weakref.WeakSet[Guard] = weakref.WeakSet()
+        self._wrap: Wrap | None = None
+        self._listener: SshListener | None = None
 
     def listener(self, wrap: Wrap | None = None) -> SshListener:
         """Give the service that takes operators' connections, and whoever else `wrap` lets in there."""
-        settings = self._settings
+        settings, self._wrap = self._settings, wrap
         limits = AcceptLimits(
             unauthenticated_per_source=settings.unauthenticated_per_source,
             connections=settings.connections,
             login_timeout_s=settings.login_timeout_s,
         )
-
-        def guard() -> asyncssh.SSHServer:
-            return Guard(self.accounts, self._session)
-
-        options = server_options(
-            wrap(guard) if wrap else guard,
-            [self._host_key],
-            version="GatepostConsole_1.0",
-            login_timeout_s=settings.login_timeout_s,
-            interactive=wrap is not None,
-        )
         endpoint = (settings.address, settings.port)
-        return SshListener("console", [endpoint], options, limits=limits, refused=self._refused)
+        options = self._options(settings)
+        self._listener = SshListener("console", [endpoint], options, limits=limits, refused=self._refused)
+        return self._listener
+
+    def follow(self, settings: ConsoleSettings, door: Door) -> None:
+        """Go by other users and settings from now on; whoever lost his rights is put out."""
+        options = self._options(settings)
+        self._settings, self._door = settings, door
+        if self._listener is not None:
+            self._listener.options = options
+        over = [guard for guard in self._guards if guard.followed(door)]
+        for guard in over:
+            self._audit.info(clean(f"CLI {guard}: access was taken away; the connection is ended"))
+        if over:
+            asyncio.get_running_loop().call_later(PUT_OUT_S, _end, over)
 
     def service_session(self, login: ServiceLogin) -> Channel:
         """Give the session of a support engineer; the tunnel's endpoint asks for it."""
         return self._session(Caller(SERVICE_USER, Role.SUPPORT, login.over, login.key_id, shell=login.shell))
+
+    def _options(self, settings: ConsoleSettings) -> asyncssh.SSHServerConnectionOptions:
+        maker = SessionMaker(self._session, lambda text: self._audit.info(clean(f"CLI {text}")))
+
+        def guard() -> asyncssh.SSHServer:
+            made = Guard(lambda: self._door, self._gate, maker)
+            self._guards.add(made)
+            return made
+
+        return server_options(
+            self._wrap(guard) if self._wrap else guard,
+            [self._host_key],
+            version="GatepostConsole_1.0",
+            login_timeout_s=settings.login_timeout_s,
+            interactive=True,
+            passwords=True,
+            algorithms=settings.algorithms,
+        )
 
     def _session(self, caller: Caller) -> Channel:
         return Channel(
@@ -143,58 +175,6 @@ class ConsoleServer:
         self._audit.info(clean(f"CLI connection from {refusal.source} refused: {refusal.reason}"))
 
 
-class Guard(asyncssh.SSHServer):
-    """One connection: checks keys, knows who logged in, opens channels up to a limit."""
-
-    def __init__(self, accounts: Accounts, session: Callable[[Caller], Channel]) -> None:
-        self._accounts = accounts
-        self._session = session
-        self._source = ""
-        self._tries = 0
-        self._channels = 0
-        self._account: Account | None = None
-
-    def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
-        """Note where the client comes from."""
-        peer = conn.get_extra_info("peername")
-        self._source = str(peer[0]) if isinstance(peer, tuple) else "local"
-
-    def begin_auth(self, username: str) -> bool:
-        """Demand authentication, whoever it is: False would let everyone in."""
-        self._account = None
-        return True
-
-    def kbdint_auth_supported(self) -> bool:
-        """Offer no login by questions, whatever the port offers to others."""
-        return False
-
-    def public_key_auth_supported(self) -> bool:
-        """Offer login by key."""
-        return True
-
-    def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
-        """Tell whether the key is one of that user's; the account it belongs to is remembered."""
-        self._tries += 1
-        if self._tries > _TRIES:
-            raise asyncssh.PermissionDenied("too many keys were tried")
-        self._account = next(
-            (account for account in self._accounts(username) if any(_is(key, line) for line in account.keys)),
-            None,
-        )
-        return self._account is not None
-
-    def session_requested(self) -> Channel | bool:
-        """Open a channel for the account that logged in."""
-        self._channels += 1
-        if self._account is None or self._channels > _CHANNELS:
-            return False
-        account = self._account
-        return self._session(Caller(account.name, account.role, self._source, commands=account.commands))
-
-
-def _is(key: asyncssh.SSHKey, line: str) -> bool:
-    try:
-        return same_key(key, line)
-    except ValueError:
-        # One damaged line, in a pairing say, must not lock the others out.
-        return False
+def _end(guards: Sequence[Guard]) -> None:
+    for guard in guards:
+        guard.end("access was taken away")

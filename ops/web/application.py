@@ -38,7 +38,8 @@ def build(appliance: Appliance, logins: Logins) -> Starlette:
     def guarded(answer: Answer) -> Callable[[Request], Awaitable[Response]]:
         async def endpoint(request: Request) -> Response:
             try:
-                user = await logins.user_of(request.headers.get("authorization", ""))
+                source = request.client.host if request.client else "local"
+                user = await logins.user_of(request.headers.get("authorization", ""), source)
             except Busy:
                 return PlainTextResponse("too many log-ins at a time\n", 503, headers={**_FIXED, **_AGAIN})
             if user is None:

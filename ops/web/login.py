@@ -1,82 +1,75 @@
 """HTTP Basic log-in of the users of the console, those who have a password (RFC 7617).
 
-Checked on a thread, two at a time; what fails takes a second longer, in which others are checked, and is written to the
-audit log. Raises `Busy` when too many wait to be checked: right or wrong, nobody looked.
+The gate is the console's own: the same locks, the same record, the same lines in the audit log. Who needs a one-time
+code, or a new password, does not get in here: Basic has no place to ask. Raises `Busy` when too many wait to be
+checked: right or wrong, nobody looked.
 """
 
-import asyncio
 import base64
 import binascii
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 
-from core.maillog import clean
-from ops.cli.account import Role
+from core import clock
+from core.errors import GatepostError
+from ops.access import store
+from ops.access.gate import Gate, Verdict
+from ops.access.store import Attempt
+from ops.cli.account import KEY, PASSWORD, Account
 
-_FAILURE_S = 1.0
-_AT_ONCE = 2
-_WAITING = 20
+FRONT = "web"
+_NOTED_S = 3600.0
+_NOTED = 1000
 
 
 class Busy(Exception):
     """Too many log-ins wait; to be tried again."""
 
 
-@dataclass(frozen=True)
-class WebUser:
-    """A user who may log in over HTTP."""
-
-    name: str
-    role: Role
-    password: str
-    """As it is stored."""
-
-
 class Logins:
-    """Checks the `Authorization` field of requests."""
+    """Checks the `Authorization` field of requests; `users` may be changed while it is in use."""
 
-    def __init__(
-        self,
-        users: Mapping[str, WebUser],
-        matches: Callable[[str, str], bool],
-        refused: Callable[[str], None],
-        *,
-        failure_s: float = _FAILURE_S,
-    ) -> None:
-        """`matches` compares a stored with a claimed password, blocking; `refused` is told who was not let in."""
+    def __init__(self, users: Mapping[str, Account], gate: Gate, *, now: clock.Clock = clock.now) -> None:
         self._users = users
-        self._anybody = next((user.password for user in users.values()), "")
-        self._matches = matches
-        self._refused = refused
-        self._failure_s = failure_s
-        self._room = asyncio.Semaphore(_AT_ONCE)
-        self._waiting = 0
+        self._gate = gate
+        self._now = now
+        self._noted: dict[tuple[str, str], float] = {}
 
-    async def user_of(self, authorization: str) -> WebUser | None:
+    async def user_of(self, authorization: str, source: str) -> Account | None:
         """Give the user whom a field proves, None if it proves none. Raises `Busy`."""
         claim = _claim(authorization)
         if claim is None:
             return None
-        if self._waiting >= _WAITING:
-            raise Busy
         name, password = claim
         user = self._users.get(name)
-        if await self._fits(user, password):
-            return user
-        self._refused(f"web: {clean(name)} not let in")
-        await asyncio.sleep(self._failure_s)
-        return None
+        attempt = Attempt(name[:64], source, FRONT, self._now())
+        verdict = await self._gate.password(user if user and enough(user) else None, attempt, password)
+        if verdict is Verdict.BUSY:
+            raise Busy
+        if verdict is not Verdict.GOOD:
+            return None
+        await self._note(attempt)
+        return user
 
-    async def _fits(self, user: WebUser | None, password: str) -> bool:
-        # Somebody else's stored form for a name that is no user's, so that time does not tell.
-        stored = user.password if user is not None else self._anybody
-        self._waiting += 1
+    async def _note(self, attempt: Attempt) -> None:
+        """Write the log-in down: of a collector that comes every few seconds, once an hour."""
+        key, last = (attempt.name, attempt.source), self._noted.pop((attempt.name, attempt.source), 0.0)
+        recent = 0 <= attempt.at - last < _NOTED_S
+        self._noted[key] = last if recent else attempt.at
+        if len(self._noted) > _NOTED:
+            del self._noted[next(iter(self._noted))]
+        if recent:
+            return
         try:
-            async with self._room:
-                fits = bool(stored) and await asyncio.to_thread(self._matches, stored, password)
-        finally:
-            self._waiting -= 1
-        return fits and user is not None
+            number, _ = await self._gate.records.change(store.open_login, attempt, PASSWORD)
+            await self._gate.records.change(store.close_login, number, attempt.at)
+        except GatepostError:
+            # The record is for people; whoever has the right password is not kept out for it.
+            return
+
+
+def enough(user: Account) -> bool:
+    """Tell whether a password alone is enough for this user here."""
+    return bool(user.password) and not user.must_change and bool(user.ways & {KEY, PASSWORD})
 
 
 def _claim(authorization: str) -> tuple[str, str] | None:

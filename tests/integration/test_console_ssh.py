@@ -12,9 +12,12 @@ import asyncssh
 import pytest
 
 from core.ssh import client_options, known_hosts_line, make_key, public_text, write_key
+from ops.access.gate import Gate
+from ops.access.record import Records
 from ops.cli.account import Account, Role, account_book
 from ops.cli.commands import registry
 from ops.cli.execute import Executor
+from ops.cli.guard import Door
 from ops.cli.server import ConsoleServer, ConsoleSettings, Sessions
 from tests.support.appliance import Audit, Daemons, machine
 from tests.support.need import needs
@@ -96,9 +99,11 @@ async def started(path: Path, **settings: Any) -> AsyncIterator[Console]:
     daemons, audit, sessions = Daemons(path / "run"), Audit(), Sessions()
     executor = Executor(registry(), machine(daemons.run, sessions=sessions.facts, pair=_echo), audit)
     given = ConsoleSettings("127.0.0.1", 0, **settings)
-    server = ConsoleServer(executor, given, host_key, accounts=accounts, audit=audit, sessions=sessions)
+    records = Records(path / "access.db", "cli")
+    gate = Gate(records, audit.info)
+    server = ConsoleServer(executor, given, host_key, door=Door(accounts), gate=gate, audit=audit, sessions=sessions)
     listener = server.listener()
-    async with running(listener):
+    async with running(records, listener):
         port = int(listener.addresses[0][1])  # type: ignore[index]
         (path / "known_hosts").write_text(known_hosts_line("127.0.0.1", public_text(host_key), port) + "\n")
         yield Console(path, port, daemons, audit, sessions, host_key, keys)

@@ -13,9 +13,12 @@ import asyncssh
 import msgspec
 
 from core import ssh
+from ops.access.gate import Gate
+from ops.access.record import FILE, Records
 from ops.cli.account import Account, Role, account_book
 from ops.cli.commands import registry
 from ops.cli.execute import Executor
+from ops.cli.guard import Door
 from ops.cli.server import ConsoleServer, ConsoleSettings, Sessions
 from tests.support.appliance import Audit, Daemons, machine
 from tests.support.remote import eventually
@@ -51,7 +54,8 @@ class Visited:
             executor,
             ConsoleSettings("127.0.0.1", 0),
             self.host_key,
-            accounts=account_book([admin], "cpq-command", list, ()),
+            door=Door(account_book([admin], "cpq-command", list, ())),
+            gate=Gate(Records(folder / "state" / FILE), self.audit.info),
             audit=self.audit,
             sessions=self.sessions,
         )

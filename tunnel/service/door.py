@@ -74,8 +74,18 @@ class _Door(asyncssh.SSHServer):
     def validate_ca_key(self, username: str, key: asyncssh.SSHKey) -> Any:
         return self._now.validate_ca_key(username, key)
 
-    def kbdint_auth_supported(self) -> bool:
-        return self._now is self._service and self._service.kbdint_auth_supported()
+    def password_auth_supported(self) -> bool:
+        return self._now.password_auth_supported()
+
+    def validate_password(self, username: str, password: str) -> Any:
+        return self._now.validate_password(username, password)
+
+    def proven(self, method: str) -> bool:
+        asked = getattr(self._now, "proven", None)
+        return asked is None or bool(asked(method))
+
+    def kbdint_auth_supported(self) -> Any:
+        return self._now.kbdint_auth_supported()
 
     def get_kbdint_challenge(self, username: str, lang: str, submethods: str) -> Any:
         return self._now.get_kbdint_challenge(username, lang, submethods)
