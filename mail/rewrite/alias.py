@@ -1,8 +1,8 @@
 """The alias table of a machine: recipients that stand for others, for several, or for nobody.
 
 The receiving session asks it for every recipient that the access table has let in, whatever the listener
-(behaviour 2.16). Left sides: `user@domain`, `@domain` (all of it), `@.partial`, and `user`, which belongs to the
-domains of its context, or without one to the domains that this machine takes mail for. Right sides: addresses, names of
+(behaviour 2.16). Left sides: `user@domain`, `user@.partial` (everything below it), `@domain` and `@.partial` (everybody
+there), and `user`, of the domains that this machine takes mail for. Right sides: addresses, names of
 other aliases, `/dev/null`. The first row that matches decides. Chains are followed once, when the table is built: a
 circle, a name that leads nowhere and an alias for too many are faults of the configuration. An alias whose own address
 is among its targets keeps it: nothing is looked up a second time there. Raises `ValueError` with the reason.
@@ -11,7 +11,7 @@ is among its targets keeps it: nothing is looked up a second time there. Raises 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from mail.rewrite.pattern import address_key, check_address, check_domain_side, check_user, key_of, partials
+from mail.rewrite.pattern import check_address, check_domain_side, check_user, key_of, partials
 
 NOBODY = "/dev/null"
 MAX_TARGETS = 1_000
@@ -23,25 +23,20 @@ MAX_CHAIN = 20
 class Alias:
     """One row as it is written."""
 
-    names: tuple[str, ...]
+    name: str
     to: tuple[str, ...]
-    domains: tuple[str, ...] = ()
-    """The context of names without a domain."""
 
     def __str__(self) -> str:
-        return f"{', '.join(self.names)}: {', '.join(self.to)}"
+        return f"{self.name}: {', '.join(self.to[:5])}"
 
 
-def check_name(text: str) -> str:
-    """Read one left side. Raises `ValueError`."""
+def key_of_name(text: str) -> str:
+    """Read a left side; give `user@domain`, `user@.partial`, `@domain`, `@.partial` or `user`. Raises `ValueError`."""
     local, at, domain = text.strip().rpartition("@")
     if not at:
-        check_user(text)
-    elif local:
-        address_key(text)
-    else:
-        check_domain_side(domain)
-    return text.strip()
+        return check_user(text)
+    key = f"@{domain.lower()}" if domain.startswith("[") and local else f"@{check_domain_side(domain)}"
+    return f"{check_user(local)}{key}" if local else key
 
 
 def check_target(text: str) -> str:
@@ -55,20 +50,6 @@ def check_target(text: str) -> str:
     return text
 
 
-def _keys_of(row: Alias) -> list[str]:
-    """Give a row's keys: `user@domain`, `user@.partial`, `@domain`, `@.partial`, or a bare `user`."""
-    keys = []
-    for name in row.names:
-        local, at, domain = check_name(name).rpartition("@")
-        if at:
-            keys.append(address_key(name) if local else f"@{check_domain_side(domain)}")
-        elif row.domains:
-            keys += [f"{check_user(name)}@{check_domain_side(one)}" for one in row.domains]
-        else:
-            keys.append(check_user(name))
-    return keys
-
-
 class AliasTable:
     """All rows, found by hash, each with the addresses that it ends in."""
 
@@ -80,8 +61,7 @@ class AliasTable:
         faults: list[str] = []
         for rank, row in enumerate(self._rows):
             try:
-                for key in _keys_of(row):
-                    self._ranks.setdefault(key, rank)
+                self._ranks.setdefault(key_of_name(row.name), rank)
             except ValueError as error:
                 faults.append(str(error))
         self._ends: dict[int, tuple[str, ...]] = {}
@@ -117,7 +97,7 @@ class AliasTable:
             return self._ends[rank]
         row = self._rows[rank]
         if rank in above:
-            names = [self._rows[one].names[0] for one in (*above[above.index(rank) :], rank)]
+            names = [self._rows[one].name for one in (*above[above.index(rank) :], rank)]
             raise ValueError(f"the aliases go round in a circle: {' to '.join(names)}")
         if len(above) >= MAX_CHAIN:
             raise ValueError(f"'{row}': a chain of more than {MAX_CHAIN} aliases")
@@ -125,7 +105,7 @@ class AliasTable:
         for target in row.to:
             ends |= dict.fromkeys(self._ends_of(check_target(target), row, rank, above))
         if len(ends) > MAX_TARGETS:
-            raise ValueError(f"'{', '.join(row.names)}' stands for {len(ends)} addresses; at most {MAX_TARGETS}")
+            raise ValueError(f"'{row.name}' stands for {len(ends)} addresses; at most {MAX_TARGETS}")
         self._ends[rank] = tuple(ends)
         return self._ends[rank]
 
@@ -141,16 +121,12 @@ class AliasTable:
         return self._resolve(found, (*above, rank))
 
     def _named(self, name: str, row: Alias) -> int | None:
-        """Give the row that a name without a domain means in the context of another row."""
+        """Give the row that a name without a domain means beside another one: of its domain, else without any."""
         user = check_user(name)
-        there = {self._in_context(user, check_domain_side(one)) for one in row.domains} - {None}
-        if len(there) > 1:
-            raise ValueError(f"'{row}': '{name}' is another alias in each of its domains; write a full address")
-        return there.pop() if there else self._ranks.get(user)
-
-    def _in_context(self, user: str, domain: str) -> int | None:
-        keys = [f"{user}@{domain}", *(f"{user}@{one}" for one in partials(domain))]
-        return min((rank for key in keys if (rank := self._ranks.get(key)) is not None), default=None)
+        domain = key_of_name(row.name).rpartition("@")[2] if "@" in row.name else ""
+        keys = [f"{user}@{domain}", *(f"{user}@{one}" for one in partials(domain))] if domain else []
+        there = min((rank for key in keys if (rank := self._ranks.get(key)) is not None), default=None)
+        return self._ranks.get(user) if there is None else there
 
 
 NO_ALIASES = AliasTable()
@@ -165,4 +141,4 @@ def domains_of(patterns: Iterable[str], hostname: str) -> Callable[[str], bool]:
     return lambda domain: domain in ("", name) or domain in known or any(one in known for one in partials(domain))
 
 
-__all__ = ["NOBODY", "NO_ALIASES", "Alias", "AliasTable", "check_name", "check_target", "domains_of"]
+__all__ = ["NOBODY", "NO_ALIASES", "Alias", "AliasTable", "check_target", "domains_of", "key_of_name"]

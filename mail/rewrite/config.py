@@ -8,10 +8,9 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from core.config import Section, checked
-from mail.rewrite.alias import MAX_TARGETS, Alias, AliasTable, check_name, check_target
+from mail.rewrite.alias import MAX_TARGETS, Alias, AliasTable, check_target, key_of_name
 from mail.rewrite.domain_map import check_row
 from mail.rewrite.masquerade import check_match, check_result
-from mail.rewrite.pattern import check_domain_side
 
 Place = Literal["Envelope Sender", "From", "To", "CC", "Reply-To"]
 
@@ -42,20 +41,17 @@ class MasqueradeSection(Section):
 class AliasSection(Section):
     """A row of the alias table."""
 
-    names: tuple[Annotated[str, AfterValidator(checked(check_name))], ...] = Field(
-        min_length=1, max_length=MAX_TARGETS, description="user, user@domain, @domain or @.partial"
+    alias: Annotated[str, AfterValidator(checked(key_of_name))] = Field(
+        description="user (of all domains that mail is taken for), user@domain, user@.partial, @domain or @.partial"
     )
     to: tuple[Annotated[str, AfterValidator(checked(check_target))], ...] = Field(
         min_length=1, max_length=MAX_TARGETS, description="addresses, names of other aliases, or /dev/null"
-    )
-    domains: tuple[Annotated[str, AfterValidator(checked(check_domain_side))], ...] = Field(
-        default=(), description="domains that names without a domain are about; empty = those that mail is taken for"
     )
 
 
 def aliases_of(sections: tuple[AliasSection, ...]) -> list[Alias]:
     """Give the rows of the alias table."""
-    return [Alias(one.names, one.to, one.domains) for one in sections]
+    return [Alias(one.alias, one.to) for one in sections]
 
 
 def check_aliases(sections: tuple[AliasSection, ...]) -> tuple[AliasSection, ...]:

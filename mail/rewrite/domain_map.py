@@ -3,7 +3,8 @@
 The receiving session asks it for every RCPT, before the recipient access table, which sees the result (behaviour 6.1).
 Rows: `user@old` to `user@new`; `old.example` to `new.example`; `.old.example` (everything below it) to `new.example`,
 or to `.new.example`, which keeps what stands before. The closest row decides, wherever it stands: the address, the
-domain, the longest partial domain. A result is not looked up again. Only the envelope changes. Raises `ValueError` for a row.
+domain, the longest partial domain. A result is not looked up again. Only the envelope changes. Raises
+`ValueError` for a row.
 """
 
 from collections.abc import Iterable

@@ -36,8 +36,8 @@ async def test_an_alias_becomes_what_it_stands_for_behind_the_recipient_table(tm
     with gateway(tmp_path) as under_test:
         client = connect(
             under_test,
-            {"names": ["help"], "to": ["bob@example.test", "Team@outside.example"], "domains": ["example.test"]},
-            {"names": ["x@refused.example"], "to": ["y@example.test"]},
+            {"alias": "help@example.test", "to": ["bob@example.test", "Team@outside.example"]},
+            {"alias": "x@refused.example", "to": ["y@example.test"]},
         )
         assert client.say(
             "EHLO c.example",
@@ -59,8 +59,8 @@ async def test_an_alias_becomes_what_it_stands_for_behind_the_recipient_table(tm
 
 async def test_a_recipient_for_nobody_is_taken_and_counted_as_dropped(tmp_path: Path) -> None:
     with gateway(tmp_path) as under_test:
-        alias = {"names": ["none", "nil"], "to": ["/dev/null"]}
-        client = connect(under_test, alias)
+        none, nil = ({"alias": name, "to": ["/dev/null"]} for name in ("none", "nil"))
+        client = connect(under_test, none, nil)
         mail = ("EHLO c.example", "MAIL FROM:<a@x.example>", "RCPT TO:<none@example.test>")
         assert client.say(*mail, "RCPT TO:<bob@example.test>")[-2:] == ["250 2.1.5 recipient ok"] * 2
         assert (await client.deliver(CONTENT)).startswith("250 2.0.0 Ok:  Message 1 accepted")
@@ -77,7 +77,7 @@ async def test_a_recipient_for_nobody_is_taken_and_counted_as_dropped(tmp_path: 
 
 async def test_the_limit_of_recipients_counts_those_that_were_named(tmp_path: Path) -> None:
     with gateway(tmp_path) as under_test:
-        alias = {"names": ["all"], "to": [f"u{n}@example.test" for n in range(50)]}
+        alias = {"alias": "all", "to": [f"u{n}@example.test" for n in range(50)]}
         client = connect(under_test, alias, policy={"max_recipients_per_message": 2})
         replies = client.say(
             "EHLO c.example",
@@ -93,7 +93,7 @@ async def test_a_domain_is_mapped_before_the_recipient_table_and_before_aliases(
     with gateway(tmp_path) as under_test:
         client = connect(
             under_test,
-            {"names": ["help@example.test"], "to": ["bob@example.test"]},
+            {"alias": "help@example.test", "to": ["bob@example.test"]},
             domain_map=[
                 {"match": "old.example", "to": "example.test"},
                 {"match": "out@example.test", "to": "out@else.example"},
