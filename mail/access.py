@@ -89,6 +89,7 @@ def listener_settings(
             auth_mechanisms=mechanisms if any(policy.auth not in (None, "off") for policy in policies) else (),
         ),
         max_connections=section.max_connections,
+        backlog=section.tcp_queue,
         max_per_address=0 if 0 in by_address else max(by_address),
         reuse_port=reuse_port,
         implicit_tls=section.tls == "implicit",

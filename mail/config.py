@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from core.config import Count, Ip, Name, Port, Section, Size, checked, repeated
 from mail.alternate import parse_match
 from mail.delivery.config import DeliveryTables
-from mail.edge.config import CertificateSection, ConservationSection, EdgeSection
+from mail.edge.config import ConservationSection, EdgeSection
 from mail.hat import parse_entry
 from mail.login.config import SmtpLoginSection, SmtpUserSection, check_users
 from mail.rat import parse_recipient
@@ -138,6 +138,7 @@ class ListenerSection(EdgeSection):
     address: Ip = Field(default="127.0.0.1", description="IP address to listen on")
     port: Port = Field(default=25, description="TCP port")
     max_connections: int = Field(default=600, ge=1, le=100_000, description="open connections of this listener")
+    tcp_queue: int = Field(default=1024, ge=1, le=65_535, description="connections that may wait in the port")
     policy: PolicySection = Field(
         default=PolicySection(tls="preferred"), description="default policy parameters; the rest come with the kind"
     )
@@ -311,9 +312,6 @@ class ReceivingSections(Section):
 
     listener: Annotated[tuple[ListenerSection, ...], AfterValidator(_listeners)] = Field(
         default=(), description="SMTP listeners"
-    )
-    certificate: tuple[CertificateSection, ...] = Field(
-        default=(), description="certificates beside keys/tls.crt, chosen by the name that the client asks for"
     )
     conservation: ConservationSection = Field(
         default=ConservationSection(), description="when and how receiving slows down"
