@@ -12,12 +12,13 @@ import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from core.errors import ConfigError, Problem
 from core.name_server import name_server
+from core.tls_rules import MODERN, VERSIONS, WIDE, TlsRules, check_ciphers, check_versions
 
 _SECRET_WORDS = frozenset({"password", "passphrase", "secret", "token", "credential", "psk", "seed", "private"})
 _REASONS = {
@@ -169,6 +170,60 @@ class DnsSection(Section):
         if twice := repeated(row.domain for row in self.private):
             raise ValueError(f"private domains twice: {', '.join(twice)}")
         return self
+
+
+def _spoken(value: tuple[str, ...]) -> tuple[str, ...]:
+    check_versions(value)
+    return tuple(sorted(set(value)))
+
+
+Versions = Annotated[tuple[Literal["1.2", "1.3"], ...], AfterValidator(_spoken)]
+Ciphers = Annotated[str, AfterValidator(checked(check_ciphers))]
+
+
+class TlsSection(Section):
+    """TLS of the web side (gui), of mail that comes in (inbound) and of mail that goes out (outbound)."""
+
+    gui_versions: Versions = Field(default=VERSIONS, description="TLS versions: 1.2 and 1.3")
+    gui_ciphers: Ciphers = Field(default=MODERN, description="ciphers of TLS 1.2, as OpenSSL writes them")
+    inbound_versions: Versions = Field(default=VERSIONS, description="as gui_versions")
+    inbound_ciphers: Ciphers = Field(default=MODERN, description="as gui_ciphers")
+    outbound_versions: Versions = Field(default=VERSIONS, description="as gui_versions")
+    outbound_ciphers: Ciphers = Field(default=WIDE, description="as gui_ciphers")
+    receiving_certificate: str = Field(
+        default="", description="name of the [[certificate]] that listeners show; empty = keys/tls.crt"
+    )
+    delivery_certificate: str = Field(
+        default="", description="name of the [[certificate]] shown to hosts that ask for one; empty = none"
+    )
+    https_certificate: str = Field(
+        default="", description="name of the [[certificate]] of the web side; empty = keys/tls.crt"
+    )
+
+    @property
+    def gui(self) -> TlsRules:
+        """What the web side speaks."""
+        return TlsRules(self.gui_versions, self.gui_ciphers)
+
+    @property
+    def inbound(self) -> TlsRules:
+        """What listeners speak."""
+        return TlsRules(self.inbound_versions, self.inbound_ciphers)
+
+    @property
+    def outbound(self) -> TlsRules:
+        """What delivery speaks."""
+        return TlsRules(self.outbound_versions, self.outbound_ciphers)
+
+
+class CertificateSection(Section):
+    """A certificate beside keys/tls.crt; listeners also show it to clients that ask for one of its names (SNI)."""
+
+    name: str = Field(
+        default="", pattern=r"^([A-Za-z0-9_][A-Za-z0-9_.-]{0,63})?$", description="name that [tls] calls it by"
+    )
+    certificate: str = Field(description="PEM file with the chain, relative to this document's folder")
+    key: str = Field(description="PEM file with its private key")
 
 
 class LogSection(Section):

@@ -16,6 +16,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from core.lifecycle import Scope
 from core.port import listen
+from core.tls_rules import TlsRules
 
 _CONNECTIONS = 100
 _GRACE_S = 5
@@ -76,16 +77,23 @@ class HttpServer:
         self._application = application
         self._address = address
         self._tls = tls
+        self._shown: ssl.SSLContext | None = None
+        """The context that connections begin with; OpenSSL takes the versions from it, whatever comes later."""
 
     def _front(self) -> ssl.SSLContext:
         """Give a context that hands every handshake to the one in force then: certificates can be replaced."""
-        front = self._tls()
+        front = self._shown = self._tls()
 
         def newest(session: ssl.SSLObject, _name: str | None, _: ssl.SSLContext) -> None:
             session.context = self._tls()
 
         front.sni_callback = newest
         return front
+
+    def speak(self, rules: TlsRules) -> None:
+        """Speak other TLS versions and ciphers from the next connection on."""
+        if self._shown is not None:
+            rules.apply(self._shown)
 
     async def run(self, scope: Scope) -> None:
         """Serve until stopping."""

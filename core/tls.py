@@ -1,4 +1,4 @@
-"""TLS with this machine's own certificates: versions and ciphers for every port, the contexts of SMTP listeners.
+"""TLS with this machine's own certificates: the contexts of SMTP listeners and of the web side.
 
 The quarantine channel makes its contexts, with pinned peers, from `own_context` (cpq/pairing.py).
 """
@@ -10,19 +10,18 @@ from pathlib import Path
 
 from core.errors import ConfigError, Problem
 from core.pki import certificate_facts
+from core.tls_rules import TlsRules
 
-_CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL:!eNULL"
-"""Of TLS 1.2; those of TLS 1.3 are all fit. Anonymous ones would let a peer pass without a certificate."""
+USUAL = TlsRules()
 
 
-def own_context(purpose: int, certificate: Path, key: Path) -> ssl.SSLContext:
-    """Make a context (`ssl.PROTOCOL_TLS_SERVER` or `…_CLIENT`) that shows a certificate, TLS 1.2 and later.
+def own_context(purpose: int, certificate: Path, key: Path, rules: TlsRules = USUAL) -> ssl.SSLContext:
+    """Make a context (`ssl.PROTOCOL_TLS_SERVER` or `…_CLIENT`) that shows a certificate.
 
     Raises `OSError` and `ssl.SSLError` when certificate or key cannot be used.
     """
     context = ssl.SSLContext(purpose)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_ciphers(_CIPHERS)
+    rules.apply(context)
     context.load_cert_chain(certificate, key)
     if purpose == ssl.PROTOCOL_TLS_SERVER:
         # Each costs a twentieth of a handshake; who resumes gets a new one. Two are meant for browsers.
@@ -44,7 +43,10 @@ class ServerCertificate:
     Raises `ConfigError` naming each file that cannot be used, before any socket opens.
     """
 
-    def __init__(self, certificate: Path, key: Path, further: Sequence[tuple[Path, Path]] = ()) -> None:
+    def __init__(
+        self, certificate: Path, key: Path, further: Sequence[tuple[Path, Path]] = (), rules: TlsRules = USUAL
+    ) -> None:
+        self._rules = rules
         self._pairs = ((certificate, key), *further)
         self.warnings: list[str] = []
         """What is hardly meant with the certificates in force: one that has expired."""
@@ -53,6 +55,10 @@ class ServerCertificate:
     def context(self) -> ssl.SSLContext:
         """Give the context for the next handshake."""
         return self._context
+
+    def adopt(self, other: "ServerCertificate") -> None:
+        """Become what another one is, for all that hold this one."""
+        self.__dict__.update(other.__dict__)
 
     def reload(self) -> list[str]:
         """Read all files again and give warnings; connections keep what they have.
@@ -69,7 +75,7 @@ class ServerCertificate:
         warnings: list[str] = []
         for certificate, key in self._pairs:
             try:
-                context = own_context(ssl.PROTOCOL_TLS_SERVER, certificate, key)
+                context = own_context(ssl.PROTOCOL_TLS_SERVER, certificate, key, self._rules)
                 facts = certificate_facts(certificate.read_bytes())
             except (OSError, ssl.SSLError, ValueError) as error:
                 reason = f"not usable with {key.name}: {_plainly(error)}; `gatepost init` makes a pair"

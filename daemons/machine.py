@@ -25,7 +25,8 @@ from core.metrics import Counters
 from core.switch import digest_of
 from core.tls import ServerCertificate
 from cpq.pairing import Pairings
-from daemons.config import Document, Esa, document_of
+from daemons.config import Document, document_of
+from mail.delivery.tls.context import Contexts
 
 
 @dataclass(frozen=True)
@@ -107,11 +108,25 @@ class Machine:
         """Open the paired appliances."""
         return Pairings(self.pairing, self.keys / "cpq.key", self.keys / "cpq.crt")
 
-    def certificate(self) -> ServerCertificate:
-        """Open the certificates that listeners show. Raises `ConfigError` with every one that cannot be used."""
-        further = self.document.certificate if isinstance(self.document, Esa) else ()
-        pairs = [(self.dir / one.certificate, self.dir / one.key) for one in further]
-        return ServerCertificate(self.keys / "tls.crt", self.keys / "tls.key", pairs)
+    def certificate(self, *, https: bool = False) -> ServerCertificate:
+        """Open the certificates that listeners or the web side show. Raises `ConfigError` with all that are unusable."""
+        document, tls = self.document, self.document.tls
+        name = tls.https_certificate if https else tls.receiving_certificate
+        first = self.pair(name) if name else (self.keys / "tls.crt", self.keys / "tls.key")
+        further = [] if https else [(self.dir / one.certificate, self.dir / one.key) for one in document.certificate]
+        return ServerCertificate(*first, further, tls.gui if https else tls.inbound)
+
+    def pair(self, name: str) -> tuple[Path, Path]:
+        """Give the files of a [[certificate]] by its name, which the document has checked: certificate and key."""
+        found = next(one for one in self.document.certificate if one.name == name)
+        return self.dir / found.certificate, self.dir / found.key
+
+    def outbound_contexts(self) -> Contexts:
+        """Make what delivery speaks. Raises `OSError` for a certificate or authorities that cannot be read."""
+        tls, section = self.document.tls, getattr(self.document, "delivery_tls", None)
+        authorities = str(self.dir / section.authorities) if section and section.authorities else ""
+        own = self.pair(tls.delivery_certificate) if tls.delivery_certificate else None
+        return Contexts(authorities, tls.outbound, own)
 
     @cached_property
     def logs(self) -> Logs:

@@ -1,5 +1,6 @@
 """The parts of outbound TLS of delivery-queue: DANE, MTA-STS, the reports about both, and `tlsverify`."""
 
+import asyncio
 from collections.abc import Callable
 
 from core import clock
@@ -11,6 +12,7 @@ from core.lifecycle import Service
 from core.maillog import MailLog
 from core.record import Accepted, Outcome, Recipient, encode
 from core.sqlite import DatabaseThread
+from core.switch import Prepared, prompt
 from daemons.config import Esa, Sma
 from daemons.delivery import connection_settings
 from daemons.machine import Machine
@@ -36,9 +38,10 @@ class OutboundTls:
         self._tally = Tally(database, log=log, now=clock.now)
         self._sts = StsPolicies(names, https, database, log=log, now=clock.now)
         try:
-            means = Means(self._tally, clock.now, authorities)
+            self._contexts = machine.outbound_contexts()
         except OSError as problem:
             raise ConfigError([Problem(authorities, "delivery_tls.authorities", str(problem))]) from problem
+        means = Means(self._tally, clock.now, authorities, self._contexts)
         self.security = PolicySecurity(tables.destinations.tls, Dane(names), self._sts, means)
         self._verifier = Verifier(tables.resolver, self.security, lambda: connection_settings(machine, document))
         self._hostname = machine.hostname
@@ -60,6 +63,14 @@ class OutboundTls:
     def _who(self, document: Esa | Sma) -> Reporter:
         section, name = document.tls_report, self._hostname
         return Reporter(section.organization or name, section.contact or f"postmaster@{name}", name)
+
+    async def prepare(self, candidate: Machine) -> Prepared:
+        """Make the contexts of another document; connections keep what they have. Raises `ConfigError`."""
+        try:
+            found = await asyncio.to_thread(candidate.outbound_contexts)
+        except OSError as problem:
+            raise ConfigError([Problem("", "tls.delivery_certificate", str(problem))]) from problem
+        return Prepared(prompt(lambda: self._contexts.adopt(found)))
 
     def reconfigure(self, document: Esa | Sma) -> None:
         """Take what a document that was read again says of reports; the rest of outbound TLS is as at start."""

@@ -15,10 +15,12 @@ import itertools
 import ssl
 from collections.abc import Sequence
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from core.smtp.client_settings import TlsSettings
 from core.smtp.target import Target
+from core.tls_rules import WIDE, TlsRules
 from protocol.smtp.failure import Stage, TlsError
 
 MOST_SESSIONS = 2_000
@@ -53,14 +55,25 @@ class ClientContext(ssl.SSLContext):
         return super().wrap_bio(*args, **kwargs)
 
 
-def client_context(*, verify: bool = False, authorities: str = "") -> ClientContext:
-    """Make a context for TLS 1.2 and later.
+OUTBOUND = TlsRules(ciphers=WIDE)
+
+
+def client_context(
+    *,
+    verify: bool = False,
+    authorities: str = "",
+    rules: TlsRules = OUTBOUND,
+    own: tuple[str | Path, str | Path] | None = None,
+) -> ClientContext:
+    """Make a context; `own` certificate and key are shown to hosts that ask for one.
 
     With `verify` the peer must show a chain to one of the authorities (a PEM file, '' = the system's), for which name
-    is up to a `Judge`; else anything will do (RFC 7435). Raises `OSError` if the file cannot be read.
+    is up to a `Judge`; else anything will do (RFC 7435). Raises `OSError` (`ssl.SSLError` is one) for files.
     """
     context = ClientContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    rules.apply(context)
+    if own is not None:
+        context.load_cert_chain(*own)
     context.kept, context.begun = {}, {}
     context.check_hostname = False
     context.verify_mode = ssl.CERT_REQUIRED if verify else ssl.CERT_NONE

@@ -1,4 +1,4 @@
-"""The configuration of the edge: how connections to a listener begin, more certificates, resource conservation.
+"""The configuration of the edge: how connections to a listener begin, resource conservation.
 
 `mail/config.py` derives its listener from `EdgeSection`; `mail/edge/door.py` and `mail/edge/conserve.py` are built
 from these.
@@ -43,13 +43,6 @@ class EdgeSection(Section):
         if self.early_talk == "reject" and not self.greet_delay_s:
             raise ValueError("early_talk = reject needs a greet_delay_s above 0: nobody can talk before no delay")
         return self
-
-
-class CertificateSection(Section):
-    """A further certificate of the listeners, shown to clients that ask for one of its names (SNI)."""
-
-    certificate: str = Field(description="PEM file with the chain, relative to this document's folder")
-    key: str = Field(description="PEM file with its private key")
 
 
 class ConservationSection(Section):

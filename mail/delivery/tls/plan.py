@@ -7,18 +7,17 @@ line says of its protection, `PolicyPlan.concluded` gives.
 
 import hashlib
 import json
-import ssl
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from core.chain import ChainRefused, check_authorities, check_dane, check_name
 from core.clock import Clock
 from core.smtp.client import ClientConnection
 from core.smtp.client_settings import Judge, TlsSettings
-from core.smtp.client_tls import client_context
 from core.smtp.target import Target
 from mail.delivery.resolve import Resolution
 from mail.delivery.security import HostUnusable, Rule, Wish, level_settings
+from mail.delivery.tls.context import Contexts
 from mail.delivery.tls.dane import Dane, HostDane
 from mail.delivery.tls.store import Detail
 from mail.delivery.tls.sts import NOTHING, Found, StsPolicies
@@ -36,10 +35,8 @@ class Means:
     now: Clock
     authorities: str = ""
     """PEM file, '' = the system's."""
-    verifying: ssl.SSLContext = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "verifying", client_context(verify=True, authorities=self.authorities))
+    contexts: Contexts = field(default_factory=Contexts)
+    """What connections speak, with the same authorities; its parts change with the configuration."""
 
 
 class PolicySecurity:
@@ -83,6 +80,12 @@ class PolicyPlan:
 
     def settings(self, target: Target) -> TlsSettings:
         """Say how to connect to an address. Raises `HostUnusable` where that must not be done."""
+        found = self._protection(target)
+        if found.context is not None or found.use is TlsUse.NEVER:
+            return found
+        return replace(found, context=self._means.contexts.any)
+
+    def _protection(self, target: Target) -> TlsSettings:
         dane = self.hosts.get(target.host)
         if dane is not None and (dane.usable or dane.problem or self._wish != "yes"):
             return self._by_dane(target.host, dane)
@@ -121,7 +124,7 @@ class PolicyPlan:
             check_name(chain, names)
 
         identity = f"verify:{':'.join(names)}"
-        return TlsSettings(TlsUse.REQUIRED, self._means.verifying, identity=identity, judge=_refusing(judge))
+        return TlsSettings(TlsUse.REQUIRED, self._means.contexts.verifying, identity=identity, judge=_refusing(judge))
 
     def concluded(self, target: Target, connection: ClientConnection | None, failure: MailError | None) -> str:
         """Count what came of an attempt, and say how the connection is protected.

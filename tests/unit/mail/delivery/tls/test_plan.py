@@ -12,6 +12,7 @@ from core.smtp.client import ClientConnection
 from core.smtp.target import Target
 from mail.delivery.resolve import Resolution
 from mail.delivery.security import HostUnusable, Level, Rule, Wish
+from mail.delivery.tls.context import Contexts
 from mail.delivery.tls.dane import Dane
 from mail.delivery.tls.plan import Means, PolicyPlan, PolicySecurity
 from mail.delivery.tls.store import Detail
@@ -117,7 +118,7 @@ async def make(
     if folder is not None:
         (folder / "ca.pem").write_bytes(CA.pem)
         authorities = str(folder / "ca.pem")
-    means = Means(cast(Any, tally or Counted()), time.time, authorities)
+    means = Means(cast(Any, tally or Counted()), time.time, authorities, Contexts(authorities))
     dane = Dane(cast(Any, Names(tlsa, **names)))
     security = PolicySecurity(lambda _: Rule(level), dane, cast(Any, Policies(policy)), means)
     mx = () if routed else (MX,)
@@ -187,7 +188,7 @@ async def test_the_first_row_that_fits_decides(
     assert settings.use is TlsUse[expected[0]]
     assert settings.identity.startswith(expected[1])
     assert bool(settings.identity) == bool(expected[1])
-    assert (settings.context is not None) == (expected in (VERIFIED, EITHER))
+    assert (settings.context is plan._means.contexts.verifying) == (expected in (VERIFIED, EITHER))
     assert (settings.judge is not None) == (expected in (VERIFIED, EITHER, DANE))
 
 

@@ -12,6 +12,7 @@ from core.smtp.client_settings import ConnectionSettings, Timeouts
 from core.smtp.target import Target
 from mail.delivery.resolve import NoDestination, Resolution
 from mail.delivery.security import Level, Rule
+from mail.delivery.tls.context import Contexts
 from mail.delivery.tls.dane import Dane
 from mail.delivery.tls.plan import Means, PolicySecurity
 from mail.delivery.tls.sts import NOTHING, Found
@@ -56,7 +57,7 @@ class World:
         )
         names = Names(tlsa)
         names.port = server.port
-        means = Means(cast(Any, self.tally), time.time, self._authorities)
+        means = Means(cast(Any, self.tally), time.time, self._authorities, Contexts(self._authorities))
         security = PolicySecurity(lambda _: Rule(level), Dane(cast(Any, names)), cast(Any, Policies(policy)), means)
         settings = ConnectionSettings(ClientSettings("esa.test"), Timeouts(connect_s=2))
         verifier = Verifier(cast(Any, self), security, lambda: settings)
