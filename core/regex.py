@@ -50,6 +50,11 @@ class Pattern:
         match = self._regexp.search(subject)
         return None if match is None else match.group().decode("utf-8", "replace")
 
+    def ends(self, subject: bytes) -> Iterator[int]:
+        """Give where each match ends, from left to right."""
+        for match in self._regexp.finditer(subject):
+            yield match.end()
+
     def found(self, subject: bytes) -> Iterator[str]:
         """Give the text of each match, from left to right."""
         for match in self._regexp.finditer(subject):
