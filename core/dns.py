@@ -25,7 +25,8 @@ import dns.reversename
 
 from core import clock
 from core.config import DnsSection
-from core.name_server import NameServers, is_address
+from core.dns_root import Astray, Descent
+from core.name_server import NameServer, NameServers, is_address
 from core.runtime import spawn
 
 _Record = TypeVar("_Record")
@@ -144,7 +145,10 @@ class Resolver:
         `validating` says whether their word on DNSSEC counts; None = if all are on this machine.
         """
         self.statistics = Statistics()
+        self.flushes = 0
         self._servers = NameServers(servers, private)
+        self._descent: Descent | None = None
+        """The way down from the root servers, where those are asked."""
         self.validating = self._servers.local if validating is None else validating
         self._timeout_s = timeout_s
         self.reverse_timeout_s = _REVERSE_S
@@ -157,13 +161,15 @@ class Resolver:
     @property
     def servers(self) -> list[str]:
         """Name the servers that are asked, as `host:port`."""
-        return [str(server) for server in self._servers.general]
+        return ["the root servers"] if self._descent is not None else [str(one) for one in self._servers.general]
 
     def follow(self, section: DnsSection) -> None:
         """Go by another configuration from the next question on; what was found so far is forgotten."""
         private = [(row.domain, row.servers) for row in section.private]
         self._servers = NameServers(section.servers, private)
-        self.validating = self._servers.local if section.validating is None else section.validating
+        self._descent = Descent(self._first, monotonic=self._monotonic) if section.root else None
+        local = self._servers.local and not section.root
+        self.validating = local if section.validating is None else section.validating
         self._timeout_s = section.timeout_s
         self.reverse_timeout_s = section.reverse_timeout_s
         self.flush()
@@ -212,9 +218,14 @@ class Resolver:
         """Give the names that an address claims; nothing is verified here."""
         return await self._find(dns.reversename.from_address(address).to_text(omit_final_dot=True), "PTR")
 
-    def flush(self) -> None:
-        """Forget all answers."""
+    def flush(self) -> int:
+        """Forget all answers; gives how many there were. Who keeps what follows from them looks at `flushes`."""
+        count = len(self._cache)
         self._cache.clear()
+        if self._descent is not None:
+            self._descent.flush()
+        self.flushes += 1
+        return count
 
     async def _find(self, name: str, kind: str) -> Answer[Any]:
         result = await asyncio.shield(self._start(name, kind))
@@ -297,11 +308,23 @@ class Resolver:
 
     async def _ask_servers(self, name: str, key: _Key) -> dns.message.QueryMessage:
         """Give the first answer of any server that knows. Raises `DnsTemporary`, for a bad name `DNSException`."""
-        query = dns.message.make_query(dns.name.from_text(name), key[1], use_edns=0, payload=_UDP_OCTETS)
-        query.flags |= dns.flags.AD
+        asked = dns.name.from_text(name)
+        try:
+            if self._descent is not None and not self._servers.private(name):
+                async with asyncio.timeout(self._timeout_s):
+                    return await self._descent.find(asked, key[1])
+            query = dns.message.make_query(asked, key[1], use_edns=0, payload=_UDP_OCTETS)
+            query.flags |= dns.flags.AD
+            return await self._first(query, self._servers.of(name))
+        except TimeoutError:
+            raise DnsTemporary(*key, "Timeout") from None
+        except (Astray, _NoAnswer) as problem:
+            raise DnsTemporary(*key, str(problem)) from None
+
+    async def _first(self, query: dns.message.QueryMessage, servers: Sequence[NameServer]) -> dns.message.QueryMessage:
+        """Ask servers in turn until one knows. Raises `_NoAnswer`."""
         reason = "no name server"
-        servers = self._servers.of(name)
-        rounds = servers * (2 if len(servers) < 3 else 1)
+        rounds = [*servers] * (2 if len(servers) < 3 else 1)
         for host, port in rounds:
             self.statistics.network_requests += 1
             query.id = dns.entropy.random_16()
@@ -322,7 +345,11 @@ class Resolver:
                 reason = _unknown(response)
                 if not reason and isinstance(response, dns.message.QueryMessage):
                     return response
-        raise DnsTemporary(*key, reason)
+        raise _NoAnswer(reason)
+
+
+class _NoAnswer(Exception):
+    """No server could tell; says why the last one could not."""
 
 
 def resolver_of(section: DnsSection) -> Resolver:

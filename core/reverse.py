@@ -47,11 +47,15 @@ class ReverseNames:
         self._kept = kept
         self._monotonic = monotonic
         self._found: dict[str, tuple[float, ReverseName]] = {}
+        self._flushes = resolver.flushes
 
     def known(self, host: str) -> ReverseName | None:
         """Give what is known of an address, None if it would have to be asked; nobody is asked where that is off."""
         if not self._resolver.reverse_timeout_s:
             return UNKNOWN
+        if self._flushes != self._resolver.flushes:
+            self._flushes = self._resolver.flushes
+            self._found.clear()
         kept = self._found.get(host)
         return kept[1] if kept is not None and kept[0] > self._monotonic() else None
 

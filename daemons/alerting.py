@@ -1,6 +1,6 @@
 """The alerts of a daemon as its machine's configuration has them, for the roots."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ from core.switch import Prepared, prompt
 from daemons.config import Document
 from daemons.machine import Machine
 from daemons.reload import Part
+
+Verb = Callable[[dict[str, Any]], Coroutine[Any, Any, dict[str, Any]]]
 
 
 def alert_records(machine_dir: Path) -> AlertRecords:
@@ -42,6 +44,15 @@ def alerts_of(
         records=alert_records(machine.dir),
         silent=silent,
     )
+
+
+def names_verbs(resolver: Resolver) -> dict[str, Verb]:
+    """Give the control verb `dns_flush`, by which a daemon forgets what name servers have said."""
+
+    async def flush(_: dict[str, Any]) -> dict[str, Any]:
+        return {"flushed": resolver.flush()}
+
+    return {"dns_flush": flush}
 
 
 def following(alerts: Alerts, *resolvers: Resolver) -> Part:

@@ -48,10 +48,20 @@ def _private_keys(role: str, folder: Path) -> list[Problem]:
 def _keys(machine: Machine) -> list[Problem]:
     """Open what the daemons will open, with the rights of whoever asks."""
     problems = _private_keys(machine.role, machine.keys)
-    problems += _tried(machine.certificate)
+    problems += _tried(machine.certificate) + _tried(partial(machine.certificate, https=True))
+    problems += _tried(partial(_outbound, machine))
     if isinstance(machine.document, Appliance):
         problems += _tried(lambda: machine.pairings().server_context())
     return problems
+
+
+def _outbound(machine: Machine) -> None:
+    """Open what delivery shows and trusts. Raises `ConfigError`."""
+    try:
+        machine.outbound_contexts()
+    except OSError as error:
+        reason = f"the certificate of delivery or its authorities cannot be used: {error}"
+        raise ConfigError([Problem(str(machine.config), "tls.delivery_certificate", reason)]) from error
 
 
 def _places(document: Esa | Sma | Bastion) -> Iterator[tuple[str, str, int]]:

@@ -13,7 +13,7 @@ from core.lifecycle import Service
 from core.runtime import Daemon
 from cpq.listener import Binding, CpqListener
 from cpq.receive import Intake
-from daemons.alerting import alerts_of, following
+from daemons.alerting import alerts_of, following, names_verbs
 from daemons.config import Esa, Sma
 from daemons.edge import alert_of_held
 from daemons.holding import hold_intake
@@ -48,7 +48,7 @@ def build(config: Path) -> Daemon:
     listener = CpqListener(binding, intake, pairings, icids=machine.numbers("icid"), log=log, state=state)
     own = Renewal(pairings.reload, log, alerts)
     verbs = {"status": listener.status, "suspend": listener.suspend, "resume": listener.resume}
-    verbs["reload_certificates"] = own.renew
+    verbs |= {"reload_certificates": own.renew, **names_verbs(alerts.resolver)}
     switch = switch_of(machine, NAME, log.warning, *parts, also=partial(own.renew, {}))
     grace_s = document.runtime.grace_s
     return Daemon(NAME, [*services, listener], machine.socket(NAME), verbs, grace_s, switch)

@@ -75,5 +75,5 @@ def build(config: Path) -> Daemon:
     tables.forget, tables.reconfigure = smtp.forget, queue.reconfigure
     switch = switch_of(machine, "delivery-queue", log.warning, tables.prepare, tables.around, tls.prepare)
     services: list[Service] = [log, bounces, counters, tables.alerts, *tls.services, own, queue, settlements]
-    verbs, grace_s = queue.verbs() | tls.verbs(own, queue.importer.poke), document.runtime.grace_s
+    verbs, grace_s = queue.verbs() | tls.verbs(own, queue.importer.poke) | tables.verbs(), document.runtime.grace_s
     return Daemon("delivery-queue", services, machine.socket("delivery-queue"), verbs, grace_s, switch)

@@ -23,7 +23,7 @@ from core.smtp.listener import SmtpListener
 from core.smtp.session import SessionFactory
 from core.switch import Prepared
 from core.tls import ServerCertificate
-from daemons.alerting import alerts_of
+from daemons.alerting import Verb, alerts_of, names_verbs
 from daemons.config import Esa
 from daemons.machine import Machine
 from daemons.renew import Renewal
@@ -67,6 +67,10 @@ class Edge:
     def lookups(self) -> Mapping[str, int]:
         """Count the DNS lookups since the start."""
         return self._resolver.statistics.counts()
+
+    def verbs(self) -> dict[str, Verb]:
+        """Give the control verbs of certificates and names."""
+        return {"reload_certificates": self.certificates.renew, **names_verbs(self._resolver)}
 
     def open(self, shared: Gateway) -> Listeners:
         """Make the listeners; the sessions of all share `shared`."""

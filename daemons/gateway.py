@@ -73,7 +73,7 @@ def build(config: Path, instance: int = 0) -> Daemon:
     verbs |= {"topin": listeners.topin, "status": figures.status, "reset_counters": figures.reset, **work.verbs()}
     services: list[Service] = [log, counters, journal, *orphans, *recoveries, adoption, listeners]
     services += [conservation, edge.alerts, *queues]
-    verbs |= {"reload_filters": reload_filters, "reload_certificates": edge.certificates.renew}
+    verbs |= {"reload_filters": reload_filters, **edge.verbs()}
     renew = partial(edge.certificates.renew, {})
     switch = switch_of(machine, name, log.warning, policy.prepare, edge.prepare, also=renew)
     return Daemon(name, services, machine.socket(name), verbs, document.runtime.grace_s, switch)

@@ -12,7 +12,7 @@ from typing import cast
 
 from core.maillog import MailLog
 from core.switch import Prepared, prompt
-from daemons.alerting import alerts_of, following
+from daemons.alerting import Verb, alerts_of, following, names_verbs
 from daemons.config import Esa, Sma
 from daemons.delivery import (
     DestinationTable,
@@ -77,6 +77,10 @@ class RunningTables:
             unsubscribe_list(machine, document),
             load_texts(document.text, machine.dir),
         )
+
+    def verbs(self) -> dict[str, Verb]:
+        """Give the control verbs of names."""
+        return names_verbs(self.names)
 
     def queue_settings(self) -> QueueSettings:
         """Give what the queue is told."""

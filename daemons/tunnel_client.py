@@ -13,7 +13,7 @@ from core.alert import WARNING
 from core.dns import resolver_of
 from core.lifecycle import Service
 from core.runtime import Daemon
-from daemons.alerting import alerts_of, following
+from daemons.alerting import alerts_of, following, names_verbs
 from daemons.config import Appliance
 from daemons.machine import machine_for
 from daemons.reload import switch_of
@@ -39,6 +39,7 @@ def build(config: Path) -> Daemon:
         "techsupport_enable": client.enable,
         "techsupport_disable": client.disable,
         "techsupport_probe": client.probe,
+        **names_verbs(names),
     }
     services: list[Service] = [log, alerts, client]
     switch = switch_of(machine, "tunnel-client", log.warning, following(alerts))

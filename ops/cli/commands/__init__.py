@@ -1,5 +1,9 @@
-"""The operator commands, one module per subject; `registry()` collects them."""
+"""The operator commands, one module per subject; `registry()` collects them.
 
+A module has `COMMANDS`, `EDITED` (what the table engine makes commands of), or both.
+"""
+
+from core.schema import Schema
 from ops.cli.commands import (
     alert,
     alert_menu,
@@ -11,6 +15,7 @@ from ops.cli.commands import (
     destination,
     message,
     monitor,
+    name_service,
     operation,
     quarantine,
     recipient,
@@ -21,11 +26,12 @@ from ops.cli.commands import (
     transport_security,
     workqueue,
 )
+from ops.cli.editing import build
 from ops.cli.registry import Registry
 
 
-def registry() -> Registry:
-    """Give the registry of all commands."""
+def registry(schema: Schema | None = None) -> Registry:
+    """Give the registry of all commands; `schema` describes the documents, without it nothing can be edited."""
     modules = (
         alert,
         alert_menu,
@@ -37,6 +43,7 @@ def registry() -> Registry:
         destination,
         message,
         monitor,
+        name_service,
         operation,
         quarantine,
         recipient,
@@ -47,4 +54,5 @@ def registry() -> Registry:
         transport_security,
         workqueue,
     )
-    return Registry(item for module in modules for item in module.COMMANDS)
+    edited = [one for module in modules for one in getattr(module, "EDITED", ())]
+    return Registry([*(item for module in modules for item in module.COMMANDS), *build(edited, schema or {})])

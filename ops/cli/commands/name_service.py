@@ -1,0 +1,323 @@
+"""`dnsconfig`: which name servers are asked; `dnsflush`: forget what they have said.
+
+Changes go to the caller's pending copy; daemons follow them with commit.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, Literal
+
+from core.config import DnsSection
+from core.errors import EX_DATAERR, EX_NOINPUT, GatepostError
+from core.name_server import name_server, name_servers
+from ops.cli.account import ADMINISTRATORS, STAFF, Role
+from ops.cli.appliance import DAEMONS
+from ops.cli.argument import Help
+from ops.cli.commands.staged import Tables, menu_of, pick, put, render_staged, section, stage, sure, words_of
+from ops.cli.dialogue import Dialogue
+from ops.cli.display import number
+from ops.cli.registry import MAIL_MACHINES, Call, Command, Document, command
+from ops.cli.table import Column, table
+
+_LIST = "dnsconfig list"
+_DNSSEC = {"yes": True, "no": False, "auto": None}
+Server = Annotated[str, Help("IP address of the server, with :PORT if not 53", "SERVER")]
+Domain = Annotated[str, Help("only for this domain and all below it", "DOMAIN")]
+Priority = Annotated[int, Help("0 is asked first", "N", 0, 65535)]
+Choice = Annotated[Literal["yes", "no", ""], Help("yes or no")]
+
+
+def _split(text: str) -> tuple[str, int]:
+    address, _, rest = text.partition("/")
+    digits = rest.partition("=")[2]
+    return address.strip(), int(digits) if digits.isdecimal() else 0
+
+
+def _join(address: str, priority: int) -> str:
+    return f"{address}/pri={priority}" if priority else address
+
+
+def _facts(tables: Tables) -> Document:
+    found = DnsSection().model_dump(mode="json") | section(tables, "dns")
+    servers = [dict(zip(("server", "priority"), _split(one), strict=True)) for one in found["servers"]]
+    return {
+        "servers": sorted(servers, key=lambda one: int(one["priority"])),
+        "system_servers": [] if servers or found["root"] else [str(one) for one in name_servers(())],
+        "root": found["root"],
+        "private": [{"domain": row.get("domain", ""), "servers": row.get("servers", [])} for row in found["private"]],
+        "timeout_s": found["timeout_s"],
+        "reverse_timeout_s": found["reverse_timeout_s"],
+        "validating": found["validating"],
+    }
+
+
+def render_dns(document: Document, width: int) -> str:
+    """Show who is asked, for what, and how long."""
+    if document["root"]:
+        lines = ["Currently using the Internet root DNS servers."]
+    elif document["servers"]:
+        heads = [Column("Priority", right=True), Column("Server")]
+        rows = [[str(one["priority"]), one["server"]] for one in document["servers"]]
+        lines = ["Currently using the local DNS cache servers:", table(heads, rows, width)]
+    else:
+        lines = [f"Currently using the DNS servers of the system: {', '.join(document['system_servers'])}"]
+    if document["private"]:
+        lines += ["", "Domains with servers of their own:"]
+        lines += [f"{row['domain']}: {', '.join(row['servers'])}" for row in document["private"]]
+    reverse = document["reverse_timeout_s"]
+    dnssec = {True: "they are believed", False: "not believed", None: "believed if all are on this machine"}
+    lines += [
+        "",
+        f"Time-out of a question: {document['timeout_s']:g} s.",
+        f"Time-out of reverse DNS lookups: {f'{reverse:g} s' if reverse else 'off, none are made'}.",
+        f"DNSSEC: what the servers say they validated is {dnssec[document['validating']].removeprefix('they are ')}.",
+    ]
+    return "\n".join(lines)
+
+
+@command("dnsconfig list", "Show which name servers are asked.", render=render_dns)
+async def dnsconfig_list(call: Call) -> Document:
+    """As the pending configuration has it."""
+    return _facts(call.editing.tables())
+
+
+@command("dnsconfig print", "Show which name servers are asked.", render=render_dns)
+async def dnsconfig_print(call: Call) -> Document:
+    """The same as `dnsconfig list`."""
+    return _facts(call.editing.tables())
+
+
+def _checked(text: str) -> str:
+    try:
+        return str(name_server(text)).removesuffix(":53") if ":53" not in text else text
+    except ValueError as error:
+        raise GatepostError(f"{text!r} is no name server: {error}", EX_DATAERR) from None
+
+
+def _edit_servers(tables: Tables, domain: str, edit: Callable[[list[str]], list[str]]) -> None:
+    """Change the general servers, or those of a private domain; a domain without any goes."""
+    dns = section(tables, "dns")
+    if not domain:
+        put(tables, "dns", servers=edit(list(dns.get("servers", ()))) or None)
+        return
+    rows = [dict(row) for row in dns.get("private", ())]
+    row = next((one for one in rows if one["domain"].lower() == domain.lower()), None)
+    if row is None:
+        rows.append(row := {"domain": domain, "servers": []})
+    row["servers"] = edit(list(row["servers"]))
+    put(tables, "dns", private=[one for one in rows if one["servers"]] or None)
+
+
+def _without(servers: list[str], server: str) -> list[str]:
+    wanted = _address(server)
+    left = [one for one in servers if _address(one) != wanted]
+    if len(left) == len(servers):
+        raise GatepostError(f"{server} is not among the name servers: {', '.join(servers) or 'none'}", EX_NOINPUT)
+    return left
+
+
+def _address(text: str) -> str:
+    return str(name_server(text))
+
+
+@command("dnsconfig new", "Add a name server.", render=render_staged, roles=ADMINISTRATORS)
+async def dnsconfig_new(call: Call, server: Server, *, priority: Priority = 0, domain: Domain = "") -> Document:
+    """Servers of the lowest priority are asked first, the others when those do not answer. The root servers are not
+    asked any more then."""
+    address = _checked(server)
+
+    def edit(tables: Tables) -> None:
+        _edit_servers(tables, domain, lambda servers: _added(servers, address, priority))
+        if not domain:
+            put(tables, "dns", root=None)
+
+    where = f" for {domain}" if domain else ""
+    return await stage(call, f"name server {address}{where} was added with priority {priority}", edit)
+
+
+def _added(servers: list[str], address: str, priority: int) -> list[str]:
+    if any(_address(one) == _address(address) for one in servers):
+        raise GatepostError(f"{address} is there already; change it with dnsconfig edit", EX_DATAERR)
+    return [*servers, _join(address, priority)]
+
+
+@command("dnsconfig edit", "Change the priority of a name server.", render=render_staged, roles=ADMINISTRATORS)
+async def dnsconfig_edit(call: Call, server: Server, *, priority: Priority = 0, domain: Domain = "") -> Document:
+    """The server itself: delete it, then add another one."""
+    address = _checked(server)
+
+    def edit(tables: Tables) -> None:
+        _edit_servers(tables, domain, lambda servers: [*_without(servers, address), _join(address, priority)])
+
+    return await stage(call, f"name server {address} has priority {priority}", edit)
+
+
+@command("dnsconfig delete", "Ask a name server no more.", render=render_staged, roles=ADMINISTRATORS)
+async def dnsconfig_delete(call: Call, server: Server, *, domain: Domain = "") -> Document:
+    """Without any left, those of the system are asked; a private domain without any goes."""
+    address = _checked(server)
+
+    def edit(tables: Tables) -> None:
+        _edit_servers(tables, domain, lambda servers: _without(servers, address))
+
+    return await stage(call, f"name server {address} was deleted", edit)
+
+
+@command("dnsconfig setup", "Set root servers, time-outs and DNSSEC.", render=render_staged, roles=ADMINISTRATORS)
+async def dnsconfig_setup(
+    call: Call,
+    *,
+    root: Choice = "",
+    timeout: Annotated[float | None, Help("seconds for one question", "SECONDS", 0.1, 60)] = None,
+    reverse: Annotated[float | None, Help("seconds for the name of an address; 0 = off", "SECONDS", 0, 60)] = None,
+    dnssec: Annotated[Literal["yes", "no", "auto", ""], Help("believe the servers on DNSSEC")] = "",
+) -> Document:
+    """What is not given stays. With the root servers, own servers are taken out."""
+
+    def edit(tables: Tables) -> None:
+        if root:
+            put(tables, "dns", root=True if root == "yes" else None)
+        if root == "yes":
+            put(tables, "dns", servers=None)
+        if dnssec:
+            put(tables, "dns", validating=_DNSSEC[dnssec])
+        given = {"timeout_s": timeout, "reverse_timeout_s": reverse}
+        put(tables, "dns", **{key: value for key, value in given.items() if value is not None})
+
+    return await stage(call, "how names are looked up was changed", edit)
+
+
+def render_flush(document: Document, width: int) -> str:
+    """Say what was forgotten where."""
+    lines = [
+        f"{row['daemon']}: {row['error'] or number(row['flushed']) + ' answers forgotten'}"
+        for row in document["daemons"]
+    ]
+    return "\n".join(["The DNS cache has been flushed.", *lines])
+
+
+async def _ask_flush(call: Call, dialogue: Dialogue) -> Document | None:
+    sure_ = await dialogue.confirm("Are you sure you want to clear out the DNS cache?")
+    return {"yes": True} if sure_ else None
+
+
+@command(
+    "dnsflush",
+    "Forget what name servers have said.",
+    render=render_flush,
+    dialogue=_ask_flush,
+    roles=STAFF,
+    machines=MAIL_MACHINES,
+)
+async def dnsflush(call: Call, *, yes: Annotated[bool, Help("do it without a question")] = False) -> Document:
+    """In all daemons; a daemon that is not running is named, it begins without a cache."""
+    sure(yes, "every name would have to be looked up again")
+    daemons = [one for one in DAEMONS[call.appliance.role] if one != "release-host"]
+    answers = await call.appliance.ask_each(daemons, "dns_flush")
+    rows = [
+        {
+            "daemon": one.daemon,
+            "flushed": one.document["flushed"] if one.error is None else 0,
+            "error": one.error.text if one.error is not None else "",
+        }
+        for one in answers
+    ]
+    return {"daemons": rows}
+
+
+async def _ask_new(dialogue: Dialogue) -> None:
+    kinds = ["Add a local DNS cache server.", "Add a server for a domain of one's own."]
+    private = await dialogue.choose(
+        "Do you want to add a new local DNS cache server or an alternate domain server?", kinds
+    )
+    domain = (
+        await dialogue.ask('Please enter the domain this server is authoritative for. (Ex: "example.com").')
+        if private
+        else ""
+    )
+    if private and not domain:
+        return
+    servers = await dialogue.ask("Please enter the IP address of your DNS server; several separated by commas.")
+    if not servers:
+        return
+    priority = 0 if private else await dialogue.seconds("Please enter the priority for this server.", 0, 65535)
+    for server in words_of(servers):
+        await dialogue.perform("dnsconfig new", {"server": server, "priority": priority, "domain": domain})
+
+
+async def _which(call: Call, dialogue: Dialogue, verb: str) -> Document | None:
+    facts = _facts(call.editing.tables())
+    rows = [{"server": one["server"], "priority": one["priority"], "domain": ""} for one in facts["servers"]]
+    rows += [
+        {"server": _split(one)[0], "priority": _split(one)[1], "domain": row["domain"]}
+        for row in facts["private"]
+        for one in row["servers"]
+    ]
+    if not rows:
+        dialogue.say("There are no servers of your own.")
+        return None
+    names = [f"{row['server']}{' for ' + row['domain'] if row['domain'] else ''}" for row in rows]
+    for place, name in enumerate(names, 1):
+        dialogue.say(f"{place}. {name}")
+    found = pick(names, await dialogue.ask(f"Enter the number of the server that you want to {verb}."))
+    return rows[names.index(found)] if found else None
+
+
+async def _ask_edit(call: Call, dialogue: Dialogue) -> None:
+    row = await _which(call, dialogue, "edit")
+    if row is not None:
+        priority = await dialogue.seconds("Please enter the priority for this server.", row["priority"], 65535)
+        await dialogue.perform("dnsconfig edit", {**row, "priority": priority})
+
+
+async def _ask_delete(call: Call, dialogue: Dialogue) -> None:
+    row = await _which(call, dialogue, "delete")
+    if row is not None:
+        await dialogue.perform("dnsconfig delete", {"server": row["server"], "domain": row["domain"]})
+
+
+async def _ask_setup(call: Call, dialogue: Dialogue) -> None:
+    facts = _facts(call.editing.tables())
+    ways = ["Use Internet root DNS servers", "Use own DNS cache servers"]
+    root = await dialogue.choose(
+        "Do you want the gateway to use the Internet's root DNS servers or your own?", ways, 2 - facts["root"]
+    )
+    reverse = await dialogue.seconds(
+        "Enter the number of seconds to wait before timing out reverse DNS lookups; 0 makes none.",
+        int(facts["reverse_timeout_s"]),
+        60,
+    )
+    arguments: Document = {"root": "yes" if root == 0 else "no", "reverse": float(reverse)}
+    if root:
+        words = list(_DNSSEC)
+        before = words.index(next(key for key, value in _DNSSEC.items() if value is facts["validating"])) + 1
+        texts = ["Believe them", "Do not believe them", "Believe them if all are on this machine"]
+        arguments["dnssec"] = words[await dialogue.choose("Do your servers validate DNSSEC?", texts, before)]
+    await dialogue.perform("dnsconfig setup", arguments)
+
+
+async def _menu(call: Call, dialogue: Dialogue) -> Document | None:
+    if call.caller.role is not Role.ADMINISTRATOR:
+        await dialogue.perform(_LIST, {})
+        return None
+    operations = {"NEW": "Add a new server.", "EDIT": "Edit a server.", "DELETE": "Remove a server."}
+    operations["SETUP"] = "Configure general settings."
+    actions: dict[str, Callable[[], Awaitable[Any]]] = {
+        "NEW": lambda: _ask_new(dialogue),
+        "EDIT": lambda: _ask_edit(call, dialogue),
+        "DELETE": lambda: _ask_delete(call, dialogue),
+        "SETUP": lambda: _ask_setup(call, dialogue),
+    }
+    await menu_of(dialogue, _LIST, operations, actions)
+    return None
+
+
+COMMANDS = (
+    Command("dnsconfig", "Configure which name servers are asked.", run=None, dialogue=_menu),
+    dnsconfig_list,
+    dnsconfig_print,
+    dnsconfig_new,
+    dnsconfig_edit,
+    dnsconfig_delete,
+    dnsconfig_setup,
+    dnsflush,
+)
