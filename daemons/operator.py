@@ -49,6 +49,7 @@ def appliance_of(
         check_hops=lambda addresses: _check_hops(addresses, machine),
         direct=partial(direct_path, machine, log),
         alert_records=alert_records(machine.dir),
+        logs=machine.logs,
     )
 
 

@@ -57,5 +57,9 @@ class Logs:
         also = _ALSO.get(kind)
         return found + [self._sink(one, min(one.level, WARNING)) for one in self._subscriptions if one.type == also]
 
+    def file_of(self, one: Subscription) -> LogFile:
+        """Give a hold on the file of a subscription."""
+        return LogFile(one.path, head=self._head, max_bytes=one.max_bytes, keep=one.keep)
+
     def _sink(self, one: Subscription, level: int) -> Sink:
-        return Sink(LogFile(one.path, head=self._head, max_bytes=one.max_bytes, keep=one.keep), level)
+        return Sink(self.file_of(one), level)

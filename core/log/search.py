@@ -58,10 +58,14 @@ class Search:
             found += self._lines(block)
         return found
 
+    def fits(self, line: bytes) -> bool:
+        """Tell whether a single line is one of those searched for."""
+        return (self._pattern.search(line) is None) is self._inverted
+
     def _lines(self, block: bytes) -> Iterator[bytes]:
-        search, inverted = self._pattern.search, self._inverted
+        fits = self.fits
         for line in block[:-1].split(b"\n"):
-            if (search(line) is None) is inverted:
+            if fits(line):
                 if self._gap and self._any:
                     yield b"--"
                 self._any = True

@@ -14,6 +14,7 @@ from core import clock, control
 from core.alert.direct import DirectPath
 from core.alert.record import AlertRecords
 from core.errors import EX_CONFIG, EX_UNAVAILABLE, GatepostError
+from core.log.book import Logs
 from ops.access.record import Records
 from ops.configuration.editing import Editing
 
@@ -88,6 +89,8 @@ class Appliance:
     """Makes the way for mail past the queue, as plain tables of a configuration have it. Raises `ConfigError`."""
     alert_records: AlertRecords | None = None
     """The machine's memory of alerts."""
+    logs: Logs | None = None
+    """The logs of this machine."""
     timeout_s: float = 10.0
     now: clock.Clock = clock.now
 

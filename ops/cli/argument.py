@@ -9,7 +9,7 @@ a dialogue asks for it, or the command reads it from standard input. Called by t
 
 import inspect
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -33,6 +33,8 @@ class Help:
     most: float | None = None
     secret: bool = False
     """True: its value never reaches a log, and no command line can give it."""
+    short: str = ""
+    """A letter that also introduces the option: `-i`, `-C 3`; letters of flags may stand together."""
 
 
 @dataclass(frozen=True)
@@ -111,9 +113,10 @@ def _parameter(item: inspect.Parameter, hint: Any) -> Parameter:
 def parse(parameters: Sequence[Parameter], words: Sequence[str]) -> dict[str, Any]:
     """Turn the words after a command's name into its keyword arguments. Raises `UsageProblem`."""
     options = {item.option: item for item in parameters if item.kind in {"option", "flag"}}
+    letters = {item.help.short: item.option for item in options.values() if item.help.short}
     result: dict[str, Any] = {}
     loose: list[str] = []
-    pending = list(words)
+    pending = _spelled_out(words, letters) if letters else list(words)
     while pending:
         word = pending.pop(0)
         if word == "--":
@@ -129,6 +132,27 @@ def parse(parameters: Sequence[Parameter], words: Sequence[str]) -> dict[str, An
         result[item.name] = _option_value(item, value if equals else None, pending)
     result.update(_place(parameters, loose))
     return result
+
+
+def _spelled_out(words: Sequence[str], letters: Mapping[str, str]) -> list[str]:
+    """Put long options in the place of letters, up to `--`; the value of an option may follow at once (`-C3`)."""
+    spelled: list[str] = []
+    for place, word in enumerate(words):
+        if word == "--":
+            return [*spelled, *words[place:]]
+        if word[:1] == "-" and word[1:2] not in {"", "-"}:
+            spelled += _of_letters(word, letters)
+        else:
+            spelled.append(word)
+    return spelled
+
+
+def _of_letters(word: str, letters: Mapping[str, str]) -> list[str]:
+    if word[1] in letters and word[2:].isdecimal():
+        return [letters[word[1]], word[2:]]
+    if unknown := [letter for letter in word[1:] if letter not in letters]:
+        raise UsageProblem(f"unknown option -{unknown[0]}; put -- before a word that begins with a dash")
+    return [letters[letter] for letter in word[1:]]
 
 
 def _option_value(item: Parameter, value: str | None, pending: list[str]) -> Any:
@@ -169,9 +193,9 @@ def usage(name: str, parameters: Sequence[Parameter]) -> str:
 
 
 def _usage_of(item: Parameter) -> str:
-    if item.kind == "flag":
-        return f"[{item.option}]"
-    if item.kind == "option":
-        return f"{item.option} {item.metavar}" if item.required else f"[{item.option} {item.metavar}]"
+    if item.kind in {"flag", "option"}:
+        option = f"-{item.help.short}" if item.help.short else item.option
+        text = option if item.kind == "flag" else f"{option} {item.metavar}"
+        return text if item.required and item.kind == "option" else f"[{text}]"
     text = item.metavar + ("…" if item.kind == "rest" else "")
     return text if item.required else f"[{text}]"

@@ -67,3 +67,23 @@ def test_a_word_too_many_is_named() -> None:
 
     with pytest.raises(UsageProblem, match="unexpected 'x'"):
         parse(parameters_of(bare), ["x"])
+
+
+def test_letters_stand_for_options_together_and_with_their_value() -> None:
+    async def run(
+        call: object,
+        regex: str,
+        *,
+        context: Annotated[int, Help("lines", "N", short="C")] = 0,
+        insensitive: Annotated[bool, Help("case", short="i")] = False,
+        inverted: Annotated[bool, Help("others", short="v")] = False,
+    ) -> None: ...
+
+    parameters = parameters_of(run)
+    wanted = {"context": 3, "insensitive": True, "inverted": True, "regex": "x"}
+    assert parse(parameters, ["-iv", "-C", "3", "x"]) == wanted
+    assert parse(parameters, ["-C3", "x", "-v", "--insensitive"]) == wanted
+    assert parse(parameters, ["--", "-i"]) == {"regex": "-i"}
+    assert usage("grep", parameters) == "grep REGEX [-C N] [-i] [-v]"
+    with pytest.raises(UsageProblem, match="unknown option -z"):
+        parse(parameters, ["-iz", "x"])
