@@ -17,8 +17,10 @@ from core.maillog import MailLog, clean
 from core.record import Accepted
 from core.smtp.door import Brake
 from core.smtp.session import Answer, Peer, TlsInfo
+from mail import reply
 from mail.access import Access
 from mail.bounce.verify import Verification
+from mail.decide import Decide, admission
 from mail.envelope import NO_ENVELOPE, envelope_of, tls_demand
 from mail.hat import Match, Policy, Rule
 from mail.inspect import TOO_LARGE, refuse_content
@@ -36,17 +38,6 @@ from mail.verb import NoFurtherVerbs
 from protocol.address import Path
 from protocol.reply import Reply
 
-OK_SENDER: Final = Reply(250, "2.1.0", "sender ok")
-OK_RECIPIENT: Final = Reply(250, "2.1.5", "recipient ok")
-TLS_FIRST: Final = Reply(530, "5.7.0", "#5.7.0 Must issue a STARTTLS command first")
-TOO_MANY_MESSAGES: Final = Reply(421, "4.7.0", "#4.7.0 Too many messages for this session")
-TOO_MANY_RECIPIENTS: Final = Reply(452, "4.5.3", "Too many recipients")
-TOO_MANY_THIS_HOUR: Final = Reply(452, "4.5.3", "Too many recipients received this hour")
-TOO_MANY_CONNECTIONS: Final = Reply(421, "4.4.5", "#4.4.5 Too many connections from your host.")
-NO_ROOM: Final = Reply(452, "4.3.1", "Insufficient system storage")
-HARVESTING: Final = Reply(550, "5.7.1", "Too many invalid recipients")
-CONSERVING: Final = Reply(452, "4.3.1", "#4.3.1 Insufficient system resources, try again later")
-INVALID_BOUNCE: Final = Reply(550, "5.7.1", "#5.7.1 Bounce refused: no mail of that kind was sent from this address")
 NOBODY: Final = Peer("", 0, "", 0)
 
 
@@ -68,6 +59,8 @@ class Gateway:
     """Open connections by address."""
     received: HourlyCount = field(default_factory=HourlyCount)
     refused: HourlyCount = field(default_factory=HourlyCount)
+    decide: Decide | None = None
+    """Gets a record of each decision of the conversation, also where nothing changed (trace)."""
 
 
 class GatewaySession(LoginSide, NoFurtherVerbs):
@@ -118,6 +111,8 @@ class GatewaySession(LoginSide, NoFurtherVerbs):
         self._ip = peer.host
         name = peer.name if peer.verified else ""
         match = self._match = access.hosts.lookup(peer.host, name)
+        if gateway.decide is not None:
+            gateway.decide(admission(peer.host, name, match))
         if match.rule is Rule.TCPREFUSE:
             self._log.info(f"ICID 0 TCPREFUSE SG {match.group} match {match.entry} SBRS None")
             return Reply(match.policy.reject_code, "", match.policy.reject_text)
@@ -137,7 +132,7 @@ class GatewaySession(LoginSide, NoFurtherVerbs):
         limit = match.policy.max_connections_per_address
         if limit and gateway.connections[peer.host] > limit:
             self._failed("Connection limit exceeded")
-            return TOO_MANY_CONNECTIONS
+            return reply.TOO_MANY_CONNECTIONS
         return Reply(220, "", f"{gateway.hostname} ESMTP")
 
     def greeted(self, name: str, extended: bool) -> Reply | None:
@@ -188,23 +183,23 @@ class GatewaySession(LoginSide, NoFurtherVerbs):
         self._log.info(f"Start MID {envelope.mid} ICID {self._icid}")
         self._log.info(f"MID {envelope.mid} ICID {self._icid} From: <{clean(sender.text)}>")
         if (tables := self._gateway.intake.rewriting) is not NOTHING:
-            masquerade_sender(envelope, tables, self._access.name, self._log.info)
-        return OK_SENDER
+            masquerade_sender(envelope, tables, self._access.name, self._log.info, self._gateway.decide)
+        return reply.OK_SENDER
 
     def _refuse_mail(self, parameters: Mapping[str, str | None]) -> Reply | None:
         policy = self._policy
         if self._gateway.brake.refusing:
             self._failed("Resource conservation")
-            return CONSERVING
+            return reply.CONSERVING
         if policy.tls == "required" and not self._tls:
             self._log.info(f"ICID {self._icid} TLS was required but remote host did not initiate it")
-            return TLS_FIRST
+            return reply.TLS_FIRST
         if policy.auth == "required" and not self._user:
             self._log.info(f"SMTP Auth (ICID {self._icid}) was required but remote host did not initiate it")
             return LOG_IN_FIRST
         if policy.max_messages_per_session and self._messages >= policy.max_messages_per_session:
             self._failed("Too Many Messages")
-            return TOO_MANY_MESSAGES
+            return reply.TOO_MANY_MESSAGES
         size = parameters.get("SIZE") if parameters else None
         return self._refuse_size(int(size)) if size else None
 
@@ -215,7 +210,7 @@ class GatewaySession(LoginSide, NoFurtherVerbs):
             return TOO_LARGE
         if size > self._gateway.intake.store.room:
             self._failed("No room for a message of this size")
-            return NO_ROOM
+            return reply.NO_ROOM
         return None
 
     @property
@@ -232,31 +227,33 @@ class GatewaySession(LoginSide, NoFurtherVerbs):
         """Judge one recipient: limits, then the recipient access table unless the peer may relay."""
         policy, envelope = self._policy, self._envelope
         if policy.max_recipients_per_message and envelope.asked >= policy.max_recipients_per_message:
-            return TOO_MANY_RECIPIENTS
+            return reply.TOO_MANY_RECIPIENTS
         assert self._match is not None
         relay = self._match.rule is Rule.RELAY or bool(self._user)
         verification = self._access.verification
         if verification is not None:
             recipient, genuine = verification.judge(recipient, bounce=not (envelope.sender or relay))
             if not genuine and not self._take_invalid_bounce(recipient, verification):
-                return INVALID_BOUNCE
-        given, tables = recipient, self._gateway.intake.rewriting
+                return reply.INVALID_BOUNCE
+        given, tables, decide = recipient, self._gateway.intake.rewriting, self._gateway.decide
         if tables is not NOTHING:
-            recipient = map_domain(recipient, tables, self._access.name, envelope.mid, self._log.info)
-        refusal, bypass = judge(recipient, self._access, self._gateway.hostname, relay=relay)
+            recipient = map_domain(
+                recipient, tables, self._access.name, envelope.mid, say=self._log.info, decide=decide
+            )
+        refusal, bypass = judge(recipient, self._access, self._gateway.hostname, relay=relay, decide=decide)
         if refusal is not None:
             return self._refuse_recipient(recipient, refusal)
         if policy.max_recipients_per_hour and not bypass:
             if self._gateway.received.get(self._ip) >= policy.max_recipients_per_hour:
                 self._log_rejected(recipient, "Receiving Control")
-                return TOO_MANY_THIS_HOUR
+                return reply.TOO_MANY_THIS_HOUR
             self._gateway.received.add(self._ip)
         address = recipient.text if recipient.domain else f"{recipient.local}@{self._gateway.hostname}"
         original = given.text if recipient is not given else ""
         taken = add_recipient(
-            envelope, address, parameters, tables, given=original, icid=self._icid, say=self._log.info
+            envelope, address, parameters, tables, given=original, icid=self._icid, say=self._log.info, decide=decide
         )
-        return OK_RECIPIENT if taken else TOO_MANY_RECIPIENTS
+        return reply.OK_RECIPIENT if taken else reply.TOO_MANY_RECIPIENTS
 
     def _take_invalid_bounce(self, recipient: Path, verification: Verification) -> bool:
         """Mark or refuse, as the listener says; true if the recipient is taken."""
@@ -276,7 +273,7 @@ class GatewaySession(LoginSide, NoFurtherVerbs):
         if not limit:
             return refusal
         gateway.refused.add(self._ip)
-        return HARVESTING if gateway.refused.get(self._ip) > limit else refusal
+        return reply.HARVESTING if gateway.refused.get(self._ip) > limit else refusal
 
     def _log_rejected(self, recipient: Path, by: str) -> None:
         self._gateway.intake.counters.add("rejected_recips")
