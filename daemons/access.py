@@ -55,9 +55,9 @@ def _command_keys(pairings: Pairings) -> Callable[[], Sequence[str]]:
     return lambda: [one.command_key for one in pairings.all()]
 
 
-def settings_of(document: Document) -> ConsoleSettings:
+def settings_of(machine: Machine) -> ConsoleSettings:
     """Give the settings of the console's server."""
-    section = document.console
+    section = machine.document.console
     algorithms = {"kex_algs": section.kex, "encryption_algs": section.ciphers, "mac_algs": section.macs}
     return ConsoleSettings(
         section.address,
@@ -67,6 +67,7 @@ def settings_of(document: Document) -> ConsoleSettings:
         section.connections,
         section.connections_per_source,
         section.paging,
+        machine.state / "history",
         algorithms,
     )
 

@@ -15,7 +15,7 @@ from core.switch import Prepared, prompt
 from daemons.access import door_of, gate_of, settings_of, terms_of
 from daemons.config import Appliance as ApplianceDocument
 from daemons.machine import Machine
-from daemons.operator import appliance_of, audit_log
+from daemons.operator import appliance_of, audit_log, log_keeper
 from daemons.reload import switch_of
 from daemons.service import service_side
 from ops.cli.commands import registry
@@ -31,10 +31,11 @@ def build(config: Path) -> Daemon:
     document, section = machine.document, machine.document.console
     log, sessions = audit_log(machine), Sessions()
     gate = gate_of(machine, log, FRONT)
-    executor = Executor(registry(), appliance_of(machine, sessions, log, gate.records), log)
+    appliance = appliance_of(machine, sessions, log, gate.records)
+    executor = Executor(registry(appliance.schema), appliance, log)
     host_key = ssh_key.read_key(machine.keys / "host_ed25519")
     server = ConsoleServer(
-        executor, settings_of(document), host_key, door=door_of(machine), gate=gate, audit=log, sessions=sessions
+        executor, settings_of(machine), host_key, door=door_of(machine), gate=gate, audit=log, sessions=sessions
     )
     services: list[Service] = [log, gate.records]
     verbs: dict[str, Handler] = {}
@@ -44,13 +45,13 @@ def build(config: Path) -> Daemon:
         services += [*support.services, alerts]
         verbs.update(support.verbs)
         door = support.door(document.tunnel.hop_sources) if document.tunnel.hop_sources else None
-    services.append(server.listener(door))
+    services += [server.listener(door), log_keeper(machine)]
     if section.status_log_s and machine.role != "bastion":
         status_log = machine.log("status")
         services += [status_log, StatusLog(appliance_of(machine, sessions), status_log, section.status_log_s)]
 
     async def prepare(candidate: Machine) -> Prepared:
-        settings, found, terms = settings_of(candidate.document), door_of(candidate), terms_of(candidate.document)
+        settings, found, terms = settings_of(candidate), door_of(candidate), terms_of(candidate.document)
 
         def apply() -> None:
             gate.terms = terms

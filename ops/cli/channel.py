@@ -15,8 +15,9 @@ from core.diagnostic import incident
 from core.errors import EX_DATAERR, EX_NOPERM, EX_OK, EX_SOFTWARE, GatepostError
 from core.runtime import spawn
 from ops.cli.account import Caller, Role
-from ops.cli.display import clean, is_plain, unpainted
+from ops.cli.display import clean, is_plain, moment, unpainted
 from ops.cli.execute import Executor, Result, line_of, split
+from ops.cli.history import HistoryFile
 from ops.cli.line import LineScreen
 from ops.cli.progress import ProgressDisplay
 from ops.cli.registry import Call
@@ -25,6 +26,7 @@ from ops.cli.terminal import Terminal
 
 INPUT_LIMIT = 256 * 1024
 _STDIN_S = 30.0
+_TRIES = 3
 
 
 class Channel(asyncssh.SSHServerSession[bytes]):
@@ -36,12 +38,16 @@ class Channel(asyncssh.SSHServerSession[bytes]):
         caller: Caller,
         *,
         idle_s: float,
+        paging: bool = False,
+        history: HistoryFile | None = None,
         opened: Callable[[Session], None],
         closed: Callable[[Session], None],
     ) -> None:
         self._executor = executor
         self._caller = caller
         self._idle_s = idle_s
+        self._paging = paging
+        self._history = history
         self._opened = opened
         self._closed = closed
         self._chan: asyncssh.SSHServerChannel[bytes] | None = None
@@ -86,7 +92,8 @@ class Channel(asyncssh.SSHServerSession[bytes]):
             # Now, not in the task: keys may come before the task gets its turn.
             kind, columns, rows = self._pty
             self._terminal = Terminal(self._write, columns, rows, kind, self._complete)
-            self._terminal.wait_with(self._drained)
+            self._terminal.history = self._history
+            self._terminal.drained = self._drained
         self._task = spawn(self._main(), f"console session of {self._caller}")
 
     def data_received(self, data: bytes, datatype: asyncssh.DataType) -> None:
@@ -185,7 +192,8 @@ class Channel(asyncssh.SSHServerSession[bytes]):
             self._executor.refused(self._caller, "(interactive session)")
             self._write_error("this key runs single commands only; give one after the host name\n")
             return EX_NOPERM
-        session = self._session = Session(self._executor, self._caller, screen, idle_s=self._idle_s)
+        paging = self._paging and self._pty is not None and self._command is None
+        session = self._session = Session(self._executor, self._caller, screen, idle_s=self._idle_s, paging=paging)
         self._opened(session)
         self._executor.note(self._caller, "session opened")
         try:
@@ -193,6 +201,8 @@ class Channel(asyncssh.SSHServerSession[bytes]):
                 return await session.one(split(self._command))
             if self._pty is not None:
                 screen.write(self._greeting())
+            if self._caller.grant.must_change and not await self._new_password(session):
+                return EX_NOPERM
             return await session.run()
         except (EOFError, IdleTooLong):
             return EX_OK
@@ -201,13 +211,24 @@ class Channel(asyncssh.SSHServerSession[bytes]):
             self._closed(session)
             self._executor.note(self._caller, "session closed")
 
+    async def _new_password(self, session: Session) -> bool:
+        """Ask for a new password before anything else; False if none came."""
+        for _ in range(_TRIES):
+            await session.one(["passwd"])
+            if not self._caller.grant.must_change:
+                return True
+        self._write_error("the password was not changed\n")
+        return False
+
     def _greeting(self) -> str:
         machine = self._executor.appliance
         engineers = [str(one["identity"]) for one in machine.sessions() if one["role"] == Role.SUPPORT]
         notice = f"Support is logged in: {clean(', '.join(engineers))}\n" if engineers else ""
+        change = "Your password has to be changed now.\n" if self._caller.grant.must_change else ""
         return (
-            f"{machine.product} {machine.version}\n\nWelcome to the console of {machine.hostname},\n"
-            f"serial {machine.serial}. `help` lists the commands.\n{notice}"
+            f"{_last(self._caller)}{machine.product} {machine.version}\n\n"
+            f"Welcome to the console of {machine.hostname},\nserial {machine.serial}. `help` lists the commands.\n"
+            f"{notice}{change}"
         )
 
     async def _batch(self) -> Result:
@@ -253,3 +274,12 @@ class Channel(asyncssh.SSHServerSession[bytes]):
         if self._received > INPUT_LIMIT:
             raise GatepostError(f"more than {INPUT_LIMIT} octets of standard input", EX_DATAERR)
         return data
+
+
+def _last(caller: Caller) -> str:
+    """Tell of the log-in before, as far as there was one, and of failures since."""
+    before = caller.before
+    line = f"Last login: {moment(before['at'])} from {clean(str(before['source']))}\n" if "at" in before else ""
+    if failures := before.get("failures"):
+        line += f"Failed logins since then: {failures}; `last --failed` shows them.\n"
+    return line

@@ -18,6 +18,8 @@ from ops.cli.argument import UsageProblem, parse
 from ops.cli.display import as_json, clean, scrub
 from ops.cli.registry import Call, Command, Document, Registry
 
+_BEFORE_A_CHANGE = frozenset({"passwd", "exit", "quit", "whoami"})
+
 
 class AuditLog(Protocol):
     """Where audit lines go; `core.maillog.MailLog` is one."""
@@ -66,6 +68,7 @@ class Executor:
         """Run one command with arguments, checked and audited. Raises `GatepostError`, `Leave`."""
         status = EX_SOFTWARE
         try:
+            _stand(call.caller, item)
             self.registry.admit(item, self.appliance.role, call.caller)
             if item.run is None:
                 names = ", ".join(below.name for below in self.registry.below(item.name))
@@ -132,6 +135,14 @@ class Executor:
 
     def _log(self, caller: Caller, what: str, status: int) -> None:
         self._audit.info(clean(f"CLI {caller} ran: {what[:400]}; status {status}"))
+
+
+def _stand(caller: Caller, item: Command) -> None:
+    """Raise status 77 where a log-in has ended meanwhile, or is for a change of the password only."""
+    if caller.grant.revoked:
+        raise GatepostError("your access was taken away", EX_NOPERM)
+    if caller.grant.must_change and item.name not in _BEFORE_A_CHANGE:
+        raise GatepostError("your password has to be changed first; log in without a command, or run passwd", EX_NOPERM)
 
 
 def line_of(error: GatepostError) -> str:

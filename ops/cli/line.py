@@ -22,7 +22,7 @@ class LineScreen:
     def interject(self, text: str) -> None:
         """Show nothing: whoever reads our lines in a program expects only answers."""
 
-    async def read(self, prompt: str, words: Sequence[str] = ()) -> str:
+    async def read(self, prompt: str, words: Sequence[str] = (), *, hidden: bool = False) -> str:
         """Show the question and read the answer. Raises `EOFError`."""
         self._write(prompt.rstrip() + "\n")
         return await self.command("")

@@ -9,6 +9,7 @@ import asyncio
 import weakref
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 import asyncssh
@@ -20,6 +21,7 @@ from ops.cli.channel import Channel
 from ops.cli.display import clean
 from ops.cli.execute import AuditLog, Executor
 from ops.cli.guard import Door, Guard, SessionMaker
+from ops.cli.history import HistoryFile
 from ops.cli.session import Session
 
 SERVICE_USER = "service"
@@ -38,6 +40,8 @@ class ConsoleSettings:
     connections: int = 100
     unauthenticated_per_source: int = 10
     paging: bool = True
+    history: Path | None = None
+    """Where the command lines of each user are kept."""
     algorithms: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """Names for `core.ssh.server_options`; what is not named is ours."""
 
@@ -167,9 +171,16 @@ class ConsoleServer:
             self._executor,
             caller,
             idle_s=self._settings.idle_s,
+            paging=self._settings.paging,
+            history=self._history_of(caller),
             opened=self._sessions.add,
             closed=self._sessions.remove,
         )
+
+    def _history_of(self, caller: Caller) -> HistoryFile | None:
+        """Give the history of a user; what support typed is in its recording."""
+        folder = self._settings.history
+        return HistoryFile(folder / caller.name) if folder is not None and not caller.service else None
 
     def _refused(self, refusal: Refusal) -> None:
         self._audit.info(clean(f"CLI connection from {refusal.source} refused: {refusal.reason}"))

@@ -16,6 +16,7 @@ from ops.cli.account import Caller, Role
 from ops.cli.dialogue import Aborted, Dialogue, Screen
 from ops.cli.display import clean
 from ops.cli.execute import Executor, Leave, line_of, split
+from ops.cli.pager import is_long, show_paged
 from ops.cli.progress import ProgressDisplay
 from ops.cli.registry import Call, Command, Document, Lend
 
@@ -56,11 +57,23 @@ class _Timed:
     def write(self, text: str) -> None:
         self.screen.write(text)
 
+    async def present(self, text: str) -> None:
+        """Show what a command gave; on a terminal page by page, unless more was typed already."""
+        rows, lend = getattr(self.screen, "height", 0), self.lend
+        if lend is None or getattr(self.screen, "ahead", False) or not is_long(text, width=self.width, rows=rows):
+            self.write(text)
+            return
+        try:
+            await show_paged(text, lend, width=self.width, rows=rows, idle_s=self.idle_s)
+        except TimeoutError:
+            raise IdleTooLong from None
+        self.input_at = clock.now()
+
     def interject(self, text: str) -> None:
         self.screen.interject(text)
 
-    async def read(self, prompt: str, words: Sequence[str] = ()) -> str:
-        return await self._timed(self.screen.read(prompt, words))
+    async def read(self, prompt: str, words: Sequence[str] = (), *, hidden: bool = False) -> str:
+        return await self._timed(self.screen.read(prompt, words, **({"hidden": True} if hidden else {})))
 
     async def command(self, prompt: str) -> str:
         return await self._timed(self.screen.command(prompt))
@@ -78,8 +91,11 @@ class _Timed:
 class Session:
     """One caller on one screen."""
 
-    def __init__(self, executor: Executor, caller: Caller, screen: Console, *, idle_s: float) -> None:
+    def __init__(
+        self, executor: Executor, caller: Caller, screen: Console, *, idle_s: float, paging: bool = False
+    ) -> None:
         self._executor = executor
+        self._paging = paging
         self._screen = _Timed(screen, idle_s)
         self._call = Call(executor.appliance, caller, executor.registry, show=self._say)
         self._running: asyncio.Task[Any] | None = None
@@ -175,7 +191,7 @@ class Session:
     async def _batch(self, words: Sequence[str]) -> int:
         result = await self._executor.batch(self._watched(), words, self._screen.width)
         if result.output:
-            self._screen.write(result.output + "\n")
+            await self._present(result.output + "\n", whole="--json" in words)
         if result.error:
             self._screen.write(result.error + "\n")
         return result.status
@@ -214,8 +230,14 @@ class Session:
 
     async def _show(self, item: Command, arguments: Document) -> Document:
         document = await self._executor.perform(self._watched(), item, arguments)
-        self._screen.write("\n" + self._executor.render(item, document, self._screen.width) + "\n")
+        await self._present("\n" + self._executor.render(item, document, self._screen.width) + "\n")
         return document
+
+    async def _present(self, text: str, *, whole: bool = False) -> None:
+        if whole or not self._paging:
+            self._screen.write(text)
+        else:
+            await self._screen.present(text)
 
     def _say(self, text: str) -> None:
         self._screen.write(clean(text, lines=True) + "\n")

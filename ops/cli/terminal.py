@@ -14,7 +14,7 @@ from prompt_toolkit.application import create_app_session
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion, WordCompleter
 from prompt_toolkit.data_structures import Size
 from prompt_toolkit.document import Document
-from prompt_toolkit.history import DummyHistory, InMemoryHistory
+from prompt_toolkit.history import DummyHistory, History
 from prompt_toolkit.input import Input
 from prompt_toolkit.input.typeahead import clear_typeahead, get_typeahead, store_typeahead
 from prompt_toolkit.input.vt100_parser import Vt100Parser
@@ -25,6 +25,7 @@ from prompt_toolkit.shortcuts import CompleteStyle
 
 from ops.cli.dialogue import Aborted
 from ops.cli.display import is_plain, unpainted
+from ops.cli.history import HistoryFile
 
 Complete = Callable[[str], Iterable[str]]
 Take = Callable[[bytes], None]
@@ -66,11 +67,16 @@ class _Keys(Input):
             _slots.discard(self._slot)
 
     @property
-    def spent(self) -> bool:
-        """True when the input has ended and all that was typed before has been used."""
+    def waiting(self) -> int:
+        """How many keys were pressed that no question has used."""
         ahead = get_typeahead(self)
         store_typeahead(self, ahead)
-        return self._closed and not self._pressed and not ahead
+        return len(self._pressed) + len(ahead)
+
+    @property
+    def spent(self) -> bool:
+        """True when the input has ended and all that was typed before has been used."""
+        return self._closed and not self.waiting
 
     def _wake(self) -> None:
         if self.ready is not None:
@@ -144,6 +150,21 @@ class _Completer(Completer):
             yield Completion(word, start_position=-len(partial))
 
 
+class _History(History):
+    """The lines of this session, and those that the user's file kept of earlier ones."""
+
+    def __init__(self, file: HistoryFile | None) -> None:
+        super().__init__()
+        self._file = file
+
+    def load_history_strings(self) -> Iterable[str]:
+        return reversed(self._file.lines()) if self._file is not None else ()
+
+    def store_string(self, string: str) -> None:
+        if self._file is not None:
+            self._file.add(string)
+
+
 async def _at_once() -> None:
     """Wait for nothing."""
 
@@ -153,6 +174,8 @@ class Terminal:
 
     def __init__(self, write: Callable[[str], None], columns: int, rows: int, kind: str, complete: Complete) -> None:
         self._write = write
+        self.history: HistoryFile | None = None
+        """Where command lines are kept, from `opened` on."""
         self._plain = is_plain(kind)
         self._size = Size(rows=rows or 24, columns=columns or 80)
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
@@ -170,7 +193,8 @@ class Terminal:
         self._asking: PromptSession[str] | None = None
         self._resized: Callable[[], None] = lambda: None
         self._take: Take | None = None
-        self._drained: Callable[[], Awaitable[None]] = _at_once
+        self.drained: Callable[[], Awaitable[None]] = _at_once
+        """Waits for whoever carries what is shown away."""
 
     @contextmanager
     def opened(self) -> Iterator[None]:
@@ -178,7 +202,7 @@ class Terminal:
         try:
             with self._keys.named(), create_app_session(self._keys, self._output):
                 self._lines = PromptSession(
-                    history=InMemoryHistory(),
+                    history=_History(self.history),
                     completer=self._completer,
                     complete_while_typing=False,
                     complete_style=CompleteStyle.READLINE_LIKE,
@@ -194,6 +218,16 @@ class Terminal:
     def width(self) -> int:
         """Columns."""
         return self._size.columns
+
+    @property
+    def height(self) -> int:
+        """Rows."""
+        return self._size.rows
+
+    @property
+    def ahead(self) -> bool:
+        """Whether somebody has typed on while a command ran."""
+        return bool(self._keys.waiting)
 
     def resize(self, columns: int, rows: int) -> None:
         """Take the new size of the window."""
@@ -216,13 +250,9 @@ class Terminal:
         if self._take is not None:
             self._take(b"")
 
-    def wait_with(self, drained: Callable[[], Awaitable[None]]) -> None:
-        """Have `drain` wait for whoever carries what is shown away."""
-        self._drained = drained
-
     async def drain(self) -> None:
         """Wait while nobody takes what is shown."""
-        await self._drained()
+        await self.drained()
 
     @contextmanager
     def lend(self, take: Take) -> Iterator["Terminal"]:
@@ -249,25 +279,33 @@ class Terminal:
         self.write(text + "\n")
         asking.app.invalidate()
 
-    async def read(self, prompt: str, words: Sequence[str] = ()) -> str:
-        """Ask for an answer. Raises `Aborted`, `EOFError`."""
+    async def read(self, prompt: str, words: Sequence[str] = (), *, hidden: bool = False) -> str:
+        """Ask for an answer; a hidden one is not shown. Raises `Aborted`, `EOFError`."""
         assert self._answers is not None
         completer = WordCompleter(list(words), ignore_case=True) if words else None
-        return await self._ask(self._answers, prompt, completer)
+        return await self._ask(self._answers, prompt, completer, hidden=hidden)
 
     async def command(self, prompt: str) -> str:
         """Ask for a command line. Raises `Aborted`, `EOFError`."""
         assert self._lines is not None
         return await self._ask(self._lines, prompt, self._completer)
 
-    async def _ask(self, session: PromptSession[str], prompt: str, completer: Completer | None) -> str:
+    async def _ask(
+        self, session: PromptSession[str], prompt: str, completer: Completer | None, *, hidden: bool = False
+    ) -> str:
         if self._keys.spent:
             raise EOFError
         session.completer = completer
         self._resized = session.app._on_resize
         self._asking = session
         try:
-            return await session.prompt_async(prompt, set_exception_handler=False, handle_sigint=False)
+            # The library keeps `is_password` for the next question, so it is said each time.
+            return await session.prompt_async(
+                prompt,
+                set_exception_handler=False,
+                handle_sigint=False,
+                is_password=hidden,
+            )
         except KeyboardInterrupt:
             raise Aborted from None
         finally:
