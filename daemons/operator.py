@@ -9,6 +9,7 @@ from shutil import get_terminal_size
 
 from core import clock
 from core.errors import ConfigError
+from core.log.keeper import LogKeeper
 from core.maillog import MailLog
 from core.runtime import run
 from daemons.alerting import alert_records, direct_path
@@ -71,6 +72,12 @@ def _check_hops(addresses: Sequence[str], machine: Machine) -> None:
 def audit_log(machine: Machine) -> MailLog:
     """Open the CLI audit log."""
     return machine.log("cli")
+
+
+def log_keeper(machine: Machine) -> LogKeeper:
+    """Make the service that rolls logs over by the clock and sends them to other hosts."""
+    memory, key = machine.state / "logs.json", machine.keys / "log_push_ed25519"
+    return LogKeeper(machine.logs, machine.hostname, memory=memory, key=key, note=machine.note)
 
 
 def run_local(config: Path, words: Sequence[str]) -> int:
