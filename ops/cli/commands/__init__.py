@@ -8,6 +8,8 @@ from ops.cli.commands import (
     alert,
     alert_menu,
     bastion,
+    certificate,
+    certificate_menu,
     configuration,
     counters,
     cpq,
@@ -24,6 +26,7 @@ from ops.cli.commands import (
     status,
     support,
     suspension,
+    tls_setting,
     transport_security,
     workqueue,
 )
@@ -37,6 +40,8 @@ def registry(schema: Schema | None = None) -> Registry:
         alert,
         alert_menu,
         bastion,
+        certificate,
+        certificate_menu,
         configuration,
         counters,
         cpq,
@@ -53,8 +58,15 @@ def registry(schema: Schema | None = None) -> Registry:
         status,
         suspension,
         support,
+        tls_setting,
         transport_security,
         workqueue,
     )
     edited = [one for module in modules for one in getattr(module, "EDITED", ())]
-    return Registry([*(item for module in modules for item in module.COMMANDS), *build(edited, schema or {})])
+    return Registry(
+        [
+            *(item for module in modules for item in module.COMMANDS),
+            *build(edited, schema or {}),
+            *listener.commands(schema or {}),
+        ]
+    )
