@@ -1,0 +1,148 @@
+"""Aliases, domain maps and masquerading through a real gateway and delivery queue, and what SIGHUP makes of them."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import smtplib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from aiosmtpd.smtp import SMTP, Envelope, Session
+
+from core.control import call
+from tests.support.lab import gatepost, short_folder
+from tests.support.road import DaemonProcess, make_gateway
+
+pytestmark = pytest.mark.slow
+CONTENT = (
+    b'From: "Joe (x)"\r\n\t<joe@in.example>\r\nX-Odd:  a \t\r\nTo: help@example.test\r\n\r\n.From: joe@in.example\r\n'
+)
+TABLES = """
+domain_map = [{ match = "old.example", to = "example.test" }]
+masquerade = [{ match = "@in.example", to = "@out.example" }]
+masquerade_in = ["Envelope Sender", "From"]
+
+[[alias]]
+alias = "help@example.test"
+to = ["bob@example.test", "team"]
+
+[[alias]]
+alias = "team@example.test"
+to = ["eve@far.example", "/dev/null"]
+
+[[alias]]
+alias = "nobody"
+to = ["/dev/null"]
+"""
+
+
+class Outside:
+    """The host that everything goes to."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, list[str], bytes]] = []
+        self.came = asyncio.Event()
+
+    async def handle_DATA(self, _: SMTP, __: Session, envelope: Envelope) -> str:
+        assert isinstance(envelope.original_content, bytes)
+        self.seen.append((envelope.mail_from or "", sorted(envelope.rcpt_tos), envelope.original_content))
+        self.came.set()
+        return "250 2.0.0 noted"
+
+
+class Road:
+    """A gateway and its delivery queue."""
+
+    def __init__(self, folder: Path, port: int) -> None:
+        self.folder, self.port = folder, port
+        self.gateway = DaemonProcess(folder, "gateway", "gateway-0")
+        self.queue = DaemonProcess(folder, "delivery-queue", "delivery-queue")
+
+    def send(self, *recipients: str) -> dict[str, tuple[int, bytes]]:
+        with smtplib.SMTP("127.0.0.1", self.port, timeout=30) as client:
+            return client.sendmail("joe@in.example", recipients, CONTENT)
+
+    def log(self) -> str:
+        file = self.folder / "log" / "mail_logs" / "mail.current"
+        return file.read_text() if file.exists() else ""
+
+    async def dropped(self) -> int:
+        found = await call(self.folder / "run" / "gateway-0.sock", "status")
+        return int(found["counters"].get("dropped_msgs", {}).get("uptime", 0))
+
+
+@contextlib.asynccontextmanager
+async def road(host: Outside, tables: str) -> AsyncIterator[Road]:
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: SMTP(host, hostname="outside.test", loop=loop), "127.0.0.1", 0)
+    with short_folder() as folder:
+        port = make_gateway(folder, server.sockets[0].getsockname()[1])
+        config = folder / "gatepost.toml"
+        head, rat, policy = config.read_text().partition('rat = ["example.test"]\n')
+        keys, _, aliases = tables.partition("\n\n")
+        config.write_text(f"{head}{rat}{keys}\n{policy}\n{aliases}\n")
+        one = Road(folder, port)
+        try:
+            for daemon in (one.queue, one.gateway):
+                await daemon.start()
+                await daemon.until_ready()
+            yield one
+        finally:
+            await one.gateway.end()
+            await one.queue.end()
+            server.close()
+
+
+async def test_addresses_change_on_their_way_and_everything_else_stays() -> None:
+    host = Outside()
+    async with road(host, TABLES) as one:
+        assert await asyncio.to_thread(one.send, "help@old.example", "nobody@example.test", "x@far.example") == {
+            "x@far.example": (550, b"5.1.0 #5.1.0 Address rejected.")
+        }
+        async with asyncio.timeout(30):
+            while sum(len(recipients) for _, recipients, _ in host.seen) < 2:
+                host.came.clear()
+                await host.came.wait()
+        assert sorted(address for _, recipients, _ in host.seen for address in recipients) == [
+            "bob@example.test",
+            "eve@far.example",
+        ]
+        for sender, _, content in host.seen:
+            assert sender == "joe@out.example"
+            assert content.endswith(CONTENT.replace(b"<joe@in.example>", b"<joe@out.example>"))
+        assert await one.dropped() == 1
+        assert await asyncio.to_thread(one.send, "nobody@old.example") == {}
+        assert await one.dropped() == 2
+        log = one.log()
+        assert "domain map: recipient help@old.example mapped to help@example.test by old.example" in log
+        assert "recipient help@example.test mapped to bob@example.test, eve@far.example" in log
+        assert "masquerading envelope sender from 'joe@in.example' to 'joe@out.example'" in log
+
+
+async def test_a_circle_of_aliases_is_refused_and_those_in_force_go_on() -> None:
+    host = Outside()
+    async with road(host, TABLES) as one:
+        config = one.folder / "gatepost.toml"
+        good = config.read_text()
+        config.write_text(good + '[[alias]]\nalias = "a"\nto = ["b"]\n[[alias]]\nalias = "b"\nto = ["a"]\n')
+        checked = await asyncio.to_thread(gatepost, "check", "--config", str(config))
+        assert checked.status == 78
+        assert "the aliases go round in a circle: a to b to a" in checked.err
+        os.kill(one.gateway.pid, signal.SIGHUP)
+        async with asyncio.timeout(30):
+            while "go round in a circle" not in one.log():
+                await asyncio.sleep(0.05)
+        assert await asyncio.to_thread(one.send, "help@old.example") == {}
+
+        config.write_text(good.replace('"bob@example.test", "team"', '"new@example.test"'))
+        os.kill(one.gateway.pid, signal.SIGHUP)
+        async with asyncio.timeout(30):
+            while "Message filters reloaded" not in one.log():
+                await asyncio.sleep(0.05)
+        assert await asyncio.to_thread(one.send, "help@example.test") == {}
+        async with asyncio.timeout(30):
+            while not any(recipients == ["new@example.test"] for _, recipients, _ in host.seen):
+                host.came.clear()
+                await host.came.wait()
