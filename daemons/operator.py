@@ -21,6 +21,7 @@ from ops.access.record import FILE, Records
 from ops.cli.appliance import Appliance
 from ops.cli.local import run_local as run_words
 from ops.cli.server import Sessions
+from ops.configuration.commit import Committer
 from ops.configuration.editing import Editing
 from ops.configuration.place import Place
 from tunnel.appliance.enabling import hops_of
@@ -42,6 +43,7 @@ def appliance_of(
         version=importlib.metadata.version("gatepost"),
         configuration=lambda: machine.document.model_dump(mode="json", exclude_none=True),
         editing=lambda login: Editing(place, login, validate, note=note, now=clock.now),
+        committer=lambda: Committer(place, validate, note=note, now=clock.now),
         pair=pairing_verb(machine) if machine.role == "esa" else None,
         sessions=sessions.facts,
         records=records or Records(machine.state / FILE),

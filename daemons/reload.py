@@ -12,8 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
-
+from core.config import Section
 from core.errors import ConfigError, Problem
 from core.maillog import clean
 from core.switch import Also, Prepared, Switch, prompt, together
@@ -94,7 +93,7 @@ def differing(old: Document, new: Document, keys: Collection[str]) -> Iterator[s
 
 
 def _plain(value: Any) -> Any:
-    return value.model_dump(mode="json") if isinstance(value, BaseModel) else value
+    return value.model_dump(mode="json") if isinstance(value, Section) else value
 
 
 def _paths(name: str, old: Any, new: Any) -> Iterator[str]:

@@ -16,6 +16,7 @@ from core.alert.record import AlertRecords
 from core.errors import EX_CONFIG, EX_UNAVAILABLE, GatepostError
 from core.log.book import Logs
 from ops.access.record import Records
+from ops.configuration.commit import Committer
 from ops.configuration.editing import Editing
 
 DAEMONS: Mapping[str, tuple[str, ...]] = {
@@ -49,6 +50,10 @@ def _no_editing(_login: str) -> Editing:
     raise GatepostError("the configuration of this machine cannot be edited here", EX_CONFIG)
 
 
+def _no_committer() -> Committer:
+    raise GatepostError("the configuration of this machine cannot be committed here", EX_CONFIG)
+
+
 def _any_hops(_addresses: Sequence[str]) -> None:
     """Take any addresses; whoever enables access looks at them again."""
 
@@ -74,6 +79,8 @@ class Appliance:
     """The configuration document that is in force, as plain tables."""
     editing: Callable[[str], Editing] = _no_editing
     """Gives the pending copy of a login."""
+    committer: Callable[[], Committer] = _no_committer
+    """Gives the machine's way to commit."""
     pair: Pairing | None = None
     sessions: Callable[[], list[dict[str, Any]]] = _no_sessions
     """Who is logged in: user, role, source, identity, since_at, idle_s."""

@@ -49,9 +49,23 @@ class Dialogue:
         """Show lines of text."""
         self._screen.write(clean(text, lines=True) + "\n")
 
-    async def ask(self, question: str, default: str = "") -> str:
-        """Ask for a value; empty input gives the default."""
+    async def ask(self, question: str, default: str = "", *, below: bool = False) -> str:
+        """Ask for a value; empty input gives the default. `below`: the answer stands on a line of its own."""
+        if below:
+            self.say(question)
+            return (await self._screen.read(f"[{clean(default)}]> ")).strip() or default
         return (await self._screen.read(f"{clean(question)} [{clean(default)}]> ")).strip() or default
+
+    async def text(self, question: str) -> str:
+        """Take lines until one that is a full stop alone, or until Ctrl-D; gives them with their line ends."""
+        self.say(question)
+        lines: list[str] = []
+        try:
+            while (line := await self._screen.read("")) != ".":
+                lines.append(line + "\n")
+        except EOFError:
+            self.say()
+        return "".join(lines)
 
     async def until_right(self, attempt: Callable[[], Awaitable[_T]]) -> _T:
         """Put questions again, saying why, as long as their answers name what there is not or cannot be read."""

@@ -41,6 +41,21 @@ def rows_that_are_new(old: Any, new: Any) -> list[int]:
     return places
 
 
+_IDENTITIES = ("name", "domain", "match", "address", "hostname", "id")
+
+
+def identity(old: Any, new: Any) -> str | None:
+    """Give the key by which rows of a table are known: one that each row has, and no two of a side share."""
+    for key in _IDENTITIES:
+        for rows in (old, new):
+            values = [row.get(key) for row in rows or ()]
+            if not all(isinstance(value, str) for value in values) or len(set(values)) != len(values):
+                break
+        else:
+            return key
+    return None
+
+
 def touched(old: Tables, new: Tables) -> list[str]:
     """Give the keys under which `new` is not what `old` is, as faults name them: `dns`, `listener[2]`."""
     keys = []
@@ -51,6 +66,30 @@ def touched(old: Tables, new: Tables) -> list[str]:
         elif value:
             keys.append(name)
     return keys
+
+
+class Overlap(Exception):
+    """Two editors changed the same sections; their names."""
+
+    def __init__(self, names: list[str]) -> None:
+        super().__init__(", ".join(names))
+        self.names = names
+
+
+def merged(base: Tables, theirs: Tables, mine: Tables) -> Tables:
+    """Put what I changed in `base` into what they made of it. Raises `Overlap` for sections that both changed."""
+    changed = sections(base, mine)
+    others = set(sections(base, theirs))
+    both = [name for name in changed if name in others and mine.get(name) != theirs.get(name)]
+    if both:
+        raise Overlap(both)
+    result = dict(theirs)
+    for name in changed:
+        if name in mine:
+            result[name] = mine[name]
+        else:
+            result.pop(name, None)
+    return result
 
 
 def blamed(problems: Iterable[Problem], keys: Iterable[str]) -> tuple[list[Problem], list[Problem]]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from core import clock
 from core.errors import EX_DATAERR, GatepostError, Problem
-from ops.configuration.difference import blamed, touched
+from ops.configuration.difference import blamed, sections, touched
 from ops.configuration.pending import Change, Pending, PendingFiles
 from ops.configuration.place import Place, Reading, Tables, copy_of
 
@@ -52,6 +52,10 @@ class Editing:
         found = self.files.load(self.login)
         return dict(copy_of(found.tables)) if found else self.in_force()
 
+    async def compared(self) -> tuple[Tables, Tables, list[str]]:
+        """Give what the pending copy was made from, the copy, and the sections that others committed since."""
+        return await asyncio.to_thread(self._compared)
+
     async def change(self, what: str, edit: Edit) -> list[str]:
         """Edit the pending copy and keep it; gives warnings of what a commit would refuse as it is now.
 
@@ -89,6 +93,14 @@ class Editing:
                 raise GatepostError("\n".join(told(problem) for problem in problems), EX_DATAERR)
             found = self.files.load(self.login)
             self._keep(what, found, found.base if found else self.place.in_force(), tables)
+
+    def _compared(self) -> tuple[Tables, Tables, list[str]]:
+        found, force = self.files.load(self.login), self.place.in_force().tables
+        return (
+            (force, force, [])
+            if found is None
+            else (found.base.tables, found.tables, sections(found.base.tables, force))
+        )
 
     def _keep(self, what: str, found: Pending | None, base: Reading, tables: Tables) -> None:
         if tables == base.tables:

@@ -65,6 +65,16 @@ class Place:
         return self.config.parent / "configuration"
 
     @property
+    def candidate(self) -> Path:
+        """What is about to be `gatepost.toml`, beside it, so that a rename makes it that."""
+        return self.config.with_name(f"{self.config.name}.candidate")
+
+    @property
+    def run(self) -> Path:
+        """The control sockets of the daemons."""
+        return self.config.parent / "run"
+
+    @property
     def versions(self) -> Path:
         """The numbered versions."""
         return self.files / "versions"

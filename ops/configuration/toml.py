@@ -18,10 +18,15 @@ def toml(document: Mapping[str, Any]) -> str:
     return "\n".join(lines).strip() + "\n"
 
 
+def pair(key: str, value: Any) -> str:
+    """Write one key with a value that is no table."""
+    return f"{_key(key)} = {_value(value)}"
+
+
 def _table(table: Mapping[str, Any], path: tuple[str, ...], lines: list[str]) -> None:
     for key, value in table.items():
         if value is not None and not _is_table(value) and not _is_tables(value):
-            lines.append(f"{_key(key)} = {_value(value)}")
+            lines.append(pair(key, value))
     for key, value in table.items():
         below = (*path, key)
         if _is_table(value):
@@ -45,13 +50,21 @@ def _key(key: str) -> str:
     return key if _BARE.fullmatch(key) else _string(key)
 
 
+def inline(value: Any) -> str:
+    """Write a value on one line, tables within it too."""
+    if isinstance(value, Mapping):
+        pairs = ", ".join(f"{_key(key)} = {inline(item)}" for key, item in value.items())
+        return f"{{ {pairs} }}" if pairs else "{}"
+    return _value(value)
+
+
 def _value(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int | float):
         return str(value)
     if isinstance(value, list | tuple):
-        return "[" + ", ".join(_value(item) for item in value) + "]"
+        return "[" + ", ".join(inline(item) for item in value) + "]"
     return _string(str(value))
 
 

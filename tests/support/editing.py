@@ -5,6 +5,7 @@ from typing import Any
 
 from core.errors import Problem
 from ops.cli.appliance import Appliance
+from ops.configuration.commit import Committer
 from ops.configuration.editing import Editing
 from ops.configuration.place import Place
 from tests.support.appliance import NOW, machine
@@ -71,6 +72,11 @@ def editable(config: Path, note: Notes | None = None, **more: Any) -> Appliance:
             place, login, lambda tables: faults_of_document(config, tables), note=note or Notes(), now=lambda: NOW
         )
 
+    def committer() -> Committer:
+        return Committer(
+            place, lambda tables: faults_of_document(config, tables), note=note or Notes(), now=lambda: NOW
+        )
+
     role = str(place.in_force().tables["appliance"]["role"])
     files = config.parent / "configuration"
-    return machine(config.parent / "run", role, files=files, editing=editing, **more)
+    return machine(config.parent / "run", role, files=files, editing=editing, committer=committer, **more)
