@@ -12,8 +12,11 @@ from core.errors import ConfigError
 from core.log.keeper import LogKeeper
 from core.maillog import MailLog
 from core.runtime import run
+from core.schema import Schema
+from core.schema.config import top_keys
 from daemons.alerting import alert_records, direct_path
 from daemons.candidate import faults_in
+from daemons.config import DOCUMENTS
 from daemons.machine import Machine
 from daemons.pair import pairing_verb
 from daemons.shutting_out import always_possible, bare_appliance, shut_out
@@ -42,6 +45,7 @@ def appliance_of(
         files=machine.dir / "configuration",
         version=importlib.metadata.version("gatepost"),
         configuration=lambda: machine.document.model_dump(mode="json", exclude_none=True),
+        schema=document_keys(),
         editing=lambda login: Editing(place, login, validate, note=note, now=clock.now),
         committer=lambda: Committer(place, validate, note=note, now=clock.now),
         pair=pairing_verb(machine) if machine.role == "esa" else None,
@@ -54,6 +58,11 @@ def appliance_of(
         alert_records=alert_records(machine.dir),
         logs=machine.logs,
     )
+
+
+def document_keys() -> Schema:
+    """Describe the documents of all roles."""
+    return top_keys(*DOCUMENTS.values())
 
 
 def _nowhere(_text: str) -> None:

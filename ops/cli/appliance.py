@@ -6,7 +6,7 @@ Raises `GatepostError` 69 with the remedy when a daemon does not run.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from core.errors import EX_CONFIG, EX_UNAVAILABLE, GatepostError
 from core.log.book import Logs
 from ops.access.record import Records
 from ops.configuration.commit import Committer
+from core.schema import Schema
 from ops.configuration.editing import Editing
 
 DAEMONS: Mapping[str, tuple[str, ...]] = {
@@ -77,6 +78,8 @@ class Appliance:
     version: str = ""
     configuration: Callable[[], Mapping[str, Any]] = _no_configuration
     """The configuration document that is in force, as plain tables."""
+    schema: Schema = field(default_factory=dict, compare=False, repr=False)
+    """What the documents of all kinds of machines can hold; the commands that edit are made from it."""
     editing: Callable[[str], Editing] = _no_editing
     """Gives the pending copy of a login."""
     committer: Callable[[], Committer] = _no_committer

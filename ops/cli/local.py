@@ -38,7 +38,7 @@ async def run_local(
 
     width is the number of columns to fit tables into, 0 for as wide as they come.
     """
-    executor = Executor(registry(), appliance, audit or SilentLog())
+    executor = Executor(registry(appliance.schema), appliance, audit or SilentLog())
 
     async def read_all() -> bytes:
         return (await asyncio.to_thread(stdin.read)).encode()

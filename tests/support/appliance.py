@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from core.control import ControlServer, Handler
+from daemons.operator import document_keys
 from ops.cli.appliance import Appliance
 from ops.cli.execute import Result
 from tests.support.service import running
@@ -78,6 +79,7 @@ def machine(run: Path, role: str = "esa", **more: Any) -> Appliance:
             "hostname": f"{role}.example.test",
             "run": run,
             "version": "0.1.0",
+            "schema": document_keys(),
             "configuration": lambda: CONFIGURATION,
             "now": lambda: NOW,
             "timeout_s": 5.0,

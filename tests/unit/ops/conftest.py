@@ -43,7 +43,8 @@ def run(daemons: Daemons, audit: Audit) -> Runner:
         async def read() -> bytes:
             return bytes(stdin)
 
-        executor = Executor(registry(), machine(daemons.run, role, **more), audit)
+        appliance = machine(daemons.run, role, **more)
+        executor = Executor(registry(appliance.schema), appliance, audit)
         return await executor.batch(Call(executor.appliance, caller, executor.registry, read), split(line), width)
 
     return runner

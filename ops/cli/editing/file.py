@@ -1,0 +1,73 @@
+"""Files that table commands read and write for their caller: `configuration/` of the machine, or the command's own
+standard input and output for `-`.
+
+Names are plain file names: no folder, nothing hidden, no link is followed. Raises `GatepostError`: 64 for a name, 66
+for a file that cannot be read, 65 for one that is too large or no text, 73 where nothing can be written.
+"""
+
+import asyncio
+import os
+import re
+from pathlib import Path
+
+from core.disk import Disk, replace_file
+from core.errors import EX_CANTCREAT, EX_DATAERR, EX_NOINPUT, GatepostError
+from ops.cli.argument import UsageProblem
+from ops.cli.registry import Call
+
+STREAM = "-"
+MOST_OCTETS = 16 << 20
+"""Largest file that is imported."""
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,127}")
+
+
+def path_of(call: Call, name: str) -> Path:
+    """Give the path of a file of that name."""
+    if call.appliance.files is None:
+        raise GatepostError("this machine has no folder for files", EX_CANTCREAT)
+    if not _NAME.fullmatch(name):
+        raise UsageProblem(f"{name!r}: give the plain name of a file in {call.appliance.files}")
+    return call.appliance.files / name
+
+
+async def read_text(call: Call, name: str) -> str:
+    """Read a file whole."""
+    if name == STREAM:
+        data = await call.stdin()
+        if not data:
+            raise GatepostError("nothing came on standard input; nothing was changed", EX_NOINPUT)
+    else:
+        data = await asyncio.to_thread(_read, path_of(call, name))
+    if len(data) > MOST_OCTETS:
+        raise GatepostError(f"{name} is larger than {MOST_OCTETS >> 20} MiB", EX_DATAERR)
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise GatepostError(f"line {line}: {name} is no UTF-8 text", EX_DATAERR) from None
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            return file.read(MOST_OCTETS + 1)
+    except OSError as error:
+        raise GatepostError(f"{path} cannot be read: {error.strerror}", EX_NOINPUT) from None
+
+
+async def write_text(call: Call, name: str, text: str) -> Path:
+    """Write a file whole, in the place of one that is there."""
+    path = path_of(call, name)
+    await asyncio.to_thread(_write, path, text)
+    return path
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        disk = Disk()
+        disk.make_directory(path.parent)
+        facts = path.parent.stat()
+        owner = (facts.st_uid, facts.st_gid) if os.geteuid() == 0 else None
+        replace_file(disk, path, text.encode(), owner=owner)
+    except OSError as error:
+        raise GatepostError(f"{path} cannot be written: {error.strerror}", EX_CANTCREAT) from None
