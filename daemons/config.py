@@ -9,7 +9,7 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from core.alert.config import AlertRecipientSection, AlertsSection
+from core.alert.config import AlertRecipientSection, AlertsSection, DiskQuotaSection
 from core.config import (
     ApplianceSection,
     CertificateSection,
@@ -57,6 +57,7 @@ class Document(Section):
     alert_recipient: tuple[AlertRecipientSection, ...] = Field(
         default=(), max_length=100, description="who gets alerts of which classes"
     )
+    disk_quota: DiskQuotaSection = DiskQuotaSection()
     tls: TlsSection = TlsSection()
     certificate: tuple[CertificateSection, ...] = Field(
         default=(), max_length=1000, description="certificates beside keys/tls.crt, for names that clients ask for"

@@ -18,6 +18,7 @@ from daemons.machine import Machine
 from daemons.operator import appliance_of, audit_log, log_keeper
 from daemons.reload import switch_of
 from daemons.service import service_side
+from daemons.upkeep import Upkeep
 from ops.cli.commands import registry
 from ops.cli.execute import Executor
 from ops.cli.guard import FRONT
@@ -37,12 +38,13 @@ def build(config: Path) -> Daemon:
     server = ConsoleServer(
         executor, settings_of(machine), host_key, door=door_of(machine), gate=gate, audit=log, sessions=sessions
     )
-    services: list[Service] = [log, gate.records]
+    upkeep = Upkeep(machine, log)
+    services: list[Service] = [log, gate.records, *upkeep.services]
     verbs: dict[str, Handler] = {}
     door = None
     if isinstance(document, ApplianceDocument) and section.service:
-        support, alerts = service_side(machine, document, server, sessions, log)
-        services += [*support.services, alerts]
+        support = service_side(machine, document, server, sessions, log, alerts=upkeep.alerts)
+        services += support.services
         verbs.update(support.verbs)
         door = support.door(document.tunnel.hop_sources) if document.tunnel.hop_sources else None
     services += [server.listener(door), log_keeper(machine)]
@@ -59,6 +61,6 @@ def build(config: Path) -> Daemon:
 
         return Prepared(prompt(apply))
 
-    switch = switch_of(machine, "console", log.warning, prepare)
+    switch = switch_of(machine, "console", log.warning, prepare, upkeep.prepare)
     grace_s = document.runtime.grace_s
     return Daemon("console", services, machine.socket("console"), verbs, grace_s, switch)

@@ -72,7 +72,7 @@ def build(config: Path) -> Daemon:
     settlements = Settlements(owed, channel, pairings, queue.is_queued, log)
     queue.operations.abandon = settlements.abandon
 
-    tables.forget, tables.reconfigure = smtp.forget, queue.reconfigure
+    tables.serve(smtp, queue)
     switch = switch_of(machine, "delivery-queue", log.warning, tables.prepare, tables.around, tls.prepare)
     services: list[Service] = [log, bounces, counters, tables.alerts, *tls.services, own, queue, settlements]
     verbs, grace_s = queue.verbs() | tls.verbs(own, queue.importer.poke) | tables.verbs(), document.runtime.grace_s

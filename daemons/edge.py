@@ -1,6 +1,6 @@
 """The edge of a gateway: its listeners with their doors and certificates, and resource conservation, for its root.
 
-The first gateway of a machine sends the alerts; the others measure the same and would only repeat them.
+The first gateway of a machine sends the alerts about what all of them measure; the others would only repeat them.
 """
 
 import asyncio
@@ -61,8 +61,9 @@ class Edge:
         self.listeners: Listeners
         self._certificate = machine.certificate()
         self._resolver = resolver_of(document.dns)
-        self.alerts = alerts_of(machine, document, self._who, log, self._resolver, silent=instance > 0)
-        self.certificates = Renewal(self._reread_certificates, log, self.alerts)
+        self.alerts = alerts_of(machine, document, self._who, log, self._resolver)
+        self._measured = self.alerts if not instance else alerts_of(machine, document, self._who, log, silent=True)
+        self.certificates = Renewal(self._reread_certificates, log, self._measured)
 
     def lookups(self) -> Mapping[str, int]:
         """Count the DNS lookups since the start."""
@@ -75,6 +76,7 @@ class Edge:
     def open(self, shared: Gateway) -> Listeners:
         """Make the listeners; the sessions of all share `shared`."""
         self._shared = shared
+        shared.harvest = self._alert_of_harvest
         ways = self._ways(self._document, self.logins.users, self._tags)
         state = self._machine.state / f"{self._who}.suspended.json"
         self.listeners = Listeners(ways, self._listener, state=state, log=self._log, shared=self._listens_elsewhere)
@@ -158,6 +160,9 @@ class Edge:
     def _reread_certificates(self) -> list[str]:
         return self._certificate.reload()
 
+    def _alert_of_harvest(self, host: str, text: str) -> None:
+        self.alerts.send(WARNING, "DHAP.HARVEST", text, about=host)
+
     def note_held(self, outcome: Outcome) -> None:
         """Tell people of a message that waits for them."""
         alert_of_held(self.alerts, outcome)
@@ -179,7 +184,7 @@ class Edge:
             listeners=listeners,
             hostname=machine.hostname,
             log=self._log,
-            alerts=self.alerts,
+            alerts=self._measured,
         )
         return self._conservation
 

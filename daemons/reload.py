@@ -25,17 +25,22 @@ Part = Callable[[Machine], Awaitable[Prepared]]
 _ALWAYS = ("appliance", "runtime")
 _DELIVERY = ("connect_timeout_s", "greeting_timeout_s", "command_timeout_s", "final_timeout_s", "idle_close_s", "port")
 FIXED: dict[str, tuple[str, ...]] = {
-    "gateway": ("dns", "alerts", "alert_recipient", "spool", "filters.thread_above", "filters.max_scan_size"),
-    "cpq-listener": ("dns", "alerts", "alert_recipient", "spool", "cpq", "quarantine", "filters.max_scan_size"),
+    "gateway": ("spool", "filters.thread_above", "filters.max_scan_size"),
+    "cpq-listener": ("spool", "cpq", "quarantine", "filters.max_scan_size"),
     "delivery-queue": (
-        *("dns", "spool", "queue", "cpq", "delivery_tls", "bounce_verification", "delivery.eight_bit"),
+        *("spool", "queue", "cpq", "delivery_tls.authorities", "delivery_tls.mta_sts_port"),
+        *("delivery_tls.mta_sts_timeout_s", "bounce_verification", "delivery.eight_bit"),
         *("delivery.possible_delivery", "delivery.source_address", *(f"delivery.{key}" for key in _DELIVERY)),
     ),
     "release-host": ("spool", "cpq", "quarantine"),
-    "tunnel-client": ("dns", "alerts", "alert_recipient", "tunnel"),
+    "tunnel-client": ("tunnel",),
     "bastion": ("bastion",),
     "keyd": ("keyd", "bastion"),
-    "console": ("dns", "alerts", "alert_recipient", "console", "tunnel", "user"),
+    "console": (
+        "tunnel",
+        *(f"console.{key}" for key in ("address", "port", "service", "status_log_s", "login_timeout_s")),
+        *("console.connections", "console.connections_per_source"),
+    ),
     "web": ("web",),
 }
 """Sections and keys (`section.key`) that each daemon takes at its start."""

@@ -5,7 +5,6 @@ from typing import Any
 from core.alert import CRITICAL, Alerts
 from core.control import call
 from core.maillog import MailLog
-from daemons.alerting import alerts_of
 from daemons.config import Appliance
 from daemons.machine import Machine
 from ops.cli.account import Role
@@ -21,10 +20,9 @@ OTHERS = frozenset({SHELL, FILES, HOP})
 
 
 def service_side(
-    machine: Machine, document: Appliance, server: ConsoleServer, sessions: Sessions, log: MailLog
-) -> tuple[ServiceSide, Alerts]:
-    """Build the service account of an appliance, and the alerts that it sends."""
-    alerts = alerts_of(machine, document, "console", log)
+    machine: Machine, document: Appliance, server: ConsoleServer, sessions: Sessions, log: MailLog, *, alerts: Alerts
+) -> ServiceSide:
+    """Build the service account of an appliance."""
 
     async def disable() -> Any:
         return await call(machine.socket("tunnel-client"), "techsupport_disable")
@@ -38,7 +36,7 @@ def service_side(
     )
     side = build_endpoint(document.tunnel, machine.serial, machine.dir, around)
     sessions.others = lambda: [_shown(one) for one in side.desk.live.values() if one.plan.kind in OTHERS]
-    return side, alerts
+    return side
 
 
 def _shown(live: Live) -> dict[str, Any]:

@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import cast
 
-from core.maillog import MailLog
+from core.alert import WARNING
+from core.maillog import MailLog, clean
 from core.switch import Prepared, prompt
 from daemons.alerting import Verb, alerts_of, following, names_verbs
 from daemons.config import Esa, Sma
@@ -28,8 +29,9 @@ from mail.bounce.config import load_texts
 from mail.bounce.text import Text
 from mail.delivery.gateway import VirtualGateways
 from mail.delivery.route import SmtpRoutes
+from mail.delivery.smtp_courier import SmtpCourier
 from mail.delivery.unsubscribe import Unsubscribed
-from mail.queue.queue import QueueSettings
+from mail.queue.queue import DeliveryQueue, QueueSettings
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,17 @@ class RunningTables:
             unsubscribe_list(machine, document),
             load_texts(document.text, machine.dir),
         )
+
+    def serve(self, smtp: SmtpCourier, queue: DeliveryQueue) -> None:
+        """Keep the courier and the queue up with the tables, and have people hear of what stops mail."""
+        self.forget, self.reconfigure = smtp.forget, queue.reconfigure
+        smtp.unprotected = self._unprotected
+        queue.suspension.alert = self.alerts.send
+
+    def _unprotected(self, domain: str, why: str) -> None:
+        if self.document.delivery_tls.alert:
+            text = f"mail to {clean(domain)} waits: TLS is required there and not to be had: {clean(why)}"
+            self.alerts.send(WARNING, "TLS.REQUIRED_FAILED", text, about=domain)
 
     def verbs(self) -> dict[str, Verb]:
         """Give the control verbs of names."""

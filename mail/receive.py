@@ -6,7 +6,7 @@ first (RFC 2034) and the wording that operators know. What a peer sent is cleane
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -59,6 +59,7 @@ class Gateway:
     """Open connections by address."""
     received: HourlyCount = field(default_factory=HourlyCount)
     refused: HourlyCount = field(default_factory=HourlyCount)
+    harvest: Callable[[str, str], None] = lambda _host, _text: None
     decide: Decide | None = None
     """Gets a record of each decision of the conversation, also where nothing changed (trace)."""
 
@@ -273,7 +274,11 @@ class GatewaySession(LoginSide, NoFurtherVerbs):
         if not limit:
             return refusal
         gateway.refused.add(self._ip)
-        return reply.HARVESTING if gateway.refused.get(self._ip) > limit else refusal
+        if gateway.refused.get(self._ip) <= limit:
+            return refusal
+        facts = f"dhap_limit={limit}, listener={self._access.name}, rcpt={clean(recipient.text)}"
+        gateway.harvest(self._ip, f"Potential Directory Harvest Attack from host={self._ip}, {facts}")
+        return reply.HARVESTING
 
     def _log_rejected(self, recipient: Path, by: str) -> None:
         self._gateway.intake.counters.add("rejected_recips")

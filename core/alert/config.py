@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, ConfigDict, Field
 
 from core.alert.kind import reaches, split_choice
-from core.config import Port, Section, check_document
+from core.config import Port, Section, Size, check_document
 
 Mailbox = Annotated[str, Field(pattern=r"^[!-?A-~]+@[!-?A-~]+$", max_length=320)]
 
@@ -54,6 +54,21 @@ class AlertRecipientSection(Section):
         found = dict(split_choice(one) for one in self.classes)
         least = found.get(alert_class, found.get("All"))
         return least is not None and reaches(severity, least or self.severity)
+
+
+class DiskQuotaSection(Section):
+    """How much of the disk the folders of this machine may take before people are told; nothing is deleted.
+
+    An alert comes at 75, 85 and 95 % of a quota, and says what to delete.
+    """
+
+    disk: bool = Field(default=True, description="also alert when the file system itself is so full")
+    queue: Size = Field(default=0, description="spool/queue, octets or 20G; 0 = no quota")
+    quarantine: Size = Field(default=0, description="spool/quarantine, as above")
+    logs: Size = Field(default=10 << 30, description="log, as above")
+    captures: Size = Field(default=2 << 30, description="captures, as above")
+    recordings: Size = Field(default=10 << 30, description="recordings, as above")
+    configuration: Size = Field(default=1 << 30, description="configuration, as above")
 
 
 def takers(section: AlertsSection, rows: Sequence[AlertRecipientSection], alert_class: str, severity: str) -> list[str]:

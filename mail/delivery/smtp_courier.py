@@ -74,6 +74,8 @@ class SmtpCourier:
         self._known: dict[str, Known] = {}
         self._by_source: dict[Source, ConnectionSettings] = {}
         self._tls_failures = 0
+        self.unprotected: Callable[[str, str], None] = lambda _domain, _why: None
+        """Told of domains whose mail waits because TLS is demanded and not to be had, and why."""
 
     def known(self, destination: str) -> Known | None:
         """Give what the last resolution of a domain said, for operators."""
@@ -114,6 +116,7 @@ class SmtpCourier:
             line = await self._search(destination, target, known, settings)
         except (TlsError, HostUnusable) as problem:
             if wish != "no":
+                self.unprotected(destination, problem.text)
                 raise
             line = await self._search(destination, target, known, settings, "no")
             self._desk.log.info(f"DCID {line.dcid} TLS-Required: No sets aside: {clean(problem.text)}")

@@ -161,7 +161,7 @@ class DeliveryQueue:
             now=wall or now,
             recorded=lambda: self.importer.poke(journal.directory.name),
         )
-        self._suspension = Suspension(state / "delivery-suspended", scheduler, log=log, now=now)
+        self.suspension = self._suspension = Suspension(state / "delivery-suspended", scheduler, log=log, now=now)
         self._settlement = Settlement(
             scheduler,
             book,

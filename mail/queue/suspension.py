@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from core.alert import CRITICAL, INFO
 from core.clock import Clock, monotonic
 from core.errors import EX_DATAERR, GatepostError
 from core.maillog import Log, clean
@@ -30,6 +31,14 @@ LetGo = Callable[[Callable[[Destination], bool], str], int]
 """Closes idle connections, and with a reason cuts those that carry a message; gives how many of these there are."""
 
 
+Alert = Callable[[str, str, str], None]
+"""Tells people: severity, id, text."""
+
+
+def _tell_nobody(_severity: str, _kind: str, _text: str) -> None:
+    """Tell nobody."""
+
+
 def _none_open(_chosen: Callable[[Destination], bool], _why: str) -> int:
     return 0
 
@@ -43,6 +52,7 @@ class Suspension:
         self._log = log
         self._now = now
         self._broken = ""
+        self.alert: Alert = _tell_nobody
         self.let_go: LetGo = _none_open
         """Set by the one who has the connections."""
 
@@ -78,6 +88,7 @@ class Suspension:
             suspend_hosts(self._scheduler, names)
         self._tell()
         self._say(names or [])
+        self.alert(INFO, "QUEUE.DELIVERY_SUSPENDED", f"{_whose(names)} is suspended; resume with resumedel.")
         cut = 0
         if delay_s is not None:
             cut = await self._drain(delay_s)
@@ -108,6 +119,7 @@ class Suspension:
             self._orders.resume([_HOST + name for name in names])
         resume_hosts(self._scheduler, names, self._now())
         self._tell()
+        self.alert(INFO, "QUEUE.DELIVERY_RESUMED", f"{_whose(None if hosts is None else names)} goes on.")
         return {**self.document(), "resumed": names}
 
     def document(self) -> dict[str, Any]:
@@ -116,6 +128,8 @@ class Suspension:
 
     def broken(self, why: str) -> None:
         """Stop while removals cannot be recorded; '' when they can again."""
+        if why and not self._broken:
+            self.alert(CRITICAL, "QUEUE.REMOVALS_NOT_RECORDED", f"deliveries have stopped: {why}")
         self._broken = why
         self._tell()
 
@@ -125,6 +139,10 @@ class Suspension:
     def _say(self, names: Iterable[str]) -> None:
         for name in [*(["ALL"] if self.suspended else []), *names]:
             self._log.info(f"Deliveries are currently suspended [{clean(name)}]")
+
+
+def _whose(names: list[str] | None) -> str:
+    return "delivery" if names is None else f"delivery to {', '.join(names[:20])}"
 
 
 def _name(host: str) -> str:

@@ -11,6 +11,9 @@ class DeliveryTlsSection(Section):
     authorities: str = Field(
         default="", description="PEM file of the authorities that verify mail and policy hosts; empty = the system's"
     )
+    alert: bool = Field(
+        default=False, description="alert when mail waits because TLS is required for its destination and not to be had"
+    )
     mta_sts_port: Port = Field(default=443, description="port of policy hosts (RFC 8461); another one is for labs only")
     mta_sts_timeout_s: float = Field(default=60.0, gt=0, le=300, description="wait for a policy")
 
