@@ -50,6 +50,7 @@ def appliance_of(
         committer=lambda: Committer(place, validate, note=note, now=clock.now),
         pair=pairing_verb(machine) if machine.role == "esa" else None,
         sessions=sessions.facts,
+        note=note,
         records=records or Records(machine.state / FILE),
         shut_out=lambda: shut_out(machine.dir),
         check_seed=lambda text: _check_seed(text, machine.serial),

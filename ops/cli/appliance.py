@@ -51,6 +51,10 @@ def _no_editing(_login: str) -> Editing:
     raise GatepostError("the configuration of this machine cannot be edited here", EX_CONFIG)
 
 
+def _nowhere(_text: str) -> None:
+    """Note nothing."""
+
+
 def _no_committer() -> Committer:
     raise GatepostError("the configuration of this machine cannot be committed here", EX_CONFIG)
 
@@ -87,6 +91,8 @@ class Appliance:
     pair: Pairing | None = None
     sessions: Callable[[], list[dict[str, Any]]] = _no_sessions
     """Who is logged in: user, role, source, identity, since_at, idle_s."""
+    note: Callable[[str], None] = _nowhere
+    """Writes a line of the audit log."""
     records: Records | None = None
     """Locks and log-ins of this machine."""
     shut_out: Callable[[], dict[str, Any]] | None = None

@@ -34,8 +34,8 @@ class Screen(Protocol):
     def write(self, text: str) -> None:
         """Show text as it is; lines end in `\\n`."""
 
-    async def read(self, prompt: str, words: Sequence[str] = ()) -> str:
-        """Ask for a line; `words` can be completed. Raises `Aborted`, `EOFError`."""
+    async def read(self, prompt: str, words: Sequence[str] = (), *, hidden: bool = False) -> str:
+        """Ask for a line; `words` can be completed, a hidden one is not shown. Raises `Aborted`, `EOFError`."""
 
 
 class Dialogue:
@@ -66,6 +66,10 @@ class Dialogue:
         except EOFError:
             self.say()
         return "".join(lines)
+
+    async def secret(self, question: str) -> str:
+        """Ask for a value that nobody is to read on the screen; blanks count."""
+        return await self._screen.read(f"{clean(question)}: ", hidden=True)
 
     async def until_right(self, attempt: Callable[[], Awaitable[_T]]) -> _T:
         """Put questions again, saying why, as long as their answers name what there is not or cannot be read."""

@@ -29,7 +29,7 @@ class Screen:
     def write(self, text: str) -> None:
         self.shown += text
 
-    async def read(self, prompt: str, words: Sequence[str] = ()) -> str:
+    async def read(self, prompt: str, words: Sequence[str] = (), *, hidden: bool = False) -> str:
         line = self.lines.pop(0)
         self.shown += f"{prompt}{line}\n"
         return line

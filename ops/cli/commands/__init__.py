@@ -5,6 +5,7 @@ A module has `COMMANDS`, `EDITED` (what the table engine makes commands of), or 
 
 from core.schema import Schema
 from ops.cli.commands import (
+    access,
     alert,
     alert_menu,
     bastion,
@@ -40,6 +41,7 @@ from ops.cli.registry import Registry
 def registry(schema: Schema | None = None) -> Registry:
     """Give the registry of all commands; `schema` describes the documents, without it nothing can be edited."""
     modules = (
+        access,
         alert,
         alert_menu,
         bastion,

@@ -1,12 +1,11 @@
-"""`help`, `version`, `who`, `shell`, `quit` and `exit`: the commands about the console itself."""
+"""`help`, `version`, `shell`, `quit` and `exit`: the commands about the console itself."""
 
 import textwrap
 from typing import Annotated
 
 from core.errors import EX_NOPERM, EX_USAGE, GatepostError
-from ops.cli.account import INSPECTORS, Role
+from ops.cli.account import Role
 from ops.cli.argument import Help, on_the_line
-from ops.cli.display import brief, moment
 from ops.cli.execute import Leave
 from ops.cli.registry import Call, Command, Document, command
 from ops.cli.table import Column, table
@@ -87,36 +86,6 @@ async def help_(call: Call, words: Annotated[list[str] | None, Help("a command",
     return {"topic": topic, "commands": [_entry(item) for item in found]}
 
 
-def render_who(document: Document, width: int) -> str:
-    """Show one session a line."""
-    heads = [
-        Column("Username"),
-        Column("Role"),
-        Column("Login Time"),
-        Column("Idle Time"),
-        Column("Remote Host"),
-        Column("What"),
-    ]
-    rows = [
-        [
-            str(item["user"]) + (f" ({item['identity']})" if item.get("identity") else ""),
-            str(item["role"]),
-            moment(item["since_at"]),
-            brief(item["idle_s"]),
-            str(item["source"]),
-            str(item["what"]),
-        ]
-        for item in document["sessions"]
-    ]
-    return table(heads, rows, width) if rows else "Nobody is logged in."
-
-
-@command("who", "Show who is logged in.", render=render_who, roles=INSPECTORS)
-async def who(call: Call) -> Document:
-    """Sessions of the SSH console, support engineers among them."""
-    return {"sessions": call.appliance.sessions()}
-
-
 def render_shell(document: Document, width: int) -> str:
     """Say that the console is back, and how the shell ended."""
     return f"The shell has ended, status {document['status']}; this is the console again."
@@ -142,4 +111,4 @@ async def exit_(call: Call) -> Document:
     raise Leave
 
 
-COMMANDS = (help_, version, who, shell, quit_, exit_)
+COMMANDS = (help_, version, shell, quit_, exit_)

@@ -18,7 +18,7 @@ class Script:
     def write(self, text: str) -> None:
         self.shown += text
 
-    async def read(self, prompt: str, words: Sequence[str] = ()) -> str:
+    async def read(self, prompt: str, words: Sequence[str] = (), *, hidden: bool = False) -> str:
         self.shown += prompt
         answer = self.answers.pop(0)
         self.shown += answer + "\n"

@@ -27,7 +27,7 @@ class Script:
     def write(self, text: str) -> None:
         self.shown += text
 
-    async def read(self, prompt: str, words: Sequence[str] = ()) -> str:
+    async def read(self, prompt: str, words: Sequence[str] = (), *, hidden: bool = False) -> str:
         self.asked.append(prompt)
         if not self.lines:
             raise EOFError
@@ -133,7 +133,7 @@ async def test_support_has_its_own_prompt_and_cannot_enable_access(make: Make) -
 
 async def test_completion_follows_rights_operations_and_choices(make: Make) -> None:
     session, _ = make(caller=Caller("g", Role.GUEST))
-    assert session.complete("to") == ["tophosts", "topin"]
+    assert session.complete("to") == ["tophosts", "topin", "totp"]
     assert session.complete("help toph") == ["tophosts"]
     assert "suspend" not in session.complete("")
     assert session.complete("tophosts soft") == ["soft_bounces"]

@@ -1,0 +1,306 @@
+"""`sshconfig`: users' keys, host keys, the settings of the SSH server and of the log-in.
+
+Changes are pending until `commit`; those of algorithms and settings count for connections that come after it.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from core.errors import EX_DATAERR, EX_NOINPUT, EX_USAGE, GatepostError
+from core.ssh import fingerprint, parse_public, same_key
+from core.ssh.option import CIPHERS, KEX, MACS
+from ops.cli.account import ADMINISTRATORS
+from ops.cli.argument import Help
+from ops.cli.commands.access.table import Tables, find, guarded, users
+from ops.cli.commands.staged import menu_of, put, render_staged, section, stage, words_of
+from ops.cli.dialogue import Dialogue
+from ops.cli.registry import Call, Command, Document, command
+from ops.cli.table import Column, table
+
+_SERVER: Mapping[str, Any] = {
+    "kex": list(KEX),
+    "ciphers": list(CIPHERS),
+    "macs": list(MACS),
+    "login_timeout_s": 20,
+    "idle_s": 1800,
+    "connections": 100,
+    "connections_per_source": 10,
+    "paging": True,
+    "banner": "",
+}
+_LOGIN: Mapping[str, Any] = {"least_length": 8, "age_days": 0, "failures": 5, "lock_s": 60, "lock_longest_s": 3600}
+_LABELS = {
+    "kex": "Key exchanges",
+    "ciphers": "Ciphers",
+    "macs": "MACs",
+    "login_timeout_s": "Seconds to log in",
+    "idle_s": "Seconds a session may be idle",
+    "connections": "Connections",
+    "connections_per_source": "Connections of one address before log-in",
+    "paging": "Paging",
+    "banner": "Banner before log-in",
+    "least_length": "Least length of a password",
+    "age_days": "Days until a password must be changed",
+    "failures": "Failures before a lock",
+    "lock_s": "Seconds of the first lock",
+    "lock_longest_s": "Seconds of the longest lock",
+}
+NAMED = frozenset({"kex", "ciphers", "macs"})
+
+
+def _settings(tables: Mapping[str, Any]) -> Document:
+    console, login = section(tables, "console"), section(tables, "login")
+    return {
+        "server": {key: console.get(key, default) for key, default in _SERVER.items()},
+        "login": {key: login.get(key, default) for key, default in _LOGIN.items()},
+    }
+
+
+def _host_keys(call: Call) -> list[Document]:
+    found = []
+    for path in sorted((call.appliance.run.parent / "keys").glob("*host*_ed25519.pub")):
+        try:
+            line = path.read_text().strip()
+            found.append({"name": path.name, "type": line.split()[0], "fingerprint": fingerprint(line)})
+        except (OSError, ValueError, IndexError):
+            found.append({"name": path.name, "type": "", "fingerprint": "(cannot be read)"})
+    return found
+
+
+def render_list(document: Document, width: int) -> str:
+    """Show settings, host keys and how many keys each user has."""
+    lines = ["SSH server:"]
+    for part in ("server", "login"):
+        for key, value in document[part].items():
+            lines.append(f"  {_LABELS[key] + ':':<44}{_shown(value)}")
+    lines += ["", "Host keys:"]
+    lines += [f"  {one['type']} {one['fingerprint']} ({one['name']})" for one in document["host_keys"]]
+    counted = [f"{name}: {len(keys)}" for name, keys in document["user_keys"].items()]
+    return "\n".join([*lines, "", f"User keys: {', '.join(counted) or 'none'}"])
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(str(one) for one in value)
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return str(value).split("\n")[0] or "none"
+
+
+@command(
+    "sshconfig list",
+    "Show the SSH server's settings, host keys and users' keys.",
+    render=render_list,
+    roles=ADMINISTRATORS,
+)
+async def list_(call: Call) -> Document:
+    """The pending configuration; the host keys are those of the machine."""
+    tables = call.editing.tables()
+    keys = {str(row.get("name")): [_key(str(line)) for line in row.get("keys", [])] for row in users(tables)}
+    return {**_settings(tables), "host_keys": _host_keys(call), "user_keys": keys}
+
+
+def _key(line: str) -> Document:
+    parts = line.split(maxsplit=2)
+    try:
+        shown = fingerprint(parse_public(line))
+    except ValueError:
+        shown = "(damaged)"
+    return {"type": parts[0] if parts else "", "fingerprint": shown, "comment": parts[2] if len(parts) > 2 else ""}
+
+
+def render_keys(document: Document, width: int) -> str:
+    """Show one numbered key a line."""
+    heads = [Column("User"), Column("No."), Column("Type"), Column("Fingerprint"), Column("Comment", least=8)]
+    rows = [
+        [name, f"{place}.", one["type"], one["fingerprint"], one["comment"]]
+        for name, keys in document["user_keys"].items()
+        for place, one in enumerate(keys, 1)
+    ]
+    return table(heads, rows, width) if rows else "There are no user keys."
+
+
+@command("sshconfig userkey list", "List users' public keys.", render=render_keys, roles=ADMINISTRATORS)
+async def userkey_list(call: Call, user: Annotated[str, Help("of this user only", "USER")] = "") -> Document:
+    """Fingerprints as `ssh-keygen -l` shows them."""
+    rows = [find(call.editing.tables(), user)] if user else users(call.editing.tables())
+    return {"user_keys": {str(row["name"]): [_key(str(line)) for line in row.get("keys", [])] for row in rows}}
+
+
+@command("sshconfig userkey new", "Add a public key to a user.", render=render_staged, roles=ADMINISTRATORS)
+async def userkey_new(
+    call: Call,
+    user: Annotated[str, Help("user name", "USER")],
+    key: Annotated[list[str] | None, Help("public key line; left out, it is read from standard input", "KEY")] = None,
+) -> Document:
+    """A key that the user has already is refused."""
+    line = " ".join(" ".join(key or []).split()) or " ".join((await call.stdin()).decode("utf-8", "replace").split())
+    try:
+        parse_public(line)
+    except ValueError as error:
+        raise GatepostError(str(error), EX_DATAERR) from None
+
+    def edit(tables: Tables) -> None:
+        row = find(tables, user)
+        known = [str(one) for one in row.get("keys", [])]
+        if any(_same(line, one) for one in known):
+            raise GatepostError(f"{user} has this key already", EX_DATAERR)
+        row["keys"] = [*known, line]
+
+    return await stage(call, f"key {fingerprint(line)} added to user {user}", edit)
+
+
+def _same(one: str, other: str) -> bool:
+    try:
+        return same_key(one, other)
+    except ValueError:
+        return one == other
+
+
+@command("sshconfig userkey delete", "Take a public key from a user.", render=render_staged, roles=ADMINISTRATORS)
+async def userkey_delete(
+    call: Call,
+    user: Annotated[str, Help("user name", "USER")],
+    key: Annotated[str, Help("its number in the list, or its fingerprint", "NUMBER|FINGERPRINT")],
+) -> Document:
+    """With the commit, connections end that were made with the key."""
+    shown = [one["fingerprint"] for one in map(_key, map(str, find(call.editing.tables(), user).get("keys", [])))]
+    place = int(key) - 1 if key.isdecimal() else (shown.index(key) if key in shown else -1)
+    if not 0 <= place < len(shown):
+        raise GatepostError(f"{user} has no key {key}; sshconfig userkey list {user}", EX_NOINPUT)
+
+    def edit(tables: Tables) -> None:
+        row = find(tables, user)
+        row["keys"] = [line for number, line in enumerate(row["keys"]) if number != place]
+
+    return await stage(call, f"key {shown[place]} taken from user {user}", guarded(edit))
+
+
+Words = Annotated[str, Help("in their order, with commas; DEFAULT = as shipped", "NAME,NAME…")]
+Seconds = Annotated[float | None, Help("seconds", "S")]
+Number = Annotated[int | None, Help("how many", "N")]
+
+
+@command("sshconfig sshd", "Change the settings of the SSH server.", render=render_staged, roles=ADMINISTRATORS)
+async def sshd(
+    call: Call,
+    *,
+    kex: Words = "",
+    ciphers: Words = "",
+    macs: Words = "",
+    login_timeout: Seconds = None,
+    idle: Seconds = None,
+    connections: Number = None,
+    connections_per_source: Number = None,
+    paging: Annotated[str, Help("stop after each page on a terminal", "on|off")] = "",
+    banner: Annotated[str | None, Help("text before the log-in; - reads it from standard input", "TEXT")] = None,
+) -> Document:
+    """What is not given stays. New connections go by it after the commit."""
+    if banner == "-":
+        banner = (await call.stdin()).decode("utf-8", "replace").rstrip("\n")
+    if paging not in {"", "on", "off"}:
+        raise GatepostError("--paging is on or off", EX_USAGE)
+    given: dict[str, Any] = {
+        "login_timeout_s": login_timeout,
+        "idle_s": idle,
+        "connections": connections,
+        "connections_per_source": connections_per_source,
+        "paging": paging == "on" if paging else None,
+        "banner": banner,
+    }
+    return await _staged(call, "console", "SSH server", given, {"kex": kex, "ciphers": ciphers, "macs": macs})
+
+
+@command("sshconfig login", "Change the rules of passwords and lock-outs.", render=render_staged, roles=ADMINISTRATORS)
+async def login(
+    call: Call,
+    *,
+    least_length: Number = None,
+    age_days: Annotated[int | None, Help("days until a password must be changed, 0 = never", "DAYS")] = None,
+    failures: Annotated[int | None, Help("failures before a lock, 0 = no locks", "N")] = None,
+    lock: Seconds = None,
+    lock_longest: Seconds = None,
+) -> Document:
+    """What is not given stays."""
+    given = {"least_length": least_length, "age_days": age_days, "failures": failures}
+    return await _staged(call, "login", "log-in", {**given, "lock_s": lock, "lock_longest_s": lock_longest}, {})
+
+
+async def _staged(call: Call, name: str, called: str, given: dict[str, Any], words: dict[str, str]) -> Document:
+    changes = {key: value for key, value in given.items() if value is not None}
+    lists: dict[str, Any] = {
+        key: None if text.upper() == "DEFAULT" else words_of(text) for key, text in words.items() if text
+    }
+    if not changes and not lists:
+        raise GatepostError("nothing to change was given; see help sshconfig", EX_USAGE)
+    said = ", ".join(_LABELS[key].lower() for key in [*changes, *lists])
+    return await stage(call, f"{called}: {said}", lambda tables: put(tables, name, **changes, **lists))
+
+
+async def _ask_settings(dialogue: Dialogue, now: Document, verb: str) -> None:
+    arguments: Document = {}
+    for key, value in now.items():
+        if key == "banner":
+            continue
+        shown = ",".join(value) if key in NAMED else ("on" if value else "off") if key == "paging" else f"{value:g}"
+        answer = await dialogue.ask(f"{_LABELS[key]}:", shown)
+        if answer != shown:
+            name = key.removesuffix("_s") if key != "connections_per_source" else key
+            text = key in NAMED or key == "paging"
+            arguments[name] = answer if text else _number(dialogue, answer)
+    arguments = {key: value for key, value in arguments.items() if value is not None}
+    if "banner" in now and await dialogue.confirm("Change the banner that is shown before the log-in?"):
+        arguments["banner"] = (await dialogue.text("Enter its lines; a full stop alone ends it.")).rstrip("\n")
+    if arguments:
+        await dialogue.perform(f"sshconfig {verb}", arguments)
+
+
+def _number(dialogue: Dialogue, text: str) -> float | int | None:
+    try:
+        value = float(text)
+    except ValueError:
+        dialogue.say(f"{text} is not a number; it stays as it was.")
+        return None
+    return int(value) if value.is_integer() else value
+
+
+async def _ask_key(call: Call, dialogue: Dialogue) -> None:
+    await dialogue.perform("sshconfig userkey list", {})
+    chosen = await dialogue.menu({"NEW": "Add a key to a user.", "DELETE": "Take a key from a user."})
+    if not chosen:
+        return
+    user = await dialogue.ask("Enter the user name.")
+    if user and chosen == "NEW":
+        line = await dialogue.ask("Paste the public key (TYPE BASE64 COMMENT).")
+        if line:
+            await dialogue.perform("sshconfig userkey new", {"user": user, "key": line.split()})
+    elif user:
+        key = await dialogue.ask("Enter the number of the key.")
+        if key:
+            await dialogue.perform("sshconfig userkey delete", {"user": user, "key": key})
+
+
+async def _menu(call: Call, dialogue: Dialogue) -> Document | None:
+    operations = {
+        "SSHD": "Edit the SSH server's settings.",
+        "USERKEY": "Edit users' keys.",
+        "LOGIN": "Edit the rules of passwords and lock-outs.",
+    }
+    actions = {
+        "SSHD": lambda: _ask_settings(dialogue, _settings(call.editing.tables())["server"], "sshd"),
+        "USERKEY": lambda: _ask_key(call, dialogue),
+        "LOGIN": lambda: _ask_settings(dialogue, _settings(call.editing.tables())["login"], "login"),
+    }
+    await menu_of(dialogue, "sshconfig list", operations, actions)
+    return None
+
+
+sshconfig = Command(
+    "sshconfig",
+    "Show and change how the console is reached over SSH.",
+    run=None,
+    dialogue=_menu,
+    roles=ADMINISTRATORS,
+)
+
+COMMANDS = (sshconfig, list_, userkey_list, userkey_new, userkey_delete, sshd, login)
