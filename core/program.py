@@ -102,6 +102,11 @@ class Program:
         with suppress(ProcessLookupError):
             self._process.send_signal(signal.SIGINT)
 
+    def release(self) -> None:
+        """Close its standard input: a program that was started by `kept` ends itself then."""
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+
     async def wait(self) -> int:
         """Wait for its end; gives its exit status."""
         return await self._process.wait()
@@ -132,13 +137,17 @@ class Program:
         self._transport.close()
 
 
-async def _start(words: Sequence[str], *, stderr: int) -> Program:
+async def _start(words: Sequence[str], *, stderr: int, stdin: int = subprocess.DEVNULL) -> Program:
+    """Start a program; one that gets an open standard input watches that for its end and is not killed by the kernel.
+
+    The transport is kept beside the process: only it can let go of pipes that were not read to their end.
+    """
     loop = asyncio.get_running_loop()
     try:
         transport, protocol = await loop.subprocess_exec(
             lambda: SubprocessStreamProtocol(limit=LINE_LIMIT, loop=loop),
-            *command_line(words),
-            stdin=subprocess.DEVNULL,
+            *(command_line(words) if stdin == subprocess.DEVNULL else [find(words[0]), *words[1:]]),
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=stderr,
             env=dict(ENVIRONMENT),
@@ -158,6 +167,11 @@ async def running(*words: str) -> AsyncIterator[Program]:
         yield program
     finally:
         await program.end()
+
+
+async def kept(*words: str) -> Program:
+    """Start a program that stays: it ends itself when its standard input does. `end` is the caller's to call."""
+    return await _start(words, stderr=subprocess.STDOUT, stdin=subprocess.PIPE)
 
 
 async def run(*words: str, timeout_s: float = 10.0, limit: int = OUTPUT_LIMIT) -> Finished:

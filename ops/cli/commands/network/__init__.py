@@ -1,5 +1,5 @@
 """The network as an operator sees it: netstat, ping, traceroute, nslookup, dig, telnet, diagnostic, packetcapture."""
 
-from ops.cli.commands.network import lookup, netstat, reach, telnet
+from ops.cli.commands.network import capture, lookup, netstat, reach, telnet
 
-COMMANDS = (*netstat.COMMANDS, *reach.COMMANDS, *lookup.COMMANDS, *telnet.COMMANDS)
+COMMANDS = (*capture.COMMANDS, *netstat.COMMANDS, *reach.COMMANDS, *lookup.COMMANDS, *telnet.COMMANDS)
