@@ -93,16 +93,24 @@ class Accepted(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Of the listener, '' = the destination's."""
     original_sender: str = ""
     """Envelope sender as the client gave it, where masquerading changed it; else empty."""
+    noted: list[tuple[str, str]] = msgspec.field(default_factory=list)
+    """Header fields that the mail log names when the message is delivered, cleaned for display."""
 
 
 class Edit(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One header edit, applied in order when the message leaves."""
 
     action: str
-    """`insert`, `strip`, or `replace`: addresses within the fields of that name as they came."""
+    """`insert`, `strip`, `replace` (addresses within the fields of that name as they came) or `splice` (a text behind
+
+    the header section).
+    """
     name: str
     value: str = ""
-    """Of `replace`: lines of an address as it is written, a TAB, and what is put in its place."""
+    """Of `replace`: lines of an address as it is written, a TAB, and what is put in its place.
+
+    Of `splice`: offset in the content and character set in one line, then the text.
+    """
 
 
 class Decision(msgspec.Struct, frozen=True, array_like=True, gc=False):

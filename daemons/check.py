@@ -14,6 +14,7 @@ from daemons.config import DOCUMENTS, Appliance, Bastion, Esa, Sma, document_of
 from daemons.delivery import unsubscribe_list
 from daemons.keyd import guests_of
 from daemons.machine import Machine
+from daemons.stamping import disclaimers
 from daemons.wiring import bounce_tags, filters_of, handler_of, rewriting
 from mail.bounce.config import load_texts
 from tunnel.keyd.keyring import FOLDER, secured
@@ -122,6 +123,7 @@ def faults_of(machine: Machine) -> list[Problem]:
         document = machine.document
         problems += _tried(partial(filters_of, machine, document))
         problems += _tried(partial(rewriting, machine, document))
+        problems += _tried(partial(disclaimers, machine, document))
         for section in document.listener:
             problems += _tried(partial(handler_of, machine, section))
     if isinstance(machine.document, Esa | Sma):

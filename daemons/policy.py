@@ -12,12 +12,14 @@ from core.switch import Prepared, prompt
 from daemons.config import Esa
 from daemons.machine import Machine
 from daemons.reload import opened
+from daemons.stamping import disclaimers
 from daemons.wiring import alternate_sources, filter_source, filters_of, rewriting
 from mail.alternate import AlternateSources
 from mail.filter.load import Filters
 from mail.filter.view import ScanSettings
 from mail.pipeline import Pipeline
 from mail.rewrite.tables import Rewriting
+from mail.stamp import Disclaimers
 
 
 class MailPolicy:
@@ -31,6 +33,7 @@ class MailPolicy:
         self.filters = Filters(filter_source(machine, document))
         self._sources = alternate_sources(document)
         self._rewriting = rewriting(machine, document)
+        self._disclaimers = disclaimers(machine, document)
         section = document.filters
         scan = ScanSettings(section.unscannable_matches, section.max_scan_size)
         self.pipeline = Pipeline(
@@ -38,16 +41,18 @@ class MailPolicy:
             scan=scan,
             sources=lambda: self._sources,
             rewriting=lambda: self._rewriting,
+            disclaimers=lambda: self._disclaimers,
         )
 
     async def prepare(self, candidate: Machine) -> Prepared:
         """Read and compile what another document asks for. Raises `ConfigError` with every fault of the filters."""
-        filters, sources, tables = await asyncio.to_thread(_built, candidate)
+        filters, sources, tables, texts = await asyncio.to_thread(_built, candidate)
 
         def apply() -> None:
             self.filters.adopt(filters)
             self._sources = sources
             self._rewriting = tables
+            self._disclaimers = texts
             self._log.info(f"Message filters reloaded: {len(self.filters.program.filters)} in force")
 
         return Prepared(prompt(apply))
@@ -63,6 +68,7 @@ class MailPolicy:
             raise
 
 
-def _built(candidate: Machine) -> tuple[Filters, AlternateSources, Rewriting]:
+def _built(candidate: Machine) -> tuple[Filters, AlternateSources, Rewriting, Disclaimers]:
     document = cast(Esa, candidate.document)
-    return filters_of(candidate, document), alternate_sources(document), rewriting(candidate, document)
+    tables, texts = rewriting(candidate, document), disclaimers(candidate, document)
+    return filters_of(candidate, document), alternate_sources(document), tables, texts

@@ -49,7 +49,8 @@ def filter_source(machine: Machine, document: Esa) -> FilterSource:
     interfaces = {AUTO, *(row.name.lower() for row in document.interface)}
     interfaces |= {row.name.lower() for row in document.interface_group}
     profiles = {"default", *(row.name.lower() for row in document.bounce_profile)}
-    return FilterSource(file, section.text, Around(machine.hostname, interfaces, profiles))
+    texts = {row.name.lower() for row in document.text if row.kind == "disclaimer"}
+    return FilterSource(file, section.text, Around(machine.hostname, interfaces, profiles, texts))
 
 
 def alternate_sources(document: Esa) -> AlternateSources:

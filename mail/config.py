@@ -179,6 +179,8 @@ class ListenerSection(EdgeSection):
     bounce_profile: str = Field(
         default="", description="bounce profile of what comes in here, where no destination or filter chooses another"
     )
+    heading: str = Field(default="", description="name of a [[text]] of kind disclaimer that messages begin with")
+    footer: str = Field(default="", description="name of a [[text]] of kind disclaimer that messages end with")
     bounce_verification: Literal["off", "reject", "header"] = Field(
         default="off",
         description="bounces to addresses without a valid tag: off (taken), reject, or header (taken, but marked)",

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from email.header import Header
 from functools import partial
+from itertools import chain
 
 from core.record import Accepted, Edit, Outcome
 from mail.mime import MAX_BLOCK, Headers, change_fields, cut_fields, unfold
@@ -33,10 +34,24 @@ class _Plan:
     """Lower case names of fields to take away."""
     changes: dict[bytes, dict[str, str]]
     """By lower case name, addresses to exchange within the fields that came with the content."""
+    splices: list[tuple[int, bytes]]
+    """Octets to insert behind the header section, by their offset in the content."""
 
     @property
     def touches_content(self) -> bool:
-        return bool(self.cut or self.changes)
+        return bool(self.cut or self.changes or self.splices)
+
+    def body(self, chunks: Iterable[bytes], at: int) -> Iterator[bytes]:
+        """Give what is behind the header section, which ends at the offset `at`, with what is inserted there."""
+        waiting = list(self.splices)
+        for chunk in chunks:
+            while waiting and waiting[0][0] <= at + len(chunk):
+                offset, octets = waiting.pop(0)
+                yield chunk[: offset - at]
+                yield octets
+                chunk, at = chunk[offset - at :], offset  # noqa: PLW2901
+            yield chunk
+            at += len(chunk)
 
     def apply(self, section: bytes) -> bytes:
         """Give the header section of the content as it leaves."""
@@ -47,7 +62,7 @@ class _Plan:
         return cut_fields(section, self.cut) if self.cut else section
 
 
-_NO_PLAN = _Plan(b"", frozenset(), {})
+_NO_PLAN = _Plan(b"", frozenset(), {}, [])
 
 
 def render(accepted: Accepted, outcome: Outcome | None, content: bytes) -> bytes:
@@ -57,7 +72,7 @@ def render(accepted: Accepted, outcome: Outcome | None, content: bytes) -> bytes
     plan = _plan(outcome.edits)
     if plan.touches_content:
         end = Headers(content[: MAX_BLOCK + 4]).end
-        content = plan.apply(content[:end]) + content[end:]
+        content = plan.apply(content[:end]) + b"".join(plan.body((content[end:],), end))
     return accepted.trace + plan.inserted + content
 
 
@@ -76,14 +91,16 @@ def render_chunks(accepted: Accepted, outcome: Outcome | None, chunks: Iterable[
                 break
         end = Headers(section[: MAX_BLOCK + 4]).end
         yield plan.apply(section[:end])
-        yield section[end:]
-    yield from source
+        yield from plan.body(chain((section[end:],), source), end)
+    else:
+        yield from source
 
 
 def _plan(edits: Iterable[Edit]) -> _Plan:
     inserted: list[tuple[bytes, bytes]] = []
     cut: set[bytes] = set()
     changes: dict[bytes, dict[str, str]] = {}
+    splices: list[tuple[int, bytes]] = []
     for edit in edits:
         key = edit.name.lower().encode()
         if edit.action == "strip":
@@ -91,9 +108,23 @@ def _plan(edits: Iterable[Edit]) -> _Plan:
             inserted = [item for item in inserted if item[0] != key]
         elif edit.action == "replace":
             changes.setdefault(key, {}).update(_pairs(edit.value))
+        elif edit.action == "splice":
+            splices.append(_splice(edit.value))
         else:
             inserted.insert(0, (key, header_line(edit.name, edit.value)))
-    return _Plan(b"".join(line for _, line in inserted), frozenset(cut), changes)
+    splices.sort(key=lambda splice: splice[0])
+    return _Plan(b"".join(line for _, line in inserted), frozenset(cut), changes, splices)
+
+
+def splice(where: str, offset: int, charset: str, text: str) -> Edit:
+    """Write down that a text is inserted at an offset of the content, behind its header section."""
+    return Edit("splice", where, f"{offset} {charset}\n{text}")
+
+
+def _splice(value: str) -> tuple[int, bytes]:
+    place, _, text = value.partition("\n")
+    offset, _, charset = place.partition(" ")
+    return int(offset), text.encode(charset, "replace")
 
 
 def edited_values(headers: Headers, edits: Sequence[Edit]) -> dict[bytes, list[bytes]]:

@@ -26,6 +26,7 @@ from mail.mime import Headers
 from mail.rewrite.masquerade import Masquerade
 from mail.rewrite.session import MASQUERADE, SHOWN
 from mail.rewrite.tables import NOTHING, Rewriting
+from mail.stamp import NO_DISCLAIMERS, STAMP, Disclaimer, Disclaimers, NotStamped, Where, requests, stamp
 
 QUARANTINE: Final = "quarantine"
 GATEWAY: Final = "virtual-gateway"
@@ -107,11 +108,16 @@ class Pipeline:
         scan: ScanSettings | None = None,
         sources: Callable[[], AlternateSources] = AlternateSources,
         rewriting: Callable[[], Rewriting] = lambda: NOTHING,
+        disclaimers: Callable[[], Disclaimers] = lambda: NO_DISCLAIMERS,
     ) -> None:
-        """`sources` gives the table of who leaves by which virtual gateway, `rewriting` those that change addresses."""
+        """`sources` gives the table of who leaves by which virtual gateway, `rewriting` those that change addresses,
+
+        `disclaimers` the texts that are put into messages.
+        """
         self._program = program
         self._sources = sources
         self.rewriting = rewriting
+        self.disclaimers = disclaimers
         self._scan = scan or ScanSettings()
         self._stages: tuple[tuple[str, Callable[[_Run], None]], ...] = (
             (MESSAGE_FILTERS, self._filter),
@@ -235,6 +241,8 @@ class Pipeline:
             run.say(f"MID {mid} Custom Log Entry: {entry}")
         if view.final in ("drop", "bounce"):
             self._end(run, view)
+        elif (table := self.disclaimers()) is not NO_DISCLAIMERS:
+            self._stamp(run, view, requests(table, run.accepted.listener, view.stamps))
         self._choose(run, view)
         decisions.append(
             Decision(
@@ -246,6 +254,21 @@ class Pipeline:
                 clock.now(),
             )
         )
+
+    def _stamp(self, run: _Run, view: View, wanted: Sequence[tuple[Where, Disclaimer]]) -> None:
+        """Put headings and footers in, or say why not."""
+        for where, text in wanted:
+            started = perf_counter_ns()
+            try:
+                if run.accepted.size > self._scan.max_scan_size:
+                    raise NotStamped(f"it is larger than {self._scan.max_scan_size} octets")
+                run.edits.append(stamp(run.content.read(), run.content.headers, where, text.fill(view)))
+                verdict = "stamped"
+            except NotStamped as reason:
+                verdict = f"not stamped: {clean(str(reason))}"
+            run.say(f"MID {run.accepted.mid} {where} '{text.name}' {verdict}")
+            spent = (perf_counter_ns() - started) // 1000
+            run.notes.decisions.append(Decision(STAMP, text.name, where, verdict, spent, clock.now()))
 
     def _choose(self, run: _Run, view: View) -> None:
         """Note what filters chose; the records carry it through a quarantine."""

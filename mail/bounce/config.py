@@ -7,7 +7,7 @@ and raise `ConfigError` with every fault; a secret is never part of a message.
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
@@ -80,7 +80,9 @@ class TextSection(Section):
     """What people read in a report, written here or in a file."""
 
     name: Name = Field(description="name of the text, for bounce profiles")
-    kind: Kind = Field(default="bounce", description="bounce, delay or success")
+    kind: Literal["bounce", "delay", "success", "disclaimer"] = Field(
+        default="bounce", description="of a report: bounce, delay or success; or disclaimer, a heading or footer"
+    )
     subject: str = Field(default="", max_length=200, description="subject of the report; empty = the usual one")
     text: str = Field(default="", max_length=MAX_TEXT, description="the text; for variables see docs/bounces.md")
     file: str = Field(default="", description="file with the text instead; relative to this document's folder")
@@ -89,13 +91,17 @@ class TextSection(Section):
     def _one_text(self) -> "TextSection":
         if bool(self.text) == bool(self.file):
             raise ValueError("either text or file is needed")
-        if self.text:
-            self.read(self.text)
+        if self.text and self.kind != "disclaimer":
+            self.read(self.text, self.kind)
         return self
 
-    def read(self, text: str) -> Text:
-        """Make it ready. Raises `ValueError`."""
-        return read_text(text, self.subject or SUBJECTS[self.kind])
+    def read(self, text: str, kind: Kind) -> Text:
+        """Make the text of a report ready. Raises `ValueError`."""
+        return read_text(text, self.subject or SUBJECTS[kind])
+
+    def load(self, folder: Path) -> str:
+        """Give the text, also if it is in a file below the folder. Raises `OSError`, `UnicodeDecodeError`."""
+        return self.text or (folder / self.file).read_text(encoding="utf-8")
 
 
 class BouncesSection(Section):
@@ -137,14 +143,14 @@ class BounceVerificationSection(Section):
 
 
 def load_texts(sections: Iterable[TextSection], folder: Path) -> dict[str, Text]:
-    """Read all texts, those in files too; by lower case name. Raises `ConfigError`."""
+    """Read all texts of reports, those in files too; by lower case name. Raises `ConfigError`."""
     texts: dict[str, Text] = {}
     problems = []
     for section in sections:
         path = folder / section.file
         try:
-            text = section.text or path.read_text(encoding="utf-8")
-            texts[section.name.lower()] = section.read(text)
+            if section.kind != "disclaimer":
+                texts[section.name.lower()] = section.read(section.load(folder), section.kind)
         except OSError as error:
             problems.append(Problem(str(path), "", f"cannot be read: {error.strerror}"))
         except UnicodeDecodeError:

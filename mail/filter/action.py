@@ -7,7 +7,7 @@ pipeline carries out what the view says in the end. An action gives True when no
 import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from mail.filter.rule import Faults, check_arguments
 from mail.filter.syntax import Action, FilterFault, Value
@@ -27,6 +27,8 @@ class Around:
     """Lower case names of the interfaces and groups; None = any name will do."""
     bounce_profiles: Collection[str] | None = None
     """Lower case names; None = any name will do."""
+    texts: Collection[str] | None = None
+    """Lower case names of disclaimers; None = any name will do."""
 
 
 ANYWHERE = Around()
@@ -130,6 +132,20 @@ def _bounce_profile(texts: tuple[str, ...], _hostname: str) -> Step:
     return step
 
 
+def _stamped(where: Literal["heading", "footer"]) -> Callable[[tuple[str, ...], str], Step]:
+    def build(texts: tuple[str, ...], _hostname: str) -> Step:
+        shown = f"add-{where} {texts[0]}"
+
+        def step(view: View) -> bool:
+            view.actions.append(shown)
+            view.stamps.append((where, texts[0].lower()))
+            return False
+
+        return step
+
+    return build
+
+
 _ACTIONS: dict[str, _Spec] = {
     "quarantine": _Spec(_quarantine, 1),
     "drop": _Spec(_final("drop")),
@@ -142,6 +158,8 @@ _ACTIONS: dict[str, _Spec] = {
     "no-op": _Spec(_no_op),
     "alt-src-host": _Spec(_alt_src_host, 1),
     "bounce-profile": _Spec(_bounce_profile, 1),
+    "add-heading": _Spec(_stamped("heading"), 1),
+    "add-footer": _Spec(_stamped("footer"), 1),
 }
 ACTION_NAMES = frozenset(_ACTIONS)
 
@@ -177,6 +195,8 @@ def _check_name(action: Action, value: Value, around: Around, faults: Faults) ->
     what, known = {
         "alt-src-host": ("interface or group", around.interfaces),
         "bounce-profile": ("bounce profile", around.bounce_profiles),
+        "add-heading": ("text of kind disclaimer", around.texts),
+        "add-footer": ("text of kind disclaimer", around.texts),
     }.get(action.name, ("", None))
     if known is not None and text not in known:
         faults.append(FilterFault(value.position, f"there is no {what} {value.raw[:40]}"))

@@ -7,6 +7,7 @@ the current header, after the edits of earlier filters.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from core.record import Accepted, Edit
 from mail.content import edited_values
@@ -60,6 +61,7 @@ class View:
         "holds",
         "matched",
         "settings",
+        "stamps",
         "unscannable",
     )
 
@@ -95,6 +97,8 @@ class View:
         self.gateway: Chosen | None = None
         """Interface or group to leave by."""
         self.bounce_profile: Chosen | None = None
+        self.stamps: list[tuple[Literal["heading", "footer"], str]] = []
+        """Texts to put in, by lower case name."""
         self.unscannable = ""
         if edits:
             self._current = edited_values(headers, edits)

@@ -263,7 +263,7 @@ def _holds(reader: Reader) -> tuple[FrameHold, ...]:
 
 def _edit(row: Reader) -> FrameEdit:
     return FrameEdit(
-        row.choice("action", ("insert", "strip", "replace")),
+        row.choice("action", ("insert", "strip", "replace", "splice")),
         row.text("name", MAX_NAME),
         row.text("value", MAX_VALUE, breaks=True),
     )
