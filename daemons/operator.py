@@ -20,6 +20,7 @@ from daemons.config import DOCUMENTS
 from daemons.machine import Machine
 from daemons.pair import pairing_verb
 from daemons.shutting_out import always_possible, bare_appliance, shut_out
+from mail.config import KIND_POLICY
 from ops.access.record import FILE, Records
 from ops.cli.appliance import Appliance
 from ops.cli.local import run_local as run_words
@@ -46,6 +47,7 @@ def appliance_of(
         version=importlib.metadata.version("gatepost"),
         configuration=lambda: machine.document.model_dump(mode="json", exclude_none=True),
         schema=document_keys(),
+        listener_defaults={kind: policy.model_dump(exclude_none=True) for kind, policy in KIND_POLICY.items()},
         editing=lambda login: Editing(place, login, validate, note=note, now=clock.now),
         committer=lambda: Committer(place, validate, note=note, now=clock.now),
         pair=pairing_verb(machine) if machine.role == "esa" else None,

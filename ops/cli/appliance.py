@@ -15,9 +15,9 @@ from core.alert.direct import DirectPath
 from core.alert.record import AlertRecords
 from core.errors import EX_CONFIG, EX_UNAVAILABLE, GatepostError
 from core.log.book import Logs
+from core.schema import Schema
 from ops.access.record import Records
 from ops.configuration.commit import Committer
-from core.schema import Schema
 from ops.configuration.editing import Editing
 
 DAEMONS: Mapping[str, tuple[str, ...]] = {
@@ -84,6 +84,8 @@ class Appliance:
     """The configuration document that is in force, as plain tables."""
     schema: Schema = field(default_factory=dict, compare=False, repr=False)
     """What the documents of all kinds of machines can hold; the commands that edit are made from it."""
+    listener_defaults: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Policy parameters that come with each kind of listener."""
     editing: Callable[[str], Editing] = _no_editing
     """Gives the pending copy of a login."""
     committer: Callable[[], Committer] = _no_committer

@@ -20,9 +20,8 @@ from tests.support.editing import TEXT, editable, write
 class Screen:
     """A screen without colours on which the answers are already typed; keeps all that stood on it."""
 
-    width = 0
-
-    def __init__(self, *lines: str) -> None:
+    def __init__(self, *lines: str, width: int = 0) -> None:
+        self.width = width
         self.lines = list(lines)
         self.shown = ""
 
@@ -51,7 +50,7 @@ class Operating:
         self.audit = Audit()
         records = AlertRecords(folder / "state" / "alerts")
         self.appliance = editable(write(folder, text), **{"direct": direct, "alert_records": records, **more})
-        self.executor = Executor(registry(), self.appliance, self.audit)
+        self.executor = Executor(registry(self.appliance.schema), self.appliance, self.audit)
 
     def tables(self) -> Any:
         """Give the pending configuration."""
@@ -65,9 +64,9 @@ class Operating:
 
         return await self.executor.batch(Call(self.appliance, caller, self.executor.registry, read), split(line))
 
-    async def talked(self, *lines: str, caller: Caller = LOCAL) -> str:
+    async def talked(self, *lines: str, caller: Caller = LOCAL, width: int = 0) -> str:
         """Type lines into the console, then `exit`; gives all that stood on the screen."""
-        screen = Screen(*lines, "exit")
+        screen = Screen(*lines, "exit", width=width)
         await Session(self.executor, caller, screen, idle_s=30).run()
         assert screen.lines == []
         return screen.shown

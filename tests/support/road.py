@@ -54,8 +54,11 @@ def make_gateway(folder: Path, sink_port: int, more: str = "") -> int:
 class DaemonProcess:
     """One daemon as a process, which may be killed and started again."""
 
-    def __init__(self, machine: Path, name: str, instance: str, wrap: Iterable[str] = ()) -> None:
-        """`wrap` is a program and its arguments that run the daemon, such as `prlimit`; it must keep its pid."""
+    def __init__(self, machine: Path, name: str, socket: str, wrap: Iterable[str] = (), *, instance: int = 0) -> None:
+        """`socket` is the name of its control socket, `instance` the number of a gateway process.
+
+        `wrap` is a program and its arguments that run the daemon, such as `prlimit`; it must keep its pid.
+        """
         self.wrap = [*wrap]
         self.environment: dict[str, str] = {}
         self._command = [
@@ -66,8 +69,9 @@ class DaemonProcess:
             name,
             "--config",
             str(machine / "gatepost.toml"),
+            *(("--instance", str(instance)) if instance else ()),
         ]
-        self._socket = machine / "run" / f"{instance}.sock"
+        self._socket = machine / "run" / f"{socket}.sock"
         self.errors = machine / "daemons.log"
         """Where its standard error goes."""
         self._process: asyncio.subprocess.Process | None = None
