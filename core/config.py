@@ -232,6 +232,12 @@ class LogSection(Section):
     level: int = Field(default=3, ge=1, le=5, description="1 critical, 2 warning, 3 information, 4 debug, 5 trace")
     max_bytes: int = Field(default=100 * 1024 * 1024, ge=64 * 1024, description="a log file rolls over at this size")
     keep: int = Field(default=10, ge=1, le=1000, description="rolled-over files kept")
+    message_id: bool = Field(default=True, description="the mail log has the Message-ID of each message")
+    subject: bool = Field(default=True, description="the mail log has the subject that each message came with")
+    remote_response: bool = Field(default=True, description="the mail log has what the next host said to the content")
+    headers: tuple[Annotated[str, Field(pattern=r"^[!-9;-~]{1,80}$")], ...] = Field(
+        default=(), max_length=20, description="header fields that stand in the mail log when a message is delivered"
+    )
 
 
 class RuntimeSection(Section):

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from core.lifecycle import Scope
+from core.log.detail import Details
 from core.log.file import LogFile
 from core.log.sink import Sink
 
@@ -61,6 +62,8 @@ class MailLog:
 
     def __init__(self, path: Path, *, level: int = INFO, max_bytes: int = 100 << 20, keep: int = 10) -> None:
         self.name = "mail log"
+        self.details = Details()
+        """What is told of each message."""
         self.companions: list[MailLog] = []
         """Logs that are flushed with this one."""
         self._size = 0
@@ -83,6 +86,11 @@ class MailLog:
         self.close()
         self._sinks = tuple(sinks)
         self._level = max((sink.level for sink in sinks), default=0)
+
+    @property
+    def silent(self) -> bool:
+        """Whether nothing is written, so that costly lines need not be made."""
+        return not self._level
 
     @property
     def lost(self) -> int:

@@ -24,6 +24,7 @@ from mail.delivery.route import Family, Route, SmtpRoutes
 from mail.delivery.security import Rule
 from mail.delivery.smtp_line import Handling
 from mail.delivery.unsubscribe import Unsubscribed, read
+from mail.queue.outcome_log import OutcomeLogs
 from mail.queue.queue import QueueSettings
 from mail.queue.report import ReportSettings
 from mail.queue.watch import Patience
@@ -144,6 +145,13 @@ def handling(machine: Machine, document: Esa | Sma, table: DestinationTable) -> 
 
     debug = DomainDebug(machine.logs, machine.mail_log())
     return Handling(section.eight_bit, section.possible_delivery, mail_from if tags.tagging else None, debug)
+
+
+def logs_of_outcomes(machine: Machine) -> OutcomeLogs:
+    """Open the bounce log and the delivery log, which are flushed with the mail log."""
+    bounces, deliveries = machine.log("bounce"), machine.log("delivery")
+    machine.mail_log().companions += [bounces, deliveries]
+    return OutcomeLogs(bounces, deliveries)
 
 
 def smtp_routes(document: Esa | Sma) -> SmtpRoutes:

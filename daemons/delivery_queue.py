@@ -17,7 +17,7 @@ from cpq.exchange.store import OwedIds
 from cpq.settle import Settlements
 from cpq.transfer import QuarantineCourier, Sender
 from daemons.config import Esa, Sma
-from daemons.delivery import connection_settings, handling
+from daemons.delivery import connection_settings, handling, logs_of_outcomes
 from daemons.machine import Machine
 from daemons.outbound_tls import OutboundTls
 from daemons.reload import switch_of
@@ -33,7 +33,7 @@ def build(config: Path) -> Daemon:
     machine = Machine.open(config)
     document = cast(Esa | Sma, machine.document)
     log, counters, pairings = machine.mail_log(), machine.counters("delivery-queue"), machine.pairings()
-    dcids, bounces = machine.numbers("dcid"), machine.log("bounce")
+    dcids, outcome_logs = machine.numbers("dcid"), logs_of_outcomes(machine)
     tables = RunningTables(machine, document, log)
     counters.show(lambda: {"delivery_conn_id": dcids.last})
     tables.also = (tls := OutboundTls(machine, document, tables, log)).reconfigure
@@ -63,7 +63,7 @@ def build(config: Path) -> Daemon:
         journal=own,
         couriers=couriers,
         log=log,
-        bounce_log=bounces,
+        outcome_logs=outcome_logs,
         counters=counters,
         mids=machine.numbers("mid"),
         facts=smtp.facts,
@@ -74,6 +74,6 @@ def build(config: Path) -> Daemon:
 
     tables.serve(smtp, queue)
     switch = switch_of(machine, "delivery-queue", log.warning, tables.prepare, tables.around, tls.prepare)
-    services: list[Service] = [log, bounces, counters, tables.alerts, *tls.services, own, queue, settlements]
+    services: list[Service] = [log, counters, tables.alerts, *tls.services, own, queue, settlements]
     verbs, grace_s = queue.verbs() | tls.verbs(own, queue.importer.poke) | tables.verbs(), document.runtime.grace_s
     return Daemon("delivery-queue", services, machine.socket("delivery-queue"), verbs, grace_s, switch)

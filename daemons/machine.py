@@ -16,10 +16,9 @@ from core.errors import EX_CANTCREAT, EX_USAGE, GatepostError
 from core.ids import IdBlocks
 from core.load import ProcessLoad, SystemLoad
 from core.log.book import Logs
-from core.log.config import subscriptions_of
+from core.log.config import details_of, subscriptions_of
 from core.log.debug import InjectionDebug
 from core.log.file import head_of
-from core.log.subscription import Subscription
 from core.maillog import MailLog
 from core.metrics import Counters
 from core.switch import digest_of
@@ -109,7 +108,7 @@ class Machine:
         return Pairings(self.pairing, self.keys / "cpq.key", self.keys / "cpq.crt")
 
     def certificate(self, *, https: bool = False) -> ServerCertificate:
-        """Open the certificates that listeners or the web side show. Raises `ConfigError` with all that are unusable."""
+        """Open the certificates that listeners or the web side show. Raises `ConfigError` with all that are bad."""
         document, tls = self.document, self.document.tls
         name = tls.https_certificate if https else tls.receiving_certificate
         first = self.pair(name) if name else (self.keys / "tls.crt", self.keys / "tls.key")
@@ -131,11 +130,9 @@ class Machine:
     @cached_property
     def logs(self) -> Logs:
         """The logs that this process writes."""
-        return Logs(self.subscriptions(self.document), head_of(importlib.metadata.version("gatepost"), self.serial))
-
-    def subscriptions(self, document: Document) -> list[Subscription]:
-        """Give the logs that a document of this machine asks for."""
-        return subscriptions_of(self.dir / "log", document.log, document.log_subscription)
+        document, head = self.document, head_of(importlib.metadata.version("gatepost"), self.serial)
+        rows = subscriptions_of(self.dir / "log", document.log, document.log_subscription)
+        return Logs(rows, head, details=details_of(document.log), key=self.keys / "log_push_ed25519")
 
     def mail_log(self) -> MailLog:
         """Open this process's writer of the text mail log."""

@@ -21,6 +21,7 @@ from daemons.machine import Machine
 from daemons.pair import pairing_verb
 from daemons.shutting_out import always_possible, bare_appliance, shut_out
 from mail.config import KIND_POLICY
+from daemons.tracing import trace
 from ops.access.record import FILE, Records
 from ops.cli.appliance import Appliance
 from ops.cli.local import run_local as run_words
@@ -51,6 +52,7 @@ def appliance_of(
         editing=lambda login: Editing(place, login, validate, note=note, now=clock.now),
         committer=lambda: Committer(place, validate, note=note, now=clock.now),
         pair=pairing_verb(machine) if machine.role == "esa" else None,
+        trace=partial(trace, machine) if machine.role == "esa" else None,
         sessions=sessions.facts,
         note=note,
         records=records or Records(machine.state / FILE),
@@ -90,8 +92,8 @@ def audit_log(machine: Machine) -> MailLog:
 
 def log_keeper(machine: Machine) -> LogKeeper:
     """Make the service that rolls logs over by the clock and sends them to other hosts."""
-    memory, key = machine.state / "logs.json", machine.keys / "log_push_ed25519"
-    return LogKeeper(machine.logs, machine.hostname, memory=memory, key=key, note=machine.note)
+    memory = machine.state / "logs.json"
+    return LogKeeper(machine.logs, machine.hostname, memory=memory, key=machine.logs.key, note=machine.note)
 
 
 def run_local(config: Path, words: Sequence[str]) -> int:

@@ -68,10 +68,10 @@ def switch_of(machine: Machine, who: str, warn: Warn, *parts: Part, also: Also |
 
 async def _logs(machine: Machine, who: str, candidate: Machine) -> Prepared:
     """Have the logs of this process follow the candidate's subscriptions, and say that a configuration has come."""
-    subscriptions = candidate.logs.all()
+    wanted = candidate.logs
 
     def apply() -> None:
-        machine.logs.follow(subscriptions)
+        machine.logs.follow(wanted.all(), wanted.details)
         machine.note(f"{who}: the configuration has been read and is in force")
 
     return Prepared(prompt(apply))

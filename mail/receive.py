@@ -28,7 +28,8 @@ from mail.intake import NOT_STORED, Intake, Taken
 from mail.limit import HourlyCount
 from mail.login.attempt import Logins
 from mail.login.side import LOG_IN_FIRST, LoginSide
-from mail.mime import Headers, decode_words
+from mail.mime import Headers
+from mail.noted import note_headers
 from mail.recipient import judge
 from mail.rewrite.session import add_recipient, map_domain, masquerade_sender
 from mail.rewrite.tables import NOTHING
@@ -352,11 +353,7 @@ class GatewaySession(LoginSide, NoFurtherVerbs):
         gateway, origin, envelope = self._gateway, self._origin, self._envelope
         mid = envelope.mid
         assert self._match is not None
-        subject = clean(decode_words(headers.first(b"subject")))
-        message_id = headers.first(b"message-id")
-        if message_id:
-            self._log.info(f"MID {mid} Message-ID '{clean(message_id.decode('utf-8', 'replace'))}'")
-        self._log.info(f'MID {mid} Subject "{subject}"')
+        subject, noted = note_headers(self._log, mid, headers)
         received_at = gateway.now()
         return Accepted(
             mid=mid,
@@ -383,6 +380,7 @@ class GatewaySession(LoginSide, NoFurtherVerbs):
             require_tls=tls_demand(envelope, headers),
             bounce_profile=self._access.bounce_profile,
             original_sender=envelope.original_sender,
+            noted=noted,
         )
 
     def aborted(self) -> None:

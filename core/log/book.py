@@ -5,7 +5,9 @@ of one type are written by one writer, and one that no subscription is for costs
 """
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
+from core.log.detail import Details
 from core.log.file import LogFile
 from core.log.sink import Sink
 from core.log.subscription import ERROR, MAIL, SYSTEM, Subscription
@@ -18,7 +20,17 @@ _ALSO = {MAIL: ERROR, SYSTEM: ERROR}
 class Logs:
     """See the module."""
 
-    def __init__(self, subscriptions: Sequence[Subscription], head: str) -> None:
+    def __init__(
+        self,
+        subscriptions: Sequence[Subscription],
+        head: str,
+        *,
+        details: Details | None = None,
+        key: Path = Path("log_push_ed25519"),
+    ) -> None:
+        """`key` is the file of the key that this machine logs in with where it sends saved files."""
+        self.details = details or Details()
+        self.key = key
         self._subscriptions = tuple(subscriptions)
         self._head = head
         self._opened: dict[str, MailLog] = {}
@@ -32,14 +44,17 @@ class Logs:
         """Give this process's writer of a type of log."""
         if kind not in self._opened:
             self._opened[kind] = MailLog.over(self._sinks(kind), f"{kind} log")
+            self._opened[kind].details = self.details
         return self._opened[kind]
 
     def alone(self, subscription: Subscription) -> MailLog:
         """Make a writer of one subscription."""
         return MailLog.over([self._sink(subscription, subscription.level)], subscription.name)
 
-    def follow(self, subscriptions: Sequence[Subscription]) -> None:
+    def follow(self, subscriptions: Sequence[Subscription], details: Details | None = None) -> None:
         """Write by these from now on."""
+        if details is not None:
+            self.details.follow(details)
         if tuple(subscriptions) == self._subscriptions:
             return
         self._subscriptions = tuple(subscriptions)

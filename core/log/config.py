@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from core.config import LogSection, Name, Port, PublicKey, Section, Size, repeated
 from core.log.client import check_client
+from core.log.detail import Details
 from core.log.subscription import DEFAULTS, DOMAIN_DEBUG, INJECTION_DEBUG, TYPES, Push, Subscription
 
 FACILITIES: Final = (
@@ -116,6 +117,11 @@ def subscriptions_of(folder: Path, log: LogSection, rows: Sequence[LogSubscripti
         if name not in given
     ]
     return [_subscription(folder, log, row) for row in (*usual, *rows) if row.enabled]
+
+
+def details_of(log: LogSection) -> Details:
+    """Say what the mail log tells of each message."""
+    return Details(log.message_id, log.subject, log.remote_response, log.headers)
 
 
 def _subscription(folder: Path, log: LogSection, row: LogSubscriptionSection) -> Subscription:

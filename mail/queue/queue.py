@@ -40,6 +40,7 @@ from mail.queue.memory import forget_idle
 from mail.queue.message import Message, Parcel, destination_of, divide
 from mail.queue.now import DeliverNow
 from mail.queue.operate import Hands, Operations
+from mail.queue.outcome_log import OutcomeLogs
 from mail.queue.overdue import Overdue
 from mail.queue.places import Places
 from mail.queue.profile import Profiles
@@ -113,7 +114,7 @@ class DeliveryQueue:
         log: Log,
         counters: Counters,
         mids: IdBlocks,
-        bounce_log: Log | None = None,
+        outcome_logs: OutcomeLogs | None = None,
         facts: Facts = lambda _host: {},
         now: clock.Clock = clock.steady,
         wall: clock.Clock | None = None,
@@ -177,7 +178,7 @@ class DeliveryQueue:
         scheduler.filtered = self._settlement.filtered
         self._turns = Turns()
         self._settlement.unsubscribed = settings.unsubscribed
-        self._settlement.bounce_log = bounce_log
+        self._settlement.outcome_logs = outcome_logs or OutcomeLogs()
         scheduler.expired = lambda parcel, _, now: profiles.of(parcel).expired(parcel.message.received_at, now)
         self._checkpointer = Checkpointer(
             self._database,

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from core.clock import Clock
+from core.log.detail import Details
 from core.maillog import Log, clean
 from core.record import CHANNEL, Recipient
 from mail.bounce.notice import Fate
@@ -21,12 +22,12 @@ from mail.queue.book import Book
 from mail.queue.destination import Destination
 from mail.queue.donelog import DoneLog
 from mail.queue.message import Parcel
+from mail.queue.outcome_log import OutcomeLogs, response
 from mail.queue.phrase import (
     EXPIRED,
     FILTERED,
     OPERATOR,
     UNSUBSCRIBED,
-    bounce_line,
     detail,
     phrase,
     reply_text,
@@ -75,8 +76,9 @@ class Settlement:
         """`broken` is told why the done log cannot be written; attempts must stop then."""
         self.warnings = Warnings(reports, log=log, now=now)
         self.tally = Tally(now)
-        self.bounce_log: Log | None = None
-        """A log of its own for what bounced or waits (behaviour 3.3)."""
+        self.outcome_logs = OutcomeLogs()
+        """The bounce log and the delivery log."""
+        self._details: Details = getattr(log, "details", None) or Details()
         self._scheduler = scheduler
         self._book = book
         self._done = done
@@ -217,8 +219,11 @@ class Settlement:
         rids = rid_list([result.rid for result in results])
         info = self._log.info
         words = " (centralized policy quarantine)" if parcel.destination[0] in CHANNEL else ""
-        info(f"Message done DCID {line.dcid} MID {parcel.mid} to RID {rids}{words}")
-        info(f"MID {parcel.mid} RID {rids} Response '{clean(results[0].text)}'")
+        noted = parcel.message.accepted.noted
+        info(f"Message done DCID {line.dcid} MID {parcel.mid} to RID {rids}{words}{f' {noted!r}' if noted else ''}")
+        if self._details.remote_response:
+            info(f"MID {parcel.mid} RID {rids} Response '{response(results[0].text)}'")
+        self.outcome_logs.delivered(parcel, line, results)
         n = len(results)
         self.tally.counts(destination).delivered_recips += n
         self._counters.add("delivered_recips", n)
@@ -303,7 +308,7 @@ class Settlement:
                 f"Delayed: DCID {dcid} MID {parcel.mid} to RID {result.rid} - {enhanced} - {phrase(enhanced)}"
                 f" {detail(result)}"
             )
-        self._note("Delayed", "soft", parcel, results)
+        self.outcome_logs.delayed(parcel, results)
         self.tally.counts(destination).soft_bounced_evts += len(results)
         self._counters.add("soft_bounced_evts", len(results))
         parcel.last_reply = reply_text(results[0])
@@ -341,7 +346,7 @@ class Settlement:
                     f"Double bounce: MID {parcel.mid} to RID {result.rid} - {enhanced} - {reply_text(result)}"
                 )
 
-        self._note("Bounced", "hard", parcel, results)
+        self.outcome_logs.failed(parcel, line, results)
 
         def reported(durable: bool) -> None:
             self._reported(parcel, durable, kind)
@@ -356,13 +361,6 @@ class Settlement:
             self._profile_of(parcel),
             reported,
         )
-
-    def _note(self, word: str, kind: str, parcel: Parcel, results: Sequence[Result]) -> None:
-        """Write the bounce log."""
-        if self.bounce_log is not None:
-            addresses = {one.rid: one.address for one in parcel.recipients}
-            for result in results:
-                self.bounce_log.info(bounce_line(word, kind, parcel, addresses.get(result.rid, ""), result))
 
     def _fate(self, parcel: Parcel, recipient: Recipient, result: Result, line: Line | None) -> Fate:
         host = _host(parcel, line) if line is not None and result.code else ""

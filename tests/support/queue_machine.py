@@ -13,6 +13,7 @@ from core.record import Accepted, Outcome, Recipient, encode
 from mail.bounce.profile import BounceProfile
 from mail.delivery.courier import Carried, Job, Line
 from mail.delivery.limit import Limits
+from mail.queue.outcome_log import OutcomeLogs
 from mail.queue.queue import DeliveryQueue, QueueSettings
 
 SMALL = JournalSettings(segment_bytes=1 << 20, backlog_bytes=64 << 20, reserve_bytes=0, keep_s=0.02)
@@ -175,7 +176,7 @@ class Machine:
             journal=self.own,
             couriers={"": self.courier, "the.cpq.host": self.cpq},
             log=self.log,
-            bounce_log=self.bounce_log,
+            outcome_logs=OutcomeLogs(self.bounce_log),
             counters=self.counters,
             mids=self.mids,
             now=self.now,
