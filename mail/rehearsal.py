@@ -7,6 +7,7 @@ reads no DNS. Raises `GatepostError` 65 for an address that cannot be read.
 """
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import cast
 
 from core.content import HEAD_BYTES
@@ -22,7 +23,8 @@ from mail.intake import Intake, Taken
 from mail.pipeline import BOUNCE_PROFILE, GATEWAY, Notes, Pipeline, Readable
 from mail.receive import Gateway, GatewaySession
 from mail.rewrite.tables import Rewriting
-from protocol.address import AddressError, Path, parse_path
+from protocol.address import AddressError, parse_path
+from protocol.address import Path as AddressPath
 from protocol.reply import Reply
 
 TRACED_TLS = "TLSv1.3"
@@ -58,12 +60,19 @@ class Findings:
     """The octets that would leave."""
 
 
-class _Lines:
-    """Takes the lines of the mail log."""
+class _Lines(MailLog):
+    """Takes the lines of the mail log, and writes none."""
 
     def __init__(self) -> None:
+        super().__init__(Path())
+        self.follow(())
         self.lines: list[str] = []
-        self.info = self.warning = self.critical = self.debug = self.lines.append
+
+    def info(self, text: str) -> None:
+        """Keep a line."""
+        self.lines.append(text)
+
+    warning = critical = debug = info
 
 
 class _Sink:
@@ -160,7 +169,7 @@ def rehearse(trial: Trial, access: Access, pipeline: Pipeline, hostname: str) ->
     findings, log = Findings(), _Lines()
     intake = _Intake(pipeline, findings, log)
     numbers = cast(IdBlocks, _Numbers())
-    gateway = Gateway(hostname, cast(Intake, intake), cast(MailLog, log), numbers, numbers)
+    gateway = Gateway(hostname, cast(Intake, intake), log, numbers, numbers)
     gateway.decide = findings.decisions.append
     session = GatewaySession(gateway, access)
     _converse(session, trial, access, hostname, findings)
@@ -222,7 +231,7 @@ def _shown(reply: Reply) -> str:
     return " ".join(word for word in (str(reply.code), reply.enhanced, clean(text)) if word)
 
 
-def _path(text: str, *, null: bool = False) -> Path:
+def _path(text: str, *, null: bool = False) -> AddressPath:
     inner = text.strip().removeprefix("<").removesuffix(">")
     try:
         path = parse_path(f"<{inner}>".encode(), smtputf8=not inner.isascii())
@@ -233,7 +242,7 @@ def _path(text: str, *, null: bool = False) -> Path:
     return path
 
 
-def _defaulted(path: Path, hostname: str, findings: Findings) -> None:
+def _defaulted(path: AddressPath, hostname: str, findings: Findings) -> None:
     """Record whether an address is completed; the session completes `postmaster` alone."""
     completed = f"{path.local}@{hostname}" if path.local and not path.domain else UNCHANGED
     findings.decisions.append(decision(DEFAULT_DOMAIN, "", path.text, completed))

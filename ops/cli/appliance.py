@@ -67,6 +67,10 @@ def _any_seed(_text: str) -> None:
     """Take any seed string; whoever makes the key looks at it again."""
 
 
+Trace = Callable[[Mapping[str, Any], Mapping[str, Any], bytes], Awaitable[dict[str, Any]]]
+"""Takes the tables of a configuration, what is asked, and the message; gives the document of `trace`."""
+
+
 @dataclass(frozen=True)
 class Appliance:
     """One machine as its operator sees it."""
@@ -109,6 +113,8 @@ class Appliance:
     """The machine's memory of alerts."""
     logs: Logs | None = None
     """The logs of this machine."""
+    trace: Trace | None = None
+    """Sends a message through a configuration, for a look only; None where no mail is taken."""
     timeout_s: float = 10.0
     now: clock.Clock = clock.now
 

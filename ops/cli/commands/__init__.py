@@ -8,6 +8,7 @@ from ops.cli.commands import (
     access,
     alert,
     alert_menu,
+    aliases,
     bastion,
     certificate,
     certificate_menu,
@@ -33,6 +34,7 @@ from ops.cli.commands import (
     support,
     suspension,
     tls_setting,
+    trace,
     transport_security,
     workqueue,
 )
@@ -46,6 +48,7 @@ def registry(schema: Schema | None = None) -> Registry:
         access,
         alert,
         alert_menu,
+        aliases,
         bastion,
         certificate,
         certificate_menu,
@@ -70,6 +73,7 @@ def registry(schema: Schema | None = None) -> Registry:
         suspension,
         support,
         tls_setting,
+        trace,
         transport_security,
         workqueue,
     )
