@@ -34,6 +34,8 @@ class Screen:
         return line
 
     async def command(self, prompt: str) -> str:
+        if not self.lines:
+            raise EOFError
         return await self.read(prompt)
 
 
@@ -64,9 +66,9 @@ class Operating:
 
         return await self.executor.batch(Call(self.appliance, caller, self.executor.registry, read), split(line))
 
-    async def talked(self, *lines: str, caller: Caller = LOCAL, width: int = 0) -> str:
-        """Type lines into the console, then `exit`; gives all that stood on the screen."""
-        screen = Screen(*lines, "exit", width=width)
+    async def talked(self, *lines: str, caller: Caller = LOCAL, width: int = 0, leave: str = "exit") -> str:
+        """Type lines into the console, then `exit` (or end the input); gives all that stood on the screen."""
+        screen = Screen(*lines, *leave.split(), width=width)
         await Session(self.executor, caller, screen, idle_s=30).run()
         assert screen.lines == []
         return screen.shown

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from core.errors import EX_DATAERR, GatepostError
-from core.schema import Key, Schema
+from core.schema import Key, Refused, Schema
 from ops.cli.argument import Help, Parameter
 from ops.cli.commands.listener.place import (
     Row,
@@ -17,7 +17,6 @@ from ops.cli.commands.listener.place import (
     default_policy,
     interfaces_of,
     line_of,
-    listener_of,
     listeners_of,
 )
 from ops.cli.commands.listener.predefined import KINDS, access_of, parameters_text
@@ -87,7 +86,7 @@ def created(rights: Rights, schema: Schema) -> Command:
         return {"listener": row, "line": line_of(tables, row), "warnings": warnings}
 
     async def dialogue(call: Call, talk: Dialogue) -> Document | None:
-        return await ask(call, talk, keys)
+        return await ask(call, talk, keys, schema)
 
     return Command(
         "listenerconfig new",
@@ -173,7 +172,7 @@ def render(document: Document, width: int) -> str:
     return with_warnings(text, document, width)
 
 
-async def ask(call: Call, talk: Dialogue, keys: Sequence[Key]) -> Document:
+async def ask(call: Call, talk: Dialogue, keys: Sequence[Key], schema: Schema) -> Document:
     """Put the model's questions; gives the arguments of the batch form."""
     tables = call.editing.tables()
     kind = ("private", "public", "sinkhole")[
@@ -183,12 +182,12 @@ async def ask(call: Call, talk: Dialogue, keys: Sequence[Key]) -> Document:
     ]
     if kind == "sinkhole" and await talk.confirm("Do you want messages to be queued onto disk?"):
         kind = "sinkhole-queuing"
-    name = await _name(talk, tables)
+    name = await _name(talk, tables, _key(schema, "name"))
     address = await ask_address(talk, tables)
     talk.say(f"\n{NO_QMQP}")
     await talk.choose("Choose a protocol.", ["SMTP"], 1)
     port = await ask_port(talk, tables, address, 25, name)
-    hosts = await _hosts(talk, kind)
+    hosts = await _hosts(talk, kind, _host_key(schema, kind))
     given: Document = {"name": name, "kind": kind, "address": address, "port": port, "hosts": hosts}
     talk.say(RATE_ABOUT)
     if await talk.confirm(RATE):
@@ -208,7 +207,7 @@ async def _policy(call: Call, talk: Dialogue, keys: Sequence[Key], given: Mappin
     if not await talk.confirm("Would you like to change the default host access policy?"):
         return {}
     effective = {"policy": default_policy(call, row)}
-    asking = Asking(call, talk, keys, {}, tables={}, refers={}, effective=effective, new=False)
+    asking = Asking(call, talk, keys, {}, tables=call.editing.tables(), refers={}, effective=effective, new=False)
     for name in POLICY_KEYS:
         if name != "max_recipients_per_hour" or rate is None:
             await ask_parameter(asking, PREFIX + name)
@@ -223,20 +222,49 @@ async def ask_parameter(asking: Asking, key: str) -> None:
         return
     words = MODES[name]
     present = str(asking.value(key) or words[name == "tls"])
-    chosen = words[
-        await asking.dialogue.choose(QUESTIONS[name], [word.capitalize() for word in words], words.index(present) + 1)
-    ]
+    texts = [word.capitalize() for word in words]
+    chosen = present
+    while True:
+        chosen = words[await asking.dialogue.choose(QUESTIONS[name], texts, words.index(present) + 1)]
+        if name != "auth" or chosen == "off" or asking.tables.get("smtp_user"):
+            break
+        asking.dialogue.say("There is nobody who could log in: [[smtp_user]] is empty.")
     if chosen != present:
         asking.set(key, chosen)
 
 
-async def _name(talk: Dialogue, tables: Mapping[str, Any]) -> str:
+def _key(schema: Schema, name: str) -> Key:
+    shape = schema["listener"].shape
+    assert shape is not None
+    return shape.key(name)
+
+
+def _host_key(schema: Schema, kind: str) -> Key:
+    """Give the key that hosts of a new listener become values of."""
+    table, name = ("rat", "recipient") if kind == "public" else ("sender_group", "entries")
+    shape = _key(schema, table).shape
+    assert shape is not None
+    key = shape.key(name)
+    return key.item or key
+
+
+async def _name(talk: Dialogue, tables: Mapping[str, Any], key: Key) -> str:
     taken = {str(row["name"]).lower() for row in listeners_of(tables)}
     while True:
         answer = await talk.ask('\nPlease create a name for this listener (Ex: "InboundMail"):', below=True)
-        if answer and answer.lower() not in taken:
+        reason = f"A listener {answer} is there already." if answer.lower() in taken else _refusal(key, answer)
+        if not reason:
             return answer
-        talk.say(f"A listener {answer} is there already." if answer else "A name is needed.")
+        talk.say(reason)
+
+
+def _refusal(key: Key, answer: str) -> str:
+    """Say why an answer cannot be a value of a key, '' if it can."""
+    try:
+        key.read(answer)
+    except Refused as error:
+        return str(error)
+    return "" if answer else "An answer is needed here."
 
 
 async def ask_address(talk: Dialogue, tables: Mapping[str, Any], present: str = "") -> str:
@@ -277,9 +305,16 @@ async def ask_port(talk: Dialogue, tables: Mapping[str, Any], address: str, pres
         return int(answer)
 
 
-async def _hosts(talk: Dialogue, kind: str) -> list[str]:
-    answer = await talk.ask(DOMAINS if kind == "public" else RELAYS, below=True)
-    return [part.strip() for part in answer.split(",") if part.strip()]
+async def _hosts(talk: Dialogue, kind: str, key: Key) -> list[str]:
+    question = DOMAINS if kind == "public" else RELAYS
+    while True:
+        answer = await talk.ask(question, below=True)
+        words = [part.strip() for part in answer.split(",") if part.strip()]
+        reasons = [reason for word in words if (reason := _refusal(key, word))]
+        if not reasons:
+            return words
+        for reason in reasons:
+            talk.say(reason)
 
 
 async def _number(talk: Dialogue, question: str, default: str) -> str:
@@ -288,8 +323,3 @@ async def _number(talk: Dialogue, question: str, default: str) -> str:
         if answer.isdecimal() and answer.isascii():
             return answer
         talk.say("Please answer with a number.")
-
-
-def known_listener(tables: Mapping[str, Any], name: str) -> str:
-    """Give the name of a listener as it is written. Raises status 66."""
-    return str(listener_of(tables, name)["name"])

@@ -4,11 +4,12 @@ Used by the other modules of this package. Raises `GatepostError` 66 for a liste
 that is none of this machine's known ones.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from ipaddress import ip_address
 from typing import Any
 
 from core.errors import EX_DATAERR, EX_NOINPUT, GatepostError
+from ops.cli.appliance import Appliance
 from ops.cli.commands.listener.predefined import KINDS, size_text
 from ops.cli.registry import Call
 
@@ -76,3 +77,8 @@ def default_policy(call: Call, row: Mapping[str, Any]) -> Row:
     usual = {"tls": "preferred", "auth": "off"}
     policy = {**usual, **call.appliance.listener_defaults.get(kind_of(row), {}), **(row.get("policy") or {})}
     return policy | {"max_message_size": size_text(policy.get("max_message_size", 0))}
+
+
+def known(appliance: Appliance, before: Sequence[str]) -> Sequence[str]:
+    """Give the names that complete the place of a listener: those in force."""
+    return [] if before else [str(row.get("name", "")) for row in appliance.configuration().get("listener") or []]

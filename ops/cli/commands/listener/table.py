@@ -83,7 +83,9 @@ async def _ask_policy(asking: Asking) -> None:
         for name in _REJECTING if rule == "REJECT" else ():
             await ask_parameter(asking, name)
     elif await asking.yes("Would you like to set parameters of its own? (The others are the listener's.)"):
+        counts = default_policy(asking.call, listener_of(asking.tables, asking.call.places[0]))
         for name in POLICY_KEYS:
+            asking.count(name, counts.get(name))
             await ask_parameter(asking, name)
 
 
