@@ -14,6 +14,7 @@ PROBES = 3
 _REPLY = re.compile(r"\d+ bytes from \S+ icmp_seq=(\d+) ttl=(\d+) time=([\d.]+) ms( \(DUP!\))?")
 _COUNTS = re.compile(r"(\d+) packets transmitted, (\d+) received")
 _TIMES = re.compile(r"(?:rtt|round-trip) min/avg/max/mdev = ([\d.]+)/([\d.]+)/([\d.]+)/([\d.]+) ms")
+_COMPLAINT = re.compile(r"(?:\S*/)?ping: (.*)")
 _HOP = re.compile(r"\s*(\d+)  (.*)")
 
 
@@ -57,8 +58,8 @@ class PingReading:
             self.transmitted, self.received = int(found[1]), int(found[2])
         elif found := _TIMES.match(line):
             self.times = (float(found[1]), float(found[2]), float(found[3]), float(found[4]))
-        elif line.startswith("ping: "):
-            self.complaint = line.removeprefix("ping: ")
+        elif found := _COMPLAINT.match(line):
+            self.complaint = found[1]
         elif line.startswith(("From ", "no answer yet")):
             return line
         return ""

@@ -31,7 +31,7 @@ def test_replies_are_shown_and_the_statistics_are_kept() -> None:
 
 def test_what_ping_says_of_itself_is_a_complaint() -> None:
     reading = PingReading()
-    assert reading.read("ping: bind icmp socket: Cannot assign requested address") == ""
+    assert reading.read("/usr/bin/ping: bind icmp socket: Cannot assign requested address") == ""
     assert reading.complaint == "bind icmp socket: Cannot assign requested address"
 
 
