@@ -18,6 +18,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from core.errors import ConfigError, Problem
 from core.name_server import name_server
+from core.time_zone import check_zone
 from core.tls_rules import MODERN, VERSIONS, WIDE, TlsRules, check_ciphers, check_versions
 
 _SECRET_WORDS = frozenset({"password", "passphrase", "secret", "token", "credential", "psk", "seed", "private"})
@@ -127,6 +128,9 @@ class ApplianceSection(Section):
         description="serial number, made by `gatepost init`", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
     )
     hostname: Host = Field(description="full host name; banner, HELO and Received lines carry it")
+    timezone: Annotated[str, AfterValidator(checked(check_zone))] = Field(
+        default="", description="zone in which logs and the console show times, such as Europe/Berlin; empty = system's"
+    )
 
 
 class PrivateDomainSection(Section):

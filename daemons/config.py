@@ -9,7 +9,7 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from core.alert.config import AlertRecipientSection, AlertsSection, DiskQuotaSection
+from core.alert.config import AlertRecipientSection, AlertsSection, DiskQuotaSection, SupportSection
 from core.config import (
     ApplianceSection,
     CertificateSection,
@@ -57,6 +57,7 @@ class Document(Section):
     alert_recipient: tuple[AlertRecipientSection, ...] = Field(
         default=(), max_length=100, description="who gets alerts of which classes"
     )
+    support: SupportSection = SupportSection()
     disk_quota: DiskQuotaSection = DiskQuotaSection()
     tls: TlsSection = TlsSection()
     certificate: tuple[CertificateSection, ...] = Field(

@@ -14,6 +14,7 @@ from core.maillog import MailLog
 from core.runtime import run
 from core.schema import Schema
 from core.schema.config import top_keys
+from core.time_zone import set_zone
 from daemons.alerting import alert_records, direct_path
 from daemons.candidate import faults_in
 from daemons.config import DOCUMENTS
@@ -105,6 +106,7 @@ def run_local(config: Path, words: Sequence[str]) -> int:
             raise
         sys.stderr.write(f"gatepost: the configuration has errors, see `gatepost check`: {error.problems[0]}\n")
         return run(run_words(bare_appliance(config), words))
+    set_zone(machine.document.appliance.timezone)
     width = get_terminal_size().columns if sys.stdout.isatty() else 0
     log = audit_log(machine)
     try:

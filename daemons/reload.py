@@ -16,13 +16,14 @@ from core.config import Section
 from core.errors import ConfigError, Problem
 from core.maillog import clean
 from core.switch import Also, Prepared, Switch, prompt, together
+from core.time_zone import set_zone
 from daemons.config import Document
 from daemons.machine import Machine
 
 Warn = Callable[[str], None]
 Part = Callable[[Machine], Awaitable[Prepared]]
 """Prepares one part of a daemon for a candidate. Raises `ConfigError` with every fault of its own."""
-_ALWAYS = ("appliance", "runtime")
+_ALWAYS = ("appliance.role", "appliance.serial", "appliance.hostname", "runtime")
 _DELIVERY = ("connect_timeout_s", "greeting_timeout_s", "command_timeout_s", "final_timeout_s", "idle_close_s", "port")
 FIXED: dict[str, tuple[str, ...]] = {
     "gateway": ("spool", "filters.thread_above", "filters.max_scan_size"),
@@ -48,7 +49,8 @@ FIXED: dict[str, tuple[str, ...]] = {
 
 def switch_of(machine: Machine, who: str, warn: Warn, *parts: Part, also: Also | None = None) -> Switch:
     """Make the switch of the daemon `who`, which is `gateway-N` for one of several; `warn` logs a line."""
-    every: tuple[Part, ...] = (*parts, partial(_logs, machine, who))
+    set_zone(machine.document.appliance.timezone)
+    every: tuple[Part, ...] = (*parts, _zone, partial(_logs, machine, who))
     fixed = (*_ALWAYS, *FIXED["gateway" if who.startswith("gateway-") else who])
 
     async def prepare(file: Path) -> Prepared:
@@ -64,6 +66,11 @@ def switch_of(machine: Machine, who: str, warn: Warn, *parts: Part, also: Also |
         return Prepared(found.apply, found.drop, (*found.restart, *keys))
 
     return Switch(machine.config, machine.digest, prepare, also=also)
+
+
+async def _zone(candidate: Machine) -> Prepared:
+    """Have this process show times in the candidate's zone."""
+    return Prepared(prompt(lambda: set_zone(candidate.document.appliance.timezone)))
 
 
 async def _logs(machine: Machine, who: str, candidate: Machine) -> Prepared:

@@ -56,6 +56,13 @@ class AlertRecipientSection(Section):
         return least is not None and reaches(severity, least or self.severity)
 
 
+class SupportSection(Section):
+    """Whom `supportrequest` writes to."""
+
+    address: Mailbox | Literal[""] = Field(default="", description="mail address of the support organisation")
+    cc: tuple[Mailbox, ...] = Field(default=(), max_length=20, description="who always gets a copy")
+
+
 class DiskQuotaSection(Section):
     """How much of the disk the folders of this machine may take before people are told; nothing is deleted.
 

@@ -1,4 +1,4 @@
-"""`help`, `version`, `shell`, `quit` and `exit`: the commands about the console itself."""
+"""`help`, `shell`, `quit` and `exit`: the commands about the console itself."""
 
 import textwrap
 from typing import Annotated
@@ -9,25 +9,6 @@ from ops.cli.argument import Help, on_the_line
 from ops.cli.execute import Leave
 from ops.cli.registry import Call, Command, Document, command
 from ops.cli.table import Column, table
-
-
-def render_version(document: Document, width: int) -> str:
-    """Show one fact a line."""
-    labels = {"product": "Product", "version": "Version", "serial": "Serial #", "role": "Role", "hostname": "Hostname"}
-    return "\n".join(f"{label + ':':<10} {document[name]}" for name, label in labels.items())
-
-
-@command("version", "Show version, serial number and role.", render=render_version)
-async def version(call: Call) -> Document:
-    """Asks no daemon."""
-    machine = call.appliance
-    return {
-        "product": machine.product,
-        "version": machine.version,
-        "serial": machine.serial,
-        "role": machine.role,
-        "hostname": machine.hostname,
-    }
 
 
 def _entry(item: Command) -> Document:
@@ -111,4 +92,4 @@ async def exit_(call: Call) -> Document:
     raise Leave
 
 
-COMMANDS = (help_, version, shell, quit_, exit_)
+COMMANDS = (help_, shell, quit_, exit_)

@@ -11,13 +11,15 @@ GOLDEN = Path(__file__).parent / "golden"
 
 
 async def test_version_has_the_stable_fields(run: Any) -> None:
-    assert document(await run("version --json")) == {
+    stable = {
         "product": "Gatepost",
         "version": "0.1.0",
         "serial": "42AB-CD",
         "role": "esa",
         "hostname": "esa.example.test",
     }
+    found = document(await run("version --json"))
+    assert {key: found[key] for key in stable} == stable
 
 
 async def test_help_lists_what_the_caller_may_run_here(run: Any) -> None:
