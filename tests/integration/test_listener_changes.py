@@ -293,3 +293,19 @@ async def test_a_second_gateway_process_shares_new_ports_and_a_late_one_is_no_st
 async def listens(folder: Path, process: str, port: int) -> bool:
     rows = (await call(folder / "run" / f"{process}.sock", "listeners"))["listeners"]
     return any((row["port"], row["state"]) == (port, "listening") for row in rows)
+
+
+async def test_a_listener_that_a_commit_made_is_suspended_by_name_and_stays_so_when_it_moves() -> None:
+    first, second = free_port(), free_port()
+    async with site() as one:
+        await one.must(f"listenerconfig new Extra public 127.0.0.1 {first} example.test")
+        await one.must("commit")
+        await one.must("suspendlistener Extra --seconds 0")
+        assert (await one.states())["Extra"] == (first, "suspended")
+        await one.must(f"listenerconfig edit Extra interface 127.0.0.1 {second}")
+        await one.must("commit")
+        assert (await one.states())["Extra"] == (second, "suspended")
+        assert await refused(second)
+        await one.must("resumelistener Extra")
+        async with dialled(second) as client:
+            assert (await client.send()).startswith("250")
