@@ -100,6 +100,7 @@ class Session:
         self._call = Call(executor.appliance, caller, executor.registry, show=self._say)
         self._running: asyncio.Task[Any] | None = None
         self._last_status = EX_OK
+        self._warned = False
         self._ends: list[Callable[[], None]] = []
         self.since_at = clock.now()
 
@@ -150,7 +151,10 @@ class Session:
             try:
                 line = await self._screen.command(self.prompt)
                 await self.one(split(line))
-            except (EOFError, Leave):
+            except Leave:
+                if self._may_leave():
+                    return self._last_status
+            except EOFError:
                 return self._last_status
             except Aborted:
                 continue
@@ -159,6 +163,18 @@ class Session:
             except IdleTooLong:
                 self._screen.write("\nIdle for too long; the session ends.\n")
                 return self._last_status
+
+    def _may_leave(self) -> bool:
+        """Warn once of changes that are not committed; they are kept for the next session of this login."""
+        try:
+            pending = not self._warned and self._call.editing.pending
+        except GatepostError:
+            return True
+        if pending:
+            self._warned = True
+            self._say("There are uncommitted changes: `commit` puts them in force, `clear` drops them.")
+            self._say("They are kept if you leave; `exit` again leaves.")
+        return not pending
 
     async def one(self, words: Sequence[str]) -> int:
         """Run one command line, with its dialogue if it has one and no arguments are given."""

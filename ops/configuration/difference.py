@@ -18,9 +18,14 @@ def mark(value: Any) -> str:
 
 
 def sections(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Name the sections that differ, in the order of the documents."""
+    """Name the sections that differ, in the order of the documents; an empty one is like none."""
     names = dict.fromkeys([*old, *new])
-    return [name for name in names if old.get(name) != new.get(name) or (name in old) != (name in new)]
+    return [name for name in names if (old.get(name) or None) != (new.get(name) or None)]
+
+
+def filled(tables: Mapping[str, Any]) -> Tables:
+    """Give the sections that hold anything."""
+    return {name: value for name, value in tables.items() if value}
 
 
 def is_rows(value: Any) -> bool:

@@ -64,9 +64,12 @@ class Editing:
         """
         return await asyncio.to_thread(self._change, what, edit)
 
-    async def replace(self, what: str, tables: Tables) -> None:
-        """Put a whole configuration in the place of the pending copy. Raises status 65 with every fault."""
-        await asyncio.to_thread(self._replace, what, tables)
+    async def replace(self, what: str, tables: Tables, *, anew: bool = False) -> None:
+        """Put a whole configuration in the place of the pending copy. Raises status 65 with every fault.
+
+        `anew`: what was pending is forgotten, and what is in force now is what others' changes are told from.
+        """
+        await asyncio.to_thread(self._replace, what, tables, anew)
 
     async def clear(self) -> bool:
         """Drop the pending copy; tells whether there was one."""
@@ -87,11 +90,11 @@ class Editing:
             self._keep(what, found, base, tables)
             return [f"commit will refuse: {told(problem)}" for problem in others]
 
-    def _replace(self, what: str, tables: Tables) -> None:
+    def _replace(self, what: str, tables: Tables, anew: bool) -> None:
         with self.place.locked(self.files.lock(self.login)):
             if problems := self.validate(tables):
                 raise GatepostError("\n".join(told(problem) for problem in problems), EX_DATAERR)
-            found = self.files.load(self.login)
+            found = None if anew else self.files.load(self.login)
             self._keep(what, found, found.base if found else self.place.in_force(), tables)
 
     def _compared(self) -> tuple[Tables, Tables, list[str]]:
@@ -103,7 +106,7 @@ class Editing:
         )
 
     def _keep(self, what: str, found: Pending | None, base: Reading, tables: Tables) -> None:
-        if tables == base.tables:
+        if not sections(base.tables, tables):
             self.files.drop(self.login)
         else:
             earlier = found.changes if found else ()

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ops.configuration.difference import identity, is_rows, mark, sections
+from ops.configuration.difference import filled, identity, is_rows, mark, sections
 from ops.configuration.layout import Block, blocks_of
 from ops.configuration.place import Tables
 from ops.configuration.toml import pair, toml
@@ -26,7 +26,7 @@ def rewrite(text: str, old: Tables, new: Tables) -> str:
         return toml(new)
     written = "\n".join(_lines(blocks, old, new, changed)).strip("\n") + "\n"
     try:
-        return written if tomllib.loads(written) == new else toml(new)
+        return written if filled(tomllib.loads(written)) == filled(new) else toml(new)
     except tomllib.TOMLDecodeError:
         return toml(new)
 

@@ -83,7 +83,8 @@ async def _ask(call: Call, dialogue: Dialogue) -> Document | None:
     if not call.editing.pending:
         return {}
     comment = await dialogue.ask("\nPlease enter some comments describing your changes:", below=True)
-    save = await dialogue.confirm("\nDo you want to save the current configuration for rollback?", default=True)
+    dialogue.say()
+    save = await dialogue.confirm("Do you want to save the current configuration for rollback?", default=True)
     return {"comment": [comment] if comment else None, "no_save": not save}
 
 
