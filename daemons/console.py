@@ -14,6 +14,7 @@ from core.ssh import key as ssh_key
 from core.switch import Prepared, prompt
 from daemons.access import door_of, gate_of, settings_of, terms_of
 from daemons.config import Appliance as ApplianceDocument
+from daemons.in_force import configuration_watch
 from daemons.machine import Machine
 from daemons.operator import appliance_of, audit_log, log_keeper
 from daemons.reload import switch_of
@@ -48,6 +49,7 @@ def build(config: Path) -> Daemon:
         verbs.update(support.verbs)
         door = support.door(document.tunnel.hop_sources) if document.tunnel.hop_sources else None
     services += [server.listener(door), log_keeper(machine)]
+    services.append(configuration_watch(machine, appliance.committer(), log, sessions.announce))
     if section.status_log_s and machine.role != "bastion":
         status_log = machine.log("status")
         services += [status_log, StatusLog(appliance_of(machine, sessions), status_log, section.status_log_s)]

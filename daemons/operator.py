@@ -18,11 +18,12 @@ from core.time_zone import set_zone
 from daemons.alerting import alert_records, direct_path
 from daemons.candidate import faults_in
 from daemons.config import DOCUMENTS
+from daemons.in_force import InForce
 from daemons.machine import Machine
 from daemons.pair import pairing_verb
 from daemons.shutting_out import always_possible, bare_appliance, shut_out
-from mail.config import KIND_POLICY
 from daemons.tracing import trace
+from mail.config import KIND_POLICY
 from ops.access.record import FILE, Records
 from ops.cli.appliance import Appliance
 from ops.cli.local import run_local as run_words
@@ -47,7 +48,7 @@ def appliance_of(
         run=machine.dir / "run",
         files=machine.dir / "configuration",
         version=importlib.metadata.version("gatepost"),
-        configuration=lambda: machine.document.model_dump(mode="json", exclude_none=True),
+        configuration=InForce(machine),
         schema=document_keys(),
         listener_defaults={kind: policy.model_dump(exclude_none=True) for kind, policy in KIND_POLICY.items()},
         editing=lambda login: Editing(place, login, validate, note=note, now=clock.now),
