@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import AfterValidator, Field, ModelWrapValidatorHandler, TypeAdapter, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from core.config import Count, Host, Ip, Name, Port, Section
+from core.config import Count, Host, Ip, Name, Port, Section, checked
 from mail.bounce.config import BounceProfileSection, BouncesSection, BounceVerificationSection, TextSection
 from mail.delivery.carriage import EightBit
 from mail.delivery.crosscheck import Fault, Rows, faults_of
@@ -20,6 +20,7 @@ from mail.delivery.route import Family, Route, check_host, parse_hosts
 from mail.delivery.route import check_domain as check_route_domain
 from mail.delivery.security import Level
 from mail.delivery.tls.config import DeliveryTlsSection, TlsReportSection
+from mail.delivery.unsubscribe import parse_entry
 from protocol.domain import check_domain, literal_address
 
 
@@ -135,7 +136,7 @@ class UnsubscribeSection(Section):
     action: Literal["drop", "bounce"] = Field(
         default="drop", description="drop without a word, or bounce to the sender"
     )
-    entries: tuple[str, ...] = Field(
+    entries: tuple[Annotated[str, AfterValidator(checked(parse_entry))], ...] = Field(
         default=(), description="user@domain, user@, @domain, @.partial or an IP address of the receiving host"
     )
     file: str = Field(

@@ -19,16 +19,26 @@ from protocol.domain import canonical, check_domain, literal_address
 Action = Literal["drop", "bounce"]
 
 
+_REASON = "'{}' is not user@domain, user@, @domain, @.partial or an IP address"
+
+
+def _address(text: str) -> str:
+    try:
+        return str(ip_address(text))
+    except ValueError:
+        raise ValueError(_REASON.format(text)) from None
+
+
 def parse_entry(text: str) -> str:
     """Give an entry in the form that it is looked up by. Raises `ValueError`."""
     local, at, domain = text.rpartition("@")
     if not at:
-        return str(ip_address(text))
+        return _address(text)
     if local == "" and domain.startswith("."):
         return f"@.{check_domain(domain[1:])}"
     if not domain:
         if not local or "@" in local:
-            raise ValueError(f"'{text}' is not user@domain, user@, @domain, @.partial or an IP address")
+            raise ValueError(_REASON.format(text))
         return f"{local.lower()}@"
     if literal_address(domain) is not None:
         return f"{local.lower()}@{domain.lower()}"

@@ -5,7 +5,9 @@ the end is the same. A default is always shown; a wrong answer is told with its 
 takes a value away. Who declares a table gives questions in order, or a function that calls `key`, `yes` and `set`.
 """
 
+import re
 from collections.abc import Mapping, Sequence
+from textwrap import wrap
 from typing import Any
 
 from core.schema import Fault, Key, Refused, Row, get, put
@@ -18,6 +20,9 @@ from ops.cli.registry import Call
 NOTHING = "-"
 """The answer that takes a value away."""
 _MOST_CHOICES = 40
+_WIDTH = 79
+_FOUND = re.compile(r" \(found [^\n]*\)$")
+"""What somebody has just typed need not be told again."""
 
 
 class Asking:
@@ -71,7 +76,7 @@ class Asking:
             self.answers.pop(name, None)
             return
         key = self._keys[name]
-        if value != self.value(name) or (self.new and key.required):
+        if value != self.value(name) or (self.new and self._needed(key)):
             put(self.row, name, value)
             self.answers[name] = key.show(value)
             self.away = [one for one in self.away if one != name]
@@ -120,21 +125,30 @@ class Asking:
         self.set(key.name, choices[chosen][1])
 
     async def _ask(self, key: Key, question: str) -> None:
+        *before, question = wrap(question, _WIDTH)
+        for line in before:
+            self.dialogue.say(line)
         while True:
-            current = "" if key.secret else key.show(self.value(key.name))
-            answer = await self.dialogue.ask(question, current)
-            if answer == current and (answer or not key.required):
-                if self.new and key.required:
-                    self.set(key.name, key.read(answer))
+            current = self._shown(key)
+            answer = await self.dialogue.ask(question + _way_out(key, current), current)
+            if answer == current and (answer or not self._needed(key)):
                 return
-            if answer == NOTHING and not key.required:
+            if answer == NOTHING and not self._needed(key):
                 self.set(key.name, None)
                 return
             reason = self._refusal(key, answer)
             if not reason:
                 self.set(key.name, key.read(answer))
                 return
-            self.dialogue.say(reason)
+            self.dialogue.say(_FOUND.sub("", f"{reason[:1].upper()}{reason[1:]}"))
+
+    def _shown(self, key: Key) -> str:
+        """Give the answer that Enter stands for; a new row has no name to begin with."""
+        nameless = self.new and key.name == self._name_key and get(self.row, key.name) is None
+        return "" if key.secret or nameless else key.show(self.value(key.name))
+
+    def _needed(self, key: Key) -> bool:
+        return key.required or key.name == self._name_key
 
     def _refusal(self, key: Key, answer: str) -> str:
         """Say why an answer cannot be taken, '' if it can."""
@@ -176,6 +190,13 @@ class Asking:
         for name in known:
             await self.key(name)
         return bool(known)
+
+
+def _way_out(key: Key, current: str) -> str:
+    """Say how a value is taken away, where there is one that need not be."""
+    return (
+        f" ({NOTHING} for none)" if current and key.kind in {"text", "list"} and key.default in ("", None, []) else ""
+    )
 
 
 def worded(key: Key) -> str:

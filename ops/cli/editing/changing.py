@@ -12,7 +12,7 @@ from core.errors import EX_DATAERR, EX_NOINPUT, GatepostError
 from core.schema import Row
 from ops.cli.argument import Help, Parameter, parameters_of
 from ops.cli.display import folded
-from ops.cli.editing.reading import file_parameter, find, row_parameter
+from ops.cli.editing.reading import counted, file_parameter, find, row_parameter
 from ops.cli.editing.reading_in import read_in
 from ops.cli.editing.row import Described, refuse
 from ops.cli.editing.words import (
@@ -128,7 +128,7 @@ def deleted(described: Described) -> Command:
 
     def work(rows: list[Row], given: dict[str, Any]) -> Document:
         names = list(dict.fromkeys(given[ROW]))
-        refuse([f"{name}: {one.fixed[described.fixed(name)]}" for name in names if described.fixed(name)])
+        refuse([f"{name} {one.fixed[described.fixed(name)]}" for name in names if described.fixed(name)])
         missing = [name for name in names if described.place(rows, name) is None]
         if missing:
             raise GatepostError(f"there is no {one.one} {', '.join(missing)}; nothing was deleted", EX_NOINPUT)
@@ -142,7 +142,7 @@ def deleted(described: Described) -> Command:
         names = document["deleted"]
         if len(names) == 1:
             return f"The {one.one} {names[0]} was deleted; {PENDING}."
-        return f"{len(names):,} {one.many} were deleted; {PENDING}."
+        return f"{counted(one, len(names))} deleted; {PENDING}."
 
     parameters = (row_parameter(one.one, several=True),)
     return _changing(described, "delete", f"Delete {one.many}.", parameters=parameters, work=work, said=said)
@@ -161,12 +161,11 @@ def cleared(described: Described) -> Command:
     summary = f"Delete all {one.many}."
     if one.fixed:
         summary = f"Delete all {one.many} but {', '.join(one.fixed)}."
-    said = _count_said(one.many, "deleted")
+
+    def said(document: Document) -> str:
+        return f"{counted(one, document['deleted'])} deleted; {PENDING}."
+
     return _changing(described, "clear", summary, parameters=(), work=work, said=said)
-
-
-def _count_said(many: str, done: str) -> Callable[[Document], str]:
-    return lambda document: f"{document[done]:,} {many} were {done}; {PENDING}."
 
 
 def moved(described: Described) -> Command:
@@ -250,9 +249,8 @@ def imported(described: Described) -> Command:
         return await read_in(described, call, take_places(command, given), given["file"], add=bool(given.get("add")))
 
     def render(document: Document, width: int) -> str:
-        text = f"{document['rows']:,} {one.many} were read in place of {document['before']:,}; {PENDING}."
-        if document["added"]:
-            text = f"{document['rows']:,} {one.many} were read beside {document['before']:,}; {PENDING}."
+        how = "beside" if document["added"] else "in place of"
+        text = f"{counted(one, document['rows'])} read {how} {document['before']:,}; {PENDING}."
         notes = [f"Note: {note}" for note in document["notes"]]
         return with_warnings("\n".join([text, *notes]), document, width)
 

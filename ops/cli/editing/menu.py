@@ -113,9 +113,13 @@ class TableMenu:
                 return names[int(answer) - 1]
             if not answer:
                 return ""
-            self.dialogue.say(
-                f"There is no {self.table.one} {answer}; give a name or a number from 1 to {len(names):,}."
-            )
+            self.dialogue.say(self._not_there(answer, len(names)))
+
+    def _not_there(self, answer: str, count: int) -> str:
+        fixed = self.described.fixed(answer)
+        if fixed:
+            return f"{fixed} {self.table.fixed[fixed]}."
+        return f"There is no {self.table.one} {answer}; give a name or a number from 1 to {count:,}."
 
     def asking(self, row: Row, rows: Sequence[Row], *, new: bool) -> Asking:
         """Begin the questions about a row."""

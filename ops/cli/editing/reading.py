@@ -4,6 +4,7 @@ They show the caller's pending copy. Secrets are masked but in an export, which 
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 from core.errors import EX_NOINPUT, GatepostError
@@ -12,6 +13,7 @@ from ops.cli.argument import Help, Parameter, parameters_of
 from ops.cli.display import folded, pad
 from ops.cli.editing.file import STREAM, write_text
 from ops.cli.editing.row import Described
+from ops.cli.editing.table import Table
 from ops.cli.editing.words import ROW, place_parameters, take_places
 from ops.cli.registry import Call, Command, Document
 from ops.cli.table import Column, table
@@ -213,7 +215,8 @@ def exported(described: Described) -> Command:
     def render(document: Document, width: int) -> str:
         if "text" in document:
             return str(document["text"])
-        return f"{document['rows']:,} {described.table.many} were written to {document['file']}."
+        name = Path(document["file"])
+        return f"{counted(described.table, document['rows'])} written to {name.parent.name}/{name.name}."
 
     one = described.table
     return Command(
@@ -227,6 +230,11 @@ def exported(described: Described) -> Command:
         multiline=frozenset({"text"}),
         details="The file is in the machine's folder configuration/; one of that name is replaced.",
     )
+
+
+def counted(one: Table, count: int) -> str:
+    """Say how many rows."""
+    return f"1 {one.one} was" if count == 1 else f"{count:,} {one.many} were"
 
 
 def file_parameter(stream: str) -> Parameter:

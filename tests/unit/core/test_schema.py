@@ -132,7 +132,7 @@ def test_a_row_is_looked_at_as_a_whole() -> None:
     assert check({"name": "a"}) == []
     assert [str(fault) for fault in check({"name": "a b", "inner": {"most": -1}})] == [
         "name: no blanks (found 'a b')",
-        "inner.most: Input should be greater than or equal to 0 (found -1)",
+        "inner.most: must be greater than or equal to 0 (found -1)",
     ]
 
 
