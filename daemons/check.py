@@ -7,6 +7,7 @@ from functools import partial
 from itertools import combinations
 from pathlib import Path
 
+from core.config import read_toml
 from core.errors import ConfigError, GatepostError, Problem
 from core.ssh import key as ssh_key
 from core.tls import ServerCertificate
@@ -17,6 +18,7 @@ from daemons.machine import Machine
 from daemons.stamping import disclaimers
 from daemons.wiring import bounce_tags, filters_of, handler_of, rewriting
 from mail.bounce.config import load_texts
+from mail.delivery.unsubscribe import read
 from tunnel.keyd.keyring import FOLDER, secured
 
 _KEYS = {
@@ -97,13 +99,22 @@ def _keys_beside(config: Path) -> list[Problem]:
     return [*_private_keys(role, keys), *_tried(lambda: ServerCertificate(keys / "tls.crt", keys / "tls.key"))]
 
 
+def _list_beside(config: Path) -> tuple[Problem, ...]:
+    """Check the file of the unsubscribe list of a document that cannot be read as a whole."""
+    section = read_toml(config).get("unsubscribe")
+    file = section.get("file") if isinstance(section, dict) else None
+    if not isinstance(file, str) or not file:
+        return ()
+    return _tried(lambda: read((), config.resolve().parent / file, "drop", str(config)))
+
+
 def _opened(config: Path) -> Machine:
     """Open the machine; what is wrong with its keys is told together with what is wrong in its document."""
     document_of(config)
     try:
         return Machine.open(config)
     except ConfigError as error:
-        raise ConfigError([*error.problems, *_keys_beside(config)]) from error
+        raise ConfigError([*error.problems, *_keys_beside(config), *_list_beside(config)]) from error
 
 
 def check(config: Path) -> list[str]:
