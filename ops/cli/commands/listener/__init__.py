@@ -4,6 +4,7 @@
 """
 
 from dataclasses import replace
+from typing import Any
 
 from core.schema import Schema
 from ops.cli.commands.listener import create, edit, rows, state
@@ -13,14 +14,15 @@ from ops.cli.commands.listener.place import known
 from ops.cli.commands.listener.table import GLOBAL, GROUPS, POLICIES, RIGHTS, SETTINGS, TABLES
 from ops.cli.editing.build import build
 from ops.cli.editing.row import described
-from ops.cli.registry import Command
+from ops.cli.editing.words import RESET
+from ops.cli.registry import Call, Command, Document, Run
 
 
 def commands(schema: Schema) -> list[Command]:
     """Make the commands; none where no document has listeners."""
     if "listener" not in schema:
         return []
-    made = {item.name: item for item in build((*TABLES, *SETTINGS, *GLOBAL, SETUP), schema)}
+    made = {item.name: _one_or_the_other(item) for item in build((*TABLES, *SETTINGS, *GLOBAL, SETUP), schema)}
     own = [top(), state.listed(RIGHTS), create.created(RIGHTS, schema), *rows.commands(), *edit.commands()]
     own += AccessCommands(described(GROUPS, schema), described(POLICIES, schema)).all()
     named = [
@@ -28,3 +30,19 @@ def commands(schema: Schema) -> list[Command]:
     ]
     made.update((item.name, item) for item in named)
     return list(made.values())
+
+
+def _one_or_the_other(item: Command) -> Command:
+    """Have a sender group that gets a policy lose its own rule, and the other way round: only one of them can count."""
+    if item.name != f"{GROUPS.command} edit" or item.run is None:
+        return item
+    inner: Run = item.run
+
+    async def run(call: Call, **given: Any) -> Document:
+        policy, rule = given.get("mail_flow_policy"), given.get("rule")
+        other = "rule" if policy and not rule else "mail_flow_policy" if rule and not policy else ""
+        if other:
+            given[RESET] = ",".join(filter(None, (given.get(RESET), other)))
+        return await inner(call, **given)
+
+    return replace(item, run=run)

@@ -6,6 +6,7 @@ with every fault and its line, 66 for what is not there; nothing is changed then
 """
 
 import asyncio
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -29,6 +30,9 @@ COMMAND = "listenerconfig edit NAME hostaccess"
 FILE = "hat.txt"
 KEYS = ("default_rule", "default_policy", "mail_flow_policy", "sender_group")
 """Keys of a listener that its host access table consists of."""
+_BETWEEN = re.compile(r",(?![^(]*\))")
+_SHOWN = 20
+"""Entries of a group that an answer names."""
 IMPLIED = {"private": "REJECT"}
 Change = Callable[[Row], None]
 
@@ -146,7 +150,7 @@ class AccessCommands:
     def _entries(self, verb: str) -> Command:
         async def run(call: Call, **given: Any) -> Document:
             (name,) = take_places(COMMAND, given)
-            words = [part.strip() for word in given["entries"] for part in word.split(",") if part.strip()]
+            words = [part for word in given["entries"] for part in parts_of(word)]
             document: Document = {}
 
             def change(row: Row) -> None:
@@ -160,8 +164,10 @@ class AccessCommands:
             return {**document, "warnings": warnings}
 
         def render(document: Document, width: int) -> str:
-            shown = ", ".join(document["entries"]) or "no entries"
-            return with_warnings(f"{document['group']} has: {shown}; {PENDING}.", document, width)
+            entries = document["entries"]
+            shown = ", ".join(entries[:_SHOWN]) or "no entries"
+            more = f" and {len(entries) - _SHOWN:,} more" if len(entries) > _SHOWN else ""
+            return with_warnings(f"{document['group']} has: {shown}{more}; {PENDING}.", document, width)
 
         async def dialogue(call: Call, talk: Dialogue) -> Document | None:
             return await _ask_entries(call, talk)
@@ -253,6 +259,11 @@ def dict_of(group: Any) -> Row:
     return group
 
 
+def parts_of(text: str) -> list[str]:
+    """Split entries at commas; those within a (comment) belong to it."""
+    return [part.strip() for part in _BETWEEN.split(text) if part.strip()]
+
+
 def bare(entry: str) -> str:
     """Give a sender entry without its comment, for comparing."""
     return entry.partition(" (")[0].strip().lower()
@@ -281,5 +292,5 @@ async def _ask_entries(call: Call, talk: Dialogue) -> Document | None:
         return None
     place = await talk.choose("Choose the sender group:", names)
     answer = await talk.ask("Enter the entries, separated by commas")
-    words = [part.strip() for part in answer.split(",") if part.strip()]
+    words = parts_of(answer)
     return {"group": names[place], "entries": words} if words else None

@@ -245,11 +245,37 @@ async def test_what_cannot_be_is_refused_with_the_reason(
 
 
 async def test_whole_listeners_leave_and_come_back(machine: Operating) -> None:
+    access = "listenerconfig edit InboundMail"
+    for line in (
+        f"{access} hostaccess reset",
+        f"{access} hostaccess add BLOCKED_LIST '10.6.6.6 (a \"quoted\", remark)'",
+        f"{access} rcptaccess new user@example.test REJECT --text '#5.1.1 gone: \\ backslash' --comment why",
+        f"{access} limits --max-connections 30",
+    ):
+        assert (await machine.ran(line)).error == "", line
+    before = machine.tables()["listener"]
     text = (await machine.ran("listenerconfig export -")).output
     assert (await machine.ran("listenerconfig delete InboundMail OutboundMail")).error == ""
     assert machine.tables()["listener"] == []
-    assert (await machine.ran("listenerconfig import -", stdin=text.encode())).error == ""
-    assert [one["name"] for one in machine.tables()["listener"]] == ["InboundMail", "OutboundMail"]
+    done = await machine.ran("listenerconfig import -", stdin=text.encode())
+    assert (done.error, machine.tables()["listener"]) == ("", before)
+
+
+async def test_a_group_in_one_line_has_a_policy_or_a_rule(machine: Operating) -> None:
+    access = "listenerconfig edit InboundMail hostaccess"
+    assert (await machine.ran(f"{access} policy new SLOW --max-recipients-per-hour 5")).error == ""
+    assert (await machine.ran(f"{access} new G 10.1. .slow.test --rule REJECT --comment 'too many'")).error == ""
+    group = {"name": "G", "entries": ["10.1.", ".slow.test"], "comment": "too many"}
+    assert row(machine, "InboundMail")["sender_group"] == [{**group, "rule": "REJECT"}]
+    assert (await machine.ran(f"{access} edit G --mail-flow-policy SLOW")).error == ""
+    assert row(machine, "InboundMail")["sender_group"] == [{**group, "mail_flow_policy": "SLOW"}]
+    assert (await machine.ran(f"{access} edit G --rule relay")).error == ""
+    assert row(machine, "InboundMail")["sender_group"] == [{**group, "rule": "RELAY"}]
+    assert "has: 10.1., .slow.test, 10.2.; pending" in (await machine.ran(f"{access} add G 10.2.")).output
+    assert (await machine.ran(f"{access} remove G 10.1. .SLOW.test")).error == ""
+    assert row(machine, "InboundMail")["sender_group"][0]["entries"] == ["10.2."]
+    refused = await machine.ran(f"{access} edit G --mail-flow-policy NONE")
+    assert (refused.status, "names the policy NONE; there are: SLOW" in refused.error) == (65, True)
 
 
 async def test_a_guest_looks_and_changes_nothing(machine: Operating) -> None:
