@@ -7,6 +7,17 @@ from core.maillog import MailLog, clean
 from mail.mime import Headers, decode_words
 
 _LONGEST = 200
+_CUT_OFF = {
+    "Timed out waiting for successful message injection": "no messages injected within timeout period",
+    "Timeout exceeded": "timeout exceeded",
+    "Exceeded allowable connection time": "exceeded allowable connection time",
+}
+"""What a session that is ended for the clock was told, and the log's words for it."""
+
+
+def cut_off(reason: str) -> str:
+    """Give the words for a connection that took too long, '' for others."""
+    return next((words for said, words in _CUT_OFF.items() if said in reason), "")
 
 
 def note_headers(log: MailLog, mid: int, headers: Headers) -> tuple[str, list[tuple[str, str]]]:

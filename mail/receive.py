@@ -29,7 +29,7 @@ from mail.limit import HourlyCount
 from mail.login.attempt import Logins
 from mail.login.side import LOG_IN_FIRST, LoginSide
 from mail.mime import Headers
-from mail.noted import note_headers
+from mail.noted import cut_off, note_headers
 from mail.recipient import judge
 from mail.rewrite.session import add_recipient, map_domain, masquerade_sender
 from mail.rewrite.tables import NOTHING
@@ -170,6 +170,8 @@ class GatewaySession(LoginSide, NoFurtherVerbs):
             self._log.info(f"ICID {self._icid} TLS failed: {clean(reason)}")
         elif reason == "connection lost":
             self._log.info(f"ICID {self._icid} lost")
+        elif words := cut_off(reason):
+            self._log.info(f"ICID {self._icid} disconnected address {self._ip}, {words}")
         self._log.info(f"ICID {self._icid} close")
 
     # The envelope.
