@@ -245,8 +245,9 @@ SETTINGS: Final = (
     _settings(
         "setup",
         "the setup of the listener",
-        "Change what a listener lets pass, and how long it is patient with errors.",
-        *("eight_bit_headers", "max_received", "reject_local_characters", "handler", *ERRORS),
+        "Change what a listener lets pass and adds, and how long it is patient with errors.",
+        *("eight_bit_headers", "max_received", "reject_local_characters", "handler", *ERRORS, "heading", "footer"),
+        refers={"heading": Reference(("text",)), "footer": Reference(("text",))},
     ),
     _settings("timeouts", "the set of time-outs of the listener", "Change how long a listener waits.", *TIMES),
     _settings(

@@ -301,7 +301,7 @@ async def test_the_default_policy_and_the_named_ones_by_their_menus(machine: Ope
 
 
 async def test_every_other_operation_of_edit_asks_for_its_keys(machine: Operating) -> None:
-    answers = ["setup", "2", "50", "", "", *[""] * 5, "timeouts", "200", *[""] * 4, "greeting", "2", "", "2", "2"]
+    answers = ["setup", "2", "50", "", "", *[""] * 7, "timeouts", "200", *[""] * 4, "greeting", "2", "", "2", "2"]
     answers += ["proxy", "10.0.0.1", "10.0.0.2", "bounceverification", "2", "", "smtpauth", "2", "1"]
     answers += ["masquerade", "new", "@example.test", "@example.net", "config", "From", ""]
     answers += ["domainmap", "new", "old.test", "new.test", "", ""]
