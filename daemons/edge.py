@@ -31,6 +31,7 @@ from daemons.wiring import bounce_tags, verification_of, with_handler
 from mail.access import build_access, listener_settings
 from mail.bounce.tag import Tags
 from mail.config import ListenerSection
+from mail.dnscheck import DnsCheck
 from mail.edge.conserve import Conservation, Meter, Readings
 from mail.edge.door import build_door
 from mail.intake import Intake
@@ -58,6 +59,7 @@ class Edge:
         self._tags = bounce_tags(machine, document)
         self._shared: Gateway
         self._conservation: Conservation
+        self._responder: DnsCheck
         self.listeners: Listeners
         self._certificate = machine.certificate()
         self._resolver = resolver_of(document.dns)
@@ -77,6 +79,14 @@ class Edge:
         """Make the listeners; the sessions of all share `shared`."""
         self._shared = shared
         shared.harvest = self._alert_of_harvest
+        self._responder = shared.intake.responder = DnsCheck(
+            self._document.dnscheck.choices(),
+            self._resolver,
+            hostname=self._machine.hostname,
+            mids=shared.mids,
+            submit=shared.intake.submit,
+            log=self._log,
+        )
         ways = self._ways(self._document, self.logins.users, self._tags)
         state = self._machine.state / f"{self._who}.suspended.json"
         self.listeners = Listeners(ways, self._listener, state=state, log=self._log, shared=self._listens_elsewhere)
@@ -149,6 +159,7 @@ class Edge:
         self.logins.follow(users, document.smtp_login)
         self._certificate = certificate
         self._resolver.follow(document.dns)
+        self._responder.follow(document.dnscheck.choices())
         self.alerts.adopt(document.alerts, document.alert_recipient)
         for warning in certificate.warnings:
             self._log.warning(f"Certificates: {clean(warning)}")

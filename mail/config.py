@@ -13,7 +13,9 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from core.config import Count, Ip, Name, Port, Section, Size, checked, repeated
 from mail.alternate import parse_match
+from mail.bounce.config import Address
 from mail.delivery.config import DeliveryTables
+from mail.dnscheck import Choices
 from mail.edge.config import ConservationSection, EdgeSection
 from mail.hat import parse_entry
 from mail.login.config import SmtpLoginSection, SmtpUserSection, check_users
@@ -309,6 +311,20 @@ class AlternateSourceSection(Section):
     interface: Name = Field(description="name of an interface or group, or auto")
 
 
+class DnsCheckSection(Section):
+    """The dnscheck auto-responder: mail to its address is answered with what the DNS says of the sending host."""
+
+    address: Address = Field(
+        default="", description="address that is answered, in a domain that a listener takes mail for; empty = off"
+    )
+    per_hour: int = Field(default=100, ge=1, le=10_000, description="answers within an hour")
+    per_domain_per_hour: int = Field(default=10, ge=1, le=10_000, description="the same to one domain")
+
+    def choices(self) -> Choices:
+        """Give it as the responder takes it."""
+        return Choices(**self.model_dump())
+
+
 class ReceivingSections(Section):
     """What a document of a machine has that takes mail from anybody."""
 
@@ -326,6 +342,7 @@ class ReceivingSections(Section):
     alias: Annotated[tuple[AliasSection, ...], AfterValidator(check_aliases)] = Field(
         default=(), max_length=40_000, description="recipients that stand for others, behind the recipient tables"
     )
+    dnscheck: DnsCheckSection = Field(default=DnsCheckSection(), description="the dnscheck auto-responder")
     alt_source: tuple[AlternateSourceSection, ...] = Field(
         default=(), max_length=40_000, description="which interface mail leaves by, from who sent it"
     )

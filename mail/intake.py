@@ -30,6 +30,7 @@ NOT_STORED: Final = Reply(451, "4.3.0", "The message cannot be stored now, try a
 RETRY_S: Final = 2.0
 MOST_TRIES: Final = 150
 """A message that memory never suffices for is held in the end: it may be its own fault."""
+ANSWERED: Final = "Answered by a responder"
 Answer = Callable[[Reply], None]
 Done = Callable[[Exception | None], None]
 
@@ -79,6 +80,19 @@ class Taken:
     """Recipients that are counted as dropped messages, besides the message itself."""
 
 
+class Responder(Protocol):
+    """Answers messages to an address of its own; mail/dnscheck.py has one."""
+
+    def asks(self, accepted: Accepted) -> bool:
+        """Tell whether a message asks for an answer; its address is taken off one that has other recipients."""
+
+    def is_only(self, accepted: Accepted) -> bool:
+        """Tell whether nobody else is to get a message that asks."""
+
+    def answer(self, accepted: Accepted, headers: Headers) -> None:
+        """Answer a message that is durable."""
+
+
 class Intake:
     """Takes messages for all listeners of a process."""
 
@@ -109,6 +123,7 @@ class Intake:
         """MIDs that wait for the pipeline in the journal: the work queue is paused, or was."""
         self.paused: Callable[[], bool] = lambda: False
         """Set by the work queue (mail/workqueue.py), which runs what is held."""
+        self.responder: Responder | None = None
         self._brake = brake or Brake()
         self._held = held
         self._pipeline = pipeline
@@ -124,6 +139,8 @@ class Intake:
     def take(self, taken: Taken) -> None:
         """Store a message and answer; the content is the intake's from here."""
         data = taken.content.inline
+        if not taken.drop and self.responder is not None and self.responder.asks(taken.accepted):
+            self._have_answered(taken, self.responder)
         if taken.drop:
             self._store_with(taken, _sunk(taken))
         elif self.held or self.paused():
@@ -132,6 +149,33 @@ class Intake:
             self._store_with(taken, self._decide(taken, data))
         else:
             self._store_first(taken, data)
+
+    def _have_answered(self, taken: Taken, responder: Responder) -> None:
+        """Have the responder see a message when it is durable; one that is for nobody else goes no further."""
+        reply, accepted = taken.answer, taken.accepted
+        taken.drop = ANSWERED if responder.is_only(accepted) else ""
+
+        def answer(given: Reply) -> None:
+            reply(given)
+            if given.code < 400:
+                responder.answer(accepted, taken.headers)
+
+        taken.answer = answer
+
+    def submit(self, accepted: Accepted, content: bytes) -> None:
+        """Queue a message of our own, past the pipeline; one that cannot be stored is a line in the log."""
+        sink = self.store.content()
+        sink.write(content)
+
+        def done(error: Exception | None) -> None:
+            if error is not None:
+                self.log.warning(f"MID {accepted.mid} not stored: {clean(str(error))}")
+                return
+            self.log.info(f"Start MID {accepted.mid} ICID 0 ({clean(accepted.listener)})")
+            self.log.info(f"MID {accepted.mid} queued for delivery")
+            self._tell_queue()
+
+        self.store.append(accepted.mid, encode(accepted), sink, encode(Outcome(accepted.mid, "deliver")), done)
 
     def _decide(self, taken: Taken, data: bytes) -> Outcome:
         try:
@@ -182,6 +226,9 @@ class Intake:
             self.counters.add("dropped_msgs")
         elif outcome.destination == HOLD_QUEUE:
             self._held(outcome)
+        self._tell_queue()
+
+    def _tell_queue(self) -> None:
         if not self._poked:
             self._poked = True
             asyncio.get_running_loop().call_soon(self._poke_now)
