@@ -33,12 +33,12 @@ class Inbox:
 
 
 @contextlib.asynccontextmanager
-async def receiving(inbox: Inbox) -> AsyncIterator[int]:
+async def receiving(inbox: Inbox, within_s: float = 30) -> AsyncIterator[int]:
     """Run the host on a free port of 127.0.0.1, and give the port."""
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: SMTP(inbox, hostname="in.test", loop=loop), "127.0.0.1", 0)
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(within_s):
             yield server.sockets[0].getsockname()[1]
     finally:
         server.close()
