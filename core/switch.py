@@ -186,9 +186,10 @@ class Switch:
         return {"restart": list(held.prepared.restart)}
 
     async def _on_drop(self, args: dict[str, Any]) -> dict[str, Any]:
-        """Control verb: let go of the candidate of `token`."""
+        """Control verb: let go of the candidate of `token`; of any, where no token is given."""
         async with self._lock:
-            there = self._held(str(args["token"])) is not None
+            token = args.get("token")
+            there = self._candidate is not None if token is None else self._held(str(token)) is not None
             if there:
                 self._release()
         return {"dropped": there}

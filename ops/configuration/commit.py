@@ -133,7 +133,9 @@ class Committer:
     async def _have_followed(self, force: Reading) -> None:
         """Hand the file in force to daemons that do not go by it; one that cannot take it is told in its own log."""
         handover = self._handover(_role(force.tables))
-        if behind := await handover.behind(force.digest):
+        behind = await handover.behind(force.digest)
+        await handover.drop()
+        if behind:
             token = uuid.uuid4().hex
             await handover.prepare(self._place.config, token)
             await handover.apply(token, force.digest)

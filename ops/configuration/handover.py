@@ -84,12 +84,13 @@ class Handover:
 
         return await _each(one, self._holding)
 
-    async def drop(self, token: str) -> None:
-        """Have them let go of the candidate; one that does not answer does so by itself."""
+    async def drop(self, token: str | None = None) -> None:
+        """Have them let go of the candidate (without a token of any); one that does not answer does so by itself."""
+        what = {} if token is None else {"token": token}
 
         async def one(path: Path) -> None:
             try:
-                await self._call(path, "configuration_drop", _DROP_S, token=token)
+                await self._call(path, "configuration_drop", _DROP_S, **what)
             except GatepostError:
                 return
 

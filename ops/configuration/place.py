@@ -119,6 +119,8 @@ class Place:
                 os.chown(path.parent, *owner)
             replace_file(self.disk, path, text.encode(), mode=mode, owner=owner)
         except OSError as error:
+            with contextlib.suppress(OSError):
+                self.disk.unlink(path.with_name(f"{path.name}.new"))
             raise GatepostError(f"{path} cannot be written: {error.strerror}; nothing changed", EX_CANTCREAT) from error
 
     @contextlib.contextmanager

@@ -3,7 +3,7 @@
 import ast
 from pathlib import Path
 
-from tests.fault import test_journal_kill, test_quarantine_kill, test_queue_kill
+from tests.fault import test_commit, test_journal_kill, test_quarantine_kill, test_queue_kill
 from tests.integration import test_tunnel_registration
 
 ROOT = Path(__file__).parents[2]
@@ -33,6 +33,7 @@ def killed_at() -> set[str]:
         | set(test_queue_kill.POINTS)
         | set(test_journal_kill.named_points())
         | set(test_tunnel_registration.POINTS)
+        | set(test_commit.POINTS)
     )
 
 
