@@ -7,7 +7,7 @@ principals. A test fails if one of the private methods goes away. Made by `core/
 An owner (the `SSHServer`) may have two methods more: `limited(rule, why)` is told what was refused here;
 `certified(facts)` is awaited when a certificate is good, before the login is, so that it can look up what its holder
 may do; `proven(method)` is told that a method succeeded, and says whether that is enough or another must follow
-(RFC 4252 5.1, partial success).
+(RFC 4252 5.1, partial success); `entering()` is awaited before the client is told that it is in.
 """
 
 import asyncio
@@ -259,6 +259,9 @@ class ServerConnection(asyncssh.SSHServerConnection):
         if proven is not None and not proven(method.decode("ascii", "replace")):
             self.send_userauth_failure(True)
             return
+        entering = getattr(self._owner, "entering", None)
+        if entering is not None:
+            await entering()
         await super().send_userauth_success()
 
     async def validate_public_key(self, username: str, key_data: bytes, msg: bytes, signature: bytes) -> bool:

@@ -6,6 +6,7 @@ success for its key (RFC 4252 5.1) and is then asked for a code. Nothing that wa
 next. Raises asyncssh's `DisconnectError` for too many tries; writes log-ins to the store, no log.
 """
 
+import asyncio
 import hashlib
 import hmac
 import secrets
@@ -79,6 +80,7 @@ class Guard(asyncssh.SSHServer):
         self._tries = 0
         self._channels = 0
         self._shown = False
+        self._gone = False
         self._forget()
         self._way = ""
         self._grant = Grant()
@@ -102,7 +104,7 @@ class Guard(asyncssh.SSHServer):
         self._source = str(peer[0]) if isinstance(peer, tuple) else "local"
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._grant.revoked = True
+        self._grant.revoked = self._gone = True
         if self._login:
             spawn(self._left(self._login), "end of a log-in")
 
@@ -111,7 +113,7 @@ class Guard(asyncssh.SSHServer):
         self._forget()
         if not self._shown and self._conn is not None and (banner := self._door().banner):
             self._shown = True
-            self._conn.send_auth_banner(banner)
+            self._conn.send_auth_banner(banner.rstrip("\n") + "\n")
         return True
 
     def public_key_auth_supported(self) -> bool:
@@ -196,20 +198,25 @@ class Guard(asyncssh.SSHServer):
         self._half = account
         return False
 
-    async def auth_completed(self) -> None:
+    async def entering(self) -> None:
         """Write down who is in; whoever comes to run single commands with a key of his own is not worth a line."""
         account = self._account
         if account is None:
             return
         self._grant.must_change = self._way.startswith(PASSWORD) and self._door().outdated(account)
-        if account.commands is not None:
-            return
+        if account.commands is None:
+            # In a task of its own: if the client leaves meanwhile, that is to be in the record as well.
+            await asyncio.shield(spawn(self._came(self._attempt(account.name), self._way), "record of a log-in"))
+
+    async def _came(self, attempt: Attempt, way: str) -> None:
         try:
-            attempt = self._attempt(account.name)
-            self._login, self._before = await self._gate.records.change(store.open_login, attempt, self._way)
+            self._login, self._before = await self._gate.records.change(store.open_login, attempt, way)
         except GatepostError as error:
             # A full disk must not keep the operator out who could make room.
-            self._session.complain(f"log-in of {account.name} is not in the record: {error.text}")
+            self._session.complain(f"log-in of {attempt.name} is not in the record: {error.text}")
+            return
+        if self._gone:
+            await self._left(self._login)
 
     def session_requested(self) -> Any:
         """Open a channel for the account that logged in."""

@@ -84,6 +84,11 @@ class _Door(asyncssh.SSHServer):
         asked = getattr(self._now, "proven", None)
         return asked is None or bool(asked(method))
 
+    async def entering(self) -> None:
+        asked = getattr(self._now, "entering", None)
+        if asked is not None:
+            await asked()
+
     def kbdint_auth_supported(self) -> Any:
         return self._now.kbdint_auth_supported()
 
