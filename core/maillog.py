@@ -8,7 +8,7 @@ came from a peer passes it through `clean` first. Never a password, never messag
 import contextlib
 import time
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -57,6 +57,10 @@ class Log(Protocol):
     def critical(self, text: str) -> None: ...
 
 
+def _tell_nobody(_text: str) -> None:
+    """Tell nobody."""
+
+
 class MailLog:
     """The writer of one process; `run` is its service. Lines below the level cost one comparison."""
 
@@ -66,6 +70,8 @@ class MailLog:
         """What is told of each message."""
         self.companions: list[MailLog] = []
         """Logs that are flushed with this one."""
+        self.alarm: Callable[[str], None] = _tell_nobody
+        """Told of each critical line, beside the log."""
         self._size = 0
         self._second = 0
         self._stamp = ""
@@ -118,6 +124,7 @@ class MailLog:
         if self._level:
             self._put(CRITICAL, "Critical", text)
             self.flush()
+        self.alarm(text)
 
     def _put(self, number: int, level: str, text: str) -> None:
         second = int(time.time())

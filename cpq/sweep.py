@@ -5,8 +5,9 @@ what expires soonest, in the quarantines that make room. Logs every message that
 can be made.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from core.alert.kind import CRITICAL, INFO, SEVERITIES, WARNING
 from core.clock import Clock, now
 from core.errors import GatepostError
 from core.lifecycle import Scope
@@ -19,6 +20,7 @@ from cpq.state import Cause
 
 BATCH = 200
 INTERVAL_S = 5.0
+_STEPS = ((95, CRITICAL), (85, WARNING), (75, INFO))
 KEEP_TOMBSTONES_S = 30 * DAY_S
 """A message that has left can be shown, and released again without effect, for this long."""
 
@@ -36,9 +38,12 @@ class Sweep:
         log: MailLog,
         *,
         quota_octets: int = 0,
+        alert: Callable[[str, str, str], None] = lambda _severity, _kind, _text: None,
         clock: Clock = now,
     ) -> None:
-        """`quota_octets` 0 = no limit."""
+        """`quota_octets` 0 = no limit; `alert` tells people: severity, id, text."""
+        self._alert = alert
+        self._near = ""
         self._store = store
         self._policy = policy
         self._handover = handover
@@ -79,6 +84,17 @@ class Sweep:
                 break
             over = (await self._store.catalogue.held())[1] - self._quota
         self._alarm(over)
+        self._tell_near(over + self._quota)
+
+    def _tell_near(self, octets: int) -> None:
+        """Tell people once that the quarantine is at 75, 85, 95 % of its quota; again after it has been below."""
+        percent = 100 * octets / self._quota
+        severity = next((grade for least, grade in _STEPS if percent >= least), "")
+        if severity and (not self._near or SEVERITIES.index(severity) > SEVERITIES.index(self._near)):
+            text = f"the centralized policy quarantine is at {percent:.0f} % of its quota ({self._quota >> 20} MiB)."
+            text += "\nWhat to do: quarantine release or delete, a shorter retention, or a larger [cpq] quota_mib."
+            self._alert(severity, "QUARANTINE.SPACE", text)
+        self._near = severity
 
     async def _apply(self, due: Sequence[Due], cause: Cause) -> int:
         orders = [

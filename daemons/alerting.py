@@ -4,7 +4,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any
 
-from core.alert import Alerts
+from core.alert import CRITICAL, Alerts
 from core.alert.config import alerting_of
 from core.alert.direct import DirectPath
 from core.alert.record import AlertRecords
@@ -15,6 +15,7 @@ from daemons.config import Document
 from daemons.machine import Machine
 from daemons.reload import Part
 
+_ALIKE = 40
 Verb = Callable[[dict[str, Any]], Coroutine[Any, Any, dict[str, Any]]]
 
 
@@ -53,6 +54,15 @@ def names_verbs(resolver: Resolver) -> dict[str, Verb]:
         return {"flushed": resolver.flush()}
 
     return {"dns_flush": flush}
+
+
+def alarm_of(alerts: Alerts, kind: str) -> Callable[[str], None]:
+    """Make every critical line of a log an alert; lines that begin alike count as the same."""
+
+    def alarm(text: str) -> None:
+        alerts.send(CRITICAL, kind, text, about=text[:_ALIKE])
+
+    return alarm
 
 
 def following(alerts: Alerts, *resolvers: Resolver) -> Part:

@@ -48,7 +48,7 @@ def build(config: Path) -> Daemon:
         services += support.services
         verbs.update(support.verbs)
         door = support.door(document.tunnel.hop_sources) if document.tunnel.hop_sources else None
-    services += [server.listener(door), log_keeper(machine)]
+    services += [server.listener(door), upkeep.watched(log_keeper(machine))]
     services.append(configuration_watch(machine, appliance.committer(), log, sessions.announce))
     if section.status_log_s and machine.role != "bastion":
         status_log = machine.log("status")

@@ -13,7 +13,7 @@ from core.lifecycle import Service
 from core.runtime import Daemon
 from cpq.listener import Binding, CpqListener
 from cpq.receive import Intake
-from daemons.alerting import alerts_of, following, names_verbs
+from daemons.alerting import alarm_of, alerts_of, following, names_verbs
 from daemons.config import Esa, Sma
 from daemons.edge import alert_of_held
 from daemons.holding import hold_intake
@@ -32,6 +32,7 @@ def build(config: Path) -> Daemon:
     document = cast(Esa | Sma, machine.document)
     log, pairings = machine.mail_log(), machine.pairings()
     alerts = alerts_of(machine, document, NAME, log)
+    log.alarm = alarm_of(alerts, "QUARANTINE.CRITICAL")
     services: list[Service] = [log, alerts]
     intake: Intake
     parts: list[Part] = [following(alerts)]

@@ -21,6 +21,7 @@ from cpq.pair import COMMAND_USER, LISTENER_COMMAND
 from cpq.release import Release
 from cpq.store import SqliteStore
 from cpq.sweep import Sweep
+from daemons.alerting import alarm_of, alerts_of, following
 from daemons.config import Sma
 from daemons.machine import Machine
 from daemons.reload import switch_of
@@ -32,6 +33,8 @@ def build(config: Path) -> Daemon:
     machine = Machine.open(config)
     document = cast(Sma, machine.document)
     log = machine.mail_log()
+    alerts = alerts_of(machine, document, "release-host", log)
+    log.alarm = alarm_of(alerts, "QUARANTINE.CRITICAL")
     folder = machine.spool / "quarantine"
     folder.mkdir(parents=True, exist_ok=True, mode=0o750)
     store, files = SqliteStore(folder / "quarantine.db"), ContentFolder(folder / "content")
@@ -40,11 +43,11 @@ def build(config: Path) -> Daemon:
     queue = Poke(machine.socket("delivery-queue"))
     handover = HandOver(store.outbox, files, journal, queue, log, seen=seen)
     policy = policy_of(document.quarantine)
-    sweep = Sweep(store, policy, handover, log, quota_octets=document.cpq.quota_mib << 20)
+    sweep = Sweep(store, policy, handover, log, quota_octets=document.cpq.quota_mib << 20, alert=alerts.send)
     ask = command_client(machine.keys / "command_client_ed25519", COMMAND_USER, LISTENER_COMMAND)
     locator = Locator(machine.pairings(), ask, log, alternate=document.cpq.alternate_release_appliance)
     release = Release(store, files, locator, log, quarantines=policy.names, decided=handover.wake)
-    services: list[Service] = [log, journal, handover, sweep]
-    switch = switch_of(machine, "release-host", log.warning)
+    services: list[Service] = [log, alerts, journal, handover, sweep]
+    switch = switch_of(machine, "release-host", log.warning, following(alerts))
     grace_s = document.runtime.grace_s
     return Daemon("release-host", services, machine.socket("release-host"), release.verbs(), grace_s, switch)

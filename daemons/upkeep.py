@@ -6,9 +6,11 @@ The console runs on every machine, so it is the one that looks.
 from collections.abc import Iterable
 
 from core import clock
+from core.alert import WARNING
 from core.alert.watch import Trouble, Watch, certificate_troubles, disk_troubles
 from core.disk import Disk
 from core.lifecycle import Service
+from core.log.keeper import LogKeeper
 from core.maillog import Log
 from core.switch import Prepared
 from daemons.alerting import alerts_of, following
@@ -25,6 +27,11 @@ class Upkeep:
         self.alerts = alerts_of(machine, machine.document, "console", log)
         self.services: list[Service] = [self.alerts, Watch(self.alerts, self._troubles, log)]
         self._following = following(self.alerts)
+
+    def watched(self, keeper: LogKeeper) -> LogKeeper:
+        """Have people hear of logs that cannot leave the machine."""
+        keeper.alert = lambda about, text: self.alerts.send(WARNING, "LOG.NOT_SENT", text, about=about)
+        return keeper
 
     async def prepare(self, candidate: Machine) -> Prepared:
         """Go by other quotas, certificates, names and alerts."""

@@ -18,11 +18,11 @@ CLASSES: Final[Mapping[str, str]] = {
     "System": "memory, disk, spool, tests of the alerts themselves",
     "Mail": "messages that wait for a person",
     "Queue": "deliveries that are suspended or cannot be recorded",
-    "Quarantine": "space and certificates of the central quarantine",
+    "Quarantine": "space and troubles of the central quarantine",
     "RemoteAccess": "support's access to this machine",
     "TLS": "certificates, and TLS that was required and not to be had",
     "DirectoryHarvest": "hosts that try out addresses",
-    "Log": "logs that cannot be written or pushed",
+    "Log": "logs that cannot leave the machine",
 }
 """Class, and what is in it."""
 

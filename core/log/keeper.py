@@ -71,6 +71,8 @@ class LogKeeper:
         self._key = key
         self._note = note
         self._now = now
+        self.alert: Callable[[str, str], None] = lambda _about, _text: None
+        """Tells people what goes wrong: of which log, and what."""
         self._seen: dict[str, tuple[Push, tuple[str, ...]]] = {}
         self._failing: dict[str, str] = {}
         self._senders: dict[str, tuple[Subscription, asyncio.Task[None]]] = {}
@@ -167,3 +169,4 @@ class LogKeeper:
         if self._failing.get(about) != text:
             self._failing[about] = text
             self._note(text)
+            self.alert(about, text)

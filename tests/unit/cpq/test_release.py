@@ -285,6 +285,29 @@ async def test_a_quarantine_that_cannot_make_room_says_so_once(host: Host) -> No
     assert "within its quota again" in host.sma.logged()
 
 
+async def test_people_hear_once_of_each_step_towards_the_quota(host: Host) -> None:
+    told: list[tuple[str, str]] = []
+    await host.hold(1, "Tight", size=1000)
+    size = (await host.store.catalogue.held())[1]
+
+    def alert(severity: str, kind: str, text: str) -> None:
+        assert "What to do: " in text
+        told.append((severity, kind))
+
+    def sweep(quota: int) -> Sweep:
+        return Sweep(host.store, POLICY, host.handover, host.sma.log, quota_octets=quota, clock=host.clock, alert=alert)
+
+    await sweep(2 * size).turn()
+    assert told == []
+    near = sweep(size * 100 // 80)
+    await near.turn()
+    await near.turn()
+    assert told == [("Info", "QUARANTINE.SPACE")]
+    near._quota = size
+    await near.turn()
+    assert told[1:] == [("Critical", "QUARANTINE.SPACE")]
+
+
 async def test_a_message_that_left_is_forgotten_after_a_month(host: Host) -> None:
     id = await host.hold(1, "Policy")
     await host.release.delete({"ids": [id]})
