@@ -33,6 +33,9 @@ from mail.delivery.smtp_courier import SmtpCourier
 from mail.delivery.unsubscribe import Unsubscribed
 from mail.queue.queue import DeliveryQueue, QueueSettings
 
+_ROAD = ("route", "destination", "interface", "interface_group", "delivery", "delivery_tls", "dns")
+"""What says where a message goes and how it is protected on its way."""
+
 
 @dataclass(frozen=True)
 class _Read:
@@ -57,7 +60,7 @@ class RunningTables:
         self.document = document
         self.also: Callable[[Esa | Sma], None] = lambda _document: None
         """Called with a document that was read again."""
-        self.forget: Callable[[], None] = lambda: None
+        self.forget: Callable[[bool], None] = lambda _moved: None
         self.reconfigure: Callable[[QueueSettings], None] = lambda _settings: None
         self.destinations = first.destinations
         self.gateways = first.gateways
@@ -82,7 +85,7 @@ class RunningTables:
 
     def serve(self, smtp: SmtpCourier, queue: DeliveryQueue) -> None:
         """Keep the courier and the queue up with the tables, and have people hear of what stops mail."""
-        self.forget, self.reconfigure = smtp.forget, queue.reconfigure
+        self.forget, self.reconfigure = lambda moved: smtp.forget(moved=moved), queue.reconfigure
         smtp.unprotected = self._unprotected
         queue.suspension.alert = self.alerts.send
 
@@ -110,6 +113,7 @@ class RunningTables:
         return Prepared(prompt(lambda: self._adopt(found)))
 
     def _adopt(self, found: _Read) -> None:
+        moved = any(getattr(self.document, name) != getattr(found.document, name) for name in _ROAD)
         self.document = found.document
         self.destinations.adopt(found.destinations)
         self.gateways.adopt(found.gateways)
@@ -117,7 +121,7 @@ class RunningTables:
         self.unsubscribed = found.unsubscribed
         self._texts = found.texts
         self.also(found.document)
-        self.forget()
+        self.forget(moved)
         self.reconfigure(self.queue_settings())
         tables = found.document
         self._log.info(

@@ -48,6 +48,12 @@ class Pool:
         if not lines:
             self._lines.pop(key, None)
 
+    def outdate(self) -> None:
+        """Have no open line carry another message: where mail goes has changed."""
+        for lines in self._lines.values():
+            for line in lines:
+                line.outdated = True
+
     def borrow(self, key: Key, most: int) -> SmtpLine | None:
         """Give a line that its destination has left idle and that has carried fewer than `most` messages."""
         for line in list(self._lines.get(key, ())):

@@ -96,10 +96,12 @@ class SmtpCourier:
         """Give the connections that could not be protected as they should, by the name of the counter."""
         return {"tls_failures": self._tls_failures}
 
-    def forget(self) -> None:
-        """Resolve every domain anew, because the routes are others."""
+    def forget(self, *, moved: bool = True) -> None:
+        """Resolve every domain anew; where mail goes, or how, has `moved`, open connections carry no other message."""
         self._known.clear()
         self._by_source.clear()
+        if moved:
+            self._desk.pool.outdate()
 
     async def open(self, destination: str, target: str, wish: str = "") -> Line:
         """Connect to one of the hosts of a domain; `target` is the virtual gateway to come from.

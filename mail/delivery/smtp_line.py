@@ -66,12 +66,18 @@ class SmtpLine:
         self._instead: SmtpLine | None = None
         """The line by which the message at hand goes, if not by this one."""
         self._closed = False
+        self.outdated = False
+        """It was opened under other tables: it carries what it has begun and nothing more."""
         self.strictly: Strictly | None = None
         """Who carries messages that ask for REQUIRETLS instead of this line, which others share (RFC 8689)."""
 
     @property
     def usable(self) -> bool:
         """Whether another message may be sent."""
+        return self._open and not self.outdated
+
+    @property
+    def _open(self) -> bool:
         return self._successor is None and self._connection.usable
 
     @property
@@ -145,7 +151,7 @@ class SmtpLine:
             for index, one in enumerate(recipients):
                 results[one.rid] = self._judge(one.rid, result, index, dsn and index in delivered)
             rest = [recipients[index] for index in _over_limit(result)]
-            if not rest or not self.usable:
+            if not rest or not self._open:
                 return [results[one.rid] for one in job.recipients]
             recipients = rest
             transaction = await self._prepare(job, recipients)
