@@ -37,7 +37,7 @@ _NUMBERS: Mapping[str, Mapping[str, str]] = {
     "tls": {"1": "off", "2": "preferred", "3": "required", "4": "preferred-verify", "5": "required-verify"},
 }
 _NOT_KEPT = {
-    "send_tls_req_alert": "not kept: a required TLS that fails is alerted by `alertconfig`, not by destination",
+    "send_tls_req_alert": "not kept: it is one switch for all, `destconfig setup --alert yes`",
     "certificate": "not kept: connections go out without a certificate of our own",
 }
 

@@ -92,11 +92,10 @@ def meaning(key: Key, *, required: bool = True) -> str:
 
 def row_from(keys: Sequence[Key], row: Row, given: Mapping[str, Any]) -> Row:
     """Put the words of a command line into a row. Raises status 65."""
-    known = {key.name: key for key in keys}
-    for name, words in given.items():
-        if words is None or (words == "" and known[name].secret):
-            continue
-        put(row, name, value_of(known[name], words))
+    for key in keys:
+        words = given.get(key.name)
+        if words is not None and not (words == "" and key.secret):
+            put(row, key.name, value_of(key, words))
     return row
 
 
