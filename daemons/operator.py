@@ -18,6 +18,7 @@ from core.time_zone import set_zone
 from daemons.alerting import alert_records, direct_path
 from daemons.candidate import faults_in
 from daemons.config import DOCUMENTS
+from daemons.filtering import FilterReader
 from daemons.in_force import InForce
 from daemons.machine import Machine
 from daemons.pair import pairing_verb
@@ -54,6 +55,7 @@ def appliance_of(
         editing=lambda login: Editing(place, login, validate, note=note, now=clock.now),
         committer=lambda: Committer(place, validate, note=note, now=clock.now),
         pair=pairing_verb(machine) if machine.role == "esa" else None,
+        filters=FilterReader(machine.config) if machine.role == "esa" else None,
         trace=partial(trace, machine) if machine.role == "esa" else None,
         sessions=sessions.facts,
         note=note,

@@ -5,10 +5,12 @@ next: each filter is parsed on its own and each contributes at most one syntax f
 Never raises on what is in the text.
 """
 
+import re
 from collections.abc import Iterator
 from functools import cache
 from importlib.resources import files
 from typing import Any as Anything
+from typing import NamedTuple
 
 from lark import Lark, Token, Tree
 from lark.exceptions import UnexpectedInput
@@ -51,6 +53,7 @@ _WORDS = {
     "OPERATOR": "an operator ('and', 'or')",
     "$END": "the end of the filter",
 }
+_REST = re.compile(r"[ \t]*(?:#[^\n]*)?(?:\n|\Z)")
 _SCALE = {"K": 1 << 10, "M": 1 << 20}
 
 
@@ -238,3 +241,37 @@ def _unescaped(text: str) -> str:
         out.append(text[at])
         at += 1
     return "".join(out)
+
+
+class Outlined(NamedTuple):
+    """Where one filter stands in a text, as offsets; whether it can be compiled is not looked at."""
+
+    name: str
+    active: bool
+    mark: int
+    """The colon, or exclamation mark, behind its name."""
+    start: int
+    """With the comments above it."""
+    end: int
+    """Behind its last line."""
+
+
+def outline(text: str) -> list[Outlined]:
+    """Cut a text into its filters. What stands behind the last one belongs to none."""
+    tokens = list(_lark().lex(text)) if len(text) <= MAX_TEXT else []
+    starts = [i for i in range(len(tokens) - 1) if tokens[i].type == "NAME" and tokens[i + 1].type in _AFTER_NAME]
+    found: list[Outlined] = []
+    before = 0
+    for number, start in enumerate(starts):
+        stop = starts[number + 1] if number + 1 < len(starts) else len(tokens)
+        end = _line_end(text, tokens[stop - 1].end_pos or 0)
+        mark = tokens[start + 1]
+        found.append(Outlined(str(tokens[start]), mark.type == "COLON", mark.start_pos or 0, before, end))
+        before = end
+    return found
+
+
+def _line_end(text: str, at: int) -> int:
+    """Give the end of the line if nothing but a comment is left on it."""
+    found = _REST.match(text, at)
+    return found.end() if found is not None else at

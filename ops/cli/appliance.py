@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 from core import clock, control
 from core.alert.direct import DirectPath
@@ -67,6 +67,26 @@ def _any_seed(_text: str) -> None:
     """Take any seed string; whoever makes the key looks at it again."""
 
 
+class FilterPlace(NamedTuple):
+    """Where one message filter stands in a text: offsets, its mark (`:` or `!`), its comments within."""
+
+    name: str
+    active: bool
+    mark: int
+    start: int
+    end: int
+
+
+class FilterTexts(Protocol):
+    """Reads the language of message filters."""
+
+    def outline(self, text: str) -> list[FilterPlace]:
+        """Give the filters of a text in order."""
+
+    def faults(self, text: str, tables: Mapping[str, Any]) -> list[tuple[int, str]]:
+        """Give every fault of a text with its line, in a configuration."""
+
+
 Trace = Callable[[Mapping[str, Any], Mapping[str, Any], bytes], Awaitable[dict[str, Any]]]
 """Takes the tables of a configuration, what is asked, and the message; gives the document of `trace`."""
 
@@ -113,6 +133,8 @@ class Appliance:
     """The machine's memory of alerts."""
     logs: Logs | None = None
     """The logs of this machine."""
+    filters: FilterTexts | None = None
+    """Reads message filters; None where no mail is taken."""
     trace: Trace | None = None
     """Sends a message through a configuration, for a look only; None where no mail is taken."""
     timeout_s: float = 10.0

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mail.filter.compiler import compile_filters
-from mail.filter.parser import parse
+from mail.filter.parser import outline, parse
 from mail.filter.syntax import Action, All, Any, Branch, Condition, FilterError, Not
 
 PIECES = ["a", "if", "else", "true", "subject", "drop", "(", ")", "{", "}", ":", "!", ";", ",", "==", "<", "not"]
@@ -106,3 +106,23 @@ def test_any_text_compiles_or_is_refused_with_positions_inside_it(text: str) -> 
 
 def test_a_deep_but_allowed_rule_compiles() -> None:
     compile_filters("x: if " + "(" * 55 + "true" + ")" * 55 + " { drop(); }")
+
+
+def test_the_outline_cuts_a_text_at_its_filters_with_the_comments_above() -> None:
+    text = "# one\na: if true { drop(); } # still a\n\n# b: if (\nb! if subject == 'c: if' { drop(); }\n# rest"
+    found = outline(text)
+    assert [(one.name, one.active) for one in found] == [("a", True), ("b", False)]
+    assert [text[one.start : one.end] for one in found] == [
+        "# one\na: if true { drop(); } # still a\n",
+        "\n# b: if (\nb! if subject == 'c: if' { drop(); }\n",
+    ]
+    assert [text[one.mark] for one in found] == [":", "!"]
+
+
+@given(st.text(alphabet="ab:!{}()'\"#; \nif", max_size=60))
+def test_the_outline_of_any_text_is_in_order_and_within_it(text: str) -> None:
+    at = 0
+    for one in outline(text):
+        assert at == one.start <= one.mark < one.end <= len(text)
+        assert text[one.mark] in ":!"
+        at = one.end

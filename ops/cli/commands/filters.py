@@ -1,0 +1,357 @@
+"""`filters`: the message filters of the configuration, one by one, in the language of docs/filters.md.
+
+They stand in `[filters]` as one text; here it is cut at its filters, with the comments above each. Filters that a file
+holds (`filters.file`) run before these and are edited there. The roots hand in what can read the language
+(`Appliance.filters`). Raises `GatepostError` 65 with every fault of a text; nothing is changed then.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+from core.errors import EX_CONFIG, EX_DATAERR, EX_NOINPUT, GatepostError
+from ops.cli.account import STAFF
+from ops.cli.appliance import FilterPlace, FilterTexts
+from ops.cli.argument import Help
+from ops.cli.dialogue import Dialogue
+from ops.cli.editing.changing import PENDING, with_warnings
+from ops.cli.editing.file import STREAM, read_text, write_text
+from ops.cli.registry import Call, Command, Document, command
+from ops.cli.table import Column, table
+
+_ESA = frozenset({"esa"})
+_RANGE = re.compile(r"(\d{1,6})(?:-(\d{1,6}))?")
+_LAST = "last"
+_WHICH = "number, range (2-4), name or all; several by commas"
+
+
+def _reader(call: Call) -> FilterTexts:
+    if call.appliance.filters is None:
+        raise GatepostError("filters: this machine takes no mail", EX_CONFIG)
+    return call.appliance.filters
+
+
+def _text_of(tables: dict[str, Any]) -> str:
+    return str((tables.get("filters") or {}).get("text") or "")
+
+
+def _pieces(text: str, places: Sequence[FilterPlace]) -> list[str]:
+    """Give the source of each filter, with what stands above it."""
+    return [text[one.start : one.end] for one in places]
+
+
+def _joined(pieces: Sequence[str], rest: str) -> str:
+    """Put pieces together, each on lines of its own."""
+    text = ""
+    for piece in (*pieces, rest):
+        text += f"\n{piece}" if text and piece and not text.endswith("\n") else piece
+    return text.lstrip("\n")
+
+
+def _chosen(which: str, places: Sequence[FilterPlace]) -> list[int]:
+    """Give the places that words name, from 0, in their order. Raises status 66."""
+    chosen: dict[int, None] = {}
+    names = {one.name.lower(): number for number, one in enumerate(places)}
+    for word in which.replace(" ", "").split(","):
+        found = _RANGE.fullmatch(word)
+        if word.lower() == "all":
+            chosen |= dict.fromkeys(range(len(places)))
+        elif word.lower() in names:
+            chosen[names[word.lower()]] = None
+        elif found is not None and 1 <= int(found[1]) <= int(found[2] or found[1]) <= len(places):
+            chosen |= dict.fromkeys(range(int(found[1]) - 1, int(found[2] or found[1])))
+        else:
+            there = f"there are {len(places)}" if places else "there are none"
+            raise GatepostError(f"there is no filter {word!r}; {there}", EX_NOINPUT)
+    return sorted(chosen)
+
+
+def _before(where: str, places: Sequence[FilterPlace]) -> int:
+    if where.lower() == _LAST or (where.isdecimal() and int(where[:9]) == len(places) + 1):
+        return len(places)
+    return _chosen(where, places)[0]
+
+
+async def _change(call: Call, what: str, work: Any) -> list[str]:
+    """Change the text of the filters; `work` takes the pieces and their places and gives the new pieces."""
+    reader = _reader(call)
+
+    def edit(tables: dict[str, Any]) -> None:
+        text = _text_of(tables)
+        places = reader.outline(text)
+        new = _joined(work(_pieces(text, places), places), text[places[-1].end :] if places else text)
+        if faults := reader.faults(new, tables):
+            raise GatepostError("\n".join(reason for _, reason in faults), EX_DATAERR)
+        section = tables.setdefault("filters", {})
+        section["text"] = new
+        if not new:
+            del section["text"]
+
+    return await call.editing.change(what, edit)
+
+
+def _listing(call: Call) -> Document:
+    reader, tables = _reader(call), call.editing.tables()
+    text = _text_of(tables)
+    faults = reader.faults(text, tables)
+    rows = []
+    for number, one in enumerate(reader.outline(text), 1):
+        lines = (text.count("\n", 0, one.start) + 1, text.count("\n", 0, one.end) + 1)
+        mine = [reason for line, reason in faults if lines[0] <= line <= lines[1]]
+        rows.append({"num": number, "active": one.active, "valid": not mine, "name": one.name})
+    return {"filters": rows, "file": str((tables.get("filters") or {}).get("file") or "")}
+
+
+def render_list(document: Document, width: int) -> str:
+    """Show the table of filters."""
+    rows = [
+        [str(one["num"]), "Y" if one["active"] else "N", "Y" if one["valid"] else "N", one["name"]]
+        for one in document["filters"]
+    ]
+    heads = [Column("Num"), Column("Active"), Column("Valid"), Column("Name", least=8)]
+    text = table(heads, rows, width) if rows else "There are no filters."
+    return f"{text}\nFilters of the file {document['file']} run before these." if document["file"] else text
+
+
+@command("filters list", "List the message filters.", render=render_list, machines=_ESA)
+async def filters_list(call: Call) -> Document:
+    """A filter is active, or only kept; valid, or refused as it is."""
+    return _listing(call)
+
+
+def _render_text(document: Document, width: int) -> str:
+    return str(document["text"])
+
+
+@command(
+    "filters detail",
+    "Show message filters as they are written.",
+    render=_render_text,
+    machines=_ESA,
+    multiline={"text"},
+)
+async def filters_detail(call: Call, which: Annotated[str, Help(_WHICH, "FILTER")] = "all") -> Document:
+    """The text is what `filters new` takes."""
+    text = _text_of(call.editing.tables())
+    places = _reader(call).outline(text)
+    pieces = _pieces(text, places)
+    chosen = _chosen(which, places) if places or which != "all" else []
+    return {
+        "text": "\n".join(pieces[number].strip("\n") + "\n" for number in chosen),
+        "names": [places[number].name for number in chosen],
+    }
+
+
+def _said(document: Document, width: int) -> str:
+    names = ", ".join(document["names"][:10])
+    return with_warnings(f"{document['done']}: {names or 'nothing'}; {PENDING}.", document, width)
+
+
+@command("filters new", "Add message filters.", render=_said, roles=STAFF, machines=_ESA)
+async def filters_new(
+    call: Call,
+    before: Annotated[str, Help("number or name of the filter that they go before, or last", "FILTER")] = _LAST,
+    *,
+    text: Annotated[str | None, Help("the filters; else standard input is read", "TEXT")] = None,
+) -> Document:
+    """Names are unique, and no words of the language; what filters name, such as interfaces, must be there."""
+    given = text if text is not None else await read_text(call, STREAM)
+    names = [one.name for one in _reader(call).outline(given)]
+    if not names:
+        raise GatepostError("there is no filter in this text: NAME: if RULE { ACTION; }", EX_DATAERR)
+
+    def work(pieces: list[str], places: Sequence[FilterPlace]) -> list[str]:
+        at = _before(before, places)
+        return [*pieces[:at], given.strip("\n") + "\n", *pieces[at:]]
+
+    warnings = await _change(call, f"filters new {' '.join(names)}", work)
+    return {"done": "Added", "names": names, "warnings": warnings}
+
+
+@command("filters delete", "Delete message filters.", render=_said, roles=STAFF, machines=_ESA)
+async def filters_delete(call: Call, which: Annotated[str, Help(_WHICH, "FILTER")]) -> Document:
+    """The comments above a filter go with it."""
+    names: list[str] = []
+
+    def work(pieces: list[str], places: Sequence[FilterPlace]) -> list[str]:
+        gone = _chosen(which, places)
+        names[:] = [places[number].name for number in gone]
+        return [piece for number, piece in enumerate(pieces) if number not in gone]
+
+    warnings = await _change(call, f"filters delete {which}", work)
+    return {"done": "Deleted", "names": names, "warnings": warnings}
+
+
+@command("filters move", "Move message filters to another place.", render=_said, roles=STAFF, machines=_ESA)
+async def filters_move(
+    call: Call,
+    which: Annotated[str, Help(_WHICH, "FILTER")],
+    before: Annotated[str, Help("number or name of the filter that they go before, or last", "FILTER")],
+) -> Document:
+    """Filters run in their order."""
+    names: list[str] = []
+
+    def work(pieces: list[str], places: Sequence[FilterPlace]) -> list[str]:
+        moved, at = _chosen(which, places), _before(before, places)
+        names[:] = [places[number].name for number in moved]
+        upper = [pieces[number] for number in range(at) if number not in moved]
+        lower = [pieces[number] for number in range(at, len(pieces)) if number not in moved]
+        return [*upper, *(pieces[number] for number in moved), *lower]
+
+    warnings = await _change(call, f"filters move {which} {before}", work)
+    return {"done": "Moved", "names": names, "warnings": warnings}
+
+
+@command("filters set", "Make message filters active or inactive.", render=_said, roles=STAFF, machines=_ESA)
+async def filters_set(
+    call: Call, which: Annotated[str, Help(_WHICH, "FILTER")], state: Literal["active", "inactive"]
+) -> Document:
+    """An inactive filter is kept and does not run: `NAME! if …`."""
+    names: list[str] = []
+
+    def work(pieces: list[str], places: Sequence[FilterPlace]) -> list[str]:
+        changed = _chosen(which, places)
+        names[:] = [places[number].name for number in changed]
+        return [_marked(piece, state) if number in changed else piece for number, piece in enumerate(pieces)]
+
+    def _marked(piece: str, state: str) -> str:
+        mark = _reader(call).outline(piece)[0].mark
+        return f"{piece[:mark]}{':' if state == 'active' else '!'}{piece[mark + 1 :]}"
+
+    warnings = await _change(call, f"filters set {which} {state}", work)
+    return {"done": f"Made {state}", "names": names, "warnings": warnings}
+
+
+@command("filters import", "Read the message filters from a file.", render=_said, roles=STAFF, machines=_ESA)
+async def filters_import(
+    call: Call, file: Annotated[str, Help("name of a file in configuration/, or - for standard input", "FILE")]
+) -> Document:
+    """They take the place of those that are there. Every fault is told with its line."""
+    text = await read_text(call, file)
+    reader = _reader(call)
+    names = [one.name for one in reader.outline(text)]
+
+    def edit(tables: dict[str, Any]) -> None:
+        if faults := reader.faults(text, tables):
+            raise GatepostError("\n".join(reason for _, reason in faults), EX_DATAERR)
+        tables.setdefault("filters", {})["text"] = text
+
+    warnings = await call.editing.change(f"filters import {file}", edit)
+    return {"done": "Read", "names": names, "warnings": warnings}
+
+
+def _exported(document: Document, width: int) -> str:
+    return str(document["text"]) if "text" in document else f"The filters were written to {document['file']}."
+
+
+@command(
+    "filters export",
+    "Write the message filters to a file.",
+    render=_exported,
+    roles=STAFF,
+    machines=_ESA,
+    multiline={"text"},
+)
+async def filters_export(
+    call: Call, file: Annotated[str, Help("name of a file in configuration/, or - for standard output", "FILE")]
+) -> Document:
+    """A file of that name is replaced."""
+    text = _text_of(call.editing.tables())
+    if file == STREAM:
+        return {"text": text}
+    return {"file": str(await write_text(call, file, text))}
+
+
+_MENU = {
+    "NEW": "Create a new filter.",
+    "DELETE": "Remove a filter.",
+    "IMPORT": "Read filters from a file.",
+    "EXPORT": "Write filters to a file.",
+    "MOVE": "Move a filter or a range to another place.",
+    "SET": "Make filters active or inactive.",
+    "LIST": "List the filters.",
+    "DETAIL": "Show filters as they are written.",
+}
+
+
+async def _menu(call: Call, dialogue: Dialogue) -> Document | None:
+    while True:
+        listed = _listing(call)
+        dialogue.say()
+        dialogue.say(render_list(listed, call.width))
+        allowed = {
+            name: text
+            for name, text in _MENU.items()
+            if (listed["filters"] or name in {"NEW", "IMPORT"})
+            and not call.registry.refusal(
+                call.registry.named(f"filters {name.lower()}"), call.appliance.role, call.caller
+            )
+        }
+        choice = await dialogue.menu(allowed)
+        if not choice:
+            return None
+        arguments = await _QUESTIONS[choice](dialogue)
+        await dialogue.perform(f"filters {choice.lower()}", arguments)
+
+
+async def _ask_new(dialogue: Dialogue) -> Document:
+    before = await dialogue.ask("Enter the number or name of the filter to insert before, or last", _LAST)
+    text = await dialogue.text("Enter the filter; end with . on a line of its own.")
+    return {"before": before, "text": text}
+
+
+async def _ask_which(dialogue: Dialogue) -> Document:
+    return {"which": await dialogue.ask(f"Enter the filter ({_WHICH})", "all")}
+
+
+async def _ask_one(dialogue: Dialogue) -> Document:
+    return {"which": await _named(dialogue)}
+
+
+async def _named(dialogue: Dialogue) -> str:
+    while not (answer := await dialogue.ask(f"Enter the filter ({_WHICH})")):
+        dialogue.say("An answer is needed here.")
+    return answer
+
+
+async def _ask_move(dialogue: Dialogue) -> Document:
+    which = await _named(dialogue)
+    return {"which": which, "before": await dialogue.ask("Enter the filter to move it before, or last", _LAST)}
+
+
+async def _ask_set(dialogue: Dialogue) -> Document:
+    which = await _named(dialogue)
+    states = ("active", "inactive")
+    return {"which": which, "state": states[await dialogue.choose("Choose the state:", states)]}
+
+
+async def _ask_file(dialogue: Dialogue) -> Document:
+    return {"file": await dialogue.ask("Enter the name of the file", "filters.txt")}
+
+
+async def _ask_nothing(_dialogue: Dialogue) -> Document:
+    return {}
+
+
+_QUESTIONS = {
+    "NEW": _ask_new,
+    "DELETE": _ask_one,
+    "IMPORT": _ask_file,
+    "EXPORT": _ask_file,
+    "MOVE": _ask_move,
+    "SET": _ask_set,
+    "LIST": _ask_nothing,
+    "DETAIL": _ask_which,
+}
+filters = Command("filters", "Show and change the message filters.", None, dialogue=_menu, machines=_ESA)
+COMMANDS: tuple[Command, ...] = (
+    filters,
+    filters_list,
+    filters_detail,
+    filters_new,
+    filters_delete,
+    filters_move,
+    filters_set,
+    filters_import,
+    filters_export,
+)
