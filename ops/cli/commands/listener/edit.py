@@ -53,6 +53,8 @@ def summary_of(call: Call, tables: Mapping[str, Any], row: Mapping[str, Any]) ->
         ("SMTP Authentication", str(policy.get("auth") or "off")),
         ("Bounce Profile", row.get("bounce_profile") or "Default"),
         ("Bounce Verification", row.get("bounce_verification", "off")),
+        ("Heading", row.get("heading") or "None"),
+        ("Footer", row.get("footer") or "None"),
         ("Host Access Table", _entries(counts["sender_group"], "sender group")),
     ]
     if kind_of(row) == "public":

@@ -26,6 +26,11 @@ name = "Data1"
 address = "127.0.1.1"
 hostname = "esa.example.test"
 
+[[text]]
+name = "legal"
+kind = "disclaimer"
+text = "For you only."
+
 [[listener]]
 name = "InboundMail"
 address = "127.0.1.1"
@@ -301,7 +306,7 @@ async def test_the_default_policy_and_the_named_ones_by_their_menus(machine: Ope
 
 
 async def test_every_other_operation_of_edit_asks_for_its_keys(machine: Operating) -> None:
-    answers = ["setup", "2", "50", "", "", *[""] * 7, "timeouts", "200", *[""] * 4, "greeting", "2", "", "2", "2"]
+    answers = ["setup", "2", "50", "", "", *[""] * 6, "2", "timeouts", "200", *[""] * 4, "greeting", "2", "", "2", "2"]
     answers += ["proxy", "10.0.0.1", "10.0.0.2", "bounceverification", "2", "", "smtpauth", "2", "1"]
     answers += ["masquerade", "new", "@example.test", "@example.net", "config", "From", ""]
     answers += ["domainmap", "new", "old.test", "new.test", "", ""]
@@ -309,6 +314,7 @@ async def test_every_other_operation_of_edit_asks_for_its_keys(machine: Operatin
     same_as_golden(GOLDEN / "listenerconfig-edit-others.txt", shown)
     made = row(machine, "InboundMail")
     wanted = {
+        "footer": "legal",
         "eight_bit_headers": "reject",
         "max_received": 50,
         "command_timeout_s": 200,
