@@ -24,7 +24,9 @@ from ops.cli.registry import Call
 from ops.cli.session import IdleTooLong, Session
 from ops.cli.terminal import Terminal
 
-INPUT_LIMIT = 256 * 1024
+INPUT_LIMIT = 4 << 20
+"""Octets that a command may be given: the largest table fits in."""
+_LINE_LIMIT = 256 * 1024
 _STDIN_S = 30.0
 _TRIES = 3
 
@@ -56,7 +58,7 @@ class Channel(asyncssh.SSHServerSession[bytes]):
         self._terminal: Terminal | None = None
         self._session: Session | None = None
         self._task: asyncio.Task[Any] | None = None
-        self._input = asyncio.StreamReader(limit=INPUT_LIMIT)
+        self._input = asyncio.StreamReader(limit=_LINE_LIMIT)
         self._received = 0
         self._may_write = asyncio.Event()
         self._may_write.set()

@@ -95,10 +95,10 @@ async def test_a_profile_in_use_is_refused_at_the_commit_and_nothing_changes(mac
 async def test_a_table_goes_out_and_comes_back_over_ssh(machine: Machine) -> None:
     machine.configure(machine.head)
     await machine.start()
-    text = "".join(f"d{number}.test mx{number}.test\n" for number in range(4000))
+    text = "".join(f"d{number}.test mx{number}.test\n" for number in range(40_000))
     assert (
         await machine.done("smtproutes import -", text)
-        == "4,000 routes were read in place of 0; pending until `commit`.\n"
+        == "40,000 routes were read in place of 0; pending until `commit`.\n"
     )
     await machine.done("commit")
     out = await machine.done("smtproutes export -")
