@@ -1,8 +1,10 @@
-"""Aliases, domain maps and masquerading through a real gateway and delivery queue, and what SIGHUP makes of them."""
+"""Aliases, domain maps, masquerading and texts through a real gateway and delivery queue, by SIGHUP and by commit."""
 
 import asyncio
 import contextlib
+import json
 import os
+import shlex
 import signal
 import smtplib
 from collections.abc import AsyncIterator
@@ -146,3 +148,38 @@ async def test_a_circle_of_aliases_is_refused_and_those_in_force_go_on() -> None
             while not any(recipients == ["new@example.test"] for _, recipients, _ in host.seen):
                 host.came.clear()
                 await host.came.wait()
+
+
+async def test_what_the_console_commits_counts_for_the_next_message(tmp_path: Path) -> None:
+    host = Outside()
+    async with road(host, TABLES) as one:
+        config = str(one.folder / "gatepost.toml")
+        message = "Subject: x\n\nbody\n"
+
+        async def cli(line: str, stdin: str = "") -> str:
+            words = shlex.split(line)
+            done = await asyncio.to_thread(gatepost, "cli", "--config", config, *words, stdin=stdin)
+            assert done.status == 0, done
+            return done.out
+
+        await cli("aliasconfig new desk@example.test ann@example.test")
+        await cli("listenerconfig edit InboundMail domainmap new older.example example.test")
+        await cli("textconfig new legal --kind disclaimer --text 'Legal words.'")
+        await cli("listenerconfig edit InboundMail setup --footer legal")
+        await cli("filters new --text \"seen: if true { insert-header('X-Seen', 'yes'); }\"")
+        ask = "trace --json --ip 127.0.0.1 --to desk@older.example --listener InboundMail -"
+        traced = json.loads(await cli(ask, message))
+        assert (traced["verdict"], traced["recipients"]) == ("deliver", ["ann@example.test"])
+        assert traced["message"].endswith("X-Seen: yes\r\nSubject: x\r\n\r\nbody\r\nLegal words.\r\n")
+        with pytest.raises(smtplib.SMTPRecipientsRefused):
+            await asyncio.to_thread(one.send, "desk@older.example")
+        await cli("commit 'aliases and texts'")
+        assert await asyncio.to_thread(one.send, "desk@older.example") == {}
+        async with asyncio.timeout(30):
+            while not host.seen:
+                host.came.clear()
+                await host.came.wait()
+        _, recipients, content = host.seen[0]
+        assert recipients == ["ann@example.test"]
+        assert b"\r\nX-Seen: yes\r\n" in content
+        assert content.endswith(b"Legal words.\r\n")
