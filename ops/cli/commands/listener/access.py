@@ -87,14 +87,13 @@ class AccessCommands:
             if given["file"] == STREAM:
                 return document
             path = await write_text(call, given["file"], str(document["text"]))
-            return {"file": str(path), "groups": document["groups"], "policies": document["policies"]}
+            counts = {"groups": len(document["sender_group"]), "policies": len(document["mail_flow_policy"])}
+            return {"file": str(path), **counts}
 
         def render(document: Document, width: int) -> str:
             if "text" in document:
                 return str(document["text"])
-            return (
-                f"{document['groups']} groups and {document['policies']} policies were written to {document['file']}."
-            )
+            return f"{_counted(document)} were written to {document['file']}."
 
         async def dialogue(call: Call, talk: Dialogue) -> Document | None:
             return {"file": await talk.ask("Enter the name of the file", FILE)}
@@ -110,13 +109,15 @@ class AccessCommands:
 
             def change(row: Row) -> None:
                 _replace(row, table)
+                if not table.keys() & {"default_policy", "default_rule"}:
+                    notes.append(f"nothing is said of ALL: {_implied(row)} counts for everybody else")
 
             warnings = await _changed(call, name, f"import {given['file']}", change)
             counts = {"groups": len(table["sender_group"]), "policies": len(table["mail_flow_policy"])}
             return {**counts, "notes": notes, "warnings": warnings}
 
         def render(document: Document, width: int) -> str:
-            text = f"{document['groups']} groups and {document['policies']} policies were read; {PENDING}."
+            text = f"{_counted(document)} were read; {PENDING}."
             return with_warnings("\n".join([text, *(f"Note: {note}" for note in document["notes"])]), document, width)
 
         async def dialogue(call: Call, talk: Dialogue) -> Document | None:
@@ -229,12 +230,22 @@ def _replace(row: Row, table: Mapping[str, Any]) -> None:
             row[key] = table[key]
 
 
+def _counted(document: Mapping[str, Any]) -> str:
+    groups, policies = document["groups"], document["policies"]
+    return f"{groups:,} group{'' if groups == 1 else 's'} and {policies:,} polic{'y' if policies == 1 else 'ies'}"
+
+
+def _implied(row: Mapping[str, Any]) -> str:
+    return IMPLIED.get(kind_of(row), "ACCEPT")
+
+
 def _text_of(row: Mapping[str, Any]) -> Document:
     policies, groups = row.get("mail_flow_policy") or [], row.get("sender_group") or []
-    rule = row.get("default_rule") or IMPLIED.get(kind_of(row), "ACCEPT")
+    rule = row.get("default_rule") or _implied(row)
     default = {"mail_flow_policy": row["default_policy"]} if row.get("default_policy") else {"rule": rule}
     text = format_table(policies, groups, default, title=str(row["name"]))
-    return {"text": text, "groups": len(groups), "policies": len(policies)}
+    said = {"default_policy": row["default_policy"]} if row.get("default_policy") else {"default_rule": rule}
+    return {"text": text, "sender_group": groups, "mail_flow_policy": policies, **said}
 
 
 async def _changed(call: Call, name: str, what: str, change: Change) -> list[str]:

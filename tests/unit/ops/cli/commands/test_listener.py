@@ -206,6 +206,19 @@ async def test_a_host_access_table_leaves_and_comes_back_the_same(machine: Opera
     assert after[keys[1]] == before[keys[1]]
 
 
+async def test_what_a_file_leaves_open_or_brings_in_vain_is_said(machine: Operating) -> None:
+    text = "G:\n  SBRS[none]\n  10.1.\n    REJECT (enough)\n"
+    done = await machine.ran("listenerconfig edit OutboundMail hostaccess import -", stdin=text.encode())
+    assert done.output.splitlines() == [
+        "1 group and 0 policies were read; pending until `commit`.",
+        "Note: line 2: SBRS[none]: not kept: there is no source of reputation or lists here, it would match nobody",
+        "Note: nothing is said of ALL: REJECT counts for everybody else",
+    ]
+    shown = json.loads((await machine.ran("listenerconfig edit OutboundMail hostaccess print --json")).output)
+    assert shown["sender_group"] == [{"name": "G", "entries": ["10.1."], "rule": "REJECT", "comment": "enough"}]
+    assert (shown["mail_flow_policy"], shown["default_rule"]) == ([], "REJECT")
+
+
 async def test_every_fault_of_a_file_is_told_with_its_line_and_nothing_changes(machine: Operating) -> None:
     text = "$A\n  ACCEPT { max_rcpts_per_msg = many }\nG:\n  300.1.2.3\n    $B\n$A REJECT\n"
     done = await machine.ran("listenerconfig edit InboundMail hostaccess import -", stdin=text.encode())
