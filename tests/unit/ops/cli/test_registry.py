@@ -32,7 +32,7 @@ def test_what_is_no_command_is_a_usage_problem(words: list[str]) -> None:
 def test_nothing_that_changes_the_machine_is_open_to_guests() -> None:
     looking = {"status", "tophosts", "hoststatus", "showrecipients", "version", "help", "quit", "exit", "cpq listener"}
     looking |= {"workqueue rate", "rate", "hostrate", "topin", "dnsstatus", "metrics", "displayalerts"}
-    looking |= {"grep", "tail", "findevent", "sslconfig verify"}
+    looking |= {"grep", "tail", "findevent", "sslconfig verify", "ntpconfig"}
     own = {"passwd", "totp", "whoami"}
     shown = {"list", "print", "detail", "status", "settings", "headers"}
     for item in every_command().all():
