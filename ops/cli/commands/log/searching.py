@@ -15,7 +15,6 @@ from ops.cli.registry import Call, Document, command
 MOST_LINES = 100_000
 DOCUMENT_LINES = 10_000
 """Lines of a document unless more are asked for."""
-_PAGE = 23
 
 
 async def _ask(call: Call, dialogue: Dialogue) -> Document | None:
@@ -27,25 +26,8 @@ async def _ask(call: Call, dialogue: Dialogue) -> Document | None:
     given["insensitive"] = await dialogue.confirm("Do you want this search to be case insensitive?", default=True)
     given["inverted"] = await dialogue.confirm("Do you want to search for non-matching lines?")
     given["tail"] = await dialogue.confirm("Do you want to tail the logs?")
-    if not given["tail"] and await dialogue.confirm("Do you want to paginate the output?"):
-        await _paged(call, dialogue, given)
-        return None
+    given["paginate"] = not given["tail"] and await dialogue.confirm("Do you want to paginate the output?")
     return given
-
-
-async def _paged(call: Call, dialogue: Dialogue, given: Document) -> None:
-    search = _search(call, given)
-    page: list[str] = []
-    while not search.ended:
-        for line in await off_loop(search.step):
-            page.append(line.decode("utf-8", "replace"))
-            if len(page) == _PAGE:
-                dialogue.say("\n".join(page))
-                page.clear()
-                if (await dialogue.ask("-Press Enter for more, q to end-")).lower().startswith("q"):
-                    return
-    if page:
-        dialogue.say("\n".join(page))
 
 
 def _search(call: Call, given: Document) -> Search:
@@ -79,9 +61,7 @@ async def grep(
     context: Annotated[int, Help("lines to show around each", "N", least=0, most=1000, short="C")] = 0,
     insensitive: Annotated[bool, Help("capital and small letters are the same", short="i")] = False,
     inverted: Annotated[bool, Help("lines that do not match", short="v")] = False,
-    paginate: Annotated[
-        bool, Help("taken for scripts that give it; pages are made by the dialogue", short="p")
-    ] = False,
+    paginate: Annotated[bool, Help("page by page on a terminal, when all is found", short="p")] = False,
     tail: Annotated[bool, Help("show what comes, until Ctrl-C", short="t")] = False,
     limit: Annotated[int, Help("most lines", "N", least=1, most=MOST_LINES)] = 0,
 ) -> Document:
@@ -98,6 +78,7 @@ async def grep(
     search = _search(call, given)
     if tail:
         return await follow(call, chosen(call, log), search.fits)
+    at_once = call.watched and not paginate  # what is shown in the end is paged by the session
     most = limit or (MOST_LINES if call.watched else DOCUMENT_LINES)
     shown: list[str] = []
     count = 0
@@ -105,7 +86,7 @@ async def grep(
         found = [line.decode("utf-8", "replace") for line in await off_loop(search.step)]
         call.progress(search.done, search.total, f"{count:,} lines found")
         for line in found[: max(0, most - count)]:
-            (call.show if call.watched else shown.append)(line)
+            (call.show if at_once else shown.append)(line)
         count += len(found)
     call.progress(-1, 0, "")
     return {"log": log, "lines": shown, "shown": min(count, most), "truncated": count > most}
