@@ -14,7 +14,7 @@ from core.tls import ServerCertificate
 from daemons.config import DOCUMENTS, Appliance, Bastion, Esa, Sma, document_of
 from daemons.delivery import unsubscribe_list
 from daemons.keyd import guests_of
-from daemons.machine import Machine
+from daemons.machine import Machine, outbound_contexts
 from daemons.stamping import disclaimers
 from daemons.wiring import bounce_tags, filters_of, handler_of, rewriting
 from mail.bounce.config import load_texts
@@ -51,7 +51,9 @@ def _private_keys(role: str, folder: Path) -> list[Problem]:
 def _keys(machine: Machine) -> list[Problem]:
     """Open what the daemons will open, with the rights of whoever asks."""
     problems = _private_keys(machine.role, machine.keys)
-    problems += _tried(machine.certificate) + _tried(partial(machine.certificate, https=True))
+    problems += _tried(machine.certificate)
+    if machine.document.tls.https_certificate:
+        problems += _tried(partial(machine.certificate, https=True))
     problems += _tried(partial(_outbound, machine))
     if isinstance(machine.document, Appliance):
         problems += _tried(lambda: machine.pairings().server_context())
@@ -61,7 +63,7 @@ def _keys(machine: Machine) -> list[Problem]:
 def _outbound(machine: Machine) -> None:
     """Open what delivery shows and trusts. Raises `ConfigError`."""
     try:
-        machine.outbound_contexts()
+        outbound_contexts(machine)
     except OSError as error:
         reason = f"the certificate of delivery or its authorities cannot be used: {error}"
         raise ConfigError([Problem(str(machine.config), "tls.delivery_certificate", reason)]) from error

@@ -111,21 +111,9 @@ class Machine:
         """Open the certificates that listeners or the web side show. Raises `ConfigError` with all that are bad."""
         document, tls = self.document, self.document.tls
         name = tls.https_certificate if https else tls.receiving_certificate
-        first = self.pair(name) if name else (self.keys / "tls.crt", self.keys / "tls.key")
+        first = _pair(self, name) if name else (self.keys / "tls.crt", self.keys / "tls.key")
         further = [] if https else [(self.dir / one.certificate, self.dir / one.key) for one in document.certificate]
         return ServerCertificate(*first, further, tls.gui if https else tls.inbound)
-
-    def pair(self, name: str) -> tuple[Path, Path]:
-        """Give the files of a [[certificate]] by its name, which the document has checked: certificate and key."""
-        found = next(one for one in self.document.certificate if one.name == name)
-        return self.dir / found.certificate, self.dir / found.key
-
-    def outbound_contexts(self) -> Contexts:
-        """Make what delivery speaks. Raises `OSError` for a certificate or authorities that cannot be read."""
-        tls, section = self.document.tls, getattr(self.document, "delivery_tls", None)
-        authorities = str(self.dir / section.authorities) if section and section.authorities else ""
-        own = self.pair(tls.delivery_certificate) if tls.delivery_certificate else None
-        return Contexts(authorities, tls.outbound, own)
 
     @cached_property
     def logs(self) -> Logs:
@@ -160,6 +148,20 @@ class Machine:
         load = SystemLoad(self.spool, self.dir / "log") if daemon == "delivery-queue" else ProcessLoad()
         counters.show(load.gauges, load.sample)
         return counters
+
+
+def _pair(machine: Machine, name: str) -> tuple[Path, Path]:
+    """Give the files of a [[certificate]] by its name, which the document has checked: certificate and key."""
+    found = next(one for one in machine.document.certificate if one.name == name)
+    return machine.dir / found.certificate, machine.dir / found.key
+
+
+def outbound_contexts(machine: Machine) -> Contexts:
+    """Make what delivery speaks. Raises `OSError` for a certificate or authorities that cannot be read."""
+    tls, section = machine.document.tls, getattr(machine.document, "delivery_tls", None)
+    authorities = str(machine.dir / section.authorities) if section and section.authorities else ""
+    own = _pair(machine, tls.delivery_certificate) if tls.delivery_certificate else None
+    return Contexts(authorities, tls.outbound, own)
 
 
 def machine_for(what: str, config: Path, roles: Collection[str]) -> Machine:

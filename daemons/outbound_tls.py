@@ -15,7 +15,7 @@ from core.sqlite import DatabaseThread
 from core.switch import Prepared, prompt
 from daemons.config import Esa, Sma
 from daemons.delivery import connection_settings
-from daemons.machine import Machine
+from daemons.machine import Machine, outbound_contexts
 from daemons.tables import RunningTables
 from mail.delivery.tls import store
 from mail.delivery.tls.dane import Dane
@@ -38,7 +38,7 @@ class OutboundTls:
         self._tally = Tally(database, log=log, now=clock.now)
         self._sts = StsPolicies(names, https, database, log=log, now=clock.now)
         try:
-            self._contexts = machine.outbound_contexts()
+            self._contexts = outbound_contexts(machine)
         except OSError as problem:
             raise ConfigError([Problem(authorities, "delivery_tls.authorities", str(problem))]) from problem
         means = Means(self._tally, clock.now, authorities, self._contexts)
@@ -67,7 +67,7 @@ class OutboundTls:
     async def prepare(self, candidate: Machine) -> Prepared:
         """Make the contexts of another document; connections keep what they have. Raises `ConfigError`."""
         try:
-            found = await asyncio.to_thread(candidate.outbound_contexts)
+            found = await asyncio.to_thread(outbound_contexts, candidate)
         except OSError as problem:
             raise ConfigError([Problem("", "tls.delivery_certificate", str(problem))]) from problem
         return Prepared(prompt(lambda: self._contexts.adopt(found)))
