@@ -1,6 +1,7 @@
 """`help`, `shell`, `quit` and `exit`: the commands about the console itself."""
 
 import textwrap
+from collections.abc import Collection
 from typing import Annotated
 
 from core.errors import EX_NOPERM, EX_USAGE, GatepostError
@@ -29,10 +30,17 @@ def render_help(document: Document, width: int) -> str:
     """List commands, or show one in full."""
     entries = document["commands"]
     if not document.get("topic"):
-        rows = [[entry["name"], entry["summary"]] for entry in entries]
+        alone = {entry["name"] for entry in entries}
+        rows = [[entry["name"], entry["summary"]] for entry in entries if _stands(entry["name"], alone)]
         listing = table([Column("Command"), Column("What it does", least=20)], rows, width)
-        return f"{listing}\n\n`help COMMAND` shows one in full; `--json` gives a command's result as JSON."
+        return f"{listing}\n\n`help COMMAND` shows one in full, with its operations; `--json` gives a command's result as JSON."
     return "\n\n".join(_one(entry, max(40, width or 80)) for entry in entries)
+
+
+def _stands(name: str, alone: Collection[str]) -> bool:
+    """Tell whether the list names a command: operations stand under the command whose menu has them."""
+    first = name.partition(" ")[0]
+    return name == first or first not in alone
 
 
 def _one(entry: Document, width: int) -> str:
