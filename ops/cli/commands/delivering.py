@@ -67,7 +67,7 @@ async def _recipients(asking: Asking, domain: str) -> None:
 
 DESTINATIONS = Table(
     command="destconfig",
-    summary="Show and change the limits and TLS of destination domains.",
+    summary="Limits and TLS of destination domains.",
     path=("destination",),
     key="domain",
     one="destination",
@@ -125,7 +125,7 @@ DELIVERY = Settings(
 )
 DELIVERY_MENU = Menu(
     command="deliveryconfig",
-    summary="Show and change settings of mail delivery.",
+    summary="Settings of mail delivery.",
     shown_by="deliveryconfig print",
     extras=(Extra("SETUP", "Change settings of mail delivery.", "deliveryconfig setup"),),
 )
@@ -160,7 +160,7 @@ async def _profile(asking: Asking) -> None:
 
 PROFILES = Table(
     command="bounceconfig",
-    summary="Show and change the bounce profiles: how long delivery is tried, and what the sender is told.",
+    summary="Bounce profiles: retries, what the sender is told.",
     path=("bounce_profile",),
     key="name",
     one="profile",

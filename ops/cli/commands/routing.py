@@ -15,7 +15,7 @@ WAYS_OUT = Reference(("interface",), also=("auto",), more=(("interface_group",),
 
 ROUTES = Table(
     command="smtproutes",
-    summary="Show and change the SMTP routes: hosts that take the mail for a domain instead of its MX.",
+    summary="Hosts that take a domain's mail instead of its MX.",
     path=("route",),
     key="domain",
     one="route",
@@ -35,7 +35,7 @@ ROUTES = Table(
 
 SOURCES = Table(
     command="altsrchost",
-    summary="Show and change which interface mail leaves by, from who sent it.",
+    summary="Which interface mail leaves by, from who sent it.",
     path=("alt_source",),
     key="match",
     one="mapping",
@@ -54,7 +54,7 @@ SOURCES = Table(
 
 INTERFACES = Table(
     command="interfaceconfig",
-    summary="Show and change the addresses that mail can leave by, and groups of them.",
+    summary="Addresses that mail can leave by, groups of them.",
     path=("interface",),
     key="name",
     one="interface",
@@ -73,7 +73,7 @@ INTERFACES = Table(
 
 GROUPS = Table(
     command="interfaceconfig groups",
-    summary="Show and change groups of interfaces, which take turns and count as one.",
+    summary="Groups of interfaces, which take turns and count as one.",
     path=("interface_group",),
     key="name",
     one="group",
@@ -91,7 +91,7 @@ GROUPS = Table(
 
 UNSUBSCRIBED = Table(
     command="unsubscribe",
-    summary="Show and change who gets no mail from this machine (global unsubscribe).",
+    summary="Who gets no mail from this machine.",
     path=("unsubscribe", "entries"),
     key="entry",
     one="entry",

@@ -33,7 +33,8 @@ def render_help(document: Document, width: int) -> str:
         alone = {entry["name"] for entry in entries}
         rows = [[entry["name"], entry["summary"]] for entry in entries if _stands(entry["name"], alone)]
         listing = table([Column("Command"), Column("What it does", least=20)], rows, width)
-        return f"{listing}\n\n`help COMMAND` shows one in full, with its operations; `--json` gives a command's result as JSON."
+        hint = "`help COMMAND` shows one in full, with its operations; `--json` gives a command's result as JSON."
+        return f"{listing}\n\n{hint}"
     return "\n\n".join(_one(entry, max(40, width or 80)) for entry in entries)
 
 
