@@ -93,9 +93,10 @@ class Listeners:
             raise GatepostError("the listeners are still being opened; try again in a moment", EX_TEMPFAIL)
         socks: dict[str, socket] = {}
         problems: list[str] = []
+        kept = self._kept([one.settings for one in ways])
         for one in ways:
             try:
-                sock = await self._socket_for(one.settings)
+                sock = await self._socket_for(one.settings, kept.get(one.settings.name))
             except GatepostError as error:
                 problems.append(error.text)
                 continue
@@ -107,9 +108,17 @@ class Listeners:
             raise GatepostError("; ".join(problems), EX_UNAVAILABLE)
         return Switch(self, {one.settings.name: one for one in ways}, socks)
 
-    async def _socket_for(self, wanted: ListenerSettings) -> socket | None:
+    def _kept(self, wanted: Sequence[ListenerSettings]) -> dict[str, SmtpListener]:
+        """Give the listeners that go on by their names to come: under the same one, or another at the same address."""
+        kept = {one.name: self.services[one.name] for one in wanted if one.name in self.services}
+        left = {(one.settings.host, one.settings.port): one for name, one in self.services.items() if name not in kept}
+        for one in wanted:
+            if one.name not in kept and (renamed := left.pop((one.host, one.port), None)):
+                kept[one.name] = renamed
+        return kept
+
+    async def _socket_for(self, wanted: ListenerSettings, known: SmtpListener | None) -> socket | None:
         """Give a socket bound to the address of a listener that is new or moves; None for one that stays there."""
-        known = self.services.get(wanted.name)
         if known is not None and (known.settings.host, known.settings.port) == (wanted.host, wanted.port):
             return None
         for one in self.services.values():
@@ -131,26 +140,28 @@ class Listeners:
 
     async def switch(self, ways: Mapping[str, Ways], socks: dict[str, socket]) -> None:
         """Have these listeners instead (`Switch.apply`)."""
-        gone = {name: one for name, one in self.services.items() if name not in ways}
-        kept = {name: one for name, one in self.services.items() if name in ways}
-        self._rename(gone, ways)
+        kept = self._kept([one.settings for one in ways.values()])
+        gone = [one for one in self.services.values() if one not in kept.values()]
+        self._remember(kept, gone)
         self.services = {}
         for name, one in ways.items():
-            sock = socks.get(name)
             if name in kept:
-                old, listener = kept[name].settings, kept[name]
-                await listener.follow(one.settings, one.session, one.door, sock)
-                if sock is not None:
-                    self._log.info(
-                        f"Listener {name} moved from {old.host}:{old.port} to {one.settings.host}:{one.settings.port}."
-                    )
+                await self._follow(kept[name], one, socks.get(name))
+                self.services[name] = kept[name]
             else:
-                listener = await self._begin(one, sock)
-            self.services[name] = listener
-        for name, former in gone.items():
+                self.services[name] = await self._begin(one, socks.get(name))
+        for former in gone:
             self._retired.add(former)
             former.suspend(DELAY_S, for_good=True)
-            self._log.info(f"Listener {name} deleted.")
+            self._log.info(f"Listener {former.settings.name} deleted.")
+
+    async def _follow(self, listener: SmtpListener, ways: Ways, sock: socket | None) -> None:
+        old, new = listener.settings, ways.settings
+        await listener.follow(new, ways.session, ways.door, sock)
+        if old.name != new.name:
+            self._log.info(f"Listener {old.name} is called {new.name} now.")
+        if sock is not None:
+            self._log.info(f"Listener {new.name} moved from {old.host}:{old.port} to {new.host}:{new.port}.")
 
     async def _begin(self, ways: Ways, sock: socket | None) -> SmtpListener:
         made = self._make(ways, True)
@@ -164,19 +175,15 @@ class Listeners:
         self._log.info(f"Listener {name} created on {ways.settings.host}:{ways.settings.port}.")
         return made
 
-    def _rename(self, gone: Mapping[str, SmtpListener], ways: Mapping[str, Ways]) -> None:
-        """Forget that a deleted listener was suspended; one that only has another name now stays suspended."""
-        suspended = {name: one.settings for name, one in gone.items() if name in self._suspended}
-        addresses = {(one.host, one.port) for one in suspended.values()}
-        renamed = [
-            name
-            for name, one in ways.items()
-            if name not in self.services and (one.settings.host, one.settings.port) in addresses
-        ]
-        if suspended:
-            self._suspended.resume(suspended)
-        if renamed:
-            self._suspended.suspend(renamed)
+    def _remember(self, kept: Mapping[str, SmtpListener], gone: Sequence[SmtpListener]) -> None:
+        """Forget that a deleted listener was suspended; one that has another name now stays suspended."""
+        renamed = {one.settings.name: name for name, one in kept.items() if one.settings.name != name}
+        left = [name for name in (*renamed, *(one.settings.name for one in gone)) if name in self._suspended]
+        new = [renamed[name] for name in left if name in renamed]
+        if left:
+            self._suspended.resume(left)
+        if new:
+            self._suspended.suspend(new)
 
     def _chosen(self, args: dict[str, Any]) -> list[str]:
         names = args.get("listeners")
@@ -210,7 +217,7 @@ class Listeners:
         """Close all ports for a while; connections get the usual delay. What the operator suspended stays apart."""
         self.held = True
         for name, one in self.services.items():
-            if not one.suspended:
+            if one.state != "suspended":
                 one.suspend(DELAY_S)
                 self._log.warning(f"Receiving suspended for {name}: {reason}.")
 

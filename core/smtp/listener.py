@@ -144,6 +144,7 @@ class SmtpListener:
             self._close_port(accept=True)
             self.port = settings.port
         self.settings = settings
+        self.name = f"listener {settings.name}"
         self._admission.follow(settings, session_factory, door)
         if sock is not None and was_open:
             await self.begin(sock)

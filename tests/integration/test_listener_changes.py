@@ -173,10 +173,14 @@ async def test_a_listener_is_made_by_the_dialogue_takes_mail_moves_and_goes_whil
                 assert (await other.send("a@extra.test")).startswith("250")
             assert (await extra.send("a@extra.test")).startswith("250")
 
+            await one.must("listenerconfig edit InboundMail name Incoming")
+            await one.must("commit renamed")
+            await one.logged("Listener InboundMail is called Incoming now.")
+
             await one.must("listenerconfig delete Other")
             await one.must("commit gone")
             assert await refused(second)
-            assert list(await one.states()) == ["InboundMail"]
+            assert list(await one.states()) == ["Incoming"]
             assert (await extra.say("NOOP")).startswith("250"), "the usual delay to finish"
         assert (await old.send()).startswith("250")
         await one.logged("Listener Other deleted.")

@@ -196,6 +196,19 @@ async def test_listeners_change_places_and_names(tmp_path: Path) -> None:
         assert await old.say("NOOP") == "250"
 
 
+async def test_a_listener_that_only_gets_another_name_keeps_its_connections(tmp_path: Path) -> None:
+    """They were told 421 after the delay that those of a deleted listener get."""
+    port = free_port()
+    one = listeners(tmp_path, ways("In", port))
+    async with running(one), dialled(port) as old:
+        await (await one.prepare([ways("Incoming", port)])).apply()
+        assert (await one.show({}))["ending"] == []
+        assert one.services["Incoming"].connections == 1
+        assert await old.say("NOOP") == "250"
+        async with dialled(port):
+            assert await states(one) == {"Incoming": "listening"}
+
+
 async def test_a_port_turns_to_connections_of_another_kind_on_the_same_socket(tmp_path: Path) -> None:
     port = free_port()
     one = listeners(tmp_path, ways("In", port))
