@@ -13,6 +13,7 @@ import pytest
 
 from core.errors import GatepostError
 from core.program import Program
+from core.runtime import spawn
 from ops.network.capture.captures import Captures, finish, said_by
 from ops.network.capture.setting import Setting
 from tests.support.lab import alive, eventually
@@ -152,6 +153,16 @@ asyncio.run(main())
     console.wait(30)
     eventually(lambda: not alive(pid) and not alive(child), 30, "the capture ends with its console")
     assert Captures(tmp_path).status()["last"]["reason"] == "its session ended"
+
+
+async def test_one_that_is_broken_off_while_it_starts_does_not_stay(tmp_path: Path, talk: Talk) -> None:
+    """It stayed: only who had been told that it runs could end it."""
+    captures = Captures(tmp_path)
+    task = spawn(captures.start(setting(talk), "ann"), "start")
+    await until(captures.keeper)
+    task.cancel()
+    await until(lambda: not captures.keeper())
+    await until(lambda: {task.get_name() for task in asyncio.all_tasks()} <= {asyncio.current_task().get_name()})  # type: ignore[union-attr]
 
 
 async def test_nothing_listens_on_when_the_keeper_is_killed(tmp_path: Path, talk: Talk) -> None:

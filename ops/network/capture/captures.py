@@ -97,6 +97,9 @@ class Captures:
                 said = await said_by(program)
         except TimeoutError:
             said = {}
+        except BaseException:  # whoever wanted it is gone before it listened
+            finish(program)
+            raise
         if "started" in said:
             return program
         await program.end()

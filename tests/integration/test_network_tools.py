@@ -1,0 +1,115 @@
+"""The network tools over stock OpenSSH: telnet on a terminal, captures that end with their session, networks apart."""
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from ops.network.capture.captures import Captures
+from tests.integration.test_console_ssh import Console, started, typed_into
+from tests.support.lab import alive
+from tests.support.namespaces import network, permitted
+from tests.support.need import needs
+from tests.support.scripted_server import Peer, ScriptedServer
+
+pytestmark = [pytest.mark.slow, needs("ssh", "tcpdump", "ping", "traceroute")]
+root = pytest.mark.skipif(os.geteuid() != 0, reason="listening on interfaces needs root")
+
+
+@contextlib.asynccontextmanager
+async def a_console(folder: Path) -> AsyncIterator[Console]:
+    async with started(folder) as made:
+        yield made
+
+
+async def test_telnet_by_hand_on_a_terminal(tmp_path: Path) -> None:
+    heard: list[bytes] = []
+
+    async def host(peer: Peer) -> None:
+        await peer.send(b"\xff\xfd\x1f220 mx.test \x1b]0;owned\x07ready\r\n")
+        heard.append(await peer.line())
+        await peer.say("250 hello")
+        heard.append(await peer.line())
+
+    async with a_console(tmp_path) as console, ScriptedServer(host) as server:
+        command = console.command("admin", f"telnet 127.0.0.1 {server.port}", flags=("-tt",))
+        typed = [("ready", "EHLP\x7fO me\r"), ("250 hello", "\x1d")]
+        status, shown = await typed_into(console, command, typed)  # type: ignore[arg-type]
+    assert status == 0
+    assert heard == [b"\xff\xfc\x1fEHLO me\r\n", b""]
+    assert "Trying 127.0.0.1...\r\nConnected to 127.0.0.1.\r\nEscape character is '^]'.\r\n" in shown
+    assert "220 mx.test \\x1b]0;ownedready\r\n" in shown
+    assert "\x1b]0;owned" not in shown
+    assert "Connection closed." in shown
+
+
+@root
+async def test_a_capture_of_an_interactive_session_ends_with_its_connection(tmp_path: Path) -> None:
+    async with a_console(tmp_path) as console:
+        captures = Captures(console.daemons.run.parent)
+        process = await asyncio.create_subprocess_exec(
+            *console.command("admin", flags=("-tt",)), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL
+        )
+        assert process.stdin is not None
+        process.stdin.write(b"packetcapture start --interfaces lo --ports 9\r")
+        async with asyncio.timeout(30):
+            while not captures.status()["running"]:
+                await asyncio.sleep(0.05)
+            keeper = captures.keeper()
+            process.kill()
+            await process.wait()
+            while alive(keeper):
+                await asyncio.sleep(0.05)
+        assert captures.status()["last"]["reason"] == "its session ended"
+
+
+@root
+async def test_a_capture_without_a_session_stays_for_its_time_and_says_what_it_came_to(tmp_path: Path) -> None:
+    async with a_console(tmp_path) as console:
+        words = "packetcapture start --interfaces lo --ports 9 --duration 1s --max-size 100K"
+        status, out, err = await console.ssh("admin", words)
+    assert (status, err) == (0, "")
+    assert re.search(r"Packet capture \S+, 0 packets, 24 bytes; the time is over, ", out), out
+
+
+@pytest.mark.skipif(not permitted(), reason="namespaces may not be made here")
+def test_ping_and_traceroute_through_a_router(tmp_path: Path) -> None:
+    text = """
+import asyncio, json, sys
+from pathlib import Path
+from ops.cli.account import LOCAL
+from ops.cli.commands import registry
+from ops.cli.execute import Executor, split
+from ops.cli.registry import Call
+from tests.support.appliance import Audit, machine
+async def main():
+    executor = Executor(registry(), machine(Path(sys.argv[1])), Audit())
+    for line in sys.argv[2:]:
+        result = await executor.batch(Call(executor.appliance, LOCAL, executor.registry), split(line))
+        print(json.dumps([result.status, result.output or result.error]))
+asyncio.run(main())
+"""
+    lines = [
+        "ping 198.51.100.10 --count 2 --interval 0.2 --from 10.77.1.10 --json",
+        "ping 10.77.1.99 --count 1 --wait 1 --json",
+        "traceroute 198.51.100.10 --numbers --json",
+        "diagnostic network arpshow --json",
+        "ping 203.0.113.1 --count 1 --wait 1 --from 10.77.1.11 --json",
+    ]
+    with network() as made:
+        done = made["esa"].run(sys.executable, "-c", text, tmp_path, *lines, cwd=Path(__file__).parents[2])
+    answers = [json.loads(line) for line in done.stdout.decode().splitlines()]
+    documents = [json.loads(output) if not status else output for status, output in answers]
+    assert documents[0]["received"] == 2
+    assert (documents[1]["received"], documents[1]["loss_percent"]) == (0, 100.0)
+    hops = [hop["probes"][0]["address"] for hop in documents[2]["hops"]]
+    assert hops == ["10.77.1.1", "198.51.100.10"]
+    assert documents[2]["reached"]
+    assert "10.77.1.1" in [one["address"] for one in documents[3]["neighbours"]]
+    assert answers[4][0] == 69, "an address of somebody else"
