@@ -171,6 +171,8 @@ def _priority(word: str, tail: str) -> int:
 
 
 def _is_address(text: str) -> bool:
+    if ":" not in text and not text[-1:].isdigit():
+        return False  # most are names, and a table has 40,000
     try:
         ip_address(text)
     except ValueError:
