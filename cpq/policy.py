@@ -4,7 +4,7 @@ Built from configuration by cpq/config.py, asked by the intake (which quarantine
 (what happens at expiry). Pure: no clock, no store.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from core.record import MAX_HOLDS
@@ -43,6 +43,18 @@ class Policy:
     def names(self) -> tuple[str, ...]:
         """Give the names, in the order in which they are shown."""
         return tuple(self._quarantines)
+
+    @property
+    def known(self) -> Collection[str]:
+        """Give the names as a view that follows `adopt`."""
+        return self._quarantines.keys()
+
+    def adopt(self, other: "Policy") -> None:
+        """Become what another policy is, for all that hold this one."""
+        gone = [name for name in self._quarantines if name not in other.known]
+        self._quarantines.update(other._quarantines)
+        for name in gone:
+            del self._quarantines[name]
 
     def named(self, name: str) -> Quarantine:
         """Give the quarantine of that name; a name that is not configured leads to `Unclassified`."""

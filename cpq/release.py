@@ -6,7 +6,7 @@ operator; logs each quarantine that a message leaves.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from core.clock import Clock, now
@@ -33,7 +33,7 @@ class Release:
         locator: Locator,
         log: MailLog,
         *,
-        quarantines: Sequence[str] = (),
+        quarantines: Collection[str] = (),
         clock: Clock = now,
         decided: Callable[[], None] = lambda: None,
     ) -> None:

@@ -11,12 +11,13 @@ from typing import cast
 
 from core.lifecycle import Service
 from core.runtime import Daemon
+from cpq.config import policy_of
 from cpq.listener import Binding, CpqListener
 from cpq.receive import Intake
 from daemons.alerting import alarm_of, alerts_of, following, names_verbs
 from daemons.config import Esa, Sma
 from daemons.edge import alert_of_held
-from daemons.holding import hold_intake
+from daemons.holding import following_quarantines, hold_intake
 from daemons.machine import Machine
 from daemons.policy import MailPolicy
 from daemons.reload import Part, switch_of
@@ -37,7 +38,9 @@ def build(config: Path) -> Daemon:
     intake: Intake
     parts: list[Part] = [following(alerts)]
     if isinstance(document, Sma):
-        intake = hold_intake(machine, document, log)
+        quarantines = policy_of(document.quarantine)
+        parts.append(following_quarantines(quarantines))
+        intake = hold_intake(machine, document, quarantines, log)
     else:
         policy = MailPolicy(machine, document, log, "cpq-listener")
         parts.append(policy.prepare)

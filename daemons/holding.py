@@ -1,20 +1,34 @@
-"""What a management host's cpq-listener puts held mail into, translated from its configuration."""
+"""What a management host holds mail in, from its configuration: the store of arriving mail, the quarantines."""
 
 from core.content import ContentStore
 from core.maillog import MailLog
+from core.switch import Prepared, prompt
 from cpq.config import policy_of
 from cpq.content import ContentFolder
 from cpq.hold import HoldIntake, Place
+from cpq.policy import Policy
 from cpq.store import SqliteStore
 from daemons.config import Sma
 from daemons.machine import Machine
+from daemons.reload import Part
 from daemons.wiring import journal_settings
 
 
-def hold_intake(machine: Machine, document: Sma, log: MailLog) -> HoldIntake:
+def hold_intake(machine: Machine, document: Sma, policy: Policy, log: MailLog) -> HoldIntake:
     """Open the quarantine store for arriving mail."""
     folder = machine.spool / "quarantine"
     contents = ContentStore(folder / "arriving", journal_settings(document.spool).content)
     store, files = SqliteStore(folder / "quarantine.db"), ContentFolder(folder / "content")
-    place = Place(store, files, contents, policy_of(document.quarantine), machine.numbers("mid"), log)
+    place = Place(store, files, contents, policy, machine.numbers("mid"), log)
     return HoldIntake(place, machine.serial, quota_octets=document.cpq.quota_mib << 20)
+
+
+def following_quarantines(policy: Policy) -> Part:
+    """Have a policy follow the configuration; what is held keeps its time."""
+
+    async def prepare(candidate: Machine) -> Prepared:
+        assert isinstance(candidate.document, Sma), "only a management host has quarantines"
+        other = policy_of(candidate.document.quarantine)
+        return Prepared(prompt(lambda: policy.adopt(other)))
+
+    return prepare

@@ -23,6 +23,7 @@ from cpq.store import SqliteStore
 from cpq.sweep import Sweep
 from daemons.alerting import alarm_of, alerts_of, following
 from daemons.config import Sma
+from daemons.holding import following_quarantines
 from daemons.machine import Machine
 from daemons.reload import switch_of
 from daemons.wiring import journal_settings
@@ -46,8 +47,8 @@ def build(config: Path) -> Daemon:
     sweep = Sweep(store, policy, handover, log, quota_octets=document.cpq.quota_mib << 20, alert=alerts.send)
     ask = command_client(machine.keys / "command_client_ed25519", COMMAND_USER, LISTENER_COMMAND)
     locator = Locator(machine.pairings(), ask, log, alternate=document.cpq.alternate_release_appliance)
-    release = Release(store, files, locator, log, quarantines=policy.names, decided=handover.wake)
+    release = Release(store, files, locator, log, quarantines=policy.known, decided=handover.wake)
     services: list[Service] = [log, alerts, journal, handover, sweep]
-    switch = switch_of(machine, "release-host", log.warning, following(alerts))
+    switch = switch_of(machine, "release-host", log.warning, following(alerts), following_quarantines(policy))
     grace_s = document.runtime.grace_s
     return Daemon("release-host", services, machine.socket("release-host"), release.verbs(), grace_s, switch)

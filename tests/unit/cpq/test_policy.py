@@ -34,3 +34,13 @@ def test_a_message_held_too_often_never_expires_into_a_release() -> None:
     assert stays_held(6)
     assert policy.expiry("Outbreak", 100.0, 0.0, 6) == 0.0
     assert policy.expiry("Virus", 100.0, 0.0, 6) > 100.0
+
+
+def test_who_holds_a_policy_sees_what_it_has_become() -> None:
+    policy = Policy([Quarantine("Legal", 60.0), Quarantine("Old", 60.0)])
+    known = policy.known
+    policy.adopt(Policy([Quarantine("Legal", 120.0), Quarantine("New", 60.0)]))
+    assert policy.named("Legal").retention_s == 120.0
+    assert "New" in known
+    assert "Old" not in known
+    assert policy.named("Old").name == "Unclassified"
