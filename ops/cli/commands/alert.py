@@ -11,14 +11,28 @@ from core.alert.config import AlertsSection, alerting_of, takers
 from core.alert.kind import CLASSES, split_choice
 from core.alert.record import Alert, Delivery
 from core.errors import EX_DATAERR, EX_NOINPUT, EX_UNAVAILABLE, GatepostError
-from ops.cli.account import ADMINISTRATORS
+from ops.cli.account import ADMINISTRATORS, STAFF
 from ops.cli.argument import Help
-from ops.cli.commands.staged import Tables, put, render_staged, section, stage, sure, words_of
+from ops.cli.commands.staged import (
+    File,
+    Tables,
+    put,
+    read_rows,
+    render_staged,
+    render_written,
+    section,
+    stage,
+    sure,
+    words_of,
+    write_rows,
+)
 from ops.cli.display import moment, number
 from ops.cli.registry import Call, Document, command
 from ops.cli.table import Column, table
+from ops.formats.line import Lines
 
 TEST_KIND = "SYSTEM.TEST"
+FORM = Lines("Who gets which alerts: ADDRESS: CLASS, CLASS/SEVERITY", "address", "classes", several=True)
 Classes = Annotated[str, Help("All, or classes separated by commas, each with its least severity if need be", "CLASS")]
 Severity = Annotated[Literal["info", "warning", "critical", ""], Help("the least that is sent", "SEVERITY")]
 Address = Annotated[str, Help("mail address")]
@@ -160,6 +174,33 @@ async def alertconfig_delete(call: Call, address: Address) -> Document:
     return await stage(call, f"no more alerts go to {address}", edit)
 
 
+def _as_written(row: Tables) -> Tables:
+    """Give a row as its file has it: the least severity stands with each class that has none of its own."""
+    least = "" if row["severity"] == "info" else f"/{row['severity'].capitalize()}"
+    return {"address": row["address"], "classes": [one if "/" in one else one + least for one in row["classes"]]}
+
+
+@command(
+    "alertconfig export",
+    "Write who gets which alerts to a file.",
+    render=render_written,
+    roles=STAFF,
+    multiline={"text"},
+)
+async def alertconfig_export(call: Call, file: File) -> Document:
+    """One recipient a line: `ADDRESS: CLASS, CLASS/SEVERITY`."""
+    return await write_rows(call, FORM, file, [_as_written(row) for row in rows_of(call.editing.tables())])
+
+
+@command("alertconfig import", "Read who gets which alerts from a file.", render=render_staged, roles=ADMINISTRATORS)
+async def alertconfig_import(call: Call, file: File) -> Document:
+    """In the place of all that there are. A line that cannot be read refuses the whole file, with its number."""
+    found = await read_rows(call, FORM, file)
+    rows = [{"address": one["address"], "classes": _classes(",".join(one["classes"]))} for one in found]
+    rows = [row | {"severity": "info"} for row in rows]
+    return await stage(call, f"{len(rows)} alert recipients were imported", lambda tables: _put_rows(tables, rows))
+
+
 @command("alertconfig clear", "Send nobody any alerts.", render=render_staged, roles=ADMINISTRATORS)
 async def alertconfig_clear(call: Call, *, yes: Yes = False) -> Document:
     """They are still recorded, for displayalerts."""
@@ -284,6 +325,8 @@ COMMANDS = (
     alertconfig_edit,
     alertconfig_delete,
     alertconfig_clear,
+    alertconfig_export,
+    alertconfig_import,
     alertconfig_setup,
     alertconfig_from,
     alertconfig_test,

@@ -12,13 +12,29 @@ from core.name_server import name_server, name_servers
 from ops.cli.account import ADMINISTRATORS, STAFF, Role
 from ops.cli.appliance import DAEMONS
 from ops.cli.argument import Help
-from ops.cli.commands.staged import Tables, menu_of, pick, put, render_staged, section, stage, sure, words_of
+from ops.cli.commands.staged import (
+    File,
+    Tables,
+    menu_of,
+    pick,
+    put,
+    read_rows,
+    render_staged,
+    render_written,
+    section,
+    stage,
+    sure,
+    words_of,
+    write_rows,
+)
 from ops.cli.dialogue import Dialogue
 from ops.cli.display import number
 from ops.cli.registry import MAIL_MACHINES, Call, Command, Document, command
 from ops.cli.table import Column, table
+from ops.formats.line import Lines
 
 _LIST = "dnsconfig list"
+FORM = Lines("Which name servers are asked: DOMAIN or ALL: SERVER, SERVER/pri=N", "domain", "servers", several=True)
 _DNSSEC = {"yes": True, "no": False, "auto": None}
 Server = Annotated[str, Help("IP address of the server, with :PORT if not 53", "SERVER")]
 Domain = Annotated[str, Help("only for this domain and all below it", "DOMAIN")]
@@ -160,6 +176,40 @@ async def dnsconfig_delete(call: Call, server: Server, *, domain: Domain = "") -
         _edit_servers(tables, domain, lambda servers: _without(servers, address))
 
     return await stage(call, f"name server {address} was deleted", edit)
+
+
+def _written(dns: Tables) -> list[Tables]:
+    """Give the rows of a file: ALL for everything, then the private domains."""
+    general = ["ROOT"] if dns.get("root") else list(dns.get("servers", ()))
+    rows = [{"domain": row["domain"], "servers": list(row["servers"])} for row in dns.get("private", ())]
+    return [*([{"domain": "ALL", "servers": general}] if general else []), *rows]
+
+
+@command(
+    "dnsconfig export",
+    "Write which name servers are asked to a file.",
+    render=render_written,
+    roles=STAFF,
+    multiline={"text"},
+)
+async def dnsconfig_export(call: Call, file: File) -> Document:
+    """One domain a line, ALL for everything else: `ALL: 10.0.0.1, 10.0.0.2/pri=1`, or `ALL: ROOT`."""
+    return await write_rows(call, FORM, file, _written(section(call.editing.tables(), "dns")))
+
+
+@command(
+    "dnsconfig import", "Read which name servers are asked from a file.", render=render_staged, roles=ADMINISTRATORS
+)
+async def dnsconfig_import(call: Call, file: File) -> Document:
+    """In the place of all that there are. A line that cannot be read refuses the whole file, with its number."""
+    rows = await read_rows(call, FORM, file)
+    general = [one for row in rows if row["domain"].upper() == "ALL" for one in row["servers"]]
+    root = [one.upper() for one in general] == ["ROOT"]
+    private = [row for row in rows if row["domain"].upper() != "ALL"]
+    values = {"root": root or None, "servers": None if root else general or None, "private": private or None}
+    return await stage(
+        call, f"name servers were imported: {len(rows)} lines", lambda tables: put(tables, "dns", **values)
+    )
 
 
 @command("dnsconfig setup", "Set root servers, time-outs and DNSSEC.", render=render_staged, roles=ADMINISTRATORS)
@@ -319,5 +369,7 @@ COMMANDS = (
     dnsconfig_edit,
     dnsconfig_delete,
     dnsconfig_setup,
+    dnsconfig_export,
+    dnsconfig_import,
     dnsflush,
 )

@@ -4,11 +4,14 @@ Used by commands whose questions are the model's own (`alertconfig`, `dnsconfig`
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
-from core.errors import EX_USAGE, GatepostError
+from core.errors import EX_DATAERR, EX_USAGE, GatepostError
+from ops.cli.argument import Help
 from ops.cli.dialogue import Dialogue
+from ops.cli.editing.file import STREAM, read_text, write_text
 from ops.cli.registry import Call, Document
+from ops.formats.line import Lines
 
 Tables = dict[str, Any]
 
@@ -58,6 +61,30 @@ def sure(yes: bool, what: str) -> None:
     """Raise status 64 where something is to be thrown away and nobody said that it is meant."""
     if not yes:
         raise GatepostError(f"{what}: say --yes to do it", EX_USAGE)
+
+
+File = Annotated[str, Help("file in configuration/, - for standard input or output", "FILE")]
+
+
+async def read_rows(call: Call, form: Lines, file: str) -> list[dict[str, Any]]:
+    """Read the rows of a file. Raises status 65 with every fault and its line."""
+    parsed = form.parse(await read_text(call, file))
+    if parsed.faults:
+        raise GatepostError("\n".join(parsed.faults), EX_DATAERR)
+    return [dict(entry.values) for entry in parsed.entries]
+
+
+async def write_rows(call: Call, form: Lines, file: str, rows: Sequence[Mapping[str, Any]]) -> Document:
+    """Write rows to a file; to standard output the text itself."""
+    text = form.format(rows)
+    if file == STREAM:
+        return {"file": file, "rows": len(rows), "text": text}
+    return {"file": str(await write_text(call, file, text)), "rows": len(rows), "text": ""}
+
+
+def render_written(document: Document, width: int) -> str:
+    """Show the text, or say where it is."""
+    return str(document["text"]) or f"{document['rows']} rows were written to {document['file']}."
 
 
 async def menu_of(

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from core.alert.config import alerting_of
 from core.alert.record import Alert, Delivery
 from ops.cli.account import Caller, Role
 from tests.support.appliance import NOW, document
@@ -13,6 +14,7 @@ from tests.support.operating import Operating
 from tests.support.sink import Inbox, receiving
 
 GOLDEN = Path(__file__).parent / "golden"
+PAIRS = [("TLS", "Warning"), ("TLS", "Critical"), ("Mail", "Info"), ("Mail", "Warning"), ("Log", "Critical")]
 
 
 @pytest.fixture
@@ -96,3 +98,17 @@ async def test_a_guest_looks_on(machine: Operating) -> None:
     guest = Caller("eve", Role.GUEST)
     assert (await machine.ran("alertconfig list", guest)).status == 0
     assert (await machine.ran("alertconfig new a@b.test", guest)).status == 77
+
+
+async def test_recipients_survive_a_file_and_a_line_that_cannot_be_read_refuses_it(machine: Operating) -> None:
+    await machine.ran("alertconfig new a@b.test --classes TLS/Critical,Mail --severity warning")
+    await machine.ran("alertconfig new c@d.test")
+    text = (await machine.ran("alertconfig export -")).output
+    assert "a@b.test  TLS/Critical, Mail/Warning\n" in text
+    before = [alerting_of(machine.tables()).alert_recipient[0].takes(*one) for one in PAIRS]
+    await machine.ran("alertconfig clear --yes")
+    assert (await machine.ran("alertconfig import -", stdin=text.encode())).output.startswith("2 alert recipients")
+    assert [alerting_of(machine.tables()).alert_recipient[0].takes(*one) for one in PAIRS] == before
+    wrong = await machine.ran("alertconfig import -", stdin=b"x@y.test: Mail\njust-one-word\n")
+    assert (wrong.status, "line 2" in wrong.error) == (65, True)
+    assert len(machine.tables()["alert_recipient"]) == 2

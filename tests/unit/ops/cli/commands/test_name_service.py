@@ -73,3 +73,19 @@ async def test_dnsflush_has_every_daemon_forget_and_names_who_does_not_run(machi
     }
     assert "Are you sure you want to clear out the DNS cache? [N]> y" in shown
     assert "delivery-queue: 12 answers forgotten" in shown
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["ALL: 10.0.0.1, 10.0.0.2:5353/pri=1\nexample.internal: 10.9.9.9\n", "ALL: ROOT\n10.in-addr.arpa: 10.9.9.9\n", ""],
+    ids=["own", "root", "none"],
+)
+async def test_servers_survive_a_file(machine: Operating, text: str) -> None:
+    assert (await machine.ran("dnsconfig import -", stdin=b"# a comment\n" + text.encode())).status == 0
+    first = machine.tables().get("dns")
+    written = (await machine.ran("dnsconfig export -")).output
+    await machine.ran("dnsconfig import -", stdin=b"ALL: 10.3.3.3\n")
+    assert (await machine.ran("dnsconfig import -", stdin=written.encode() + b"\n")).status == 0
+    assert machine.tables().get("dns") == first
+    refused = await machine.ran("dnsconfig import -", stdin=b"ALL: 10.0.0.1\nx.test: ns.x.test\n")
+    assert (refused.status, machine.tables().get("dns")) == (65, first)
