@@ -40,11 +40,31 @@ def alerts_of(
         document.alert_recipient,
         hostname=machine.hostname,
         resolver=resolver,
-        log=log,
+        log=_Twice(log, machine),
         daemon=daemon,
         records=alert_records(machine.dir),
         silent=silent,
     )
+
+
+class _Twice:
+    """Writes what is said of alerts into the mail log, or whatever log a daemon has, and into the system log."""
+
+    def __init__(self, log: Log, machine: Machine) -> None:
+        self._log = log
+        self._machine = machine
+
+    def info(self, text: str) -> None:
+        self._log.info(text)
+        self._machine.note(text)
+
+    def warning(self, text: str) -> None:
+        self._log.warning(text)
+        self._machine.note(text)
+
+    def critical(self, text: str) -> None:
+        self._log.critical(text)
+        self._machine.note(text)
 
 
 def names_verbs(resolver: Resolver) -> dict[str, Verb]:

@@ -138,9 +138,10 @@ class Machine:
     def note(self, text: str) -> None:
         """Write a line of the system log, at once. A user who may not write there (keyd's) has none."""
         if os.access(self.dir / "log", os.W_OK | os.X_OK):
-            system = self.logs.open("system")
-            system.info(text)
-            system.flush()
+            with self.logs.lock:
+                system = self.logs.open("system")
+                system.info(text)
+                system.flush()
 
     def counters(self, daemon: str) -> Counters:
         """Open the counters of a daemon; the queue, which every mail machine has, also looks at the machine."""

@@ -2,7 +2,7 @@
 
 import importlib.metadata
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from shutil import get_terminal_size
@@ -53,7 +53,7 @@ def appliance_of(
         schema=document_keys(),
         listener_defaults={kind: policy.model_dump(exclude_none=True) for kind, policy in KIND_POLICY.items()},
         editing=lambda login: Editing(place, login, validate, note=note, now=clock.now),
-        committer=lambda: Committer(place, validate, note=note, now=clock.now),
+        committer=lambda: Committer(place, validate, note=_told(note, machine.note), now=clock.now),
         pair=pairing_verb(machine) if machine.role == "esa" else None,
         filters=FilterReader(machine.config) if machine.role == "esa" else None,
         trace=partial(trace, machine) if machine.role == "esa" else None,
@@ -72,6 +72,16 @@ def appliance_of(
 def document_keys() -> Schema:
     """Describe the documents of all roles."""
     return top_keys(*DOCUMENTS.values())
+
+
+def _told(*notes: Callable[[str], None]) -> Callable[[str], None]:
+    """Have a line in several logs."""
+
+    def note(text: str) -> None:
+        for one in notes:
+            one(text)
+
+    return note
 
 
 def _nowhere(_text: str) -> None:

@@ -6,6 +6,7 @@ of one type are written by one writer, and one that no subscription is for costs
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from threading import Lock
 
 from core.log.detail import Details
 from core.log.file import LogFile
@@ -31,6 +32,8 @@ class Logs:
         """`key` is the file of the key that this machine logs in with where it sends saved files."""
         self.details = details or Details()
         self.key = key
+        self.lock = Lock()
+        """For a log that several threads write: a commit runs in one of its own."""
         self._subscriptions = tuple(subscriptions)
         self._head = head
         self._opened: dict[str, MailLog] = {}

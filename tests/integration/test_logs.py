@@ -155,6 +155,7 @@ async def test_every_type_of_log_is_written_after_a_commit_without_a_restart(mac
     await machine.until("status_logs", r"Info: Status: CPULd ")
     await machine.until("cli_logs", r"CLI local .*ran: commit ")
     await machine.until("system_logs", r"Info: gateway-1: started, version ")
+    await machine.until("system_logs", r"Info: local committed version \d+: ")
     for log in ("mail_logs", "watch", "deliveries"):
         assert re.match(
             r".* Info: Begin Logfile\n.* Info: Version: \S+ SN: \S+\n.* Info: Time offset", machine.text(log)
