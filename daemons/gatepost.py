@@ -41,6 +41,8 @@ MODULES = {
         "password",
         "make the stored form of a password that is typed or piped in, for a [[smtp_user]] or [[user]]",
     ),
+    "completion": ("shell.completion", "print a script that has bash, zsh or fish complete these commands"),
+    "manual": ("shell.manual", "write the manual pages"),
     "lab": ("laboratory", "run the whole system on this machine, on 127.0.0.0/8"),
 }
 """Commands with a module of their own: `add_arguments(parser)`, which also sets the `action`."""

@@ -170,7 +170,7 @@ def test_a_lock_outlives_the_console_and_keys_do_not_mind(box: Box, tmp_path: Pa
     for asked in (1, 2, 3):
         eventually(lambda asked=asked: screen.screen().count("Password:") == asked, 30)  # type: ignore[misc]
         screen.line("guess-1234")
-    screen.sees("ermission denied")
+    screen.sees("@127.0.76.1's password:")
     box.stop()
     box.start()
     status = ran(["sh", "-c", 'exec 3</dev/null; exec "$@"', "sh", *box.ssh_words("bob"), "version"]).status
