@@ -103,6 +103,6 @@ def following(alerts: Alerts, *resolvers: Resolver) -> Part:
 
 def direct_path(machine: Machine, log: Log | None, tables: Mapping[str, Any]) -> DirectPath:
     """Build the way of mail past the queue that plain tables of a configuration describe. Raises `ConfigError`."""
-    section = alerting_of(tables, str(machine.config)).alerts
-    resolver = resolver_of(machine.document.dns)
-    return DirectPath(section, hostname=machine.hostname, resolver=resolver, log=log)
+    said = alerting_of(tables, str(machine.config))
+    resolver = resolver_of(said.dns)
+    return DirectPath(said.alerts, hostname=machine.hostname, resolver=resolver, log=log)

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, ConfigDict, Field
 
 from core.alert.kind import reaches, split_choice
-from core.config import Port, Section, Size, check_document
+from core.config import DnsSection, Port, Section, Size, check_document
 
 Mailbox = Annotated[str, Field(pattern=r"^[!-?A-~]+@[!-?A-~]+$", max_length=320)]
 
@@ -92,6 +92,8 @@ class Alerting(Section):
 
     alerts: AlertsSection = AlertsSection()
     alert_recipient: tuple[AlertRecipientSection, ...] = ()
+    dns: DnsSection = DnsSection()
+    """By which the hosts of recipients are found."""
 
 
 def alerting_of(tables: Mapping[str, Any], file: str = "the configuration") -> Alerting:
