@@ -130,7 +130,10 @@ class Asking:
             self.dialogue.say(line)
         while True:
             current = self._shown(key)
-            answer = await self.dialogue.ask(question + _way_out(key, current), current)
+            if key.secret:
+                answer = (await self.dialogue.secret(question.removesuffix(":"))).strip()
+            else:
+                answer = await self.dialogue.ask(question + _way_out(key, current), current)
             if answer == current and (answer or not self._needed(key)):
                 return
             if answer == NOTHING and not self._needed(key):

@@ -91,11 +91,11 @@ def _names(rows: Described) -> Known:
 
     def known(appliance: Appliance, before: Sequence[str]) -> Sequence[str]:
         try:
-            tables = appliance.configuration()
+            tables = appliance.editing("").place.in_force().tables
             path = rows.table.path
             if len(before) < sum(part.isupper() for part in path):
                 return [str(row.get("name", "")) for row in tables.get(path[0]) or []]
-            return [rows.name(row) for row in rows.load(tables, before)]
+            return [rows.name(row) for row in reading.with_fixed(rows, rows.load(tables, before))]
         except GatepostError:
             return ()
 

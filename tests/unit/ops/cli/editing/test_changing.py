@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ops.cli.account import Caller, Role
+from ops.cli.account import LOCAL, Caller, Role
 from tests.support.operating import Operating
 
 
@@ -130,3 +130,13 @@ async def test_clear_leaves_what_is_always_there(machine: Operating) -> None:
 )
 async def test_rights(machine: Operating, role: Role, line: str, status: int) -> None:
     assert (await machine.ran(line, caller=Caller("x", role))).status == status
+
+
+async def test_names_that_there_are_complete_an_operation(machine: Operating) -> None:
+    def complete(text: str) -> list[str]:
+        return machine.executor.registry.complete(text, machine.appliance, LOCAL)
+
+    assert complete("destconfig ed") == ["edit"]
+    assert complete("destconfig edit D") == ["DEFAULT"]
+    assert {"--max-connections", "--reset"} <= set(complete("destconfig edit DEFAULT --"))
+    assert complete("interfaceconfig groups n") == ["new"]
