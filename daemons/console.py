@@ -14,6 +14,7 @@ from core.ssh import key as ssh_key
 from core.switch import Prepared, prompt
 from daemons.access import door_of, gate_of, settings_of, terms_of
 from daemons.config import Appliance as ApplianceDocument
+from daemons.files import files_of
 from daemons.in_force import configuration_watch
 from daemons.machine import Machine
 from daemons.operator import appliance_of, audit_log, log_keeper
@@ -37,7 +38,14 @@ def build(config: Path) -> Daemon:
     executor = Executor(registry(appliance.schema), appliance, log)
     host_key = ssh_key.read_key(machine.keys / "host_ed25519")
     server = ConsoleServer(
-        executor, settings_of(machine), host_key, door=door_of(machine), gate=gate, audit=log, sessions=sessions
+        executor,
+        settings_of(machine),
+        host_key,
+        door=door_of(machine),
+        gate=gate,
+        audit=log,
+        sessions=sessions,
+        files=files_of(machine, log),
     )
     upkeep = Upkeep(machine, log)
     services: list[Service] = [log, gate.records, *upkeep.services]

@@ -20,6 +20,7 @@ from ops.cli.account import Caller, Role
 from ops.cli.channel import Channel
 from ops.cli.display import clean
 from ops.cli.execute import AuditLog, Executor
+from ops.cli.files import Files, FilesOrChannel
 from ops.cli.guard import Door, Guard, SessionMaker
 from ops.cli.history import HistoryFile
 from ops.cli.session import Session
@@ -107,6 +108,7 @@ class ConsoleServer:
         gate: Gate,
         audit: AuditLog,
         sessions: Sessions,
+        files: Files | None = None,
     ) -> None:
         self._executor = executor
         self._settings = settings
@@ -114,6 +116,7 @@ class ConsoleServer:
         self._gate = gate
         self._sessions = sessions
         self._audit = audit
+        self._files = files
         self._host_key = host_key
         self._guards: weakref.WeakSet[Guard] = weakref.WeakSet()
         self._wrap: Wrap | None = None
@@ -167,7 +170,7 @@ class ConsoleServer:
         )
 
     def _session(self, caller: Caller) -> Channel:
-        return Channel(
+        return FilesOrChannel(
             self._executor,
             caller,
             idle_s=self._settings.idle_s,
@@ -175,6 +178,7 @@ class ConsoleServer:
             history=self._history_of(caller),
             opened=self._sessions.add,
             closed=self._sessions.remove,
+            files=self._files,
         )
 
     def _history_of(self, caller: Caller) -> HistoryFile | None:

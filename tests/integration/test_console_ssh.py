@@ -86,7 +86,7 @@ async def console(tmp_path: Path) -> AsyncIterator[Console]:
 
 
 @contextlib.asynccontextmanager
-async def started(path: Path, **settings: Any) -> AsyncIterator[Console]:
+async def started(path: Path, *, files: Any = None, **settings: Any) -> AsyncIterator[Console]:
     keys = {name: make_key(name) for name in ("admin", "gast", "cpq-command", "stranger")}
     for name, key in keys.items():
         write_key(path / name, key)
@@ -101,7 +101,10 @@ async def started(path: Path, **settings: Any) -> AsyncIterator[Console]:
     given = ConsoleSettings("127.0.0.1", 0, **settings)
     records = Records(path / "access.db", "cli")
     gate = Gate(records, audit.info)
-    server = ConsoleServer(executor, given, host_key, door=Door(accounts), gate=gate, audit=audit, sessions=sessions)
+    more = {"files": files(audit) if files else None}
+    server = ConsoleServer(
+        executor, given, host_key, door=Door(accounts), gate=gate, audit=audit, sessions=sessions, **more
+    )
     listener = server.listener()
     async with running(records, listener):
         port = int(listener.addresses[0][1])  # type: ignore[index]

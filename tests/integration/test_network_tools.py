@@ -5,12 +5,15 @@ import contextlib
 import json
 import os
 import re
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from daemons.files import files_of
 from ops.network.capture.captures import Captures
 from tests.integration.test_console_ssh import Console, started, typed_into
 from tests.support.lab import alive
@@ -83,6 +86,7 @@ def test_ping_and_traceroute_through_a_router(tmp_path: Path) -> None:
     text = """
 import asyncio, json, sys
 from pathlib import Path
+from types import SimpleNamespace
 from ops.cli.account import LOCAL
 from ops.cli.commands import registry
 from ops.cli.execute import Executor, split
@@ -113,3 +117,36 @@ asyncio.run(main())
     assert documents[2]["reached"]
     assert "10.77.1.1" in [one["address"] for one in documents[3]["neighbours"]]
     assert answers[4][0] == 69, "an address of somebody else"
+
+
+async def test_administrators_fetch_captures_by_sftp_and_others_do_not(tmp_path: Path) -> None:
+    machine = SimpleNamespace(dir=tmp_path)
+    (tmp_path / "captures").mkdir()
+    (tmp_path / "captures" / "a.000.pcap").write_bytes(b"packets")
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "keys" / "tls.key").write_bytes(b"secret")
+
+    def sftp(user: str, *lines: str) -> subprocess.CompletedProcess[bytes]:
+        command = console.command(user, flags=("-s",))
+        words = [word if word != "-p" else "-P" for word in command[1:-2]]
+        return subprocess.run(
+            ["sftp", "-b", "-", *words, f"{user}@127.0.0.1"],
+            input="\n".join(lines).encode(),
+            capture_output=True,
+            timeout=30,
+            check=False,
+        )
+
+    async with started(tmp_path, files=lambda audit: files_of(machine, audit)) as console:  # type: ignore[arg-type]
+        fetched = await asyncio.to_thread(sftp, "admin", "ls", f"get captures/a.000.pcap {tmp_path}/fetched")
+        outside = await asyncio.to_thread(sftp, "admin", f"get captures/../../keys/tls.key {tmp_path}/stolen")
+        guest = await asyncio.to_thread(sftp, "gast", "ls")
+    assert fetched.returncode == 0, fetched
+    assert b"captures" in fetched.stdout
+    assert (tmp_path / "fetched").read_bytes() == b"packets"
+    assert outside.returncode != 0
+    assert not (tmp_path / "stolen").exists()
+    assert guest.returncode != 0
+    lines = "\n".join(console.audit.lines)
+    assert "CLI admin from 127.0.0.1: get /captures/a.000.pcap, 7 octets; SHA-256 " in lines
+    assert "CLI gast from 127.0.0.1 ran: (subsystem sftp); status 77" in lines
