@@ -7,8 +7,10 @@ import os
 import signal
 import socket
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -61,16 +63,16 @@ class Client:
 
 @dataclass
 class Site:
-    """A machine whose gateway and console run, and an administrator who has logged in."""
+    """A machine whose gateway and console run, and the way in of an administrator."""
 
     folder: Path
     port: int
     gateway: DaemonProcess
-    console: asyncssh.SSHClientConnection
+    dial: Callable[[], AbstractAsyncContextManager[asyncssh.SSHClientConnection]]
 
     async def ran(self, line: str, stdin: str = "") -> tuple[int | None, str, str]:
-        async with asyncio.timeout(60):
-            done = await self.console.run(line, input=stdin)
+        async with asyncio.timeout(60), self.dial() as console:
+            done = await console.run(line, input=stdin)
         return done.exit_status, str(done.stdout), str(done.stderr)
 
     async def must(self, line: str, stdin: str = "") -> str:
@@ -80,8 +82,8 @@ class Site:
 
     async def typed(self, *lines: str) -> str:
         """Type into the console itself; gives what it showed."""
-        async with asyncio.timeout(60):
-            done = await self.console.run(None, input="".join(f"{line}\n" for line in (*lines, "exit")))
+        async with asyncio.timeout(60), self.dial() as console:
+            done = await console.run(None, input="".join(f"{line}\n" for line in (*lines, "exit")))
         return str(done.stdout)
 
     async def states(self) -> dict[str, tuple[int, str]]:
@@ -144,10 +146,9 @@ async def site(more: str = "") -> AsyncIterator[Site]:
                 await one.start()
             for one in (gateway, console):
                 await one.until_ready()
-            async with asyncssh.connect(
-                HOST, console_port, username="admin", client_keys=[key], known_hosts=None, config=None, agent_path=None
-            ) as connection:
-                yield Site(folder, port, gateway, connection)
+            options: dict[str, Any] = {"username": "admin", "client_keys": [key], "known_hosts": None}
+            options |= {"config": None, "agent_path": None}
+            yield Site(folder, port, gateway, partial(asyncssh.connect, HOST, console_port, **options))
         finally:
             for one in (gateway, console):
                 await one.end()
@@ -313,3 +314,34 @@ async def test_a_listener_that_a_commit_made_is_suspended_by_name_and_stays_so_w
         await one.must("resumelistener Extra")
         async with dialled(second) as client:
             assert (await client.send()).startswith("250")
+
+
+async def test_mail_flows_over_kept_and_new_connections_through_one_commit_after_the_other() -> None:
+    other = free_port()
+    async with site() as one:
+        done = asyncio.Event()
+        sent: list[str] = []
+
+        async def kept() -> None:
+            async with dialled(one.port) as client:
+                while not done.is_set():
+                    sent.append(await client.send())
+
+        async def fresh() -> None:
+            while not done.is_set():
+                async with dialled(one.port) as client:
+                    sent.append(await client.send())
+
+        async with asyncio.TaskGroup() as tasks:
+            for work in (kept, kept, fresh, fresh):
+                tasks.create_task(work())
+            for queue in (10, 300, 40):
+                await one.must(f"listenerconfig edit InboundMail limits --tcp-queue {queue}")
+                await one.must(f"listenerconfig new Other{queue} private 127.0.0.1 {other} 10.0.0.0/8")
+                await one.must("commit")
+                await one.must(f"listenerconfig delete Other{queue}")
+                await one.must("listenerconfig edit InboundMail hostaccess reset")
+                await one.must("commit")
+            done.set()
+        assert {answer[:3] for answer in sent} == {"250"}
+        assert len(sent) > 20
