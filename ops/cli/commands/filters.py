@@ -204,7 +204,9 @@ async def filters_move(
 
 @command("filters set", "Make message filters active or inactive.", render=_said, roles=STAFF, machines=_ESA)
 async def filters_set(
-    call: Call, which: Annotated[str, Help(_WHICH, "FILTER")], state: Literal["active", "inactive"]
+    call: Call,
+    which: Annotated[str, Help(_WHICH, "FILTER")],
+    state: Annotated[Literal["active", "inactive"], Help("whether they run")],
 ) -> Document:
     """An inactive filter is kept and does not run: `NAME! if …`."""
     names: list[str] = []
