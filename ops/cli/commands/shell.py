@@ -7,9 +7,10 @@ from typing import Annotated
 from core.errors import EX_NOPERM, EX_USAGE, GatepostError
 from ops.cli.account import Role
 from ops.cli.argument import Help, on_the_line
+from ops.cli.commands.group import GROUPS, group_of
+from ops.cli.display import columns, cut, pad, paint
 from ops.cli.execute import Leave
 from ops.cli.registry import Call, Command, Document, command
-from ops.cli.table import Column, table
 
 
 def _entry(item: Command) -> Document:
@@ -23,6 +24,7 @@ def _entry(item: Command) -> Document:
             for one in on_the_line(item.parameters)
         ],
         "roles": sorted(item.roles),
+        "group": group_of(item.name),
     }
 
 
@@ -31,11 +33,26 @@ def render_help(document: Document, width: int) -> str:
     entries = document["commands"]
     if not document.get("topic"):
         alone = {entry["name"] for entry in entries}
-        rows = [[entry["name"], entry["summary"]] for entry in entries if _stands(entry["name"], alone)]
-        listing = table([Column("Command"), Column("What it does", least=20)], rows, width)
+        shown = [entry for entry in entries if _stands(entry["name"], alone)]
+        listing = "\n\n".join(_group(title, shown, width) for title in GROUPS if any(_of(title, shown)))
         hint = "`help COMMAND` shows one in full, with its operations; `--json` gives a command's result as JSON."
         return f"{listing}\n\n{hint}"
     return "\n\n".join(_one(entry, max(40, width or 80)) for entry in entries)
+
+
+def _of(title: str, entries: list[Document]) -> list[Document]:
+    return [entry for entry in entries if entry["group"] == title]
+
+
+def _group(title: str, entries: list[Document], width: int) -> str:
+    """List the commands of one group; all groups have names of the same width."""
+    longest = max(columns(entry["name"]) for entry in entries)
+    rows = [[pad(entry["name"], longest), entry["summary"]] for entry in _of(title, entries)]
+    return paint(title, "bold", width) + _rows(rows, width)
+
+
+def _rows(rows: list[list[str]], width: int) -> str:
+    return "".join(f"\n  {cut(f'{name}  {text}', width - 2) if width else f'{name}  {text}'}" for name, text in rows)
 
 
 def _stands(name: str, alone: Collection[str]) -> bool:

@@ -212,3 +212,12 @@ async def test_guests_see_themselves_and_no_users(box: Machine) -> None:
         "userconfig totp new ann",
     ):
         assert (await box.ran(line, guest)).status == 77
+
+
+async def test_tab_offers_the_users_that_there_are(box: Machine) -> None:
+    def offered(text: str) -> list[str]:
+        return box.executor.registry.complete(text, box.appliance, ANN)
+
+    assert {"ann", "bob"} <= set(offered("userconfig edit "))
+    assert offered("sshconfig userkey delete b") == ["bob"]
+    assert offered("userconfig totp d") == ["delete"]
