@@ -3,8 +3,8 @@
 The console has every daemon prepare a candidate file, puts it in the place of the machine's file, then has them apply.
 A `Switch` is a daemon's side of that: the control verbs `configuration_prepare`, `configuration_apply` and
 `configuration_drop`, SIGHUP (the machine's own file, both steps), and what is to become of a candidate whose console
-never came back: after `HELD_S` it is applied if it is the machine's file by then, dropped if not. So a daemon agrees
-with the file whoever dies when. Raises `GatepostError`, `ConfigError` with every fault.
+never came back: after `HELD_S`, or what the console asks for, it is applied if it is the machine's file by then,
+dropped if not. So a daemon agrees with the file whoever dies when. Raises `GatepostError`, `ConfigError` with every fault.
 """
 
 import asyncio
@@ -19,6 +19,7 @@ from core.diagnostic import ERROR, INFO, WARNING, incident, say
 from core.errors import EX_SOFTWARE, EX_TEMPFAIL, ConfigError, GatepostError, Problem
 
 HELD_S = 60.0
+MOST_HELD_S = 900.0
 
 
 async def _nothing() -> None:
@@ -79,7 +80,7 @@ async def together(*parts: Awaitable[Prepared]) -> Prepared:
         except ConfigError as error:
             problems += error.problems
         except GatepostError as error:
-            problems.append(Problem(error.text, "", ""))
+            problems += [Problem("configuration", "", line) for line in error.text.splitlines()]
         except BaseException:
             joined(done).drop()
             raise
@@ -171,7 +172,8 @@ class Switch:
             self._release()
             digest = await asyncio.to_thread(digest_of, file)
             prepared = await self._prepare(file)
-            expiry = asyncio.get_running_loop().call_later(self._held_s, self._expire, token)
+            held_s = min(float(args.get("hold_s") or self._held_s), MOST_HELD_S)
+            expiry = asyncio.get_running_loop().call_later(held_s, self._expire, token)
             self._candidate = _Candidate(token, digest, prepared, expiry)
         return {"restart": list(prepared.restart)}
 

@@ -4,8 +4,9 @@ A document is one TOML file per machine. `document_of` looks at the role first, 
 terms of that role. What crosses features is checked here; each feature checks its own sections.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -114,7 +115,12 @@ DOCUMENTS: dict[str, type[Document]] = {"esa": Esa, "sma": Sma, "bastion": Basti
 
 def document_of(config: Path) -> type[Document]:
     """Give the kind of document that a file's role asks for. Raises `ConfigError` if it names none."""
-    appliance = read_toml(config).get("appliance")
+    return model_of(read_toml(config), config)
+
+
+def model_of(tables: Mapping[str, Any], config: Path) -> type[Document]:
+    """Give the kind of document that the role in a file's tables asks for. Raises `ConfigError` if it names none."""
+    appliance = tables.get("appliance")
     role = appliance.get("role") if isinstance(appliance, dict) else None
     if role not in DOCUMENTS:
         roles = ", ".join(DOCUMENTS)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from core.config import load_document
+from core.config import check_document, read_toml
 from core.errors import EX_CANTCREAT, EX_USAGE, GatepostError
 from core.ids import IdBlocks
 from core.load import ProcessLoad, SystemLoad
@@ -24,7 +24,7 @@ from core.metrics import Counters
 from core.switch import digest_of
 from core.tls import ServerCertificate
 from cpq.pairing import Pairings
-from daemons.config import Document, document_of
+from daemons.config import Document, model_of
 from mail.delivery.tls.context import Contexts
 
 
@@ -38,14 +38,16 @@ class Machine:
     """Tells what the file held, or held shortly before the document was read of it."""
 
     @classmethod
-    def open(cls, config: Path, document_file: Path | None = None) -> "Machine":
+    def open(cls, config: Path, document_file: Path | None = None, without: Collection[str] = ()) -> "Machine":
         """Read and check the configuration. Raises `ConfigError` with every problem.
 
-        `document_file` is read in the place of the machine's own, which goes on to say where the machine is.
+        `document_file` is read in the place of the machine's own, which goes on to say where the machine is. Tables
+        named in `without` are left out, for whoever has no use for them and no time.
         """
         file = document_file or config
         digest = digest_of(file)
-        return cls(config.resolve(), load_document(file, document_of(file)), digest)
+        tables = {name: value for name, value in read_toml(file).items() if name not in without}
+        return cls(config.resolve(), check_document(tables, model_of(tables, file), str(file)), digest)
 
     @property
     def dir(self) -> Path:

@@ -47,15 +47,21 @@ FIXED: dict[str, tuple[str, ...]] = {
 """Sections and keys (`section.key`) that each daemon takes at its start."""
 
 
+BULK = {"route": ("delivery-queue",), "alt_source": ("gateway", "cpq-listener")}
+"""Tables that may have tens of thousands of rows, and the daemons that have a use for them."""
+
+
 def switch_of(machine: Machine, who: str, warn: Warn, *parts: Part, also: Also | None = None) -> Switch:
     """Make the switch of the daemon `who`, which is `gateway-N` for one of several; `warn` logs a line."""
     set_zone(machine.document.appliance.timezone)
     every: tuple[Part, ...] = (*parts, _zone, partial(_logs, machine, who))
-    fixed = (*_ALWAYS, *FIXED["gateway" if who.startswith("gateway-") else who])
+    kind = "gateway" if who.startswith("gateway-") else who
+    fixed = (*_ALWAYS, *FIXED[kind])
+    useless = [name for name, users in BULK.items() if kind not in users]
 
     async def prepare(file: Path) -> Prepared:
         try:
-            candidate = await asyncio.to_thread(opened, machine, file)
+            candidate = await asyncio.to_thread(opened, machine, file, useless)
             found = await together(*(part(candidate) for part in every))
         except ConfigError as error:
             what = "Configuration" if file == machine.config else "Candidate configuration"
@@ -84,9 +90,9 @@ async def _logs(machine: Machine, who: str, candidate: Machine) -> Prepared:
     return Prepared(prompt(apply))
 
 
-def opened(machine: Machine, file: Path) -> Machine:
+def opened(machine: Machine, file: Path, without: Collection[str] = ()) -> Machine:
     """Read and check another document for a machine. Raises `ConfigError` with every fault."""
-    candidate = Machine.open(machine.config, file)
+    candidate = Machine.open(machine.config, file, without)
     if candidate.role != machine.role:
         raise ConfigError([Problem(str(file), "appliance.role", "a running machine keeps its role")])
     return candidate

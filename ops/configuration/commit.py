@@ -137,7 +137,7 @@ class Committer:
         await handover.drop()
         if behind:
             token = uuid.uuid4().hex
-            await handover.prepare(self._place.config, token)
+            await handover.prepare(self._place.config, token, len(force.text))
             await handover.apply(token, force.digest)
             self._note(f"handed the configuration in force to {', '.join(one.daemon for one in behind)}")
 
@@ -191,7 +191,7 @@ class Committer:
         try:
             await asyncio.to_thread(self._place.write, self._place.candidate, text)
             killpoint("commit.candidate")
-            answers = await handover.prepare(self._place.candidate, token)
+            answers = await handover.prepare(self._place.candidate, token, len(text))
             killpoint("commit.prepared")
             _refuse(answers)
             made = replace(made, restart=tuple(f"{one.daemon}: {key}" for one in answers for key in one.restart))

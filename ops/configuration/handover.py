@@ -12,6 +12,7 @@ from typing import Any
 
 from core import control
 from core.errors import EX_NOPERM, GatepostError
+from core.switch import HELD_S
 
 DAEMONS = (
     *("gateway", "cpq-listener", "delivery-queue", "release-host", "tunnel-client"),
@@ -26,6 +27,8 @@ ON = {
 PREPARE_S = 30.0
 APPLY_S = 30.0
 _DROP_S = 2.0
+_OCTETS_PER_S = 30_000
+"""What a daemon reads and checks at the least, on a machine that has no time for it."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +52,15 @@ class Handover:
         self._apply_s = apply_s
         self._holding: list[Path] = []
 
-    async def prepare(self, file: Path, token: str) -> list[Answer]:
-        """Have every daemon prepare the candidate; gives what each said."""
+    async def prepare(self, file: Path, token: str, octets: int = 0) -> list[Answer]:
+        """Have every daemon prepare the candidate, a file of so many octets; gives what each said."""
+
+        longest_s = self._prepare_s + octets / _OCTETS_PER_S
+        args = {"file": str(file), "token": token, "hold_s": longest_s + HELD_S}
 
         async def one(path: Path) -> Answer:
             try:
-                found = await self._call(path, "configuration_prepare", self._prepare_s, file=str(file), token=token)
+                found = await self._call(path, "configuration_prepare", longest_s, **args)
             except control.NotReached:
                 return Answer(path.stem, "absent")
             except GatepostError as error:
