@@ -8,13 +8,17 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from core import agreement, pki
+from core import agreement, clock, pki
 from core.config import is_host
 from core.disk import Disk, replace_file
 from core.errors import EX_CANTCREAT, EX_DATAERR, EX_OK, GatepostError
 from core.ssh import key as ssh_key
 from daemons.config import DOCUMENTS
 from daemons.example import render
+from daemons.password import asked
+from ops.access.rule import stored_password
+from ops.cli.account import KEY, PASSWORD
+from ops.cli.commands.access.table import LEAST_LENGTH
 from tunnel.bastion.authority import Known, introduce
 from tunnel.keyd.keyring import FOLDER as KEYD
 from tunnel.keyd.keyring import Keyring
@@ -37,18 +41,33 @@ def add_arguments(sub: argparse.ArgumentParser) -> None:
     number.add_argument("--serial", default=None, help="serial number (default: a new one)")
     number.add_argument("--hardware", action="store_true", help="a new one in the shape of a hardware appliance's")
     sub.add_argument("--admin-key", type=Path, metavar="FILE", help="public SSH key of the first administrator")
+    sub.add_argument(
+        "--admin-password",
+        action="store_true",
+        help="ask for a password of the first administrator, or read it as the one line of standard input",
+    )
 
 
 def _init(args: argparse.Namespace) -> int:
     serial = args.serial or pki.new_serial(hardware=args.hardware)
-    make(args.role, args.dir, hostname=args.hostname or socket.getfqdn(), serial=serial, admin_key=args.admin_key)
+    hostname = args.hostname or socket.getfqdn()
+    stored = stored_password(asked(), "admin", least=LEAST_LENGTH, hostname=hostname) if args.admin_password else ""
+    make(args.role, args.dir, hostname=hostname, serial=serial, admin_key=args.admin_key, admin_password=stored)
     config = args.dir / "gatepost.toml"
     print(f"{config}: made; edit it, then: gatepost check --config {config}")
     return EX_OK
 
 
-def make(role: str, folder: Path, *, hostname: str, serial: str | None = None, admin_key: Path | None = None) -> str:
-    """Make the machine's folder and give its serial number."""
+def make(
+    role: str,
+    folder: Path,
+    *,
+    hostname: str,
+    serial: str | None = None,
+    admin_key: Path | None = None,
+    admin_password: str = "",
+) -> str:
+    """Make the machine's folder and give its serial number; `admin_password` is as it is stored."""
     config = folder / "gatepost.toml"
     if config.exists():
         raise GatepostError(
@@ -60,8 +79,8 @@ def make(role: str, folder: Path, *, hostname: str, serial: str | None = None, a
     if not is_host(hostname):
         raise GatepostError(f"--hostname {hostname!r}: give a full host name without blanks", EX_DATAERR)
     values: dict[str, Any] = {"appliance": {"role": role, "serial": serial, "hostname": hostname}}
-    if admin_key is not None:
-        values["user"] = {"name": "admin", "role": "administrator", "keys": [ssh_key.read_public(admin_key)]}
+    if admin_key is not None or admin_password:
+        values["user"] = _administrator(admin_key, admin_password)
     try:
         for name in _FOLDERS:
             (folder / name).mkdir(parents=True, exist_ok=True, mode=0o750)
@@ -73,6 +92,16 @@ def make(role: str, folder: Path, *, hostname: str, serial: str | None = None, a
     except OSError as error:
         raise GatepostError(f"{folder}: {error.strerror}; choose a folder that can be written", EX_CANTCREAT) from error
     return serial
+
+
+def _administrator(key: Path | None, password: str) -> dict[str, Any]:
+    user: dict[str, Any] = {"name": "admin", "role": "administrator"}
+    if key is not None:
+        user["keys"] = [ssh_key.read_public(key)]
+    if password:
+        ways = [KEY, PASSWORD] if key is not None else [PASSWORD]
+        user |= {"password": password, "password_at": round(clock.now()), "login": ways}
+    return user
 
 
 def _make_keys(role: str, folder: Path, serial: str) -> None:

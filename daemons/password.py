@@ -23,16 +23,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _print_hash(args: argparse.Namespace) -> int:
     try:
-        print(make_hash(_read(), args.scheme))
+        print(make_hash(_typed(), args.scheme))
     except ValueError as error:
         raise GatepostError(f"password: {error}", EX_DATAERR) from None
     return EX_OK
 
 
-def _read() -> str:
+def _typed() -> str:
     if not sys.stdin.isatty():
         return sys.stdin.readline().rstrip("\r\n")
     password = getpass.getpass("Password: ")
     if getpass.getpass("Once more: ") != password:
         raise ValueError("the two differ; nothing was made")
     return password
+
+
+def asked() -> str:
+    """Ask for a new password twice on a terminal, read one line otherwise. Raises status 65 if the two differ."""
+    try:
+        return _typed()
+    except ValueError as error:
+        raise GatepostError(f"password: {error}", EX_DATAERR) from None

@@ -1,0 +1,58 @@
+"""`gatepost init`: the first administrator can log in as was asked for."""
+
+import io
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from core.errors import EX_DATAERR, EX_OK
+from core.password import matches
+from core.ssh import make_key, public_text
+from daemons.gatepost import main
+from ops.cli.commands.access.table import administers
+
+
+@pytest.fixture
+def typed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("plum tree lane\n"))
+
+
+def made(folder: Path, *more: str) -> int:
+    return main(["init", "--role", "sma", "--dir", str(folder / "m"), "--hostname", "sma.example.test", *more])
+
+
+def user(folder: Path) -> dict[str, object]:
+    (found,) = tomllib.loads((folder / "m" / "gatepost.toml").read_text())["user"]
+    return dict(found)
+
+
+@pytest.mark.usefixtures("typed")
+def test_the_first_administrator_has_the_password_that_was_typed(tmp_path: Path) -> None:
+    assert made(tmp_path, "--admin-password") == EX_OK
+    first = user(tmp_path)
+    assert matches(str(first["password"]), "plum tree lane")
+    assert (first["login"], administers(first)) == (["password"], True)
+
+
+@pytest.mark.usefixtures("typed")
+def test_a_key_and_a_password_are_two_ways_in(tmp_path: Path) -> None:
+    (tmp_path / "admin.pub").write_text(public_text(make_key("admin")))
+    assert made(tmp_path, "--admin-key", str(tmp_path / "admin.pub"), "--admin-password") == EX_OK
+    assert user(tmp_path)["login"] == ["key", "password"]
+
+
+def test_a_key_alone_is_what_it_was(tmp_path: Path) -> None:
+    (tmp_path / "admin.pub").write_text(public_text(make_key("admin")))
+    assert made(tmp_path, "--admin-key", str(tmp_path / "admin.pub")) == EX_OK
+    assert "login" not in user(tmp_path)
+    assert administers(user(tmp_path))
+
+
+def test_a_password_that_everybody_tries_makes_no_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("password1\n"))
+    assert made(tmp_path, "--admin-password") == EX_DATAERR
+    assert "too easily guessed" in capsys.readouterr().err
+    assert not (tmp_path / "m").exists()
