@@ -20,6 +20,8 @@ from ops.cli.registry import Call, Command, Document, command
 MOST_OCTETS = 10 << 20
 """Largest message that is traced."""
 _REMEMBERED = 100
+_KEPT = 64 * 1024
+"""Longest message that is offered again."""
 _last: dict[str, Document] = {}
 """The answers of each login's last dialogue."""
 _FIRST = (
@@ -202,7 +204,7 @@ async def _questions(call: Call, dialogue: Dialogue) -> Document:
         arguments["content"] = content
     if len(_last) >= _REMEMBERED:
         del _last[next(iter(_last))]
-    _last[call.caller.name] = arguments
+    _last[call.caller.name] = arguments if len(content) <= _KEPT else {**arguments, "content": ""}
     return arguments
 
 
@@ -232,7 +234,7 @@ async def trace(
     sender: Annotated[str, Help("envelope sender, <> for none", "ADDRESS")] = "<>",
     listener: Annotated[str | None, Help("listener that takes it; default the first", "NAME")] = None,
     host: Annotated[str, Help("name of the sending host, taken as verified; - for none, ? to look it up")] = "-",
-    content: Annotated[str | None, Help("the message itself, in the place of a file", "TEXT")] = None,
+    content: Annotated[str | None, Help("the message itself, typed or pasted", "TEXT", secret=True)] = None,
     show_message: Annotated[bool, Help("show the resulting message")] = False,
 ) -> Document:
     """The message goes through the listener's own session and the pipeline, and is neither delivered nor stored.

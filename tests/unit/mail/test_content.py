@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.record import Accepted, Edit, Outcome, Recipient
-from mail.content import header_line, render, render_chunks
+from mail.content import header_line, render, render_chunks, replacements, splice
 from mail.mime import Headers
 from ops.lab.corpus import shipped
 
@@ -45,6 +45,31 @@ def test_strip_cuts_the_header_lines_and_nothing_else(fields: list[bytes]) -> No
     assert render(accepted(content), edits, content) == TRACE + kept
     for size in (1, 7, 1000):
         assert b"".join(render_chunks(accepted(content), edits, chunked(content, size))) == TRACE + kept
+
+
+@given(st.binary(max_size=200), st.integers(1, 60), st.integers(0, 200))
+def test_addresses_are_exchanged_and_texts_inserted_whatever_the_chunks(body: bytes, size: int, at: int) -> None:
+    section = b"From: a@in.example\r\nX-A: 1\r\nTo: b@in.example, a@in.example\r\n"
+    content = section + b"\r\n" + body
+    offset = len(section) + 2 + min(at, len(body))
+    edits = outcome(
+        *replacements("From", {"a@in.example": "A@out.example"}),
+        splice("footer", offset, "utf-8", "gr\u00fc\u00df\r\n"),
+        Edit("strip", "X-A"),
+        splice("footer", offset, "ascii", "second\r\n"),
+    )
+    wanted = b"From: A@out.example\r\nTo: b@in.example, a@in.example\r\n" + content[len(section) : offset]
+    wanted = TRACE + wanted + "gr\u00fc\u00df\r\n".encode() + b"second\r\n" + content[offset:]
+    assert render(accepted(content), edits, content) == wanted
+    assert b"".join(render_chunks(accepted(content), edits, chunked(content, size))) == wanted
+
+
+def test_many_exchanges_fit_into_edits_that_the_quarantine_takes() -> None:
+    changes = {f"user{n}@in.example": f"user{n}@out.example" for n in range(2_000)}
+    edits = replacements("To", changes)
+    assert max(len(edit.value) for edit in edits) <= 16_384
+    content = b"To: " + b",\r\n ".join(address.encode() for address in changes) + b"\r\n\r\n"
+    assert render(accepted(content), outcome(*edits), content) == TRACE + content.replace(b"@in.", b"@out.")
 
 
 def test_edits_apply_in_order() -> None:

@@ -38,7 +38,12 @@ FRAME = Frame(
     subject="Grüße [hold]",
     smtputf8=True,
     finished=("filters", "antivirus"),
-    edits=(FrameEdit("insert", "X-A", "one\r\n two"), FrameEdit("strip", "X-B")),
+    edits=(
+        FrameEdit("insert", "X-A", "one\r\n two"),
+        FrameEdit("strip", "X-B"),
+        FrameEdit("replace", "From", "a@in.example\ta@out.example\nb@in.example\tb@out.example"),
+        FrameEdit("splice", "footer", "17 utf-8\ngr\u00fc\u00df\r\n"),
+    ),
     decisions=(FrameDecision("filters", "hold_it", "subject", "quarantine", 12, 1.5),),
     holds=(FrameHold("Policy", "message filter:hold_it", "[hold]", 1_700_100_000.0),),
     hold_count=1,
