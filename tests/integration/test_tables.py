@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 from core.ssh import make_key, public_text, write_key
+from tests.integration.test_console_users import Tmux
 from tests.integration.test_delivery_tables import HEAD, Gateway, OutsideHost, outside_host, route, until
 from tests.support.lab import Ran, free_port, ran, short_folder
 from tests.support.need import needs
 from tests.support.road import DaemonProcess
 
-pytestmark = [pytest.mark.slow, needs("ssh")]
+pytestmark = [pytest.mark.slow, needs("ssh"), needs("tmux")]
 HOST = "127.72.1.1"
 
 
@@ -29,12 +30,15 @@ class Machine(Gateway):
         self.head = f'{user}[console]\naddress = "{HOST}"\nport = {self._console_port}\n'
         self._daemons["console"] = DaemonProcess(folder, "console", "console")
 
-    async def console(self, line: str, stdin: str = "") -> Ran:
+    def ssh(self) -> list[str]:
         options = ["IdentityAgent=none", "IdentitiesOnly=yes", "StrictHostKeyChecking=no", "LogLevel=ERROR"]
         options.append("UserKnownHostsFile=/dev/null")
         words = ["ssh", "-F", "none", "-p", str(self._console_port), "-i", str(self._admin)]
         words += [word for one in options for word in ("-o", one)]
-        return await asyncio.to_thread(ran, [*words, f"admin@{HOST}", line], stdin=stdin)
+        return [*words, f"admin@{HOST}"]
+
+    async def console(self, line: str, stdin: str = "") -> Ran:
+        return await asyncio.to_thread(ran, [*self.ssh(), line], stdin=stdin)
 
     async def done(self, line: str, stdin: str = "") -> str:
         found = await self.console(line, stdin)
@@ -104,3 +108,32 @@ async def test_a_table_goes_out_and_comes_back_over_ssh(machine: Machine) -> Non
     out = await machine.done("smtproutes export -")
     assert [line.split() for line in out.splitlines()[1:]] == [line.split() for line in text.splitlines()]
     assert HEAD.split()[0] in (machine.dir / "gatepost.toml").read_text()
+
+
+async def test_the_menu_of_a_table_on_a_terminal(machine: Machine, tmp_path: Path) -> None:
+    """Stock ssh in a terminal: Ctrl-C drops the answers of the command, a table is longer than the screen."""
+    machine.configure(machine.head)
+    await machine.start()
+    screen = Tmux(machine.dir / "t", machine.ssh())
+
+    async def types(text: str, seen: str) -> str:
+        await asyncio.to_thread(screen.line, text)
+        return await asyncio.to_thread(screen.sees, seen)
+
+    try:
+        await asyncio.to_thread(screen.sees, "esa.example.test>")
+        await types("smtproutes", "- NEW - Create a route.")
+        await types("new", "Domain of the route: []>")
+        await types("dropped.test", "Hosts that take its mail: []>")
+        screen.types("C-c")
+        await asyncio.to_thread(screen.sees, "^C")
+        await types("smtproutes", "There are no routes.")
+        await types("new", "Domain of the route: []>")
+        await types("kept.test", "Hosts that take its mail: []>")
+        await types("no..host", "'no..host' is no host name or address")
+        await types("/dev/null", "The route kept.test was created; pending until `commit`.")
+        await types("", "esa.example.test>")
+        assert "kept.test  /dev/null" in await types("smtproutes list", "kept.test  /dev/null")
+    finally:
+        screen.kill()
+    assert json.loads(await machine.done("smtproutes list --json"))["total"] == 1

@@ -24,11 +24,11 @@ ROUTES = Table(
     format=Lines("SMTP routes: domain, then its hosts", "domain", "hosts", several=True),
     columns=(("domain", "Domain"), ("hosts", "Hosts")),
     questions=(
-        Question("domain", "Domain of the route; .example.com stands for all below it, ALL for every other domain:"),
+        Question("domain", ".example.com stands for all below it, ALL for every other domain.\nDomain of the route:"),
         Question(
             "hosts",
-            "Hosts that take its mail, separated by commas: name, [name] (its addresses, not its MX), address, each "
-            "with :PORT and /pri=N if need be; or USEDNS alone, or /dev/null alone to drop the mail:",
+            "Separated by commas: name, [name] (its addresses, not its MX) or address, each with :PORT and /pri=N if "
+            "need be. USEDNS alone goes by DNS, /dev/null alone drops the mail.\nHosts that take its mail:",
         ),
     ),
 )
@@ -44,7 +44,7 @@ SOURCES = Table(
     format=Lines("Alternate sources: sender, then interface or group", "match", "interface"),
     columns=(("match", "Sender"), ("interface", "Interface")),
     questions=(
-        Question("match", "Address or block of the sending host, or user@domain, user@ or @domain of the sender:"),
+        Question("match", "Address or block of the sending host, or user@domain, user@ or @domain.\nSender:"),
         Question("interface", "Interface or group that its mail leaves by:"),
     ),
     rights=_GATEWAYS_ONLY,
@@ -99,7 +99,7 @@ UNSUBSCRIBED = Table(
     places=("entry",),
     format=Lines("Global unsubscribe, one entry a line", "entry"),
     columns=(("entry", "Entry"),),
-    questions=(Question("entry", "user@domain, user@, @domain, @.partial, or the address of a receiving host:"),),
+    questions=(Question("entry", "user@domain, user@, @domain, @.partial, or a receiving host's address.\nEntry:"),),
     extras=(Extra("SETUP", "Switch the list on or off, choose what is done.", "unsubscribe setup"),),
 )
 

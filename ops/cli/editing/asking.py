@@ -125,7 +125,7 @@ class Asking:
         self.set(key.name, choices[chosen][1])
 
     async def _ask(self, key: Key, question: str) -> None:
-        *before, question = wrap(question, _WIDTH)
+        *before, question = [line for part in question.split("\n") for line in wrap(part, _WIDTH)]
         for line in before:
             self.dialogue.say(line)
         while True:

@@ -22,7 +22,10 @@ Ask = Callable[["Asking"], Awaitable[None]]
 
 @dataclass(frozen=True)
 class Question:
-    """One question of a dialogue; without a text it is worded from the key's description."""
+    """One question of a dialogue; without a text it is worded from the key's description.
+
+    The last line of the text is the prompt, which a wrong answer shows again; lines before it explain.
+    """
 
     key: str
     text: str = ""
