@@ -118,7 +118,7 @@ async def test_a_daemon_that_hangs_is_named_and_nothing_changes(site: Site) -> N
     await load(site, "hanging")
     site.signal("delivery-queue", signal.SIGSTOP)
     try:
-        with pytest.raises(ConfigError, match="delivery-queue: delivery-queue did not answer within [23]"):
+        with pytest.raises(ConfigError, match=r"delivery-queue: delivery-queue did not answer within [23]"):
             await site.committer().commit("local", WISH)
     finally:
         site.signal("delivery-queue", signal.SIGCONT)
