@@ -182,7 +182,7 @@ async def smtpping(
 
     def shown(step: Step) -> None:
         code = f"{step.code} " if step.code else ""
-        call.show(f"{step.took_ms:>9.1f} ms  {step.name}: {code}{clean(step.text)}")
+        call.show(f"{step.took_ms:>9.1f} ms  {step.name}: {code}{clean(', '.join(step.text.splitlines()))}")
 
     steps = await smtp_ping(Way(target.address, port, hostname, start, timeout), letter, shown)
     failed = [one for one in steps if one.failed]
