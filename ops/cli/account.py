@@ -24,6 +24,8 @@ class Role(StrEnum):
 
 EVERYONE = frozenset(Role)
 STAFF = frozenset({Role.ADMINISTRATOR, Role.OPERATOR})
+USERS = EVERYONE - {Role.SUPPORT}
+"""Those who stand in the configuration."""
 INSPECTORS = STAFF | {Role.SUPPORT}
 ADMINISTRATORS = frozenset({Role.ADMINISTRATOR})
 

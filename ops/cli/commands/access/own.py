@@ -12,7 +12,7 @@ from core import clock
 from core.errors import EX_NOINPUT, EX_NOPERM, GatepostError
 from ops.access.gate import Gate, Terms, Verdict
 from ops.access.store import Attempt
-from ops.cli.account import Account, Caller
+from ops.cli.account import USERS, Account, Caller
 from ops.cli.argument import Help
 from ops.cli.commands.access.table import (
     Tables,
@@ -93,7 +93,7 @@ async def _ask_password(call: Call, dialogue: Dialogue) -> Document | None:
     return {"password": f"{old}\n{new}"}
 
 
-@command("passwd", "Change your own password.", render=render_password, dialogue=_ask_password)
+@command("passwd", "Change your own password.", render=render_password, dialogue=_ask_password, roles=USERS)
 async def passwd(call: Call, password: Secret = "") -> Document:
     """The old and the new password are two lines of standard input.
 
@@ -125,7 +125,7 @@ def render_totp(document: Document, width: int) -> str:
     return "\n".join(["It counts from now on.", *shown_once(document)])
 
 
-@command("totp", "Make, renew or remove your own one-time codes.", render=render_totp)
+@command("totp", "Make, renew or remove your own one-time codes.", render=render_totp, roles=USERS)
 async def totp(
     call: Call,
     act: Annotated[Literal["new", "codes", "delete"], Help("a new secret; new recovery codes only; none any more")],
