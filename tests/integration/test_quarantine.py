@@ -105,6 +105,36 @@ def test_held_mail_is_listed_shown_released_and_delivered_byte_for_byte(lab: Lab
     assert (len(lab.arrivals(to)), len(lab.arrivals(other))) == (1, 1)
 
 
+def test_masquerading_and_texts_survive_the_quarantine(lab: Lab) -> None:
+    """What the gateway decided before it held a message is done when it leaves, once."""
+
+    def committed(*lines: tuple[str, ...]) -> None:
+        for words in (*lines, ("commit",)):
+            done = lab.cli("esa", *words)
+            assert done.status == 0, done
+
+    listener = ("listenerconfig", "edit", "InboundMail")
+    try:
+        committed(
+            ("textconfig", "new", "legal", "--kind", "disclaimer", "--text", "Legal $MID."),
+            (*listener, "setup", "--footer", "legal"),
+            (*listener, "masquerade", "new", "joe@in.example", "joe@out.example"),
+        )
+        to = lab.address("rewritten")
+        content = b"From: Joe <joe@in.example>\r\nSubject: [hold] x\r\n\r\nbody\r\n"
+        lab.send([to], content)
+        row = lab.wait_held(to)
+        release(lab, row["id"])
+        arrival = lab.wait_delivered(to)
+        wanted = content.replace(b"@in.example", b"@out.example") + f"Legal {row['mid']}.\r\n".encode()
+        assert arrival.content.endswith(wanted)
+        assert arrival.content.count(b"Legal") == 1
+    finally:
+        committed(
+            (*listener, "masquerade", "clear"), (*listener, "setup", "--reset", "footer"), ("textconfig", "clear")
+        )
+
+
 def test_deleted_mail_is_never_delivered(lab: Lab) -> None:
     gone, back = lab.hold(count=2)
     deleted = lab.ssh("sma", "quarantine", "delete", gone["id"], "--json").document
