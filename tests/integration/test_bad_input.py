@@ -184,7 +184,7 @@ def test_filters_are_reloaded_by_a_signal_and_broken_ones_leave_the_running_ones
         file.write_text("broken: if (subject == ) { drop(); }\n" + original)
         reload_by_signal(lab)
         lines = eventually(
-            lambda: re.findall(r"Warning: [a-z0-9-]+: Message filters not reloaded: .*", lab.log("esa", log_from)), 5
+            lambda: re.findall(r"Warning: [a-z0-9-]+: Configuration not reloaded: .*", lab.log("esa", log_from)), 5
         )
         assert f"{file}: line 1, column 24: " in lines[0]
         assert "expected" in lines[0]
