@@ -30,8 +30,8 @@ FIXED: dict[str, tuple[str, ...]] = {
     "cpq-listener": ("spool", "cpq", "quarantine", "filters.max_scan_size"),
     "delivery-queue": (
         *("spool", "queue", "cpq", "delivery_tls.authorities", "delivery_tls.mta_sts_port"),
-        *("delivery_tls.mta_sts_timeout_s", "bounce_verification", "delivery.eight_bit"),
-        *("delivery.possible_delivery", "delivery.source_address", *(f"delivery.{key}" for key in _DELIVERY)),
+        *("delivery_tls.mta_sts_timeout_s", "bounce_verification"),
+        *("delivery.source_address", *(f"delivery.{key}" for key in _DELIVERY)),
     ),
     "release-host": ("spool", "cpq", "quarantine"),
     "tunnel-client": ("tunnel",),

@@ -27,6 +27,7 @@ from daemons.delivery import (
 from daemons.machine import Machine
 from mail.bounce.config import load_texts
 from mail.bounce.text import Text
+from mail.delivery.config import DeliverySection
 from mail.delivery.gateway import VirtualGateways
 from mail.delivery.route import SmtpRoutes
 from mail.delivery.smtp_courier import SmtpCourier
@@ -61,6 +62,7 @@ class RunningTables:
         self.also: Callable[[Esa | Sma], None] = lambda _document: None
         """Called with a document that was read again."""
         self.forget: Callable[[bool], None] = lambda _moved: None
+        self.handle: Callable[[DeliverySection], None] = lambda _section: None
         self.reconfigure: Callable[[QueueSettings], None] = lambda _settings: None
         self.destinations = first.destinations
         self.gateways = first.gateways
@@ -86,6 +88,7 @@ class RunningTables:
     def serve(self, smtp: SmtpCourier, queue: DeliveryQueue) -> None:
         """Keep the courier and the queue up with the tables, and have people hear of what stops mail."""
         self.forget, self.reconfigure = lambda moved: smtp.forget(moved=moved), queue.reconfigure
+        self.handle = lambda section: smtp.handle(section.eight_bit, section.possible_delivery)
         smtp.unprotected = self._unprotected
         queue.suspension.alert = self.alerts.send
 
@@ -122,6 +125,7 @@ class RunningTables:
         self._texts = found.texts
         self.also(found.document)
         self.forget(moved)
+        self.handle(found.document.delivery)
         self.reconfigure(self.queue_settings())
         tables = found.document
         self._log.info(

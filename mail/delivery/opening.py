@@ -33,9 +33,9 @@ MOST_TARGETS = 5
 Chosen = dict[Target, TlsSettings]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Desk:
-    """What all searches share."""
+    """What all searches share; `handling` may become another one for lines to come."""
 
     hosts: HostTable
     pool: Pool

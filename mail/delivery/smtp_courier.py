@@ -13,6 +13,7 @@ from core import clock
 from core.clock import Clock
 from core.maillog import Log, clean
 from core.smtp.client_settings import ConnectionSettings
+from mail.delivery.carriage import EightBit
 from mail.delivery.courier import Job, Line, Result
 from mail.delivery.gateway import Source, VirtualGateways
 from mail.delivery.host import HostTable
@@ -102,6 +103,11 @@ class SmtpCourier:
         self._by_source.clear()
         if moved:
             self._desk.pool.outdate()
+
+    def handle(self, eight_bit: EightBit, possible_delivery: bool) -> None:
+        """Have the lines to come treat messages so."""
+        changed = replace(self._desk.handling, eight_bit=eight_bit, possible_delivery=possible_delivery)
+        self._desk.handling = changed
 
     async def open(self, destination: str, target: str, wish: str = "") -> Line:
         """Connect to one of the hosts of a domain; `target` is the virtual gateway to come from.

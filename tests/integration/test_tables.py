@@ -96,6 +96,20 @@ async def test_a_profile_in_use_is_refused_at_the_commit_and_nothing_changes(mac
     assert 'name = "Bulk"' in (machine.dir / "gatepost.toml").read_text()
 
 
+async def test_the_three_answers_of_deliveryconfig_count_without_a_restart(machine: Machine) -> None:
+    """A time-out is named as one that does."""
+    async with outside_host() as host:
+        machine.configure(machine.head + route(host.port))
+        await machine.start()
+        line = "deliveryconfig setup --possible-delivery yes --max-connections 50 --eight-bit bounce"
+        await machine.done(line)
+        assert "restart" not in await machine.done("commit")
+        detail = json.loads(await machine.done("deliveryconfig print --json"))["delivery"]
+        assert (detail["possible_delivery"], detail["max_connections"]) == (True, 50)
+        await machine.done("deliveryconfig setup --final-timeout-s 700")
+        assert "delivery.final_timeout_s" in await machine.done("commit")
+
+
 async def test_a_table_goes_out_and_comes_back_over_ssh(machine: Machine) -> None:
     machine.configure(machine.head)
     await machine.start()

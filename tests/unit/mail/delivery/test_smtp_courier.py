@@ -150,3 +150,25 @@ async def test_no_host_answers(unused_tcp_port: int) -> None:
 async def test_dev_null_takes_everything(tmp_path: Path) -> None:
     line = await courier(FakeLog(), "/dev/null").open("x.test", "")
     assert [one.kind for one in await line.send(job("b@x.test"))] == ["delivered"]
+
+
+async def test_after_new_routes_an_open_line_carries_nothing_more_and_the_next_one_is_handled_anew() -> None:
+    async def script(peer: Peer) -> None:
+        await greet(peer)
+        await peer.hear("QUIT")
+        await peer.say("221 bye")
+
+    async with ScriptedServer(script) as server:
+        one = courier(FakeLog(), f"127.0.0.1:{server.port}")
+        before = await one.open("x.test", "")
+        one.forget(moved=False)
+        assert before.usable
+        one.handle("bounce", True)
+        one.forget()
+        assert not before.usable
+        after = await one.open("x.test", "")
+        assert after.usable
+        (judged,) = await after.send(job("b@x.test", content="A: b\r\n\r\né\r\n".encode()))
+        assert judged.kind == "hard"
+        await before.close()
+        await after.close()
