@@ -7,6 +7,7 @@ delivery log an XML element for each message that was delivered or failed (behav
 import re
 import time
 from collections.abc import Sequence
+from functools import lru_cache
 from xml.sax.saxutils import quoteattr
 
 from core.clock import Clock
@@ -16,6 +17,7 @@ from mail.delivery.courier import Line, Result
 from mail.queue.message import Parcel
 from mail.queue.phrase import bounce_line, phrase, status
 
+_SPECIAL = re.compile("[<>&\"'\n\r\t]")
 _OK = re.compile(r"\s*(?:ok\b)?[\s:;,.!-]*(?=\S)", re.IGNORECASE)
 
 
@@ -78,11 +80,11 @@ class OutcomeLogs:
             "source_ip": accepted.remote_ip,
         }
         rcpts = "".join(
-            f'<rcpt rid="{one.rid}" to={quoteattr(clean(addresses.get(one.rid, "")))} attempts="{attempts}"/>'
+            f'<rcpt rid="{one.rid}" to={_quoted(clean(addresses.get(one.rid, "")))} attempts="{attempts}"/>'
             for one in results
         )
-        data = "".join(f"<header name={quoteattr(key)} value={quoteattr(text)}/>" for key, text in accepted.noted)
-        shown = " ".join(f"{key}={quoteattr(value)}" for key, value in (head | facts).items())
+        data = "".join(f"<header name={_quoted(key)} value={_quoted(text)}/>" for key, text in accepted.noted)
+        shown = " ".join(f"{key}={_quoted(value)}" for key, value in (head | facts).items())
         self._deliveries.info(f"<{name} {shown}>{rcpts}<customer_data>{data}</customer_data></{name}>")
 
 
@@ -90,7 +92,17 @@ def _silent(log: Log) -> bool:
     return bool(getattr(log, "silent", False))
 
 
+def _quoted(text: str) -> str:
+    return quoteattr(text) if _SPECIAL.search(text) else f'"{text}"'
+
+
 def _moment(at: float) -> str:
     """Give a time in the form of the delivery log: `Sun Nov 22 02:21:02.123 2026`."""
+    before, year = _second(int(at))
+    return f"{before}.{int(at * 1000) % 1000:03d} {year}"
+
+
+@lru_cache(maxsize=1024)
+def _second(at: int) -> tuple[str, int]:
     local = time.localtime(at)
-    return time.strftime("%a %b %d %H:%M:%S", local) + f".{int(at * 1000) % 1000:03d} {local.tm_year}"
+    return time.strftime("%a %b %d %H:%M:%S", local), local.tm_year
