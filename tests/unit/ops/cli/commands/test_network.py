@@ -244,3 +244,24 @@ async def test_the_settings_of_captures_are_asked_for_in_the_models_order(tmp_pa
         "  Capture Limit:      None (run until stopped)\n  Capture Interfaces: any\n  Capture Filter:     (none)\n\n"
         "Choose the operation you want to perform:\n- START - Start packet capture.\n"
     ) in shown.shown
+
+
+@needs("tcpdump", "setpriv", "prlimit")
+@pytest.mark.skipif(os.geteuid() != 0, reason="listening on interfaces needs root")
+async def test_captures_are_set_up_by_questions_and_a_wrong_filter_is_told(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    machine = operating(tmp_path)
+    answers = ("1M", "2", "5m", "1", "2", "25,2525", "192.0.2.7", "")
+    shown = await machine.talked("packetcapture", "setup", *answers, "setup", "5M", "3", "1", "3", "tcp prot 25", "")
+    assert "Enter maximum allowable size for the capture file (K, M, G): [200M]> 1M\n" in shown
+    assert (
+        "When should the capture stop?\n1. Run until the size limit is reached\n2. Run for a time\n"
+        "3. Run until stopped, oldest packets go first\n[3]> 2\nEnter the time (s by default; m, h, d): [300]> 5m\n"
+        "Enter the interfaces to capture packets from:\n1. any\n"
+    ) in shown
+    assert "Select the filter:\n1. No filter\n2. Predefined filter (ports, client, server)\n3. Custom filter\n" in shown
+    assert "Capture Limit:      5m 0s\n" in shown
+    assert "Capture Filter:     (port 25 or port 2525) and host 192.0.2.7\n" in shown
+    assert "tcpdump does not take that: can't parse filter expression: syntax error\n" in shown
+    kept = document(await machine.ran("packetcapture status --json"))["setting"]
+    assert (kept["max_bytes"], kept["duration_s"]) == (1_000_000, 300), "the second setup was refused whole"
