@@ -3,7 +3,7 @@
 Order, each step with a kill point: validate, write the candidate (synced), have every daemon prepare, write the
 version, rename the candidate to `gatepost.toml`, have the daemons apply, count the version, drop the pending copy. A
 crash leaves the old or the new file, whole; `resume` does what was left over, and daemons go by the file in the end
-(core/switch.py). Whoever commits holds the lock on `configuration/lock`. Raises `GatepostError`: 75 while another
+(core/switch.py). Whoever commits holds the lock in `Place.kept`. Raises `GatepostError`: 75 while another
 commit is under way, 65 where somebody else changed the same sections, `ConfigError` with every fault and its daemon.
 """
 
@@ -79,7 +79,7 @@ class Committer:
     @contextlib.asynccontextmanager
     async def _alone(self) -> AsyncIterator[None]:
         taken = "another commit is under way; try again in a moment"
-        with self._place.locked(self._place.files / "lock", wait=False, taken=taken):
+        with self._place.locked(self._place.kept / "lock", wait=False, taken=taken):
             await self._resume()
             yield
 

@@ -1,7 +1,7 @@
 """A version that waits to be confirmed: what it is, until when, and what to go back to.
 
-`configuration/confirm.json`, written before the version is in force and worth something only while the file in force is
-that version: a commit that was broken off leaves nothing that waits. `Watch` is the console's service that goes back
+`confirm.json` in `Place.kept`, written before the version is in force and worth something only while the file in force
+is that version: a commit that was broken off leaves nothing that waits. `Watch` is the console's service that goes back
 when nobody confirmed in time. Raises `GatepostError`.
 """
 
@@ -37,7 +37,7 @@ class Confirmations:
 
     def __init__(self, place: Place) -> None:
         self._place = place
-        self._file = place.files / "confirm.json"
+        self._file = place.kept / "confirm.json"
 
     @property
     def any(self) -> bool:

@@ -60,9 +60,9 @@ class Place:
         self._read: dict[Path, tuple[tuple[int, int, int], Reading]] = {}
 
     @property
-    def files(self) -> Path:
-        """Files that commands read and write for operators."""
-        return self.config.parent / "configuration"
+    def kept(self) -> Path:
+        """Versions, what waits to be confirmed, the lock: not in configuration/, where support reads and writes."""
+        return self.config.parent / "state" / "configuration"
 
     @property
     def candidate(self) -> Path:
@@ -77,7 +77,7 @@ class Place:
     @property
     def versions(self) -> Path:
         """The numbered versions."""
-        return self.files / "versions"
+        return self.kept / "versions"
 
     @property
     def pending(self) -> Path:

@@ -1,4 +1,4 @@
-"""The numbered versions of the configuration: `configuration/versions/NNNNNN.toml`, the last twenty.
+"""The numbered versions of the configuration: `NNNNNN.toml` in `Place.versions`, the last twenty.
 
 Each is what the file in force was, below two lines of comment that say when, by whom and why. A version that is being
 committed ends in `.new` until the daemons go by it; what a crash leaves of that, `settle` finishes or removes.

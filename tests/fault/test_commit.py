@@ -219,7 +219,7 @@ async def test_two_editors_are_merged_or_the_second_is_told(site: Site) -> None:
 
 async def test_a_commit_while_another_is_under_way_is_told_so(site: Site) -> None:
     await load(site, "alone")
-    lock = site.place.files / "lock"
+    lock = site.place.kept / "lock"
     with site.place.locked(lock), pytest.raises(GatepostError, match="another commit is under way"):
         await site.committer().commit("local", WISH)
 
@@ -261,7 +261,7 @@ async def test_what_is_confirmed_stays(site: Site) -> None:
     done = await site.committer().commit("local", WISH)
     assert done is not None
     assert done.confirmed
-    assert not (site.folder / "configuration" / "confirm.json").exists()
+    assert not (site.place.kept / "confirm.json").exists()
 
 
 async def test_without_a_console_a_trial_is_refused(site: Site) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from core.errors import GatepostError
+from ops.configuration.commit import Wish
 from ops.configuration.place import Tables
 from tests.support.editing import Notes, editable, write
 
@@ -92,3 +93,16 @@ async def test_what_is_given_out_is_a_copy(tmp_path: Path) -> None:
     editing.tables()["listener"].clear()
     editing.in_force()["listener"].clear()
     assert len(editing.tables()["listener"]) == 2
+
+
+async def test_nothing_of_a_commit_lies_where_support_reads_and_writes(tmp_path: Path) -> None:
+    """Versions held secrets in configuration/, and a file put there could have been gone back to."""
+    appliance = editable(write(tmp_path))
+    await appliance.editing("admin").change("hostname", _hostname)
+    await appliance.committer().commit("admin", Wish("admin", confirm_s=60))
+    assert not (tmp_path / "configuration").exists()
+    assert {path.name for path in (tmp_path / "state" / "configuration").iterdir()} == {
+        "lock",
+        "versions",
+        "confirm.json",
+    }
