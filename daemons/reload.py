@@ -29,7 +29,7 @@ FIXED: dict[str, tuple[str, ...]] = {
     "gateway": ("spool", "filters.thread_above", "filters.max_scan_size"),
     "cpq-listener": ("spool", "cpq", "quarantine", "filters.max_scan_size"),
     "delivery-queue": (
-        *("spool", "queue", "cpq", "delivery_tls.authorities", "delivery_tls.mta_sts_port"),
+        *("spool", "queue", "cpq.implicit_tls", "delivery_tls.authorities", "delivery_tls.mta_sts_port"),
         *("delivery_tls.mta_sts_timeout_s", "bounce_verification"),
         *("delivery.source_address", *(f"delivery.{key}" for key in _DELIVERY)),
     ),
