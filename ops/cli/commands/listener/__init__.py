@@ -17,6 +17,13 @@ from ops.cli.editing.row import described
 from ops.cli.editing.words import RESET
 from ops.cli.registry import Call, Command, Document, Run
 
+_CHANGES = "The pending configuration is changed; `commit` puts it in force."
+_DETAILS = {
+    "print": "The text is what `export` writes and `import` reads.",
+    "export": "The file is in the machine's folder configuration/; one of that name is replaced.",
+    "import": "Every fault is told with its line; if there is one, nothing is changed. Files are in configuration/.",
+}
+
 
 def commands(schema: Schema) -> list[Command]:
     """Make the commands; none where no document has listeners."""
@@ -28,8 +35,15 @@ def commands(schema: Schema) -> list[Command]:
     named = [
         replace(item, known=known) if item.places or item.name == "listenerconfig delete" else item for item in own
     ]
-    made.update((item.name, item) for item in named)
+    made.update((item.name, _told(item)) for item in named)
     return list(made.values())
+
+
+def _told(item: Command) -> Command:
+    """Have every command say more of itself than its summary."""
+    if item.run is None or item.details:
+        return item
+    return replace(item, details=_DETAILS.get(item.words[-1], _CHANGES))
 
 
 def _one_or_the_other(item: Command) -> Command:
