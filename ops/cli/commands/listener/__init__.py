@@ -43,6 +43,8 @@ def _told(item: Command) -> Command:
     """Have every command say more of itself than its summary."""
     if item.run is None or item.details:
         return item
+    if item.name == "listenerconfig edit NAME print":
+        return replace(item, details="What the caller has changed and not committed is in it.")
     return replace(item, details=_DETAILS.get(item.words[-1], _CHANGES))
 
 
