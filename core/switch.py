@@ -4,7 +4,8 @@ The console has every daemon prepare a candidate file, puts it in the place of t
 A `Switch` is a daemon's side of that: the control verbs `configuration_prepare`, `configuration_apply` and
 `configuration_drop`, SIGHUP (the machine's own file, both steps), and what is to become of a candidate whose console
 never came back: after `HELD_S`, or what the console asks for, it is applied if it is the machine's file by then,
-dropped if not. So a daemon agrees with the file whoever dies when. Raises `GatepostError`, `ConfigError` with every fault.
+dropped if not. So a daemon agrees with the file whoever dies when. Raises `GatepostError`, `ConfigError` with every
+fault.
 """
 
 import asyncio
