@@ -58,7 +58,11 @@ class PolicySection(Section):
     reject_code: Annotated[int, Field(ge=400, le=599)] | None = Field(
         default=None, description="reply code that a REJECT greets with"
     )
-    reject_text: str | None = Field(default=None, max_length=400, description="reply text of a REJECT")
+    reject_text: str | None = Field(
+        default=None,
+        max_length=400,
+        description="reply text of a REJECT, with $Group, $HATEntry, $Hostname and $RemoteIP filled in",
+    )
 
 
 _ROOMY = PolicySection(

@@ -6,11 +6,14 @@ groups below it decide (behaviour 2.14). Names match only if the caller hands in
 verified by a double lookup; this module asks no DNS. Reputation entries are refused: there is no source for them.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from mail.netblock import Address, Netblock, looks_like_netblock, parse_address, parse_netblock
+
+_VARIABLE = re.compile(r"\$(Group|HATEntry|Hostname|RemoteIP)\b", re.IGNORECASE)
 
 
 class Rule(StrEnum):
@@ -78,6 +81,11 @@ class Match:
     """'None' for the implicit ALL at the end."""
     entry: str
     policy: Policy
+
+    def refusal(self, ip: str, hostname: str) -> str:
+        """Give the policy's reply text, $Group, $HATEntry, $Hostname and $RemoteIP filled in (behaviour 2.14)."""
+        values = {"group": self.group, "hatentry": self.entry, "hostname": hostname, "remoteip": ip}
+        return _VARIABLE.sub(lambda found: values[found[1].lower()], self.policy.reject_text)
 
 
 class HostAccessTable:

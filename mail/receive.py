@@ -117,7 +117,7 @@ class GatewaySession(LoginSide, NoFurtherVerbs):
             gateway.decide(admission(peer.host, name, match))
         if match.rule is Rule.TCPREFUSE:
             self._log.info(f"ICID 0 TCPREFUSE SG {match.group} match {match.entry} SBRS None")
-            return Reply(match.policy.reject_code, "", match.policy.reject_text)
+            return Reply(match.policy.reject_code, "", match.refusal(peer.host, gateway.hostname))
         icid = self._icid = gateway.icids.next()
         self._origin = Origin("", name, peer.host, "SMTP", "")
         self._said = peer
@@ -127,7 +127,7 @@ class GatewaySession(LoginSide, NoFurtherVerbs):
         )
         self._log.info(f"ICID {icid} {match.rule} SG {match.group} match {match.entry} SBRS None")
         if match.rule is Rule.REJECT:
-            return Reply(match.policy.reject_code, "", match.policy.reject_text)
+            return Reply(match.policy.reject_code, "", match.refusal(peer.host, gateway.hostname))
         self._offer_login(gateway.logins, match.policy, icid, peer.host)
         gateway.connections[peer.host] += 1
         self._counted = True

@@ -153,6 +153,14 @@ async def test_sender_groups(tmp_path: Path) -> None:
         assert "Info: ICID 2 RELAY SG RELAYLIST match 10. SBRS None" in lines
 
 
+async def test_a_refusal_names_what_its_policy_asks_for(tmp_path: Path) -> None:
+    text = "$remoteip is in $Group by $HATEntry, says $Hostname; $Groups and $OrgID stay"
+    groups = ({"name": "BAD", "entries": ("192.0.2.",), "rule": "REJECT", "policy": {"reject_text": text}},)
+    with gateway(tmp_path) as under_test:
+        greeting = under_test.connect("192.0.2.66", sender_group=groups).greeting
+        assert greeting == "554 192.0.2.66 is in BAD by 192.0.2., says esa.example.test; $Groups and $OrgID stay\r\n"
+
+
 async def test_a_private_listener_refuses_who_is_in_no_group(tmp_path: Path) -> None:
     with gateway(tmp_path) as under_test:
         assert under_test.connect(kind="private", rat=()).greeting.startswith("554 ")
