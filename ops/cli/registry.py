@@ -27,6 +27,8 @@ MACHINES = frozenset({"esa", "sma", "bastion"})
 MAIL_MACHINES = frozenset({"esa", "sma"})
 _COMPLETIONS = 200
 """Most words that a completion shows."""
+_SAME = {"tcpdump": "packetcapture", "tlsconfig": "sslconfig", "tzconfig": "settz"}
+"""Names that people type who know other releases (behaviour 2.27, 10); neither listed nor completed."""
 
 
 async def _no_input() -> bytes:
@@ -216,6 +218,8 @@ class Registry:
 
         The words left over begin with those that stood in the places of its name.
         """
+        if words and words[0].lower() in _SAME:
+            words = [_SAME[words[0].lower()], *words[1:]]
         for count in range(min(len(words), self._longest), 0, -1):
             found = self._at(words[:count])
             if found is not None and (found.run is not None or count == len(words)):

@@ -22,6 +22,14 @@ def test_commands_are_found_by_one_or_two_words_in_any_case() -> None:
     assert registry().find(["techsupport"])[0].run is None
 
 
+def test_names_of_other_releases_lead_to_the_command_and_are_not_completed() -> None:
+    found, left = registry().find(["TcpDump", "start", "--duration", "5s"])
+    assert (found.name, left) == ("packetcapture start", ["--duration", "5s"])
+    assert every_command().find(["tlsconfig"])[0].name == "sslconfig"
+    assert every_command().find(["tzconfig", "Europe/Rome"])[0].name == "settz"
+    assert registry().complete("tcp", machine(Path()), LOCAL) == []
+
+
 @pytest.mark.parametrize("words", [[], ["bogus"], ["quarantine", "peek"], ["cpq"]])
 def test_what_is_no_command_is_a_usage_problem(words: list[str]) -> None:
     with pytest.raises(UsageProblem) as caught:
