@@ -24,7 +24,8 @@ from daemons.upkeep import Upkeep
 from ops.cli.commands import registry
 from ops.cli.execute import Executor
 from ops.cli.guard import FRONT
-from ops.cli.server import ConsoleServer, Sessions
+from ops.cli.server import ConsoleServer
+from ops.cli.sessions import Sessions
 from ops.status_log import StatusLog
 
 

@@ -2,33 +2,32 @@
 
 import importlib.metadata
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from shutil import get_terminal_size
+from typing import Any
 
 from core import clock
-from core.errors import ConfigError
+from core.errors import ConfigError, Problem
 from core.log.keeper import LogKeeper
-from core.maillog import MailLog
+from core.maillog import MailLog, clean
 from core.runtime import run
 from core.schema import Schema
 from core.schema.config import top_keys
 from core.time_zone import set_zone
 from daemons.alerting import alert_records, direct_path
-from daemons.candidate import faults_in
 from daemons.config import DOCUMENTS
 from daemons.filtering import FilterReader
 from daemons.in_force import InForce
 from daemons.machine import Machine
 from daemons.pair import pairing_verb
 from daemons.shutting_out import always_possible, bare_appliance, shut_out
-from daemons.tracing import trace
 from mail.config import KIND_POLICY
 from ops.access.record import FILE, Records
 from ops.cli.appliance import Appliance
 from ops.cli.local import run_local as run_words
-from ops.cli.server import Sessions
+from ops.cli.sessions import Sessions
 from ops.configuration.commit import Committer
 from ops.configuration.editing import Editing
 from ops.configuration.place import Place
@@ -40,8 +39,8 @@ def appliance_of(
     machine: Machine, sessions: Sessions, log: MailLog | None = None, records: Records | None = None
 ) -> Appliance:
     """Describe this machine to the commands; `log` is the audit log, `records` the log-ins that a daemon keeps."""
-    place, note = Place(machine.config), log.info if log else _nowhere
-    validate = partial(faults_in, machine.config, machine.role)
+    place, note = Place(machine.config), (lambda text: log.info(clean(text))) if log else _nowhere
+    validate = partial(_faults_in, machine)
     return Appliance(
         role=machine.role,
         serial=machine.serial,
@@ -56,7 +55,7 @@ def appliance_of(
         committer=lambda: Committer(place, validate, note=_told(note, machine.note), now=clock.now),
         pair=pairing_verb(machine) if machine.role == "esa" else None,
         filters=FilterReader(machine.config) if machine.role == "esa" else None,
-        trace=partial(trace, machine) if machine.role == "esa" else None,
+        trace=partial(_traced, machine) if machine.role == "esa" else None,
         sessions=sessions.facts,
         note=note,
         records=records or Records(machine.state / FILE),
@@ -67,6 +66,20 @@ def appliance_of(
         alert_records=alert_records(machine.dir),
         logs=machine.logs,
     )
+
+
+def _faults_in(machine: Machine, tables: Mapping[str, Any]) -> list[Problem]:
+    from daemons.candidate import faults_in  # all that any daemon would build: only who changes something waits for it
+
+    return faults_in(machine.config, machine.role, tables)
+
+
+async def _traced(
+    machine: Machine, tables: Mapping[str, Any], wanted: Mapping[str, Any], data: bytes
+) -> dict[str, Any]:
+    from daemons.tracing import trace  # pipeline, filters and delivery
+
+    return await trace(machine, tables, wanted, data)
 
 
 def document_keys() -> Schema:

@@ -8,7 +8,8 @@ from core.maillog import MailLog
 from daemons.config import Appliance
 from daemons.machine import Machine
 from ops.cli.account import Role
-from ops.cli.server import ConsoleServer, Sessions
+from ops.cli.server import ConsoleServer
+from ops.cli.sessions import Sessions
 from tunnel.identity import SERVICE_USER
 from tunnel.service.endpoint import ServiceSide, build_endpoint
 from tunnel.service.live import FILES, HOP, SHELL, Live

@@ -15,7 +15,7 @@ from daemons.access import accounts_of, gate_of, terms_of
 from daemons.machine import Machine
 from daemons.operator import appliance_of, audit_log
 from daemons.reload import switch_of
-from ops.cli.server import Sessions
+from ops.cli.sessions import Sessions
 from ops.web.application import build as build_application
 from ops.web.login import FRONT, Logins
 

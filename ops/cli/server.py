@@ -1,4 +1,4 @@
-"""The console's SSH server: its listener, a guard for every connection (`guard.py`), the sessions, who is in.
+"""The console's SSH server: its listener, a guard for every connection (`guard.py`), the sessions.
 
 `ConsoleServer` gives the service that operators connect to, and the sessions for support engineers, whose
 connections `tunnel/` takes in and checks. Forwards, agents, subsystems are refused. Users, banner, limits and
@@ -10,7 +10,7 @@ import weakref
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import asyncssh
 
@@ -23,7 +23,7 @@ from ops.cli.execute import AuditLog, Executor
 from ops.cli.files import Files, FilesOrChannel
 from ops.cli.guard import Door, Guard, SessionMaker
 from ops.cli.history import HistoryFile
-from ops.cli.session import Session
+from ops.cli.sessions import Sessions
 
 SERVICE_USER = "service"
 PUT_OUT_S = 1.0
@@ -65,34 +65,6 @@ class ServiceLogin(Protocol):
 
 Wrap = Callable[[Callable[[], asyncssh.SSHServer]], Callable[[], asyncssh.SSHServer]]
 """Puts something before the guards of connections."""
-
-
-class Sessions:
-    """Who is logged in now."""
-
-    def __init__(self) -> None:
-        self.others: Callable[[], list[dict[str, Any]]] = list
-        """Gives those who are in otherwise: support's shells and file transfers."""
-        self._open: dict[int, Session] = {}
-
-    def add(self, session: Session) -> None:
-        """A session began."""
-        self._open[id(session)] = session
-
-    def remove(self, session: Session) -> None:
-        """A session ended."""
-        self._open.pop(id(session), None)
-
-    def announce(self, text: str) -> None:
-        """Show a line to every administrator who is logged in."""
-        for session in tuple(self._open.values()):
-            if session.administrator:
-                session.notice(text)
-
-    def facts(self) -> list[dict[str, Any]]:
-        """Give what `who` shows, oldest first."""
-        everybody = [*(session.facts() for session in self._open.values()), *self.others()]
-        return sorted(everybody, key=lambda one: float(one["since_at"]))
 
 
 class ConsoleServer:

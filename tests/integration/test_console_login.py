@@ -19,7 +19,8 @@ from ops.cli.account import KEY, KEY_CODE, PASSWORD, PASSWORD_CODE, Account, Rol
 from ops.cli.commands import registry
 from ops.cli.execute import Executor
 from ops.cli.guard import Door
-from ops.cli.server import ConsoleServer, ConsoleSettings, Sessions
+from ops.cli.server import ConsoleServer, ConsoleSettings
+from ops.cli.sessions import Sessions
 from protocol import totp
 from tests.support.access import stored
 from tests.support.appliance import Audit, machine

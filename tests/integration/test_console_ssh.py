@@ -18,7 +18,8 @@ from ops.cli.account import Account, Role, account_book
 from ops.cli.commands import registry
 from ops.cli.execute import Executor
 from ops.cli.guard import Door
-from ops.cli.server import ConsoleServer, ConsoleSettings, Sessions
+from ops.cli.server import ConsoleServer, ConsoleSettings
+from ops.cli.sessions import Sessions
 from tests.support.appliance import Audit, Daemons, machine
 from tests.support.need import needs
 from tests.support.service import running

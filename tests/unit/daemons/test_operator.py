@@ -8,7 +8,7 @@ from core.errors import EX_USAGE, GatepostError
 from daemons.initial import make
 from daemons.machine import Machine
 from daemons.operator import appliance_of
-from ops.cli.server import Sessions
+from ops.cli.sessions import Sessions
 
 
 def test_the_addresses_that_support_may_go_on_to_are_those_of_the_configuration(tmp_path: Path) -> None:
