@@ -192,6 +192,9 @@ class Catalogue(Protocol):
     async def held(self) -> tuple[int, int]:
         """Give number and octets of all messages that are held; each counts once."""
 
+    async def held_in(self, quarantine: str) -> int:
+        """Count the messages that a quarantine holds."""
+
 
 class Decisions(Protocol):
     """What moves messages out of quarantines."""

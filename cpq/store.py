@@ -115,6 +115,11 @@ class SqliteCatalogue(_Part):
         """Count and add up what is held."""
         return await self._thread.run(_held)
 
+    async def held_in(self, quarantine: str) -> int:
+        """Count what one quarantine holds."""
+        sql = "SELECT count(*) FROM hold WHERE quarantine = ? AND state = 'held'"
+        return await self._thread.run(lambda db: _int((db.first(sql, (quarantine,)) or (0,))[0]))
+
 
 class SqliteDecisions(_Part):
     """`Decisions` of cpq/held.py."""

@@ -23,7 +23,7 @@ from cpq.store import SqliteStore
 from cpq.sweep import Sweep
 from daemons.alerting import alarm_of, alerts_of, following
 from daemons.config import Sma
-from daemons.holding import following_quarantines
+from daemons.holding import following_quarantines, keeping_quarantines
 from daemons.machine import Machine
 from daemons.reload import switch_of
 from daemons.wiring import journal_settings
@@ -49,6 +49,7 @@ def build(config: Path) -> Daemon:
     locator = Locator(machine.pairings(), ask, log, alternate=document.cpq.alternate_release_appliance)
     release = Release(store, files, locator, log, quarantines=policy.known, decided=handover.wake)
     services: list[Service] = [log, alerts, journal, handover, sweep]
-    switch = switch_of(machine, "release-host", log.warning, following(alerts), following_quarantines(policy))
+    parts = (following(alerts), keeping_quarantines(policy, store.catalogue), following_quarantines(policy))
+    switch = switch_of(machine, "release-host", log.warning, *parts)
     grace_s = document.runtime.grace_s
     return Daemon("release-host", services, machine.socket("release-host"), release.verbs(), grace_s, switch)

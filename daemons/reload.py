@@ -27,13 +27,13 @@ _ALWAYS = ("appliance.role", "appliance.serial", "appliance.hostname", "runtime"
 _DELIVERY = ("connect_timeout_s", "greeting_timeout_s", "command_timeout_s", "final_timeout_s", "idle_close_s", "port")
 FIXED: dict[str, tuple[str, ...]] = {
     "gateway": ("spool", "filters.thread_above", "filters.max_scan_size"),
-    "cpq-listener": ("spool", "cpq", "quarantine", "filters.max_scan_size"),
+    "cpq-listener": ("spool", "cpq", "filters.max_scan_size"),
     "delivery-queue": (
         *("spool", "queue", "cpq.implicit_tls", "delivery_tls.authorities", "delivery_tls.mta_sts_port"),
         *("delivery_tls.mta_sts_timeout_s", "bounce_verification"),
         *("delivery.source_address", *(f"delivery.{key}" for key in _DELIVERY)),
     ),
-    "release-host": ("spool", "cpq", "quarantine"),
+    "release-host": ("spool", "cpq"),
     "tunnel-client": ("tunnel",),
     "bastion": ("bastion",),
     "keyd": ("keyd", "bastion"),

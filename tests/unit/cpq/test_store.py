@@ -239,3 +239,10 @@ def test_a_file_of_a_release_that_cannot_be_shared_with_is_refused(tmp_path: Pat
     open_database(tmp_path / "q.db", newer).close()
     with pytest.raises(SchemaRefused):
         SqliteStore(tmp_path / "q.db")
+
+
+async def test_what_one_quarantine_holds_is_counted(store: QuarantineStore) -> None:
+    await store.arrivals.take([arrival(1, hold("Policy"), hold("Virus")), arrival(2, hold("Virus"))])
+    assert [await store.catalogue.held_in(name) for name in ("Policy", "Virus", "Legal")] == [1, 2, 0]
+    await store.decisions.apply([order(2, Event.RELEASE)], 20.0)
+    assert await store.catalogue.held_in("Virus") == 1
