@@ -8,7 +8,6 @@ per role. A document is read whole and every problem is reported at once, each w
 import base64
 import binascii
 import re
-import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from ipaddress import ip_address
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from core import toml
 from core.errors import ConfigError, Problem
 from core.name_server import name_server
 from core.time_zone import check_zone
@@ -292,10 +292,10 @@ def problems_of(error: ValidationError, file: str) -> list[Problem]:
 def read_toml(path: Path) -> dict[str, Any]:
     """Read a TOML file. Raises `ConfigError` naming line and column if it is not one."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return toml.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError([Problem(str(path), "", f"cannot be read: {error.strerror}")]) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise ConfigError([Problem(str(path), "", f"not valid TOML: {error}")]) from error
 
 

@@ -18,6 +18,6 @@ def files_of(machine: Machine, log: Log) -> Files:
             part = "" if whole else ", not the whole of it"
             log.info(clean(f"CLI {caller}: {way} {path}, {octets} octets{part}; SHA-256 {sha256 or '-'}"))
 
-        return FilesSession(machine.dir, noted)
+        return FilesSession(machine.dir, noted, private=True)
 
     return serve

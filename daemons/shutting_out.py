@@ -6,12 +6,12 @@ file; without a tunnel client its file is written here, under its lock, so that 
 
 import fcntl
 import os
-import tomllib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from core import toml
 from core.errors import EX_IOERR, EX_TEMPFAIL, GatepostError
 from ops.cli.appliance import Appliance
 from tunnel.appliance import activation
@@ -34,7 +34,7 @@ def bare_appliance(config: Path) -> Appliance:
     """Describe a machine whose configuration cannot be used, as far as these commands need it."""
     found: dict[str, Any] = {}
     with suppress(OSError, ValueError, KeyError):
-        found = dict(tomllib.loads(config.read_text())["appliance"])
+        found = dict(toml.loads(config.read_text())["appliance"])
     folder = config.resolve().parent
     return Appliance(
         role="sma" if found.get("role") == "sma" else "esa",

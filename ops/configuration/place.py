@@ -16,6 +16,7 @@ from typing import Any
 
 from core.disk import Disk, replace_file
 from core.errors import EX_CANTCREAT, EX_TEMPFAIL, ConfigError, GatepostError, Problem
+from core.toml import loads
 
 Tables = dict[str, Any]
 """A configuration as plain TOML types."""
@@ -46,7 +47,7 @@ def digest_of(text: str) -> str:
 def parse(text: str, file: Path) -> Reading:
     """Read TOML. Raises `ConfigError` with line and column of its fault."""
     try:
-        return Reading(text, tomllib.loads(text), digest_of(text))
+        return Reading(text, loads(text), digest_of(text))
     except tomllib.TOMLDecodeError as error:
         raise ConfigError([Problem(str(file), "", f"not valid TOML: {error}")]) from error
 

@@ -74,6 +74,21 @@ async def test_a_file_put_into_configuration_appears_whole_and_replaces_nothing(
     assert (put["direction"], put["sha256"]) == ("put", hashlib.sha256(content).hexdigest())
 
 
+async def test_a_configuration_saved_with_its_passwords_is_not_there_for_support(tmp_path: Path) -> None:
+    """Support could fetch what it sees only masked in its console."""
+    async with visited(tmp_path / "machine") as appliance:
+        folder = tmp_path / "machine" / "configuration"
+        (folder / "masked.toml").write_text("masked")
+        (folder / "plain.toml").write_text("secret")
+        (folder / "plain.toml").chmod(0o600)
+        support = engineer(appliance)
+        status, out, _ = await support.sftp("ls -l configuration")
+        assert (status, b"masked.toml" in out, b"plain.toml" in out) == (0, True, False)
+        assert (await support.sftp(f"get configuration/masked.toml {tmp_path}/got"))[0] == 0
+        assert (await support.sftp(f"get configuration/plain.toml {tmp_path}/stolen"))[0] != 0
+    assert not (tmp_path / "stolen").exists()
+
+
 @pytest.mark.parametrize("legacy", [False, True], ids=["scp over sftp", "the old scp protocol"])
 async def test_scp_both_ways(tmp_path: Path, legacy: bool) -> None:
     async with visited(tmp_path / "machine") as appliance:

@@ -1,5 +1,8 @@
 """Files that support may fetch and leave, by SFTP and SCP: three folders, no way out of them, every file noted.
 
+Administrators have the same by the console's SFTP, and one thing more: what only its owner may read in
+`configuration/`, such as one saved with its passwords. For support such files are not there.
+
 `captures/`, `configuration/` and `logs/` (the machine's `log/`) can be listed and fetched. Into `configuration/` a
 new file may be put; it appears under its name when it is complete, and never replaces one that is there. Nothing can
 be removed, renamed, linked or changed. Every name is opened one folder after the other without following links, so
@@ -43,10 +46,12 @@ Noted = Callable[[str, str, int, str, bool], None]
 class SupportFiles(asyncssh.SFTPServer):
     """What one SFTP or SCP session can do."""
 
-    def __init__(self, chan: Any, machine: Path, noted: Noted) -> None:
+    def __init__(self, chan: Any, machine: Path, noted: Noted, *, private: bool = False) -> None:
+        """`private`: files that only their owner may read are seen, and made, too."""
         super().__init__(chan)
         self._machine = machine
         self._noted = noted
+        self._private = private
         self._open: set[Transfer] = set()
         self._octets = {"get": 0, "put": 0}
         self.broken_off = False
@@ -190,9 +195,14 @@ class SupportFiles(asyncssh.SFTPServer):
             return _directory()
         with self._folder(parts[:-1] if len(parts) > 1 else parts) as folder:
             facts = os.stat(parts[-1], dir_fd=folder, follow_symlinks=False) if len(parts) > 1 else os.fstat(folder)
-        if not stat.S_ISREG(facts.st_mode) and not stat.S_ISDIR(facts.st_mode):
+        if not self._shown(parts[0], facts):
             raise asyncssh.SFTPNoSuchFile("no such file")
         return _attrs(facts)
+
+    def _shown(self, top: bytes, facts: os.stat_result) -> bool:
+        if stat.S_ISREG(facts.st_mode) and top == WRITABLE.encode() and not self._private:
+            return bool(facts.st_mode & (stat.S_IRGRP | stat.S_IROTH))
+        return stat.S_ISREG(facts.st_mode) or stat.S_ISDIR(facts.st_mode)
 
     def _list(self, path: bytes) -> list[tuple[bytes, os.stat_result | None]]:
         parts = _parts(path)
@@ -200,7 +210,7 @@ class SupportFiles(asyncssh.SFTPServer):
             return [(name.encode(), None) for name in FOLDERS]
         with self._folder(parts) as folder, os.scandir(folder) as entries:
             found = [(os.fsencode(entry.name), entry.stat(follow_symlinks=False)) for entry in entries]
-        plain = [each for each in found if stat.S_ISREG(each[1].st_mode) or stat.S_ISDIR(each[1].st_mode)]
+        plain = [each for each in found if self._shown(parts[0], each[1])]
         return sorted((name, facts) for name, facts in plain if not name.startswith(b"."))
 
     def _fetch(self, path: bytes) -> Transfer:
@@ -211,7 +221,8 @@ class SupportFiles(asyncssh.SFTPServer):
             # Without O_NONBLOCK a pipe that lies there would hold the thread.
             flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
             descriptor = os.open(parts[-1], flags, dir_fd=folder)
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        facts = os.fstat(descriptor)
+        if not stat.S_ISREG(facts.st_mode) or not self._shown(parts[0], facts):
             os.close(descriptor)
             raise asyncssh.SFTPFailure("not a plain file")
         return Transfer(self.realpath(path).decode("utf-8", "replace"), descriptor)
@@ -230,7 +241,7 @@ class SupportFiles(asyncssh.SFTPServer):
                 raise asyncssh.SFTPFailure("there is a file of that name; it is not replaced")
             part = b"." + name[:64] + b"." + secrets.token_hex(4).encode() + _PART
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            descriptor = os.open(part, flags, 0o600, dir_fd=folder)
+            descriptor = os.open(part, flags, 0o600 if self._private else 0o640, dir_fd=folder)
         except BaseException:
             os.close(folder)
             raise
@@ -266,8 +277,9 @@ class SupportFiles(asyncssh.SFTPServer):
 class FilesSession(SSHServerStreamSession[bytes]):
     """The channel of one SFTP or SCP session."""
 
-    def __init__(self, machine: Path, noted: Noted) -> None:
+    def __init__(self, machine: Path, noted: Noted, *, private: bool = False) -> None:
         super().__init__(None, self._made, 3, True)
+        self._private = private
         self._machine = machine
         self._noted = noted
         self._files: SupportFiles | None = None
@@ -286,7 +298,7 @@ class FilesSession(SSHServerStreamSession[bytes]):
         super().connection_lost(exc)
 
     def _made(self, chan: Any) -> SupportFiles:
-        self._files = SupportFiles(chan, self._machine, self._noted)
+        self._files = SupportFiles(chan, self._machine, self._noted, private=self._private)
         return self._files
 
     def _break_off(self) -> None:

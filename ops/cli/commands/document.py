@@ -5,19 +5,23 @@ where a document is shown, and by choice where it is saved; a masked file is ref
 """
 
 import asyncio
+import re
 import time
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from core.errors import EX_CANTCREAT, EX_DATAERR, EX_NOINPUT, EX_USAGE, GatepostError
+from core.errors import EX_CANTCREAT, EX_DATAERR, GatepostError
+from core.toml import loads
 from ops.cli.account import ADMINISTRATORS, INSPECTORS
 from ops.cli.argument import Help
+from ops.cli.commands.access.table import keep_an_administrator
 from ops.cli.commands.commit import committed, committer_of, described, render_commit
 from ops.cli.commands.suspension import HIDDEN
 from ops.cli.dialogue import Dialogue
 from ops.cli.display import moment
+from ops.cli.editing.file import read_text
 from ops.cli.registry import Call, Document, command
 from ops.cli.table import Column, table
 from ops.configuration.commit import Wish
@@ -71,12 +75,17 @@ async def _ask_save(call: Call, dialogue: Dialogue) -> Document | None:
 async def saveconfig(
     call: Call, *, plain: Annotated[bool, Help("with passphrases as they are; `loadconfig` takes only such")] = False
 ) -> Document:
-    """The one in force, as it stands in gatepost.toml; without `--plain` secrets are masked."""
+    """The one in force, as it stands in gatepost.toml; without `--plain` secrets are masked.
+
+    A file with secrets is for administrators only: neither support nor operators can read it.
+    """
     editing, files = call.editing, _files(call)
     reading = await asyncio.to_thread(editing.place.in_force)
     text = reading.text if plain else toml(mask(reading.tables))
-    name = time.strftime(f"{call.appliance.hostname}-%Y%m%dT%H%M%S.toml", time.localtime(call.appliance.now()))
-    await asyncio.to_thread(editing.place.write, files / name, text, private=True)
+    host = re.sub(r"[^A-Za-z0-9.-]", "_", call.appliance.hostname)
+    name = time.strftime("-%Y%m%dT%H%M%S.toml", time.localtime(call.appliance.now()))
+    name = f"{host.lstrip('.-')[:100] or 'gatepost'}{name}"
+    await asyncio.to_thread(editing.place.write, files / name, text, private=plain)
     return {"file": name, "path": str(files / name), "masked": not plain}
 
 
@@ -109,34 +118,15 @@ async def loadconfig(
     pasted: Annotated[str, Help("the text itself", secret=True)] = "",
 ) -> Document:
     """Each section of the file takes the place of that section; others stay."""
-    text = pasted or await _text_of(call, file)
+    text = pasted or await read_text(call, file, _LARGEST)
     try:
-        part = await asyncio.to_thread(tomllib.loads, text)
+        part = await asyncio.to_thread(loads, text)
     except tomllib.TOMLDecodeError as error:
         raise GatepostError(f"not valid TOML: {error}", EX_DATAERR) from None
     if masked := list(masked_keys(part)):
         what = f"this file was saved with masked passphrases ({MASK}) and cannot be loaded: {', '.join(masked)}"
         raise GatepostError(f"{what}; save it with `saveconfig --plain`", EX_DATAERR)
     return await _replaced(call, f"loadconfig {file or 'pasted'}", lambda tables: {**tables, **part})
-
-
-async def _text_of(call: Call, file: str) -> str:
-    if file == "-":
-        return (await call.stdin()).decode("utf-8", "replace")
-    path = _files(call) / file
-    if not file or path.name != file:
-        raise GatepostError("give the name of a file in the configuration directory", EX_USAGE)
-    return await asyncio.to_thread(_read, path)
-
-
-def _read(path: Path) -> str:
-    try:
-        if path.stat().st_size > _LARGEST:
-            raise GatepostError(f"{path} is larger than {_LARGEST >> 20} MiB", EX_DATAERR)
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "is not UTF-8 text"
-        raise GatepostError(f"{path}: {reason}", EX_NOINPUT) from None
 
 
 def _files(call: Call) -> Path:
@@ -150,6 +140,7 @@ async def _replaced(call: Call, what: str, make: Callable[[Tables], Tables], *, 
     editing = call.editing
     before = await asyncio.to_thread(editing.in_force if anew else editing.tables)
     after = make(before)
+    keep_an_administrator(editing.in_force(), after)
     found = sections(before, after)
     if found or anew:
         await editing.replace(what, after, anew=anew)

@@ -4,7 +4,6 @@ Nothing is delivered, stored or counted. The roots hand in what runs the message
 the questions in the model's order (behaviour 2.31), with the answers of the last time as defaults, and the report.
 """
 
-import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Annotated, Any
@@ -14,7 +13,7 @@ from ops.cli.account import STAFF
 from ops.cli.argument import Help, UsageProblem
 from ops.cli.dialogue import Dialogue
 from ops.cli.display import folded
-from ops.cli.editing.file import STREAM, path_of
+from ops.cli.editing.file import STREAM, read_octets
 from ops.cli.registry import Call, Command, Document, command
 
 MOST_OCTETS = 10 << 20
@@ -141,24 +140,13 @@ async def _content(call: Call, file: str | None, given: str | None) -> bytes:
     """Give the message with its lines ended by CRLF, as a client sends it."""
     if given is not None:
         data = given.encode("utf-8", "surrogateescape")
-    elif file == STREAM or file is None:
-        data = await call.stdin()
     else:
-        data = await asyncio.to_thread(_read, call, file)
+        data = await read_octets(call, file or STREAM, MOST_OCTETS)
     if not data:
         raise GatepostError("there is no message: name a file, or give it on standard input", EX_NOINPUT)
     if len(data) > MOST_OCTETS:
         raise GatepostError(f"the message is larger than {MOST_OCTETS >> 20} MiB", EX_DATAERR)
     return data.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
-
-
-def _read(call: Call, name: str) -> bytes:
-    path = path_of(call, name)
-    try:
-        with path.open("rb") as file:
-            return file.read(MOST_OCTETS + 1)
-    except OSError as error:
-        raise GatepostError(f"{path} cannot be read: {error.strerror}", EX_NOINPUT) from None
 
 
 def _listeners(call: Call) -> list[str]:

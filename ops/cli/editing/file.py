@@ -1,17 +1,21 @@
 """Files that table commands read and write for their caller: `configuration/` of the machine, or the command's own
 standard input and output for `-`.
 
-Names are plain file names: no folder, nothing hidden, no link is followed. Raises `GatepostError`: 64 for a name, 66
-for a file that cannot be read, 65 for one that is too large or no text, 73 where nothing can be written.
+Names are plain file names: no folder, nothing hidden, no link is followed. A file that only its owner may read, such as
+one that `saveconfig --plain` wrote or an administrator left, is for administrators. Raises `GatepostError`: 64 for a
+name, 66 for a file that cannot be read, 65 for one that is too large or no text, 73 where nothing can be written, 77
+for a file of administrators.
 """
 
 import asyncio
 import os
 import re
+import stat
 from pathlib import Path
 
 from core.disk import Disk, replace_file
-from core.errors import EX_CANTCREAT, EX_DATAERR, EX_NOINPUT, GatepostError
+from core.errors import EX_CANTCREAT, EX_DATAERR, EX_NOINPUT, EX_NOPERM, GatepostError
+from ops.cli.account import Role
 from ops.cli.argument import UsageProblem
 from ops.cli.registry import Call
 
@@ -30,16 +34,22 @@ def path_of(call: Call, name: str) -> Path:
     return call.appliance.files / name
 
 
-async def read_text(call: Call, name: str) -> str:
-    """Read a file whole."""
+async def read_octets(call: Call, name: str, most: int = MOST_OCTETS) -> bytes:
+    """Read a file, or standard input, whole: at most so many octets."""
     if name == STREAM:
         data = await call.stdin()
         if not data:
             raise GatepostError("nothing came on standard input; nothing was changed", EX_NOINPUT)
     else:
-        data = await asyncio.to_thread(_read, path_of(call, name))
-    if len(data) > MOST_OCTETS:
-        raise GatepostError(f"{name} is larger than {MOST_OCTETS >> 20} MiB", EX_DATAERR)
+        data = await asyncio.to_thread(_read, path_of(call, name), most, _administers(call))
+    if len(data) > most:
+        raise GatepostError(f"{name} is larger than {most >> 20} MiB", EX_DATAERR)
+    return data
+
+
+async def read_text(call: Call, name: str, most: int = MOST_OCTETS) -> str:
+    """Read a file whole, as text."""
+    data = await read_octets(call, name, most)
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -47,10 +57,23 @@ async def read_text(call: Call, name: str) -> str:
         raise GatepostError(f"line {line}: {name} is no UTF-8 text", EX_DATAERR) from None
 
 
-def _read(path: Path) -> bytes:
+def _administers(call: Call) -> bool:
+    return call.caller.role is Role.ADMINISTRATOR
+
+
+def _guard(path: Path, facts: os.stat_result, administrator: bool) -> None:
+    """Raise what keeps a caller from a file that is there."""
+    if not stat.S_ISREG(facts.st_mode):
+        raise GatepostError(f"{path} is not a plain file", EX_NOINPUT)
+    if not administrator and not facts.st_mode & (stat.S_IRGRP | stat.S_IROTH):
+        raise GatepostError(f"{path} is for administrators: only its owner may read it", EX_NOPERM)
+
+
+def _read(path: Path, most: int, administrator: bool) -> bytes:
     try:
         with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-            return file.read(MOST_OCTETS + 1)
+            _guard(path, os.fstat(file.fileno()), administrator)
+            return file.read(most + 1)
     except OSError as error:
         raise GatepostError(f"{path} cannot be read: {error.strerror}", EX_NOINPUT) from None
 
@@ -58,14 +81,16 @@ def _read(path: Path) -> bytes:
 async def write_text(call: Call, name: str, text: str) -> Path:
     """Write a file whole, in the place of one that is there."""
     path = path_of(call, name)
-    await asyncio.to_thread(_write, path, text)
+    await asyncio.to_thread(_write, path, text, _administers(call))
     return path
 
 
-def _write(path: Path, text: str) -> None:
+def _write(path: Path, text: str, administrator: bool) -> None:
     try:
         disk = Disk()
         disk.make_directory(path.parent)
+        if os.path.lexists(path):
+            _guard(path, path.lstat(), administrator)
         facts = path.parent.stat()
         owner = (facts.st_uid, facts.st_gid) if os.geteuid() == 0 else None
         replace_file(disk, path, text.encode(), owner=owner)

@@ -53,13 +53,18 @@ def guarded(edit: Callable[[Tables], None]) -> Callable[[Tables], None]:
     """Let an edit be made only if an administrator is left who can log in, where there was one."""
 
     def keep(tables: Tables) -> None:
-        before = any(administers(row) for row in users(tables))
+        before = {"user": [dict(row) for row in users(tables)]}
         edit(tables)
-        if before and not any(administers(row) for row in users(tables)):
-            why = "then no administrator could log in any more; make another one first: userconfig new"
-            raise GatepostError(why, EX_DATAERR)
+        keep_an_administrator(before, tables)
 
     return keep
+
+
+def keep_an_administrator(before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
+    """Raise status 65 where an administrator could log in before, and none can after."""
+    if any(administers(row) for row in users(before)) and not any(administers(row) for row in users(after)):
+        why = "then no administrator could log in any more; make another one first: userconfig new"
+        raise GatepostError(why, EX_DATAERR)
 
 
 def ways_from(text: str) -> list[str]:

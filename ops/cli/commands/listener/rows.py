@@ -7,6 +7,7 @@ import tomllib
 from typing import Any
 
 from core.errors import EX_DATAERR, GatepostError
+from core.toml import loads
 from ops.cli.argument import Help, Parameter
 from ops.cli.commands.listener.place import listener_of, listeners_of
 from ops.cli.commands.listener.table import RIGHTS
@@ -95,7 +96,7 @@ def _imported() -> Command:
 
 def _read(text: str) -> list[dict[str, Any]]:
     try:
-        found = tomllib.loads(text)
+        found = loads(text)
     except tomllib.TOMLDecodeError as error:
         raise GatepostError(f"no TOML: {error}", EX_DATAERR) from None
     rows = found.get("listener")

@@ -1,5 +1,6 @@
 """showconfig, saveconfig, loadconfig, resetconfig, rollbackconfig as one who types them meets them."""
 
+import os
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from tests.support.editing import TEXT, editable, write
 
 ADMIN = Caller("admin", Role.ADMINISTRATOR, "192.0.2.1")
 SECRET = TEXT + '\n[[smtp_user]]\nname = "post"\npassword = "$argon2id$v=19$m=65536,t=3,p=4$c2FsdHNhbHQ$aGFzaGhhc2g"\n'
+
+_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFP5wrrJGausydPTD14kOP/rsXchr3RVaQqAEpm5puad"
 
 
 class Screen:
@@ -51,13 +54,13 @@ class Machine:
     def __init__(self, folder: Path, text: str = TEXT) -> None:
         self.config = write(folder, text)
         self.appliance = editable(self.config)
-        self.executor = Executor(registry(), self.appliance, Audit())
+        self.executor = Executor(registry(self.appliance.schema), self.appliance, Audit())
 
-    async def run(self, line: str, stdin: str = "") -> Result:
+    async def run(self, line: str, stdin: str = "", caller: Caller = ADMIN) -> Result:
         async def read() -> bytes:
             return stdin.encode()
 
-        call = Call(self.appliance, ADMIN, self.executor.registry, read)
+        call = Call(self.appliance, caller, self.executor.registry, read)
         return await self.executor.batch(call, split(line))
 
     async def typed(self, *lines: str) -> str:
@@ -112,6 +115,58 @@ async def test_what_cannot_be_is_not_loaded(esa: Machine, text: str, reason: str
     assert refused.status == 65
     assert reason in refused.error
     assert (await esa.run("showchanges")).output == "There are no uncommitted changes."
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["x = " + "9" * 5000, "x = " + "[" * 5000 + "]" * 5000, ".".join("a" * 3000) + " = 1"],
+    ids=["digits", "nested", "dotted"],
+)
+async def test_a_document_that_is_meant_to_hurt_is_a_fault_and_no_incident(esa: Machine, text: str) -> None:
+    refused = await esa.run("loadconfig -", text)
+    assert (refused.status, refused.error.partition(":")[0]) == (65, "not valid TOML")
+    imported = await esa.run("listenerconfig import -", text)
+    assert (imported.status, imported.error.partition(":")[0]) == (65, "no TOML")
+
+
+async def test_a_document_without_an_administrator_is_not_loaded_over_one_that_has_one(tmp_path: Path) -> None:
+    """It was, and the commit locked everybody out."""
+    user = '\n[[user]]\nname = "ann"\nrole = "{role}"\nkeys = ["' + _KEY + '"]\n'
+    esa = Machine(tmp_path, TEXT + user.format(role="administrator"))
+    refused = await esa.run("loadconfig -", user.format(role="operator"))
+    assert (refused.status, "no administrator could log in" in refused.error) == (65, True)
+    assert (await esa.run("loadconfig -", user.format(role="administrator"))).status == 0
+
+
+async def test_a_pipe_a_device_and_a_link_are_no_files_to_load(esa: Machine) -> None:
+    """A pipe held a thread of the console for good."""
+    folder = esa.config.parent / "configuration"
+    folder.mkdir()
+    os.mkfifo(folder / "pipe")
+    (folder / "link").symlink_to("/dev/zero")
+    assert [(await esa.run(f"loadconfig {name}")).status for name in ("pipe", "link")] == [66, 66]
+
+
+async def test_a_configuration_saved_with_passwords_is_for_administrators(tmp_path: Path) -> None:
+    """An operator could have it read to him, by an import that named each line as a fault, and write over it."""
+    esa = Machine(tmp_path, SECRET)
+    saved = document(await esa.run("saveconfig --plain --json"))["file"]
+    path = tmp_path / "configuration" / saved
+    text = path.read_text()
+    operator = Caller("op", Role.OPERATOR)
+    for line in (f"filters import {saved}", f"aliasconfig import {saved}"):
+        refused = await esa.run(line, caller=operator)
+        assert (refused.status, "$argon2id" in refused.error + refused.output) == (77, False), line
+    assert (await esa.run(f"filters export {saved}", caller=operator)).status == 77
+    assert path.read_text() == text
+    assert (await esa.run(f"loadconfig {saved}")).status == 0
+
+
+async def test_the_name_of_a_saved_file_is_plain_whatever_the_host_is_called(tmp_path: Path) -> None:
+    esa = Machine(tmp_path, TEXT.replace('hostname = "', 'hostname = "../../', 1))
+    saved = document(await esa.run("saveconfig --json"))
+    assert Path(saved["path"]).parent == tmp_path / "configuration"
+    assert Path(saved["path"]).exists()
 
 
 async def test_only_files_of_the_configuration_directory_are_loaded(esa: Machine) -> None:
