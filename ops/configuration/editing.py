@@ -19,6 +19,8 @@ Validate = Callable[[Mapping[str, Any]], list[Problem]]
 """Gives every fault of a whole configuration; runs in a thread, since large tables take seconds."""
 Edit = Callable[[Tables], None]
 Note = Callable[[str], None]
+LONGEST = 300
+"""Characters of what a change is called."""
 
 
 class Editing:
@@ -110,7 +112,7 @@ class Editing:
             self.files.drop(self.login)
         else:
             earlier = found.changes if found else ()
-            self.files.save(self.login, Pending(tables, base, (*earlier, Change(what, self._now()))))
+            self.files.save(self.login, Pending(tables, base, (*earlier, Change(what[:LONGEST], self._now()))))
         self._note(f"{self.login} changed the pending configuration: {what}")
 
     def _clear(self) -> bool:

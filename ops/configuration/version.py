@@ -17,7 +17,8 @@ from ops.configuration.place import Place, Tables, digest_of, parse
 KEPT = 20
 OFFERED = 10
 _HEAD = "#version "
-_LONGEST_HEAD = 16_384
+_LONGEST_HEAD = 1 << 20
+"""Characters; a head of a hundred changes and a long comment has some 200,000."""
 
 
 @dataclass(frozen=True)
