@@ -82,6 +82,14 @@ class Call:
         """Give the caller's pending copy of the configuration. Raises `GatepostError` where there can be none."""
         return self.appliance.editing(self.caller.name)
 
+    def may(self, name: str) -> bool:
+        """Tell whether there is a command of that name and the caller may run it here."""
+        try:
+            item = self.registry.named(name)
+        except KeyError:
+            return False
+        return not self.registry.refusal(item, self.appliance.role, self.caller)
+
     @property
     def watched(self) -> bool:
         """Whether anybody sees what `show` shows."""

@@ -90,7 +90,7 @@ def registry(schema: Schema | None = None) -> Registry:
     edited = [one for module in modules for one in getattr(module, "EDITED", ())]
     return Registry(
         [
-            *(item for module in modules for item in module.COMMANDS),
+            *(item for module in modules for item in getattr(module, "COMMANDS", ())),
             *build(edited, schema or {}),
             *listener.commands(schema or {}),
         ]

@@ -1,12 +1,8 @@
 """The dialogue of `alertconfig`: the model's menu over the commands of ops/cli/commands/alert.py."""
 
-from collections.abc import Awaitable, Callable
-from typing import Any
-
 from core.alert.kind import CLASSES, SEVERITIES
-from ops.cli.account import Role
 from ops.cli.commands.alert import facts_of, rows_of
-from ops.cli.commands.staged import Tables, menu_of, pick
+from ops.cli.commands.staged import Operations, Tables, menu_of, pick
 from ops.cli.dialogue import Dialogue
 from ops.cli.registry import Call, Command, Document
 
@@ -91,26 +87,16 @@ async def _ask_test(dialogue: Dialogue) -> None:
 
 
 async def _menu(call: Call, dialogue: Dialogue) -> Document | None:
-    operations = {"NEW": "Add a new email address to send alerts to."}
-    operations["EDIT"] = "Modify who gets which alerts."
-    operations["DELETE"] = "Remove an email address."
-    operations["CLEAR"] = "Remove all email addresses (disable alerts)."
-    operations["SETUP"] = "Configure how often and by which host alerts are sent."
-    operations["FROM"] = "Configure the From address of alerts."
-    operations["TEST"] = "Send a test alert now."
-    actions: dict[str, Callable[[], Awaitable[Any]]] = {
-        "NEW": lambda: _ask_new(dialogue),
-        "EDIT": lambda: _ask_edit(call, dialogue),
-        "DELETE": lambda: _ask_delete(call, dialogue),
-        "CLEAR": lambda: _ask_clear(dialogue),
-        "SETUP": lambda: _ask_setup(call, dialogue),
-        "FROM": lambda: _ask_from(dialogue),
-        "TEST": lambda: _ask_test(dialogue),
+    operations: Operations = {
+        "NEW": ("Add a new email address to send alerts to.", lambda: _ask_new(dialogue)),
+        "EDIT": ("Modify who gets which alerts.", lambda: _ask_edit(call, dialogue)),
+        "DELETE": ("Remove an email address.", lambda: _ask_delete(call, dialogue)),
+        "CLEAR": ("Remove all email addresses (disable alerts).", lambda: _ask_clear(dialogue)),
+        "SETUP": ("Configure how often and by which host alerts are sent.", lambda: _ask_setup(call, dialogue)),
+        "FROM": ("Configure the From address of alerts.", lambda: _ask_from(dialogue)),
+        "TEST": ("Send a test alert now.", lambda: _ask_test(dialogue)),
     }
-    if call.caller.role is not Role.ADMINISTRATOR:
-        await dialogue.perform(_LIST, {})
-        return None
-    await menu_of(dialogue, _LIST, operations, actions)
+    await menu_of(call, dialogue, _LIST, operations)
     return None
 
 

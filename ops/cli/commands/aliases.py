@@ -25,4 +25,3 @@ ALIASES = Table(
 )
 
 EDITED = (ALIASES,)
-COMMANDS = ()

@@ -1,11 +1,7 @@
 """The dialogue of `certconfig`: the model's menu over the commands of ops/cli/commands/certificate.py."""
 
-from collections.abc import Awaitable, Callable
-from typing import Any
-
-from ops.cli.account import Role
 from ops.cli.commands.certificate import OWN, SIDES, rows_of
-from ops.cli.commands.staged import menu_of, pick
+from ops.cli.commands.staged import Operations, menu_of, pick
 from ops.cli.dialogue import Dialogue
 from ops.cli.registry import Call, Command, Document
 
@@ -88,28 +84,16 @@ async def _ask_authorities(dialogue: Dialogue) -> None:
 
 
 async def _menu(call: Call, dialogue: Dialogue) -> Document | None:
-    if call.caller.role is not Role.ADMINISTRATOR:
-        await dialogue.perform(_LIST, {})
-        return None
-    operations = {
-        "PASTE": "Take a certificate and its key as text.",
-        "IMPORT": "Take a certificate and its key from a file.",
-        "NEW": "Make a key, a self-signed certificate and a request.",
-        "PRINT": "View a certificate.",
-        "DELETE": "Remove a certificate.",
-        "SETUP": "Say which certificate serves what.",
-        "CERTAUTHORITY": "Set the authorities that delivery trusts.",
+    operations: Operations = {
+        "PASTE": ("Take a certificate and its key as text.", lambda: _ask_paste(dialogue)),
+        "IMPORT": ("Take a certificate and its key from a file.", lambda: _ask_import(dialogue)),
+        "NEW": ("Make a key, a self-signed certificate and a request.", lambda: _ask_new(call, dialogue)),
+        "PRINT": ("View a certificate.", lambda: _ask_print(call, dialogue)),
+        "DELETE": ("Remove a certificate.", lambda: _ask_delete(call, dialogue)),
+        "SETUP": ("Say which certificate serves what.", lambda: _ask_setup(call, dialogue)),
+        "CERTAUTHORITY": ("Set the authorities that delivery trusts.", lambda: _ask_authorities(dialogue)),
     }
-    actions: dict[str, Callable[[], Awaitable[Any]]] = {
-        "PASTE": lambda: _ask_paste(dialogue),
-        "IMPORT": lambda: _ask_import(dialogue),
-        "NEW": lambda: _ask_new(call, dialogue),
-        "PRINT": lambda: _ask_print(call, dialogue),
-        "DELETE": lambda: _ask_delete(call, dialogue),
-        "SETUP": lambda: _ask_setup(call, dialogue),
-        "CERTAUTHORITY": lambda: _ask_authorities(dialogue),
-    }
-    await menu_of(dialogue, _LIST, operations, actions)
+    await menu_of(call, dialogue, _LIST, operations)
     return None
 
 

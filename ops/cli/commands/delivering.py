@@ -188,5 +188,4 @@ BOUNCES = Settings(
     summary="Change limits on bounces of this machine as a whole.",
 )
 
-COMMANDS = ()
 EDITED = (DESTINATIONS, TLS_SETUP, DELIVERY, DELIVERY_MENU, PROFILES, BOUNCES)

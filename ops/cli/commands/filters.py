@@ -284,10 +284,7 @@ async def _menu(call: Call, dialogue: Dialogue) -> Document | None:
         allowed = {
             name: text
             for name, text in _MENU.items()
-            if (listed["filters"] or name in {"NEW", "IMPORT"})
-            and not call.registry.refusal(
-                call.registry.named(f"filters {name.lower()}"), call.appliance.role, call.caller
-            )
+            if (listed["filters"] or name in {"NEW", "IMPORT"}) and call.may(f"filters {name.lower()}")
         }
         choice = await dialogue.menu(allowed)
         if not choice:

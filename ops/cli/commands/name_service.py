@@ -3,17 +3,18 @@
 Changes go to the caller's pending copy; daemons follow them with commit.
 """
 
-from collections.abc import Awaitable, Callable
-from typing import Annotated, Any, Literal
+from collections.abc import Callable
+from typing import Annotated, Literal
 
 from core.config import DnsSection
 from core.errors import EX_DATAERR, EX_NOINPUT, GatepostError
 from core.name_server import name_server, name_servers
-from ops.cli.account import ADMINISTRATORS, STAFF, Role
+from ops.cli.account import ADMINISTRATORS, STAFF
 from ops.cli.appliance import DAEMONS
 from ops.cli.argument import Help
 from ops.cli.commands.staged import (
     File,
+    Operations,
     Tables,
     menu_of,
     pick,
@@ -346,18 +347,13 @@ async def _ask_setup(call: Call, dialogue: Dialogue) -> None:
 
 
 async def _menu(call: Call, dialogue: Dialogue) -> Document | None:
-    if call.caller.role is not Role.ADMINISTRATOR:
-        await dialogue.perform(_LIST, {})
-        return None
-    operations = {"NEW": "Add a new server.", "EDIT": "Edit a server.", "DELETE": "Remove a server."}
-    operations["SETUP"] = "Configure general settings."
-    actions: dict[str, Callable[[], Awaitable[Any]]] = {
-        "NEW": lambda: _ask_new(dialogue),
-        "EDIT": lambda: _ask_edit(call, dialogue),
-        "DELETE": lambda: _ask_delete(call, dialogue),
-        "SETUP": lambda: _ask_setup(call, dialogue),
+    operations: Operations = {
+        "NEW": ("Add a new server.", lambda: _ask_new(dialogue)),
+        "EDIT": ("Edit a server.", lambda: _ask_edit(call, dialogue)),
+        "DELETE": ("Remove a server.", lambda: _ask_delete(call, dialogue)),
+        "SETUP": ("Configure general settings.", lambda: _ask_setup(call, dialogue)),
     }
-    await menu_of(dialogue, _LIST, operations, actions)
+    await menu_of(call, dialogue, _LIST, operations)
     return None
 
 

@@ -19,7 +19,7 @@ from core.errors import EX_CANTCREAT, EX_CONFIG, EX_DATAERR, EX_TEMPFAIL, EX_UNA
 from ops.cli.account import ADMINISTRATORS
 from ops.cli.argument import Help, UsageProblem
 from ops.cli.commands.machine import machine_facts
-from ops.cli.commands.staged import menu_of, put, render_staged, section, stage, words_of
+from ops.cli.commands.staged import Operations, menu_of, put, render_staged, section, stage, words_of
 from ops.cli.dialogue import Dialogue
 from ops.cli.display import as_json, moment
 from ops.cli.registry import Call, Command, Document, command
@@ -263,9 +263,11 @@ async def _ask_setup(dialogue: Dialogue) -> None:
 
 
 async def _menu(call: Call, dialogue: Dialogue) -> Document | None:
-    operations = {"SEND": "Send a support request.", "SETUP": "Set where support requests go."}
-    actions = {"SEND": lambda: _ask_send(call, dialogue), "SETUP": lambda: _ask_setup(dialogue)}
-    await menu_of(dialogue, "supportrequest status", operations, actions)
+    operations: Operations = {
+        "SEND": ("Send a support request.", lambda: _ask_send(call, dialogue)),
+        "SETUP": ("Set where support requests go.", lambda: _ask_setup(dialogue)),
+    }
+    await menu_of(call, dialogue, "supportrequest status", operations)
     return None
 
 

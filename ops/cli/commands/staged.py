@@ -3,10 +3,11 @@
 Used by commands whose questions are the model's own (`alertconfig`, `dnsconfig`, `certconfig`, `sslconfig`, `settz`).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Annotated, Any
 
 from core.errors import EX_DATAERR, EX_USAGE, GatepostError
+from ops.cli.account import Role
 from ops.cli.argument import Help
 from ops.cli.dialogue import Dialogue
 from ops.cli.editing.file import STREAM, read_text, write_text
@@ -87,16 +88,20 @@ def render_written(document: Document, width: int) -> str:
     return str(document["text"]) or f"{document['rows']} rows were written to {document['file']}."
 
 
-async def menu_of(
-    dialogue: Dialogue, show: str, operations: Mapping[str, str], actions: Mapping[str, Callable[[], Any]]
-) -> None:
-    """Show the state and the menu again after each action, until empty input."""
+Operations = Mapping[str, tuple[str, Callable[[], Awaitable[object]]]]
+"""The lines of a menu, each with what is done when it is chosen."""
+
+
+async def menu_of(call: Call, dialogue: Dialogue, show: str, operations: Operations) -> None:
+    """Show the state and the menu again after each operation, until empty input; the menu to administrators only."""
     while True:
         await dialogue.perform(show, {})
-        chosen = await dialogue.menu(operations)
+        if call.caller.role is not Role.ADMINISTRATOR:
+            return
+        chosen = await dialogue.menu({name: text for name, (text, _) in operations.items()})
         if not chosen:
             return
-        await actions[chosen]()
+        await operations[chosen][1]()
 
 
 def pick(names: Sequence[str], answer: str) -> str:

@@ -36,4 +36,3 @@ TEXTS = Table(
 )
 
 EDITED = (TEXTS,)
-COMMANDS = ()

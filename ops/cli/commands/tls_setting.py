@@ -3,15 +3,15 @@
 Changes go to the caller's pending copy; a commit brings them to the next handshakes.
 """
 
-from collections.abc import Awaitable, Callable
-from typing import Annotated, Any
+from functools import partial
+from typing import Annotated
 
 from core.config import TlsSection
 from core.errors import EX_DATAERR, GatepostError
 from core.tls_rules import VERSIONS, check_ciphers, ciphers_of
-from ops.cli.account import ADMINISTRATORS, Role
+from ops.cli.account import ADMINISTRATORS
 from ops.cli.argument import Help, UsageProblem
-from ops.cli.commands.staged import Tables, menu_of, put, render_staged, section, stage, words_of
+from ops.cli.commands.staged import Operations, Tables, menu_of, put, render_staged, section, stage, words_of
 from ops.cli.dialogue import Dialogue
 from ops.cli.registry import Call, Command, Document, command
 
@@ -112,17 +112,12 @@ async def _ask_verify(dialogue: Dialogue) -> None:
 
 
 async def _menu(call: Call, dialogue: Dialogue) -> Document | None:
-    if call.caller.role is not Role.ADMINISTRATOR:
-        await dialogue.perform(_LIST, {})
-        return None
-    operations = {side.upper(): f"Edit {title} ssl settings." for side, title in SIDES.items()}
-    actions: dict[str, Callable[[], Awaitable[Any]]] = {
-        "GUI": lambda: _ask(call, dialogue, "gui"),
-        "INBOUND": lambda: _ask(call, dialogue, "inbound"),
-        "OUTBOUND": lambda: _ask(call, dialogue, "outbound"),
-        "VERIFY": lambda: _ask_verify(dialogue),
+    operations: Operations = {
+        side.upper(): (f"Edit {title} ssl settings.", partial(_ask, call, dialogue, side))
+        for side, title in SIDES.items()
     }
-    await menu_of(dialogue, _LIST, operations | {"VERIFY": "Verify and show ssl cipher list."}, actions)
+    verify = ("Verify and show ssl cipher list.", lambda: _ask_verify(dialogue))
+    await menu_of(call, dialogue, _LIST, {**operations, "VERIFY": verify})
     return None
 
 

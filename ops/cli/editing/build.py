@@ -115,11 +115,7 @@ def _menu(menu: Menu) -> Command:
 
 def _dialogue(menu: Menu) -> Ask:
     async def dialogue(call: Call, talk: Dialogue) -> Document | None:
-        allowed = [
-            extra
-            for extra in menu.extras
-            if not call.registry.refusal(call.registry.named(extra.command), call.appliance.role, call.caller)
-        ]
+        allowed = [extra for extra in menu.extras if call.may(extra.command)]
         while True:
             if menu.shown_by:
                 await talk.perform(menu.shown_by, {})

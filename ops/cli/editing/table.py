@@ -1,8 +1,8 @@
 """What a command says about the table or section that it edits; everything else comes from the schema.
 
-Declarations only: `TABLES` and `SETTINGS` of the modules in `ops/cli/commands` are made of these, `build` turns them
-into commands. A path names the place in the document: `("route",)`, or `("listener", "NAME", "rat")` where the part
-in capitals is the place of the same word in the command's name.
+Declarations only: `EDITED` of the modules in `ops/cli/commands` is made of these, `build` turns them into commands. A
+path names the place in the document: `("route",)`, or `("listener", "NAME", "rat")` where the part in capitals is the
+place of the same word in the command's name.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence

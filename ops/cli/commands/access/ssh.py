@@ -3,7 +3,7 @@
 Changes are pending until `commit`; those of algorithms and settings count for connections that come after it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from typing import Annotated, Any
 
 from core.errors import EX_DATAERR, EX_NOINPUT, EX_USAGE, GatepostError
@@ -12,7 +12,7 @@ from core.ssh.option import CIPHERS, KEX, MACS
 from ops.cli.account import ADMINISTRATORS
 from ops.cli.argument import Help
 from ops.cli.commands.access.table import Tables, find, guarded, users
-from ops.cli.commands.staged import menu_of, put, render_staged, section, stage, words_of
+from ops.cli.commands.staged import Operations, menu_of, put, render_staged, section, stage, words_of
 from ops.cli.dialogue import Dialogue
 from ops.cli.registry import Call, Command, Document, command
 from ops.cli.table import Column, table
@@ -281,17 +281,15 @@ async def _ask_key(call: Call, dialogue: Dialogue) -> None:
 
 
 async def _menu(call: Call, dialogue: Dialogue) -> Document | None:
-    operations = {
-        "SSHD": "Edit the SSH server's settings.",
-        "USERKEY": "Edit users' keys.",
-        "LOGIN": "Edit the rules of passwords and lock-outs.",
+    def settings(part: str, verb: str) -> Awaitable[None]:
+        return _ask_settings(dialogue, _settings(call.editing.tables())[part], verb)
+
+    operations: Operations = {
+        "SSHD": ("Edit the SSH server's settings.", lambda: settings("server", "sshd")),
+        "USERKEY": ("Edit users' keys.", lambda: _ask_key(call, dialogue)),
+        "LOGIN": ("Edit the rules of passwords and lock-outs.", lambda: settings("login", "login")),
     }
-    actions = {
-        "SSHD": lambda: _ask_settings(dialogue, _settings(call.editing.tables())["server"], "sshd"),
-        "USERKEY": lambda: _ask_key(call, dialogue),
-        "LOGIN": lambda: _ask_settings(dialogue, _settings(call.editing.tables())["login"], "login"),
-    }
-    await menu_of(dialogue, "sshconfig list", operations, actions)
+    await menu_of(call, dialogue, "sshconfig list", operations)
     return None
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from ops.cli.account import ADMINISTRATORS, WAYS, Role
 from ops.cli.commands.access.table import needs_password, users, ways_of
-from ops.cli.commands.staged import menu_of, pick
+from ops.cli.commands.staged import Operations, menu_of, pick
 from ops.cli.dialogue import Dialogue
 from ops.cli.registry import Call, Command, Document
 
@@ -16,14 +16,6 @@ _ROLE_TEXTS = (
     "Guest - looks on",
 )
 _WAY_TEXTS = ("Key", "Password", "Key and one-time code", "Password and one-time code")
-_OPERATIONS = {
-    "NEW": "Create a new user.",
-    "EDIT": "Change a user's role and ways to log in.",
-    "DELETE": "Remove a user.",
-    "PASSWORD": "Set a user's password.",
-    "TOTP": "Make, renew or remove a user's one-time codes.",
-    "UNLOCK": "Let a user or an address log in again that is locked out.",
-}
 _ACTS = ("new", "codes", "delete")
 _ACT_TEXTS = ("A new secret, and recovery codes", "New recovery codes", "No codes any more")
 
@@ -113,15 +105,15 @@ async def _ask_unlock(dialogue: Dialogue) -> None:
 
 
 async def _menu(call: Call, dialogue: Dialogue) -> Document | None:
-    actions = {
-        "NEW": lambda: _ask_new(dialogue),
-        "EDIT": lambda: _ask_edit(call, dialogue),
-        "DELETE": lambda: _ask_delete(call, dialogue),
-        "PASSWORD": lambda: _ask_password(call, dialogue),
-        "TOTP": lambda: _ask_totp(call, dialogue),
-        "UNLOCK": lambda: _ask_unlock(dialogue),
+    operations: Operations = {
+        "NEW": ("Create a new user.", lambda: _ask_new(dialogue)),
+        "EDIT": ("Change a user's role and ways to log in.", lambda: _ask_edit(call, dialogue)),
+        "DELETE": ("Remove a user.", lambda: _ask_delete(call, dialogue)),
+        "PASSWORD": ("Set a user's password.", lambda: _ask_password(call, dialogue)),
+        "TOTP": ("Make, renew or remove a user's one-time codes.", lambda: _ask_totp(call, dialogue)),
+        "UNLOCK": ("Let a user or an address log in again that is locked out.", lambda: _ask_unlock(dialogue)),
     }
-    await menu_of(dialogue, _LIST, _OPERATIONS, actions)
+    await menu_of(call, dialogue, _LIST, operations)
     return None
 
 

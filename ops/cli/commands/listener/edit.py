@@ -88,11 +88,7 @@ async def edit_menu(call: Call, talk: Dialogue) -> Document | None:
 def _possible(call: Call, row: Mapping[str, Any], one: Extra) -> bool:
     if one.name in _PUBLIC_ONLY and kind_of(row) != "public":
         return False
-    try:
-        item = call.registry.named(one.command)
-    except KeyError:
-        return False
-    return not call.registry.refusal(item, call.appliance.role, call.caller)
+    return call.may(one.command)
 
 
 async def _rename(call: Call, talk: Dialogue, name: str) -> Document | None:

@@ -41,7 +41,7 @@ def top() -> Command:
 
 async def dialogue(call: Call, talk: Dialogue) -> Document | None:
     """Show listeners and menu until the caller leaves."""
-    changing = {one.name: one for one in _CHANGING if _may(call, one)}
+    changing = {one.name: one for one in _CHANGING if call.may(one.command)}
     while True:
         await talk.perform("listenerconfig list", {})
         some = bool(listeners_of(call.editing.tables()))
@@ -66,7 +66,3 @@ async def dialogue(call: Call, talk: Dialogue) -> Document | None:
                 await edit_menu(replace(call, places=(name,)), talk)
         else:
             await run_extra(call, talk, changing.get(choice) or Extra("SETUP", "", SETUP.command))
-
-
-def _may(call: Call, one: Extra) -> bool:
-    return not call.registry.refusal(call.registry.named(one.command), call.appliance.role, call.caller)
