@@ -10,7 +10,7 @@ from textwrap import fill
 from typing import Any, Protocol, TypeVar
 
 from core.errors import EX_DATAERR, EX_NOINPUT, EX_USAGE, GatepostError
-from ops.cli.display import clean
+from ops.cli.display import clean, fitted
 
 Perform = Callable[[str, dict[str, Any]], Awaitable[dict[str, Any] | None]]
 _T = TypeVar("_T")
@@ -47,7 +47,7 @@ class Dialogue:
 
     def say(self, text: str = "") -> None:
         """Show lines of text."""
-        self._screen.write(clean(text, lines=True) + "\n")
+        self._screen.write(fitted(clean(text, lines=True), self._screen.width) + "\n")
 
     async def ask(self, question: str, default: str = "", *, below: bool = False) -> str:
         """Ask for a value; empty input gives the default. `below`: the answer stands on a line of its own."""

@@ -93,6 +93,23 @@ def folded(lead: str, text: str, width: int) -> str:
     return ("\n" + " " * columns(lead)).join([lead + (lines or [""])[0], *lines[1:]])
 
 
+def fitted(text: str, width: int) -> str:
+    """Break the lines of a text that are longer than `width` columns at blanks, under their indent (0 = no limit)."""
+    return "\n".join(_broken(line, width) if 0 < width < columns(line) else line for line in text.split("\n"))
+
+
+def _broken(line: str, width: int) -> str:
+    indent = " " * (len(line) - len(line.lstrip()))
+    return "\n".join(
+        textwrap.wrap(line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False, tabsize=1)
+    )
+
+
+def with_article(noun: str) -> str:
+    """Put `a` or `an` before a noun."""
+    return f"{'an' if noun[:1].lower() in 'aeiou' else 'a'} {noun}"
+
+
 def reason(text: object) -> str:
     """Give why a host did not answer, without the system's number for it, which the mail log has."""
     return _NUMBERED.sub("", str(text or ""))

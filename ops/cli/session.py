@@ -14,7 +14,7 @@ from core.diagnostic import incident
 from core.errors import EX_OK, GatepostError
 from ops.cli.account import Caller, Role
 from ops.cli.dialogue import Aborted, Dialogue, Screen
-from ops.cli.display import clean
+from ops.cli.display import clean, fitted
 from ops.cli.execute import Executor, Leave, line_of, split
 from ops.cli.pager import is_long, show_paged
 from ops.cli.progress import ProgressDisplay
@@ -256,7 +256,7 @@ class Session:
             await self._screen.present(text)
 
     def _say(self, text: str) -> None:
-        self._screen.write(clean(text, lines=True) + "\n")
+        self._screen.write(fitted(clean(text, lines=True), self._screen.width) + "\n")
 
     def _complain(self, error: GatepostError) -> None:
         self._last_status = error.status

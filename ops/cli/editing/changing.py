@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from core.errors import EX_DATAERR, EX_NOINPUT, GatepostError
 from core.schema import Row
 from ops.cli.argument import Help, Parameter, parameters_of
-from ops.cli.display import folded
+from ops.cli.display import folded, with_article
 from ops.cli.editing.reading import counted, file_parameter, find, row_parameter
 from ops.cli.editing.reading_in import read_in
 from ops.cli.editing.row import Described, refuse
@@ -65,7 +65,7 @@ def created(described: Described) -> Command:
     return _changing(
         described,
         "new",
-        f"Create a {one.one}.",
+        f"Create {with_article(one.one)}.",
         parameters=(*keys, *further),
         work=work,
         said=lambda document: f"The {one.one} {document['name']} was created; {PENDING}.",
@@ -107,7 +107,7 @@ def edited(described: Described) -> Command:
     return _changing(
         described,
         "edit",
-        f"Change a {one.one}.",
+        f"Change {with_article(one.one)}.",
         parameters=(row_parameter(one.one), *keys, reset_parameter()),
         work=work,
         said=lambda document: f"The {one.one} {document['name']} was changed; {PENDING}.",
@@ -182,7 +182,7 @@ def moved(described: Described) -> Command:
     return _changing(
         described,
         "move",
-        f"Move a {one.one} to another place; the first that matches counts.",
+        f"Move {with_article(one.one)} to another place; the first that matches counts.",
         parameters=(row_parameter(one.one), position),
         work=work,
         said=lambda document: f"The {one.one} {document['moved']} is number {document['position']} now; {PENDING}.",

@@ -9,6 +9,7 @@ from typing import Any
 
 from core.schema import Row
 from ops.cli.dialogue import Dialogue
+from ops.cli.display import with_article
 from ops.cli.editing.asking import Asking
 from ops.cli.editing.reading import find, with_fixed
 from ops.cli.editing.row import Described
@@ -66,10 +67,10 @@ class TableMenu:
         one = self.table
         some, removable = bool(rows), any(not self.described.fixed(self.described.name(row)) for row in rows)
         changing = {
-            "NEW": (True, f"Create a {one.one}.", _new),
-            "EDIT": (some and not self.described.plain, f"Change a {one.one}.", _edit),
-            "DELETE": (removable, f"Delete a {one.one}.", _delete),
-            "MOVE": (one.ordered and len(rows) > 1, f"Move a {one.one} to another place.", _move),
+            "NEW": (True, f"Create {with_article(one.one)}.", _new),
+            "EDIT": (some and not self.described.plain, f"Change {with_article(one.one)}.", _edit),
+            "DELETE": (removable, f"Delete {with_article(one.one)}.", _delete),
+            "MOVE": (one.ordered and len(rows) > 1, f"Move {with_article(one.one)} to another place.", _move),
         }
         shown = {
             "LIST": (some, f"List the {one.many}.", _list),

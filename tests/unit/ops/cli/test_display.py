@@ -14,6 +14,7 @@ from ops.cli.display import (
     clean,
     columns,
     cut,
+    fitted,
     moment,
     number,
     octets,
@@ -21,6 +22,7 @@ from ops.cli.display import (
     paint,
     scrub,
     unpainted,
+    with_article,
 )
 
 
@@ -79,3 +81,16 @@ def test_styles_are_for_terminals_and_come_off_again() -> None:
     painted = paint("x", "bad", 80)
     assert painted != "x"
     assert unpainted(f"a {painted} b") == "a x b"
+
+
+def test_prose_is_broken_at_blanks_under_its_indent_and_only_where_it_is_too_long() -> None:
+    text = "  Please specify the domains\nshort   line\n" + "x" * 30
+    assert fitted(text, 20) == "  Please specify the\n  domains\nshort   line\n" + "x" * 30
+    assert fitted(text, 0) == text
+
+
+@pytest.mark.parametrize(
+    ("noun", "shown"), [("route", "a route"), ("interface", "an interface"), ("alias", "an alias")]
+)
+def test_nouns_have_their_article(noun: str, shown: str) -> None:
+    assert with_article(noun) == shown
