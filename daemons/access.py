@@ -7,7 +7,7 @@ from cpq.pair import COMMAND_USER, LISTENER_COMMAND
 from cpq.pairing import Pairings
 from daemons.config import Document
 from daemons.machine import Machine
-from ops.access.gate import Gate, Terms
+from ops.access.gate import Gate, terms_of
 from ops.access.record import FILE, Records
 from ops.cli.account import KEY, Account, Role, account_book
 from ops.cli.guard import Door
@@ -72,12 +72,6 @@ def settings_of(machine: Machine) -> ConsoleSettings:
     )
 
 
-def terms_of(document: Document) -> Terms:
-    """Give how patient the gate is."""
-    section = document.login
-    return Terms(section.failures, section.lock_s, section.lock_longest_s)
-
-
 def gate_of(machine: Machine, log: Log, front: str) -> Gate:
     """Give the gate of a daemon; its `records` are a service."""
-    return Gate(Records(machine.state / FILE, front), log.info, terms=terms_of(machine.document))
+    return Gate(Records(machine.state / FILE, front), log.info, terms=terms_of(machine.document.login))

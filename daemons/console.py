@@ -12,7 +12,7 @@ from core.lifecycle import Service
 from core.runtime import Daemon
 from core.ssh import key as ssh_key
 from core.switch import Prepared, prompt
-from daemons.access import door_of, gate_of, settings_of, terms_of
+from daemons.access import door_of, gate_of, settings_of
 from daemons.config import Appliance as ApplianceDocument
 from daemons.files import files_of
 from daemons.in_force import configuration_watch
@@ -21,6 +21,7 @@ from daemons.operator import appliance_of, audit_log, log_keeper
 from daemons.reload import switch_of
 from daemons.service import service_side
 from daemons.upkeep import Upkeep
+from ops.access.gate import terms_of
 from ops.cli.commands import registry
 from ops.cli.execute import Executor
 from ops.cli.guard import FRONT
@@ -64,7 +65,7 @@ def build(config: Path) -> Daemon:
         services += [status_log, StatusLog(appliance_of(machine, sessions), status_log, section.status_log_s)]
 
     async def prepare(candidate: Machine) -> Prepared:
-        settings, found, terms = settings_of(candidate), door_of(candidate), terms_of(candidate.document)
+        settings, found, terms = settings_of(candidate), door_of(candidate), terms_of(candidate.document.login)
 
         def apply() -> None:
             gate.terms = terms

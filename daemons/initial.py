@@ -18,7 +18,7 @@ from daemons.example import render
 from daemons.password import asked
 from ops.access.rule import stored_password
 from ops.cli.account import KEY, PASSWORD
-from ops.cli.commands.access.table import LEAST_LENGTH
+from ops.config import LoginSection
 from tunnel.bastion.authority import Known, introduce
 from tunnel.keyd.keyring import FOLDER as KEYD
 from tunnel.keyd.keyring import Keyring
@@ -51,7 +51,11 @@ def add_arguments(sub: argparse.ArgumentParser) -> None:
 def _init(args: argparse.Namespace) -> int:
     serial = args.serial or pki.new_serial(hardware=args.hardware)
     hostname = args.hostname or socket.getfqdn()
-    stored = stored_password(asked(), "admin", least=LEAST_LENGTH, hostname=hostname) if args.admin_password else ""
+    stored = (
+        stored_password(asked(), "admin", least=LoginSection().least_length, hostname=hostname)
+        if args.admin_password
+        else ""
+    )
     make(args.role, args.dir, hostname=hostname, serial=serial, admin_key=args.admin_key, admin_password=stored)
     config = args.dir / "gatepost.toml"
     print(f"{config}: made; edit it, then: gatepost check --config {config}")

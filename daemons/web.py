@@ -11,10 +11,11 @@ from core.http import HttpServer
 from core.lifecycle import Service
 from core.runtime import Daemon
 from core.switch import Prepared, prompt
-from daemons.access import accounts_of, gate_of, terms_of
+from daemons.access import accounts_of, gate_of
 from daemons.machine import Machine
 from daemons.operator import appliance_of, audit_log
 from daemons.reload import switch_of
+from ops.access.gate import terms_of
 from ops.cli.sessions import Sessions
 from ops.web.application import build as build_application
 from ops.web.login import FRONT, Logins
@@ -33,7 +34,7 @@ def build(config: Path) -> Daemon:
         certificate.reload()
 
     async def prepare(candidate: Machine) -> Prepared:
-        found, terms = accounts_of(candidate.document), terms_of(candidate.document)
+        found, terms = accounts_of(candidate.document), terms_of(candidate.document.login)
         fresh = candidate.certificate(https=True)
 
         def apply() -> None:

@@ -27,6 +27,7 @@ from ops.access import store
 from ops.access.record import Records
 from ops.access.store import Attempt
 from ops.cli.account import PASSWORD, PASSWORD_CODE, Account
+from ops.config import LoginSection
 from protocol import totp
 
 WAITING: Final = 16
@@ -56,6 +57,11 @@ class Terms:
     longest_s: float = 3600.0
     slow_s: float = 0.5
     """What a failure takes longer; twice that for each failure before, up to four seconds."""
+
+
+def terms_of(section: LoginSection) -> Terms:
+    """Give how patient [login] has the gate be."""
+    return Terms(section.failures, section.lock_s, section.lock_longest_s)
 
 
 class Gate:

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from core import clock
 from core.errors import EX_NOINPUT, EX_NOPERM, GatepostError
-from ops.access.gate import Gate, Terms, Verdict
+from ops.access.gate import Gate, Verdict, terms_of
 from ops.access.store import Attempt
 from ops.cli.account import USERS, Account, Caller
 from ops.cli.argument import Help
@@ -21,6 +21,7 @@ from ops.cli.commands.access.table import (
     find,
     guarded,
     hashed,
+    login_rules,
     needs_codes,
     needs_password,
     new_codes,
@@ -62,20 +63,10 @@ async def _check_old(call: Call, row: User, typed: str) -> None:
         raise GatepostError("this machine keeps no record of log-ins: nobody could count failures", EX_NOINPUT)
     caller: Caller = call.caller
     account = Account(caller.name, caller.role, (), password=str(row.get("password", "")))
-    gate = Gate(call.appliance.records, call.appliance.note, terms=_terms(call))
+    gate = Gate(call.appliance.records, call.appliance.note, terms=terms_of(login_rules(call)))
     attempt = Attempt(caller.name, caller.source, "cli", clock.now())
     if await gate.password(account, attempt, typed) is not Verdict.GOOD:
         raise GatepostError("that is not your password; nothing was changed", EX_NOPERM)
-
-
-def _terms(call: Call) -> Terms:
-    section = call.editing.in_force().get("login") or {}
-    standing = Terms()
-    return Terms(
-        int(section.get("failures", standing.failures)),
-        float(section.get("lock_s", standing.lock_s)),
-        float(section.get("lock_longest_s", standing.longest_s)),
-    )
 
 
 def render_password(document: Document, width: int) -> str:

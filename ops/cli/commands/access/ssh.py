@@ -8,7 +8,6 @@ from typing import Annotated, Any
 
 from core.errors import EX_DATAERR, EX_NOINPUT, EX_USAGE, GatepostError
 from core.ssh import fingerprint, parse_public, same_key
-from core.ssh.option import CIPHERS, KEX, MACS
 from ops.cli.account import ADMINISTRATORS
 from ops.cli.argument import Help
 from ops.cli.commands.access.table import Tables, find, guarded, users
@@ -16,19 +15,13 @@ from ops.cli.commands.staged import Operations, menu_of, put, render_staged, sec
 from ops.cli.dialogue import Dialogue
 from ops.cli.registry import Call, Command, Document, command
 from ops.cli.table import Column, table
+from ops.config import ConsoleSection, LoginSection
 
-_SERVER: Mapping[str, Any] = {
-    "kex": list(KEX),
-    "ciphers": list(CIPHERS),
-    "macs": list(MACS),
-    "login_timeout_s": 20,
-    "idle_s": 1800,
-    "connections": 100,
-    "connections_per_source": 10,
-    "paging": True,
-    "banner": "",
-}
-_LOGIN: Mapping[str, Any] = {"least_length": 8, "age_days": 0, "failures": 5, "lock_s": 60, "lock_longest_s": 3600}
+_SERVER = (
+    *("kex", "ciphers", "macs"),
+    *("login_timeout_s", "idle_s", "connections", "connections_per_source", "paging", "banner"),
+)
+_LOGIN = ("least_length", "age_days", "failures", "lock_s", "lock_longest_s")
 _LABELS = {
     "kex": "Key exchanges",
     "ciphers": "Ciphers",
@@ -49,11 +42,9 @@ NAMED = frozenset({"kex", "ciphers", "macs"})
 
 
 def _settings(tables: Mapping[str, Any]) -> Document:
-    console, login = section(tables, "console"), section(tables, "login")
-    return {
-        "server": {key: console.get(key, default) for key, default in _SERVER.items()},
-        "login": {key: login.get(key, default) for key, default in _LOGIN.items()},
-    }
+    console = ConsoleSection().model_dump(mode="json") | section(tables, "console")
+    login = LoginSection().model_dump(mode="json") | section(tables, "login")
+    return {"server": {key: console[key] for key in _SERVER}, "login": {key: login[key] for key in _LOGIN}}
 
 
 def _host_keys(call: Call) -> list[Document]:
@@ -84,7 +75,7 @@ def _shown(value: Any) -> str:
         return ", ".join(str(one) for one in value)
     if isinstance(value, bool):
         return "on" if value else "off"
-    return str(value).split("\n")[0] or "none"
+    return f"{value:g}" if isinstance(value, int | float) else str(value).split("\n")[0] or "none"
 
 
 @command(

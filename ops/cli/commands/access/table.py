@@ -9,17 +9,18 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from core.config import check_document
 from core.errors import EX_DATAERR, EX_NOINPUT, GatepostError
 from ops.access.gate import code_digest
 from ops.access.rule import stored_password
 from ops.cli.account import KEY, PASSWORD, WAYS, Role
 from ops.cli.registry import Call
+from ops.config import LoginSection
 from protocol import totp
 
 Tables = dict[str, Any]
 User = dict[str, Any]
 RECOVERY_CODES = 10
-LEAST_LENGTH = 8
 
 
 def users(tables: Mapping[str, Any]) -> list[User]:
@@ -86,15 +87,14 @@ def needs_codes(ways: Sequence[str]) -> bool:
     return any(way.endswith("+totp") for way in ways)
 
 
-def least_length(call: Call) -> int:
-    """Give how long a new password is at least."""
-    section = call.editing.in_force().get("login") or {}
-    return int(section.get("least_length", LEAST_LENGTH))
+def login_rules(call: Call) -> LoginSection:
+    """Give the rules in force for passwords and locks. Raises `ConfigError` where the file was broken by hand."""
+    return check_document(call.editing.in_force().get("login") or {}, LoginSection, "[login]")
 
 
 def hashed(call: Call, name: str, password: str) -> str:
     """Check a new password by the rules in force and give its stored form. Blocks. Raises status 65."""
-    return stored_password(password, name, least=least_length(call), hostname=call.appliance.hostname)
+    return stored_password(password, name, least=login_rules(call).least_length, hostname=call.appliance.hostname)
 
 
 async def password_given(call: Call, password: str, lines: int = 1) -> list[str]:
