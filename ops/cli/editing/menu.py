@@ -82,20 +82,15 @@ class TableMenu:
         }
         found: dict[str, tuple[str, Operation]] = {}
         for name, (sensible, text, operation) in changing.items():
-            if sensible and self.may(f"{one.command} {name.lower()}"):
+            if sensible and self.call.may(f"{one.command} {name.lower()}"):
                 found[name] = (text, operation)
         for extra in one.extras:
-            if self.may(extra.command):
+            if self.call.may(extra.command):
                 found[extra.name] = (extra.text, _extra(extra))
         for name, (sensible, text, operation) in shown.items():
-            if sensible and self.may(f"{one.command} {name.lower()}"):
+            if sensible and self.call.may(f"{one.command} {name.lower()}"):
                 found[name] = (text, operation)
         return found
-
-    def may(self, command: str) -> bool:
-        """Tell whether the caller may run a command here."""
-        item = self.call.registry.named(command)
-        return not self.call.registry.refusal(item, self.call.appliance.role, self.call.caller)
 
     async def perform(self, operation: str, arguments: Document) -> None:
         """Run an operation's command."""
