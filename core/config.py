@@ -17,21 +17,14 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from core import toml
 from core.errors import ConfigError, Problem
+from core.fault import worded
 from core.name_server import name_server
 from core.time_zone import check_zone
 from core.tls_rules import MODERN, VERSIONS, WIDE, TlsRules, check_ciphers, check_versions
 
 _SECRET_WORDS = frozenset({"password", "passphrase", "secret", "token", "credential", "psk", "seed", "private"})
-_REASONS = {
-    "extra_forbidden": "unknown key; remove it, or see the commented example for the right name",
-    "missing": "this key is required",
-    "tuple_type": "a list is needed, in brackets",
-    "list_type": "a list is needed, in brackets",
-}
 _KILO = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 _KEY = re.compile(r"(ssh-ed25519|sk-ssh-ed25519@openssh\.com|ssh-rsa) ([A-Za-z0-9+/]+={0,2})( [^\r\n]*)?")
-_SHOWN = 80
-"""Characters of a wrong value that an error shows."""
 
 
 class Section(BaseModel):
@@ -48,6 +41,10 @@ def is_host(value: str) -> bool:
 def _host(value: str) -> str:
     if not is_host(value):
         raise ValueError("an address or host name without blanks is needed")
+    try:
+        value.encode("idna")  # what the system's resolver does first, and dies of
+    except UnicodeError:
+        raise ValueError("no host has such a name: a part of it is empty or longer than 63 characters") from None
     return value
 
 
@@ -265,11 +262,6 @@ def _key(location: Iterable[int | str]) -> str:
     return text
 
 
-def _shortened(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
-
-
 def is_secret(key: str) -> bool:
     """Tell by its name whether a key of the configuration holds something that nobody is to read."""
     words = key.lower().replace("-", "_").split("_")
@@ -280,12 +272,9 @@ def problems_of(error: ValidationError, file: str) -> list[Problem]:
     """Translate what pydantic found into problems that an operator can act on."""
     found = []
     for item in error.errors():
-        reason = _REASONS.get(item["type"]) or item["msg"].removeprefix("Value error, ")
         # A password that stands there in the clear would be in the mail log from then on.
         secret = any(isinstance(part, str) and is_secret(part) for part in item["loc"])
-        if item["type"] not in _REASONS and not secret and not isinstance(item["input"], dict | list):
-            reason += f" (found {_shortened(item['input'])})"
-        found.append(Problem(file, _key(item["loc"]), reason))
+        found.append(Problem(file, _key(item["loc"]), worded(item, secret=secret)))
     return found
 
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from core.diagnostic import incident
 from core.lifecycle import Scope
 from core.log.follow import Follower, Place
 from core.log.subscription import Push, Subscription
@@ -135,10 +136,14 @@ class SyslogSender:
                     self._note(
                         f"{self._one.name}: syslog to {self._where} fails: {error.strerror or error or 'timeout'}"
                     )
-                await scope.pause(_WAIT_S[min(failures, len(_WAIT_S) - 1)])
-                failures += 1
+            except Exception as error:  # one log that cannot be sent must not end the console
+                self._note(f"{self._one.name}: syslog to {self._where}: incident {incident('syslog', error)}")
+                failures = len(_WAIT_S)
             else:
                 failures = 0
+                continue
+            await scope.pause(_WAIT_S[min(failures, len(_WAIT_S) - 1)])
+            failures += 1
 
     @property
     def _where(self) -> str:

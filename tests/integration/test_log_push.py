@@ -8,9 +8,11 @@ import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from core.config import LogSection
 from core.log.book import Logs
@@ -167,6 +169,19 @@ async def test_lines_go_to_a_syslog_host_by_datagrams(tmp_path: Path) -> None:
         f"<142>1 {stamp} esa.example.test gatepost - out - MID 5 queued for delivery".encode(),
         f"<140>1 {stamp} esa.example.test gatepost - out - full".encode(),
     ]
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+async def test_a_syslog_host_that_cannot_be_one_ends_nothing(tmp_path: Path, transport: str) -> None:
+    """The look-up of such a name raised past the sender: the console ended, and could not be started again."""
+    with pytest.raises(ValidationError, match="no host has such a name"):
+        Site(tmp_path, retrieval="syslog", host="a..b", transport=transport)
+    site = Site(tmp_path, retrieval="syslog", host="127.0.0.1", transport=transport)
+    assert site.one.push is not None
+    broken = replace(site.one, push=replace(site.one.push, host="a..b"))
+    site.logs = Logs([broken], "")
+    async with site.kept():
+        await until(lambda: any("syslog to a..b:514" in text and "incident" in text for text in site.said))
 
 
 async def test_a_syslog_host_that_was_away_gets_every_line_through_roll_overs_and_restarts(tmp_path: Path) -> None:
