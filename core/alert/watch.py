@@ -6,9 +6,7 @@ once a day while it lasts; what is to be done about it is part of the text. Look
 """
 
 import asyncio
-import heapq
-import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -21,39 +19,22 @@ from core.credential import describe
 from core.disk import Disk
 from core.lifecycle import Scope
 from core.maillog import Log, clean
+from core.usage import FOLDERS, Usage, size_text, usage_of
 
 EVERY_S: Final = 300.0
 _AGAIN_S: Final = 86_400.0
-_FILES: Final = 500_000
-"""Files of one folder that are looked at; of more, the rest is not counted and the text says so."""
-_NAMED: Final = 5
 _STEPS: Final = ((95, CRITICAL), (85, WARNING), (75, INFO))
 _SOON_DAYS: Final = ((7, CRITICAL), (30, WARNING))
 _DAY_S: Final = 86_400.0
-FOLDERS: Final[Mapping[str, tuple[str, str]]] = {
-    "queue": (
-        "spool/queue",
-        "look at tophosts and showrecipients; deleterecipients deletes, resumedel resumes delivery",
-    ),
-    "quarantine": (
-        "spool/quarantine",
-        "quarantine delete deletes; a shorter retention in [[quarantine]] keeps it small",
-    ),
-    "logs": ("log", "delete old files, or keep fewer and smaller ones with logconfig"),
-    "captures": ("captures", "delete captures that nobody needs any more"),
-    "recordings": ("recordings", "move old recordings to another place"),
-    "configuration": ("configuration", "delete files that were saved or exported"),
+_ADVICE: Final[Mapping[str, str]] = {
+    "queue": "look at tophosts and showrecipients; deleterecipients deletes, resumedel resumes delivery",
+    "quarantine": "quarantine delete deletes; a shorter retention in [[quarantine]] keeps it small",
+    "logs": "delete old files, or keep fewer and smaller ones with logconfig",
+    "captures": "delete captures that nobody needs any more",
+    "recordings": "move old recordings to another place",
+    "configuration": "delete files that were saved or exported",
 }
-"""What is counted: folder of the machine, and what to do when it is too large."""
-
-
-@dataclass(frozen=True)
-class Usage:
-    """What a folder takes: octets on the disk, its largest files, and whether there were too many to count."""
-
-    octets: int
-    largest: tuple[tuple[int, str], ...]
-    cut: bool = False
+"""What to do when one of `FOLDERS` is too large."""
 
 
 @dataclass(frozen=True)
@@ -66,52 +47,10 @@ class Trouble:
     text: str
 
 
-def usage_of(folder: Path) -> Usage:
-    """Count a folder with all below it; one that is not there takes nothing. Links are not followed."""
-    largest: list[tuple[int, str]] = []
-    octets = seen = 0
-    for entry in _files(folder):
-        seen += 1
-        if seen > _FILES:
-            return Usage(octets, tuple(sorted(largest, reverse=True)), cut=True)
-        try:
-            size = entry.stat(follow_symlinks=False).st_blocks * 512
-        except OSError:
-            continue
-        octets += size
-        heapq.heappush(largest, (size, os.path.relpath(entry.path, folder)))
-        if len(largest) > _NAMED:
-            heapq.heappop(largest)
-    return Usage(octets, tuple(sorted(largest, reverse=True)))
-
-
-def _files(folder: Path) -> Iterator[os.DirEntry[str]]:
-    waiting = [str(folder)]
-    while waiting:
-        try:
-            with os.scandir(waiting.pop()) as entries:
-                for entry in entries:
-                    if entry.is_dir(follow_symlinks=False):
-                        waiting.append(entry.path)
-                    else:
-                        yield entry
-        except OSError:
-            continue
-
-
-def size_text(octets: float) -> str:
-    """Show a size for people: `1.5 GiB`."""
-    for unit in ("B", "KiB", "MiB"):
-        if octets < 1024:
-            return f"{octets:.0f} {unit}" if unit == "B" else f"{octets:.1f} {unit}"
-        octets /= 1024
-    return f"{octets:.1f} GiB"
-
-
 def disk_troubles(folder: Path, quotas: DiskQuotaSection, disk: Disk) -> list[Trouble]:
     """Compare folders with their quotas, and the file system with its size."""
     found = []
-    for name, (place, advice) in FOLDERS.items():
+    for name, place in FOLDERS.items():
         quota = int(getattr(quotas, name))
         usage = usage_of(folder / place) if quota else Usage(0, ())
         severity = _grade(100 * usage.octets / quota) if quota else ""
@@ -120,17 +59,17 @@ def disk_troubles(folder: Path, quotas: DiskQuotaSection, disk: Disk) -> list[Tr
             text = (
                 f"{place} takes {size_text(usage.octets)} of the {size_text(quota)} that [disk_quota] {name} grants it."
             )
-            text += f"\nThe largest: {files}.\nWhat to do: {advice}."
+            text += f"\nThe largest: {files}.\nWhat to do: {_ADVICE[name]}."
             found.append(Trouble(severity, "DISK.QUOTA", name, text))
     free, total = disk.space(folder)
     severity = _grade(100 * (total - free) / total) if total and quotas.disk else ""
     if severity:
-        sizes = sorted(((usage_of(folder / place).octets, name) for name, (place, _) in FOLDERS.items()), reverse=True)
+        sizes = sorted(((usage_of(folder / place).octets, name) for name, place in FOLDERS.items()), reverse=True)
         shown = ", ".join(f"{name} {size_text(octets)}" for octets, name in sizes if octets)
         text = (
             f"the disk of {folder} has {size_text(free)} of {size_text(total)} left. Of this machine's data: {shown}."
         )
-        text += "\n" + "\n".join(f"{name}: {FOLDERS[name][1]}." for octets, name in sizes[:3] if octets)
+        text += "\n" + "\n".join(f"{name}: {_ADVICE[name]}." for octets, name in sizes[:3] if octets)
         found.append(Trouble(severity, "DISK.FULL", "disk", text))
     return found
 

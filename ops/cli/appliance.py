@@ -140,6 +140,11 @@ class Appliance:
     timeout_s: float = 10.0
     now: clock.Clock = clock.now
 
+    @property
+    def dir(self) -> Path:
+        """The machine's folder."""
+        return self.run.parent
+
     def sockets(self, daemon: str) -> list[Path]:
         """Give the control sockets of a daemon: one, or those of every gateway process."""
         if daemon == "gateway":

@@ -8,12 +8,11 @@ import asyncio
 import hashlib
 import os
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated, Literal
 
 from core.credential import Credential, Facts, Wanted, authorities_in, describe, make_credential, read_credential
 from core.disk import Disk, replace_file
-from core.errors import EX_CANTCREAT, EX_DATAERR, EX_NOINPUT, EX_UNAVAILABLE, GatepostError
+from core.errors import EX_CANTCREAT, EX_DATAERR, EX_NOINPUT, GatepostError
 from ops.cli.account import ADMINISTRATORS
 from ops.cli.argument import Help, UsageProblem
 from ops.cli.commands.staged import Tables, put, render_staged, section, stage, words_of
@@ -30,17 +29,10 @@ Name = Annotated[str, Help("name of the certificate")]
 File = Annotated[str, Help("file in configuration/, - for standard input", "FILE")]
 
 
-def machine_folder(call: Call) -> Path:
-    """Give the machine's folder. Raises status 69 where there is none."""
-    if call.appliance.files is None:
-        raise GatepostError("this machine has no folder for certificates", EX_UNAVAILABLE)
-    return call.appliance.files.parent
-
-
 def _described(call: Call, name: str, file: str) -> Document:
     row: Document = {"name": name, "certificate": file, "used_for": [], "warnings": [], "error": ""}
     try:
-        facts = describe((machine_folder(call) / file).read_bytes())
+        facts = describe((call.appliance.dir / file).read_bytes())
     except (OSError, ValueError) as error:
         return row | {"error": str(getattr(error, "strerror", "") or error)}
     return row | {**asdict(facts), "names": list(facts.names), "warnings": facts.warnings(call.appliance.now())}
@@ -97,7 +89,7 @@ def _authorities(call: Call) -> Document:
     error = ""
     if file:
         try:
-            found = authorities_in((machine_folder(call) / file).read_bytes())
+            found = authorities_in((call.appliance.dir / file).read_bytes())
         except (OSError, ValueError) as problem:
             error = str(problem)
     rows = [{"subject": one.subject, "expires_at": one.expires_at, "fingerprint": one.fingerprint} for one in found]
@@ -131,7 +123,7 @@ async def certconfig_print(call: Call, name: Name = OWN) -> Document:
         raise GatepostError(_nobody(call, name), EX_NOINPUT)
     if row["error"]:
         raise GatepostError(f"{row['certificate']}: {row['error']}", EX_NOINPUT)
-    text = await asyncio.to_thread((machine_folder(call) / row["certificate"]).read_text)
+    text = await asyncio.to_thread((call.appliance.dir / row["certificate"]).read_text)
     return row | {"pem": text}
 
 
@@ -143,7 +135,7 @@ def _nobody(call: Call, name: str) -> str:
 def _save(call: Call, name: str, credential: Credential) -> tuple[str, str]:
     """Write both files, the key for nobody else; gives their paths as the configuration has them."""
     stem = f"{FOLDER}/{name}.{credential.facts.fingerprint.replace(':', '')[:16].lower()}"
-    folder, disk = machine_folder(call), Disk()
+    folder, disk = call.appliance.dir, Disk()
     try:
         facts = folder.stat()
         owner = (facts.st_uid, facts.st_gid) if os.geteuid() == 0 else None
@@ -215,7 +207,7 @@ async def _own_key(call: Call, name: str) -> str:
     row = next((one for one in call.editing.tables().get("certificate", ()) if one.get("name") == name), None)
     if row is None:
         raise GatepostError(_nobody(call, name), EX_NOINPUT)
-    return await asyncio.to_thread((machine_folder(call) / str(row["key"])).read_text)
+    return await asyncio.to_thread((call.appliance.dir / str(row["key"])).read_text)
 
 
 @command(
@@ -331,7 +323,7 @@ async def certconfig_authorities(
 
 
 def _save_authorities(call: Call, where: str, pem: str) -> None:
-    disk, path = Disk(), machine_folder(call) / where
+    disk, path = Disk(), call.appliance.dir / where
     try:
         disk.make_directory(path.parent)
         replace_file(disk, path, pem.encode(), mode=0o644)

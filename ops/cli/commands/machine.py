@@ -4,11 +4,11 @@ import asyncio
 import time
 from typing import Annotated, Any
 
-from core.alert.watch import size_text
 from core.errors import EX_DATAERR, GatepostError
 from core.hardware import built_at, changed_at, facts
 from core.time_sync import clock_state, daemons, servers
 from core.time_zone import check_zone, regions
+from core.usage import size_text
 from ops.cli.account import ADMINISTRATORS
 from ops.cli.argument import Help
 from ops.cli.commands.staged import put, render_staged, section, stage
@@ -43,7 +43,6 @@ def render_version(document: Document, width: int) -> str:
 def machine_facts(call: Call) -> Document:
     """Give all that `version` shows."""
     machine = call.appliance
-    keys = machine.files.parent / "keys" if machine.files is not None else None
     return {
         "product": machine.product,
         "model": f"{machine.product} {_MODELS.get(machine.role, machine.role)}",
@@ -52,7 +51,7 @@ def machine_facts(call: Call) -> Document:
         "role": machine.role,
         "hostname": machine.hostname,
         "built_at": built_at(),
-        "installed_at": changed_at(keys / "host_ed25519") if keys is not None else None,
+        "installed_at": changed_at(machine.dir / "keys" / "host_ed25519"),
         **facts(),
     }
 

@@ -113,9 +113,7 @@ class _Customer:
 
 
 def _customer(call: Call) -> _Customer:
-    if call.appliance.files is None:
-        raise GatepostError("this machine has no folder for its state", EX_UNAVAILABLE)
-    path = call.appliance.files.parent / "state" / "support.json"
+    path = call.appliance.dir / "state" / "support.json"
     try:
         found = json.loads(read_file(Disk(), path) or b"{}")
     except (OSError, ValueError):

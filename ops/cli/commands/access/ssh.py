@@ -4,7 +4,7 @@ Changes are pending until `commit`; those of algorithms and settings count for c
 """
 
 from collections.abc import Awaitable, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from core.errors import EX_DATAERR, EX_NOINPUT, EX_USAGE, GatepostError
 from core.ssh import fingerprint, parse_public, same_key
@@ -49,7 +49,7 @@ def _settings(tables: Mapping[str, Any]) -> Document:
 
 def _host_keys(call: Call) -> list[Document]:
     found = []
-    for path in sorted((call.appliance.run.parent / "keys").glob("*host*_ed25519.pub")):
+    for path in sorted((call.appliance.dir / "keys").glob("*host*_ed25519.pub")):
         try:
             line = path.read_text().strip()
             found.append({"name": path.name, "type": line.split()[0], "fingerprint": fingerprint(line)})
@@ -74,7 +74,7 @@ def _shown(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(str(one) for one in value)
     if isinstance(value, bool):
-        return "on" if value else "off"
+        return "yes" if value else "no"
     return f"{value:g}" if isinstance(value, int | float) else str(value).split("\n")[0] or "none"
 
 
@@ -183,20 +183,18 @@ async def sshd(
     idle: Seconds = None,
     connections: Number = None,
     connections_per_source: Number = None,
-    paging: Annotated[str, Help("stop after each page on a terminal", "on|off")] = "",
+    paging: Annotated[Literal["", "yes", "no"], Help("stop after each page on a terminal")] = "",
     banner: Annotated[str | None, Help("text before the log-in; - reads it from standard input", "TEXT")] = None,
 ) -> Document:
     """What is not given stays. New connections go by it after the commit."""
     if banner == "-":
         banner = (await call.stdin()).decode("utf-8", "replace").rstrip("\n")
-    if paging not in {"", "on", "off"}:
-        raise GatepostError("--paging is on or off", EX_USAGE)
     given: dict[str, Any] = {
         "login_timeout_s": login_timeout,
         "idle_s": idle,
         "connections": connections,
         "connections_per_source": connections_per_source,
-        "paging": paging == "on" if paging else None,
+        "paging": paging == "yes" if paging else None,
         "banner": banner,
     }
     return await _staged(call, "console", "SSH server", given, {"kex": kex, "ciphers": ciphers, "macs": macs})
@@ -233,7 +231,7 @@ async def _ask_settings(dialogue: Dialogue, now: Document, verb: str) -> None:
     for key, value in now.items():
         if key == "banner":
             continue
-        shown = ",".join(value) if key in NAMED else ("on" if value else "off") if key == "paging" else f"{value:g}"
+        shown = ",".join(value) if key in NAMED else _shown(value)
         answer = await dialogue.ask(f"{_LABELS[key]}:", shown)
         if answer != shown:
             name = key.removesuffix("_s") if key != "connections_per_source" else key

@@ -36,7 +36,7 @@ Duration = Annotated[str | None, Help("how long, such as 90s, 5m, 2h; 0 = until 
 
 def captures_of(call: Call) -> Captures:
     """Give the captures of the machine."""
-    return Captures(call.appliance.run.parent, call.appliance.now)
+    return Captures(call.appliance.dir, call.appliance.now)
 
 
 def _changed(
@@ -139,7 +139,7 @@ async def _ask(call: Call, dialogue: Dialogue) -> Document | None:
 
 async def _ask_setup(call: Call, dialogue: Dialogue) -> None:
     """Ask for the settings in the model's order and keep them."""
-    setting = load(call.appliance.run.parent)
+    setting = load(call.appliance.dir)
     size = await dialogue.ask("Enter maximum allowable size for the capture file (K, M, G):", _size(setting.max_bytes))
     limits = ["Run until the size limit is reached", "Run for a time", "Run until stopped, oldest packets go first"]
     now = 1 if setting.until_full else 2 if setting.duration_s else 3
@@ -197,7 +197,7 @@ async def packetcapture(call: Call) -> Document:
 async def packetcapture_status(call: Call) -> Document:
     """One capture at a time runs on a machine, whoever started it."""
     found = await asyncio.to_thread(captures_of(call).status)
-    return {**found, "setting": _described(load(call.appliance.run.parent))}
+    return {**found, "setting": _described(load(call.appliance.dir))}
 
 
 def render_start(document: Document, width: int) -> str:
@@ -223,7 +223,7 @@ async def packetcapture_start(
     tenth of the size each; when all ten are full the oldest goes. In a session it goes on until the session ends;
     without one the command stays, and the capture ends with it.
     """
-    folder = call.appliance.run.parent
+    folder = call.appliance.dir
     setting = _changed(
         load(folder),
         interfaces=interfaces,
@@ -303,7 +303,7 @@ async def packetcapture_setup(
     """They count at once, without commit, for the next capture. `--duration full` stops it at the maximum size.
     `--filter ''` takes the filter away. A filter that tcpdump does not take is refused.
     """
-    folder = call.appliance.run.parent
+    folder = call.appliance.dir
     setting = _changed(
         load(folder),
         interfaces=interfaces,

@@ -6,12 +6,12 @@ from email.message import EmailMessage
 from email.utils import formatdate, make_msgid
 from typing import Annotated, Any
 
-from core.alert.watch import size_text, usage_of
 from core.disk import Disk
 from core.errors import EX_DATAERR, EX_UNAVAILABLE, GatepostError
 from core.lookup import ask as ask_dns
 from core.name_server import is_address
 from core.smtp_ping import Letter, Step, Way, smtp_ping
+from core.usage import FOLDERS, size_text, usage_of
 from ops.cli.account import INSPECTORS, STAFF
 from ops.cli.appliance import DAEMONS
 from ops.cli.argument import Help
@@ -30,15 +30,8 @@ _NETWORK = {
     "ARPSHOW": "Show system ARP cache.",
     "SMTPPING": "Test a remote SMTP server.",
 }
-_PLACES: Mapping[str, str] = {
-    "queue": "spool/queue",
-    "quarantine": "spool/quarantine",
-    "": "spool/journal",
-    "logs": "log",
-    "captures": "captures",
-    "recordings": "recordings",
-    "configuration": "configuration",
-}
+_PLACES = {"": "spool/journal", **FOLDERS}
+"""What is shown: the journals, which have no quota, and what has one, by its key."""
 _BODY_LIMIT = 256 * 1024
 _DEFAULT_BODY = "This is a test message of diagnostic > network > smtpping.\n"
 
@@ -243,7 +236,7 @@ def render_disk(document: Document, width: int) -> str:
 @command("diagnostic disk_usage", "Show what the folders of this machine take.", render=render_disk, roles=INSPECTORS)
 async def disk_usage(call: Call) -> Document:
     """Beside each folder stands its quota of [disk_quota], over which there are alerts."""
-    folder = call.appliance.run.parent
+    folder = call.appliance.dir
     section = call.appliance.configuration().get("disk_quota")
     quotas: Mapping[str, Any] = section if isinstance(section, Mapping) else {}
 

@@ -171,7 +171,7 @@ async def test_keys_are_added_listed_and_taken(box: Machine) -> None:
 
 
 async def test_the_servers_settings_are_changed_and_go_back_to_the_default(box: Machine) -> None:
-    await box.did("sshconfig sshd --ciphers aes256-gcm@openssh.com --paging off --banner -", stdin="Keep out.\nNow.\n")
+    await box.did("sshconfig sshd --ciphers aes256-gcm@openssh.com --paging no --banner -", stdin="Keep out.\nNow.\n")
     assert box.appliance.editing("ann").tables()["console"] == {
         "ciphers": ["aes256-gcm@openssh.com"],
         "paging": False,
