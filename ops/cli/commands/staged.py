@@ -10,6 +10,7 @@ from core.errors import EX_DATAERR, EX_USAGE, GatepostError
 from ops.cli.account import Role
 from ops.cli.argument import Help
 from ops.cli.dialogue import Dialogue
+from ops.cli.editing.changing import PENDING, with_warnings
 from ops.cli.editing.file import STREAM, read_text, write_text
 from ops.cli.registry import Call, Document
 from ops.formats.line import Lines
@@ -25,10 +26,9 @@ async def stage(call: Call, what: str, edit: Callable[[Tables], None], **facts: 
 
 def render_staged(document: Document, width: int) -> str:
     """Say what was changed, and how it comes into force."""
-    lines = [f"{_sentence(str(document['changed']))}.", *document.get("notes", []), *document["warnings"]]
-    if document["pending"]:
-        lines.append("It comes into force with commit.")
-    return "\n".join(lines)
+    how = f"; {PENDING}." if document["pending"] else "."
+    text = "\n".join([_sentence(str(document["changed"])) + how, *document.get("notes", [])])
+    return with_warnings(text, document, width)
 
 
 def _sentence(text: str) -> str:

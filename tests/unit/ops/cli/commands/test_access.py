@@ -188,8 +188,7 @@ async def test_the_menu_creates_a_user_as_it_is_typed(box: Machine) -> None:
         caller=ANN,
     )
     assert "The two differ." in shown
-    assert "User eve created." in shown
-    assert "It comes into force with commit." in shown
+    assert "User eve created; pending until `commit`." in shown
     row = box.pending("eve")
     assert (row["login"], row["keys"], row["must_change"]) == (["key", "password"], [OTHER], True)
 

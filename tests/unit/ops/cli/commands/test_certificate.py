@@ -43,7 +43,9 @@ async def test_what_is_pasted_is_put_in_order_and_its_key_is_for_nobody_else(
 ) -> None:
     key, chain = MIDDLE.host("esa.example.test")
     result = await machine.ran("certconfig paste mail", stdin=ROOT.pem + chain + key)
-    assert result.output.startswith("Certificate mail was taken.\nFor esa.example.test; ECDSA secp256r1; until ")
+    assert result.output.startswith(
+        "Certificate mail was taken; pending until `commit`.\nFor esa.example.test; ECDSA secp256r1; until "
+    )
     assert "Warning" not in result.output
     certificate, private = files(machine, tmp_path, "mail")
     assert stat.S_IMODE(private.stat().st_mode) == 0o600
@@ -102,7 +104,7 @@ async def test_an_encrypted_key_asks_for_its_passphrase_in_the_dialogue(machine:
     )
     pasted = chain.decode().splitlines(), locked.read_text().splitlines()
     shown = await machine.talked("certconfig", "paste", "mail", *pasted[0], ".", *pasted[1], ".", "seven", "")
-    assert "Certificate mail was taken." in shown
+    assert "Certificate mail was taken; pending" in shown
     assert "BEGIN PRIVATE KEY" in files(machine, tmp_path, "mail")[1].read_text()
     assert "seven" not in "".join(machine.audit.lines)
 
@@ -133,7 +135,7 @@ async def test_authorities_are_checked_to_be_some(machine: Operating, tmp_path: 
     (tmp_path / "configuration" / "host.pem").write_bytes(chain)
     (tmp_path / "configuration" / "ca.pem").write_bytes(ROOT.pem + MIDDLE.pem)
     assert "is no authority" in (await machine.ran("certconfig authorities host.pem")).error
-    assert (await machine.ran("certconfig authorities ca.pem")).output.startswith("2 authorities are trusted.")
+    assert (await machine.ran("certconfig authorities ca.pem")).output.startswith("2 authorities are trusted;")
     assert "CN=Test root until" in (await machine.ran("certconfig list")).output
     await machine.ran("certconfig authorities system")
     assert "delivery_tls" not in machine.tables()
