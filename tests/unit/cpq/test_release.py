@@ -274,6 +274,14 @@ async def test_overflow_takes_what_expires_soonest_where_room_may_be_made(host: 
     assert "over its quota" not in log
 
 
+async def test_the_status_page_counts_each_message_once(host: Host) -> None:
+    await host.hold(1, "Free", "Tight", size=3000)
+    await host.hold(2, "Free")
+    state = await host.release.verbs()["status"]({})
+    octets = 2 * len(CONTENT) + 3000
+    assert state["gauges"] == {"msgs_in_quarantine": 2, "kbytes_in_quarantine": -(-octets // 1024)}
+
+
 async def test_a_quarantine_that_cannot_make_room_says_so_once(host: Host) -> None:
     await host.hold(1, "Tight")
     sweep = Sweep(host.store, POLICY, host.handover, host.sma.log, quota_octets=1, clock=host.clock)

@@ -140,10 +140,15 @@ SOURCES = AlternateSources(
 
 
 def leaves(
-    text: str, *, remote_ip: str = "10.1.1.1", before: Sequence[Decision] = (), finished: bool = False
+    text: str,
+    *,
+    remote_ip: str = "10.1.1.1",
+    original: str = "",
+    before: Sequence[Decision] = (),
+    finished: bool = False,
 ) -> Outcome:
     program = compile_filters(text)
-    accepted = Accepted(7, 3, 0.0, "a@b", [Recipient(0, "c@d")], 4, remote_ip=remote_ip)
+    accepted = Accepted(7, 3, 0.0, "a@b", [Recipient(0, "c@d")], 4, remote_ip=remote_ip, original_sender=original)
     done = ["message-filters"] if finished else []
     line = Pipeline(lambda: program, sources=lambda: SOURCES)
     return line.run(accepted, b"\r\n", finished=done, before=before)
@@ -156,6 +161,13 @@ def test_who_sent_a_message_decides_by_which_virtual_gateway_it_leaves() -> None
         ("", "10.0.0.0/8", "Out1")
     ]
     assert leaves("", remote_ip="192.0.2.1").gateway == ""
+
+
+def test_the_sender_before_masquerading_decides_by_which_virtual_gateway_a_message_leaves() -> None:
+    found = leaves("", remote_ip="192.0.2.1").decisions
+    assert [(one.rule, one.input, one.verdict) for one in found if one.stage == GATEWAY] == [("", "@b", "")]
+    found = leaves("", remote_ip="192.0.2.1", original="a@elsewhere").decisions
+    assert not [one for one in found if one.stage == GATEWAY]
 
 
 def test_a_filter_overrides_the_table() -> None:

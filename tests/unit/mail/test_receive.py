@@ -177,6 +177,8 @@ async def test_limits_of_session_message_and_size(tmp_path: Path) -> None:
         assert [line[:9] for line in replies] == ["250 2.1.5", "250 2.1.5", "452 4.5.3"]
         assert (await client.deliver(MESSAGE)).startswith("250")
         assert client.say("MAIL FROM:<a@x.example>")[0].startswith("421 4.7.0 #4.7.0 Too many messages")
+        failed = [line for line in under_test.lines() if "Receiving Failed" in line]
+        assert failed == ["Info: ICID 1 Receiving Failed: Too Many Messages"]
 
 
 async def test_a_groups_smaller_size_limit_holds_without_a_declared_size(tmp_path: Path) -> None:
@@ -208,6 +210,52 @@ async def test_recipients_an_hour_and_harvesting(tmp_path: Path) -> None:
         refused = client.say("RCPT TO:<a@no.example>", "RCPT TO:<b@no.example>")
         assert refused[0].startswith("550 5.1.0")
         assert refused[1] == "550 5.7.1 Too many invalid recipients"
+        assert "Info: MID 1 ICID 1 To: <r2@example.test> Rejected by Receiving Control" in under_test.lines()
+
+
+async def test_a_row_of_the_recipient_table_may_be_free_of_the_limit_an_hour(tmp_path: Path) -> None:
+    rat = ({"recipient": "desk@example.test", "bypass_limits": True}, "example.test")
+    with gateway(tmp_path) as under_test:
+        client = under_test.connect(policy={"max_recipients_per_hour": 1}, rat=rat)
+        client.say("EHLO x.example")
+        for _ in range(2):
+            replies = client.say("MAIL FROM:<>", "RCPT TO:<desk@example.test>", "RSET")
+            assert replies[1].startswith("250 ")
+        client.say("MAIL FROM:<>")
+        replies = client.say("RCPT TO:<a@example.test>", "RCPT TO:<b@example.test>", "RCPT TO:<desk@example.test>")
+        assert [line[:3] for line in replies] == ["250", "452", "250"]
+
+
+@pytest.mark.parametrize(
+    ("reason", "line"),
+    [
+        ("connection lost", "lost"),
+        ("TLS handshake failed: no shared cipher", "TLS failed: TLS handshake failed: no shared cipher"),
+        (
+            "Timed out waiting for successful message injection, disconnecting.",
+            "disconnected address 192.0.2.9, no messages injected within timeout period",
+        ),
+        (
+            "Exceeded allowable connection time, disconnecting.",
+            "disconnected address 192.0.2.9, exceeded allowable connection time",
+        ),
+    ],
+    ids=["lost", "tls", "unsuccessful", "overstayed"],
+)
+def test_each_end_of_a_connection_has_its_line_before_the_last(tmp_path: Path, reason: str, line: str) -> None:
+    with gateway(tmp_path) as under_test:
+        client = under_test.connect()
+        client.machine.disconnect(reason)
+        assert under_test.lines()[-2:] == [f"Info: ICID 1 {line}", "Info: ICID 1 close"]
+
+
+async def test_what_a_filter_drops_is_counted(tmp_path: Path) -> None:
+    with gateway(tmp_path, "gone: if true { drop(); }") as under_test:
+        client = under_test.connect()
+        client.say(*ENVELOPE)
+        assert (await client.deliver(MESSAGE)).startswith("250")
+        counted = under_test.counters.snapshot()
+        assert (counted["inj_msgs"]["uptime"], counted["dropped_msgs"]["uptime"]) == (1, 1)
 
 
 async def test_tls_required(tmp_path: Path) -> None:
@@ -215,6 +263,7 @@ async def test_tls_required(tmp_path: Path) -> None:
         client = under_test.connect(policy={"tls": "required"})
         client.say("EHLO x.example")
         assert client.say("MAIL FROM:<>")[0] == "530 5.7.0 #5.7.0 Must issue a STARTTLS command first"
+        assert "Info: ICID 1 TLS was required but remote host did not initiate it" in under_test.lines()
         client.say("STARTTLS")
         client.machine.secured(TlsInfo("TLSv1.3", "TLS_AES_256_GCM_SHA384"))
         client.say("EHLO x.example")

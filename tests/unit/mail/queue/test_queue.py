@@ -71,6 +71,7 @@ async def test_a_soft_failure_waits_in_the_index_and_is_tried_again(machine: Mac
         f"Delayed: DCID 1 MID {mid} to RID 0 - 4.3.2 - Mail system not accepting messages ('451', ['later']) []"
     ]
     assert machine.log.having("pending till")[0].endswith("[Default]")
+    assert machine.counters.counts["soft_bounced_evts"] == 1
     shown = (await queue.views.showrecipients(Selector("there.test")))["recipients"]
     assert [(one["mid"], one["attempts"], one["last_reply"]) for one in shown] == [(str(mid), 1, "451 4.3.2 later")]
     machine.courier.behave = None
@@ -148,6 +149,12 @@ async def test_a_domain_that_does_not_exist_is_a_dns_hard_bounce(machine: Machin
     mid = await machine.accept("b@nowhere.test", sender="")
     await machine.until(lambda: machine.log.having(f"Message finished MID {mid}"))
     assert machine.counters.counts["dns_hard_bounced_recips"] == 1
+    mid = await machine.accept("b@nowhere.test")
+    await machine.until(lambda: machine.log.having(f"Message finished MID {mid}"))
+    assert machine.log.having(f"MID {mid} to RID")[0] == (
+        f"Bounced: DCID 0 MID {mid} to RID 0 - 5.1.2 - Bad destination host"
+        " ('000', ['DNS Hard Error looking up nowhere.test (MX):  NXDomain']) []"
+    )
 
 
 async def test_held_mail_is_never_attempted_and_says_why(machine: Machine) -> None:

@@ -107,6 +107,10 @@ async def test_status_counts_what_was_tried_and_what_was_not(machine: Machine) -
     assert document["troubles"] == []
     gauges = document["gauges"]
     assert (gauges["active_recips"], gauges["attempted_recips"], gauges["unattempted_recips"]) == (1, 1, 0)
+    assert gauges["dests_in_memory"] >= 1
+    await machine.accept("a@two.test")
+    await machine.until(lambda: machine.counters.counts.get("soft_bounced_evts") == 2)
+    assert (await queue.verbs()["status"]({}))["gauges"]["dests_in_memory"] == gauges["dests_in_memory"] + 1
     assert document["counters"]["soft_bounced_evts"]["lifetime"] == 1
 
 

@@ -29,4 +29,5 @@ def test_counters_rates_gauges_and_ids() -> None:
     gauges = {one.get("name"): one.get("current") for one in root.iter("gauge")}
     assert gauges == {"conn_in": "4", "log_available": "148G"}
     assert root.find("current_ids").attrib == {"message_id": "77"}  # type: ignore[union-attr]
+    assert root.find("birth_time").get("timestamp") == "20261122011320"  # type: ignore[union-attr]
     assert root.find("last_counter_reset").get("timestamp") == ""  # type: ignore[union-attr]

@@ -233,6 +233,11 @@ async def test_one_goes_back_to_a_version(esa: Machine) -> None:
         (2, "seconds 7"),
         (1, "found in gatepost.toml"),
     ]
+    newest = (await esa.run("commitdetail")).output
+    assert newest.startswith("Version 3 committed at ")
+    assert 'by admin from 192.0.2.1 with comments: "seconds 8".' in newest
+    assert "timeout_s: 7 -> 8" in newest
+    assert "timeout_s: " not in (await esa.run("commitdetail 1")).output
     back = await esa.run("rollbackconfig 2")
     assert back.output.splitlines()[0] == "Reverted to version 2: dns."
     assert tomllib.loads(esa.config.read_text())["dns"]["timeout_s"] == 8
@@ -240,3 +245,11 @@ async def test_one_goes_back_to_a_version(esa: Machine) -> None:
     assert "Changes committed:" in shown
     assert esa.config.read_text() == TEXT
     assert (await esa.run("rollbackconfig 99")).status == 66
+
+
+async def test_the_last_ten_versions_are_offered(esa: Machine) -> None:
+    for seconds in range(2, 14):
+        await esa.run("loadconfig -", f"[dns]\ntimeout_s = {seconds}\n")
+        await esa.run("commit")
+    listed = document(await esa.run("rollbackconfig list --json"))["versions"]
+    assert [one["number"] for one in listed] == list(range(13, 3, -1))

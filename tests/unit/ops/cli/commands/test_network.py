@@ -13,7 +13,7 @@ from ops.cli.commands.network.lookup import lifetime
 from ops.cli.commands.network.netstat import render
 from ops.cli.execute import Executor
 from ops.cli.session import EX_ABORTED, Session
-from tests.support.appliance import Audit, document, machine
+from tests.support.appliance import Audit, Daemons, document, machine
 from tests.support.dns_server import DnsServer
 from tests.support.need import needs
 from tests.support.operating import Operating, Screen
@@ -223,6 +223,16 @@ async def test_disk_usage_shows_folders_beside_their_quota(tmp_path: Path) -> No
     folders = {row["folder"]: row for row in document(await machine.ran("diagnostic disk_usage --json"))["folders"]}
     assert folders["log"]["bytes"] >= 8192
     assert (folders["log"]["quota_bytes"], folders["spool/queue"]["quota_bytes"]) == (1000, None)
+
+
+async def test_flushing_the_network_reaches_every_daemon_and_names_who_does_not_run(tmp_path: Path) -> None:
+    machine = operating(tmp_path)
+    async with Daemons(machine.appliance.run).up(delivery_queue={"dns_flush": {"flushed": 3}}):
+        shown = (await machine.ran("diagnostic network flush")).output
+    assert shown.startswith("Network caches have been flushed.\n")
+    assert "delivery-queue: 3 names" in shown
+    assert "gateway-0: " in shown
+    assert "neighbours and routes: " in shown
 
 
 async def test_guests_may_use_none_of_it(tmp_path: Path) -> None:
