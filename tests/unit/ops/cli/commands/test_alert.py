@@ -39,7 +39,7 @@ async def test_the_batch_form_does_the_same_and_the_simple_recipients_become_row
         {"address": "a@b.test", "classes": ["All"], "severity": "info"}
     ]
     result = await machine.ran("alertconfig new c@d.test --classes tls/critical,mail --severity warning")
-    assert result.output.startswith("Alerts of TLS/Critical, Mail go to c@d.test.")
+    assert result.output.startswith("Alerts of TLS/Critical, Mail go to c@d.test;")
     tables = machine.tables()
     assert [row["address"] for row in tables["alert_recipient"]] == ["a@b.test", "c@d.test"]
     assert "alerts" not in tables
