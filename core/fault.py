@@ -32,11 +32,13 @@ _FORMS = {
     r"^[^\s@/]*$": "must be without blanks, '@' and '/'",
     r"^[^\x00-\x1f]*$": "must be without control characters",
     r"^[^\x00-\x1f\x7f]*$": "must be without control characters",
+    r"^[a-z_][a-z0-9._-]{0,31}$": "must be of small letters, digits and '_-.', 32 at most, a letter or '_' first",
     r"^[0-9]$": "must be one digit",
     r"^[!-9;-~]{1,80}$": "must be the name of a header field",
 }
 _FORMS[r"^([A-Za-z0-9_][A-Za-z0-9_.-]{0,63})?$"] = _FORMS[r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$"]
 _CHOICE = re.compile(r"\^\(?([a-z0-9|-]+)\)?\$")
+_PATTERN = re.compile(r"String should match pattern '(.+)'", re.DOTALL)
 _SHOWN = 80
 """Characters of a wrong value that an error shows."""
 
@@ -58,8 +60,8 @@ def worded(item: Mapping[str, Any], *, secret: bool) -> str:
 
 
 def _reason(kind: str, item: Mapping[str, Any]) -> str:
-    if kind == "string_pattern_mismatch":
-        pattern = str(item["ctx"]["pattern"])
+    if found := _PATTERN.fullmatch(str(item["msg"])):
+        pattern = found[1]
         if choice := _CHOICE.fullmatch(pattern):
             return f"must be one of {', '.join(choice[1].split('|'))}"
         return _FORMS.get(pattern, f"must be of the form {pattern}")
@@ -67,4 +69,4 @@ def _reason(kind: str, item: Mapping[str, Any]) -> str:
     for before in ("Input should be ", "String should have ", "Tuple should have ", "List should have "):
         if said.startswith(before):
             said = ("must be " if before.startswith("Input") else "must have ") + said.removeprefix(before)
-    return _PLAIN.get(kind, said)
+    return _PLAIN.get(kind, said.replace(" after validation", ""))

@@ -6,7 +6,7 @@ objects. Everything that can be checked without looking outside is checked here.
 
 import re
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import BeforeValidator, Field
 
@@ -66,7 +66,9 @@ class QuarantineSection(Section):
 
     name: str = Field(description="name that filters give; it cannot be changed later", min_length=1, max_length=128)
     retention: Duration = Field(
-        default=10 * DAY_S, description='how long a message is kept: "90 minutes", "8 hours", "10 days"'
+        default=cast(float, "10 days"),
+        validate_default=True,
+        description='how long a message is kept: "90 minutes", "8 hours", "10 days"',
     )
     default_action: Annotated[Literal["delete", "release"], BeforeValidator(_lower)] = Field(
         default="delete", description="what happens when the retention is over: delete or release"

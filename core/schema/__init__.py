@@ -94,7 +94,9 @@ class Key:
             return "yes" if value else "no"
         if isinstance(value, list | tuple):
             words = [str(item) for item in value]
-            return json.dumps(words) if any("," in word for word in words) else ", ".join(words)
+            return ", ".join(words) if all(map(_stands_alone, words)) else json.dumps(words)
+        if isinstance(value, float) and value.is_integer():
+            return f"{value:.0f}"
         return str(value)
 
 
@@ -112,6 +114,10 @@ def _number(text: str) -> Any:
         return float(digits)
     except ValueError:
         return text
+
+
+def _stands_alone(word: str) -> bool:
+    return bool(word) and word == word.strip() and "," not in word and word[0] != "[" and word.isprintable()
 
 
 def parts_of(text: str) -> list[str]:

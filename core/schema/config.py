@@ -121,15 +121,10 @@ def _checker(annotation: Any, name: str) -> Callable[[Any], Any]:
         try:
             return adapter().validate_python(value)
         except ValidationError as error:
-            reasons = dict.fromkeys(_plainly(problem.reason) for problem in problems_of(_at(error, name), ""))
+            reasons = dict.fromkeys(problem.reason for problem in problems_of(_at(error, name), ""))
             raise Refused("; ".join(reasons)) from None
 
     return check
-
-
-def _plainly(reason: str) -> str:
-    """Say a reason of the library without its own word for a value."""
-    return "must be " + reason.removeprefix("Input should be ") if reason.startswith("Input should be ") else reason
 
 
 def _at(error: ValidationError, name: str) -> ValidationError:
@@ -155,7 +150,7 @@ def _row_faults(adapter: Callable[[], TypeAdapter[Any]], row: Any) -> list[Fault
     try:
         adapter().validate_python(row)
     except ValidationError as error:
-        return [Fault(problem.key, _plainly(problem.reason)) for problem in problems_of(error, "")]
+        return [Fault(problem.key, problem.reason) for problem in problems_of(error, "")]
     return []
 
 

@@ -103,5 +103,11 @@ def _keys(table: Mapping[str, Any], indent: str) -> Iterator[str]:
         if isinstance(value, Mapping):
             yield f"{indent}{key}"
             yield from _keys(value, f"{indent}  ")
+        elif is_rows(value):
+            yield f"{indent}{key}"
+            known = identity(None, value)
+            for place, row in enumerate(value, 1):
+                yield f"{indent}  {row[known] if known else place}"
+                yield from _keys({name: item for name, item in row.items() if name != known}, f"{indent}    ")
         else:
             yield f"{indent}{key}: {inline(value)}"

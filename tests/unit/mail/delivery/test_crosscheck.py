@@ -60,8 +60,8 @@ def test_every_impossible_limit_is_told_at_once(tmp_path: Path) -> None:
         """,
     )
     assert found == {
-        "destination[5].recipient_minutes": "Input should be less than or equal to 60 (found 61)",
-        "interface_group[1].interfaces": "Tuple should have at least 1 item after validation, not 0",
+        "destination[5].recipient_minutes": "must be less than or equal to 60 (found 61)",
+        "interface_group[1].interfaces": "must have at least 1 item, not 0",
         "destination[1].recipient_minutes": "big.example: recipient_limit needs recipient_minutes, 1 to 60",
         "destination[1].max_connections": "big.example: 200 is more than [delivery] max_connections, the limit for all"
         " destinations together (100)",

@@ -48,7 +48,7 @@ async def test_the_batch_form_does_the_same_and_the_simple_recipients_become_row
 @pytest.mark.parametrize(
     ("line", "status", "reason"),
     [
-        ("alertconfig new nobody", 65, "String should match pattern"),
+        ("alertconfig new nobody", 65, "must be an address of the form user@domain"),
         ("alertconfig new a@b.test --classes Weather", 65, "there is no class of alerts 'Weather'"),
         ("alertconfig edit a@b.test --severity info", 66, "nobody gets alerts at 'a@b.test'; recipients: none"),
         ("alertconfig clear", 64, "say --yes"),

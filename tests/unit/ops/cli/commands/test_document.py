@@ -100,7 +100,7 @@ async def test_part_of_a_document_is_loaded_from_standard_input(esa: Machine) ->
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("[dns]\ntimeout_s = 0\n[nothing]\n", "dns.timeout_s: Input should be greater than 0"),
+        ("[dns]\ntimeout_s = 0\n[nothing]\n", "dns.timeout_s: must be greater than 0"),
         ("[dns]\ntimeout_s = 0\n[nothing]\n", "nothing: unknown key"),
         ("[dns\n", "not valid TOML"),
         (

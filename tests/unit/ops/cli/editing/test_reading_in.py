@@ -18,7 +18,7 @@ async def test_every_fault_is_told_with_its_line_and_nothing_is_changed(machine:
     found = await machine.ran("smtproutes import -", stdin=text.encode())
     assert found.status == 65
     assert found.error == (
-        "line 2: domain: 'bad..example' is not a domain name (found 'bad..example'); "
+        "line 2: domain: 'bad..example' is not a domain name; "
         "line 3: DOMAIN HOSTS… is needed; "
         "line 4: route 'x.example': USEDNS must stand alone; "
         "line 5: good.example stands in line 1 already"
