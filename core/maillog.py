@@ -1,8 +1,9 @@
-"""The text mail log: one line an event, in the grammar operators know, buffered because a message makes a dozen.
+"""A log as a process writes it: one line an event, in the grammar operators know, buffered: a message makes a dozen.
 
-`Sun Nov 22 02:21:02 2026 Info: MID 5 queued for delivery`. Each process has its own writer and appends whole
-lines to the shared file of each subscription (`core/log/file.py`), which rolls over by size. Whoever logs text that
-came from a peer passes it through `clean` first. Never a password, never message text.
+`Sun Nov 22 02:21:02 2026 Info: MID 5 queued for delivery`. The mail log and all others (`core/log/book.py`): each
+process has its own writer of each and appends whole lines to the shared file of each subscription
+(`core/log/file.py`), which rolls over by size. Whoever logs text that came from a peer passes it through `clean` first.
+Never a password, never message text.
 """
 
 import contextlib
@@ -19,7 +20,7 @@ from core.log.sink import Sink
 
 _FLUSH_BYTES = 64 * 1024
 _FLUSH_S = 0.2
-CRITICAL, WARNING, INFO, DEBUG, TRACE = 1, 2, 3, 4, 5
+CRITICAL, WARNING, INFO, DEBUG = 1, 2, 3, 4
 
 
 def clean(text: str, limit: int | None = 998, *, lines: bool = False) -> str:
@@ -62,7 +63,7 @@ def _tell_nobody(_text: str) -> None:
 
 
 class MailLog:
-    """The writer of one process; `run` is its service. Lines below the level cost one comparison."""
+    """The writer of one log in one process; `run` is its service. Lines below the level cost one comparison."""
 
     def __init__(self, path: Path, *, level: int = INFO, max_bytes: int = 100 << 20, keep: int = 10) -> None:
         self.name = "mail log"

@@ -1,6 +1,6 @@
 """The listeners of one gateway process: the service that runs them, their control verbs, which are suspended.
 
-Built by the gateway root. `prepare` finds out whether other listeners can be had, `Switch.apply` has them: those that
+Built by the gateway root. What `prepare` gives goes over to other listeners that can be had: those that
 are new open, those that are gone give their connections the usual delay, the others go by their new settings. What an
 operator suspends stays suspended, by name, over a restart (core/suspension.py) and over a change. Raises
 `GatepostError` (66) for a name that is no listener, (69) when a port to be opened is taken.
@@ -9,6 +9,7 @@ operator suspends stays suspended, by name, over a restart (core/suspension.py) 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from socket import socket
 from typing import Any, Final
@@ -22,6 +23,7 @@ from core.smtp.listener import SmtpListener
 from core.smtp.session import SessionFactory
 from core.smtp.settings import ListenerSettings
 from core.suspension import Suspended
+from core.switch import Prepared
 
 DELAY_S: Final = 30.0
 WILDCARDS: Final = frozenset({"0.0.0.0", "::"})
@@ -87,7 +89,7 @@ class Listeners:
         task.add_done_callback(self._tasks.discard)
         task.add_done_callback(lambda _: self._retired.discard(one))
 
-    async def prepare(self, ways: Sequence[Ways]) -> "Switch":
+    async def prepare(self, ways: Sequence[Ways]) -> Prepared:
         """Find out whether these listeners can be had, and take hold of their addresses. Raises all that is wrong."""
         if self._scope is None:
             raise GatepostError("the listeners are still being opened; try again in a moment", EX_TEMPFAIL)
@@ -102,11 +104,15 @@ class Listeners:
                 continue
             if sock is not None:
                 socks[one.settings.name] = sock
-        if problems:
+
+        def drop() -> None:
             for sock in socks.values():
                 sock.close()
+
+        if problems:
+            drop()
             raise GatepostError("; ".join(problems), EX_UNAVAILABLE)
-        return Switch(self, {one.settings.name: one for one in ways}, socks)
+        return Prepared(partial(self._switch, {one.settings.name: one for one in ways}, socks), drop)
 
     def _kept(self, wanted: Sequence[ListenerSettings]) -> dict[str, SmtpListener]:
         """Give the listeners that go on by their names to come: under the same one, or another at the same address."""
@@ -138,8 +144,8 @@ class Listeners:
             for one in self.services.values()
         )
 
-    async def switch(self, ways: Mapping[str, Ways], socks: dict[str, socket]) -> None:
-        """Have these listeners instead (`Switch.apply`)."""
+    async def _switch(self, ways: Mapping[str, Ways], socks: Mapping[str, socket]) -> None:
+        """Have these listeners instead, with the sockets of those that are new or move."""
         kept = self._kept([one.settings for one in ways.values()])
         gone = [one for one in self.services.values() if one not in kept.values()]
         self._remember(kept, gone)
@@ -273,23 +279,3 @@ class Listeners:
     def connections(self) -> int:
         """Open connections of all listeners."""
         return sum(one.connections for one in (*self.services.values(), *self._retired))
-
-
-@dataclass(frozen=True, slots=True)
-class Switch:
-    """Listeners that can be had: `apply` has them, `drop` lets them be."""
-
-    listeners: Listeners
-    ways: Mapping[str, Ways]
-    socks: dict[str, socket]
-
-    async def apply(self) -> None:
-        """Go by them from now on."""
-        await self.listeners.switch(self.ways, self.socks)
-        self.socks.clear()
-
-    def drop(self) -> None:
-        """Let go of the addresses."""
-        for sock in self.socks.values():
-            sock.close()
-        self.socks.clear()

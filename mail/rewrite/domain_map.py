@@ -74,6 +74,3 @@ def _changed(recipient: Path, to: str) -> Path:
     local, at, domain = to.rpartition("@")
     local = local if at and local else recipient.local
     return Path(local, canonical(domain), f"{local}@{domain}")
-
-
-NO_MAP = DomainMap()

@@ -13,8 +13,7 @@ from mail.rewrite.pattern import ALL, address_key, check_address, check_domain_s
 
 SENDER = "Envelope Sender"
 HEADERS = ("From", "To", "CC", "Reply-To")
-PLACES = (SENDER, *HEADERS)
-"""Where a table may be applied."""
+"""Where a table may be applied: to the sender of the envelope, and to these fields."""
 
 
 def check_match(text: str) -> str:

@@ -174,11 +174,6 @@ def spend_code(database: Database, name: str, code: str) -> bool:
     return True
 
 
-def spent_codes(database: Database, name: str) -> set[str]:
-    """Give the digests of the recovery codes that this user has spent."""
-    return {str(row[0]) for row in database.query("SELECT code FROM spent WHERE name = ?", (name,))}
-
-
 def unlock(database: Database, keys: Sequence[str]) -> list[str]:
     """Forget the failures of keys; gives those that had any."""
     found = [key for key in keys if standings(database, [key])]
