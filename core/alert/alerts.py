@@ -21,6 +21,7 @@ from core.alert.direct import DirectPath
 from core.alert.kind import class_of
 from core.alert.limit import Limit
 from core.alert.record import Alert, AlertRecords, Delivery, Record
+from core.diagnostic import incident
 from core.dns import Resolver
 from core.lifecycle import Scope
 from core.maillog import Log, clean
@@ -180,7 +181,10 @@ class Alerts:
         self._lanes.pop(lane.recipient, None)
 
     async def _deliver(self, alert: _Outgoing, recipient: str, scope: Scope) -> None:
-        reason = await self._try_often(alert, recipient, scope)
+        try:
+            reason = await self._try_often(alert, recipient, scope)
+        except Exception as error:  # an alert that cannot be sent must not end the daemon that wanted to send it
+            reason = f"internal error, incident {incident('alerts', error)}"
         if reason:
             self._give_up(alert, recipient, reason)
             return

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, ConfigDict, Field
 
 from core.alert.kind import reaches, split_choice
-from core.config import DnsSection, Port, Section, Size, check_document
+from core.config import DnsSection, HostOrNone, Port, Section, Size, check_document
 
 Mailbox = Annotated[str, Field(pattern=r"^[!-?A-~]+@[!-?A-~]+$", max_length=320)]
 
@@ -23,8 +23,12 @@ class AlertsSection(Section):
         default=(), max_length=100, description="addresses that alerts of all classes go to; see [[alert_recipient]]"
     )
     severity: Literal["info", "warning", "critical"] = Field(default="info", description="the least that is sent")
-    sender: str = Field(default="", description="envelope sender and From; empty = alert@ and the host name")
-    host: str = Field(default="", description="mail host that takes them; empty = the MX of the recipient's domain")
+    sender: Annotated[str, Field(pattern=r"^([!-?A-~]+@[!-?A-~]+)?$", max_length=320)] = Field(
+        default="", description="envelope sender and From; empty = alert@ and the host name"
+    )
+    host: HostOrNone = Field(
+        default="", description="mail host that takes them; empty = the MX of the recipient's domain"
+    )
     port: Port = Field(default=25, description="its port")
     timeout_s: float = Field(default=30.0, gt=0, le=300, description="longest attempt on one host")
     repeat_s: float = Field(

@@ -73,7 +73,7 @@ class DirectPath:
             return f"{error.recipients[0].code} {error.recipients[0].message}"
         except aiosmtplib.SMTPResponseException as error:
             return f"{error.code} {error.message}"
-        except (aiosmtplib.SMTPException, OSError, TimeoutError) as error:
+        except (aiosmtplib.SMTPException, OSError, ValueError) as error:
             return f"{type(error).__name__}: {error}"
         return ""
 

@@ -7,7 +7,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from core.config import Host, LogSection, Name, Port, PublicKey, Section, Size, repeated
+from core.config import HostOrNone, LogSection, Name, Port, PublicKey, Section, Size, repeated
 from core.log.client import check_client
 from core.log.detail import Details
 from core.log.subscription import DEFAULTS, DOMAIN_DEBUG, INJECTION_DEBUG, TYPES, Push, Subscription
@@ -69,7 +69,7 @@ class LogSubscriptionSection(Section):
     retrieval: Literal["none", "scp", "syslog"] = Field(
         default="none", description="how it leaves the machine: not, saved files by scp, lines by syslog"
     )
-    host: Host | Literal[""] = Field(default="", description="host that it is pushed to")
+    host: HostOrNone = Field(default="", description="host that it is pushed to")
     port: Port | None = Field(default=None, description="its port; unset = 22, or 514 for syslog")
     user: Annotated[str, Field(pattern=r"^[^\s@/]*$")] = Field(default="", description="scp: user there")
     directory: Annotated[str, Field(pattern=r"^[^\x00-\x1f]*$")] = Field(default="", description="scp: folder there")

@@ -221,3 +221,23 @@ def test_records_are_bounded_and_a_line_that_a_crash_cut_costs_only_itself(tmp_p
         file.write(b'{"type":"alert","id":"cu')
     records.append([Alert("700", 700.0, "d", "Mail", "Info", "MAIL.X", "after")])
     assert [row["id"] for row in records.last(2)] == ["700", "699"]
+
+
+async def test_an_alert_to_a_host_that_cannot_be_one_ends_no_daemon(tmp_path: Path) -> None:
+    """The look-up of such a name raised past the delivery of alerts, and the gateway ended with its first alert."""
+    for key, value in (("host", "a..b"), ("sender", "a@b\nBcc: c@d")):
+        with pytest.raises(ValidationError):
+            alerts(tmp_path, **{key: value})
+    one = alerts(tmp_path)
+    sections = [AlertsSection(recipients=("ops@example.test",)) for _ in range(2)]
+    wrong = [
+        sections[0].model_copy(update={"host": "a..b"}),
+        sections[1].model_copy(update={"sender": "a@b\nBcc: c@d", "host": "127.0.0.1"}),
+    ]
+    async with running(one):
+        for section, reason in zip(wrong, ("UnicodeError", "internal error, incident"), strict=True):
+            one.adopt(section, ())
+            one.send(CRITICAL, f"{MEMORY}.{reason}", "text")
+            async with asyncio.timeout(30):
+                while not (tmp_path / "log").exists() or f": {reason}" not in lines(one, tmp_path):
+                    await asyncio.sleep(0.01)
