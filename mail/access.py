@@ -120,6 +120,7 @@ def _policy(section: ListenerSection, group: SenderGroupSection | None = None) -
         max_invalid_recipients_per_hour=merged.max_invalid_recipients_per_hour or 0,
         tls=merged.tls or "preferred",
         auth=merged.auth or "off",
+        banner_text=merged.banner_text or plain.banner_text,
         reject_code=merged.reject_code or plain.reject_code,
         reject_text=merged.reject_text or plain.reject_text,
     )

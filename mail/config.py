@@ -55,13 +55,17 @@ class PolicySection(Section):
         default=None,
         description="log-in by this peer, under TLS: off, offered or required; who has logged in may relay",
     )
+    banner_text: Annotated[str, Field(min_length=1, max_length=400, pattern=r"^[\x20-\x7e]*$")] | None = Field(
+        default=None,
+        description="greeting behind the 220, with $Group, $HATEntry, $Hostname and $RemoteIP filled in",
+    )
     reject_code: Annotated[int, Field(ge=400, le=599)] | None = Field(
         default=None, description="reply code that a REJECT greets with"
     )
     reject_text: str | None = Field(
         default=None,
         max_length=400,
-        description="reply text of a REJECT, with $Group, $HATEntry, $Hostname and $RemoteIP filled in",
+        description="reply text of a REJECT, filled in likewise",
     )
 
 

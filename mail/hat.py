@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from mail.netblock import Address, Netblock, looks_like_netblock, parse_address, parse_netblock
+from protocol.reply import Reply
 
 _VARIABLE = re.compile(r"\$(Group|HATEntry|Hostname|RemoteIP)\b", re.IGNORECASE)
 
@@ -40,6 +41,7 @@ class Policy:
     tls: str = "off"
     auth: str = "off"
     """`off`, `offered` or `required`: whether peers may, or have to, log in."""
+    banner_text: str = "$Hostname ESMTP"
     reject_code: int = 554
     reject_text: str = "Your access to this mail system has been refused."
 
@@ -82,10 +84,13 @@ class Match:
     entry: str
     policy: Policy
 
-    def refusal(self, ip: str, hostname: str) -> str:
-        """Give the policy's reply text, $Group, $HATEntry, $Hostname and $RemoteIP filled in (behaviour 2.14)."""
+    def greeting(self, ip: str, hostname: str) -> Reply:
+        """Give the first reply of a connection: that of the policy, or its refusal (behaviour 2.14)."""
         values = {"group": self.group, "hatentry": self.entry, "hostname": hostname, "remoteip": ip}
-        return _VARIABLE.sub(lambda found: values[found[1].lower()], self.policy.reject_text)
+        refused, policy = self.rule in (Rule.REJECT, Rule.TCPREFUSE), self.policy
+        text = policy.reject_text if refused else policy.banner_text
+        words = _VARIABLE.sub(lambda found: values[found[1].lower()], text)
+        return Reply(policy.reject_code if refused else 220, "", words)
 
 
 class HostAccessTable:

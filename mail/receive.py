@@ -115,9 +115,10 @@ class GatewaySession(LoginSide, NoFurtherVerbs):
         match = self._match = access.hosts.lookup(peer.host, name)
         if gateway.decide is not None:
             gateway.decide(admission(peer.host, name, match))
+        greeting = match.greeting(peer.host, gateway.hostname)
         if match.rule is Rule.TCPREFUSE:
             self._log.info(f"ICID 0 TCPREFUSE SG {match.group} match {match.entry} SBRS None")
-            return Reply(match.policy.reject_code, "", match.refusal(peer.host, gateway.hostname))
+            return greeting
         icid = self._icid = gateway.icids.next()
         self._origin = Origin("", name, peer.host, "SMTP", "")
         self._said = peer
@@ -127,7 +128,7 @@ class GatewaySession(LoginSide, NoFurtherVerbs):
         )
         self._log.info(f"ICID {icid} {match.rule} SG {match.group} match {match.entry} SBRS None")
         if match.rule is Rule.REJECT:
-            return Reply(match.policy.reject_code, "", match.refusal(peer.host, gateway.hostname))
+            return greeting
         self._offer_login(gateway.logins, match.policy, icid, peer.host)
         gateway.connections[peer.host] += 1
         self._counted = True
@@ -135,7 +136,7 @@ class GatewaySession(LoginSide, NoFurtherVerbs):
         if limit and gateway.connections[peer.host] > limit:
             self._failed("Connection limit exceeded")
             return reply.TOO_MANY_CONNECTIONS
-        return Reply(220, "", f"{gateway.hostname} ESMTP")
+        return greeting
 
     def greeted(self, name: str, extended: bool) -> Reply | None:
         """Keep what the trace line needs; what XCLIENT said of the client stands in the place of its proxy's words."""

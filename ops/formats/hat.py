@@ -24,6 +24,7 @@ _NAMES = {
     "max_invalid_recipients_per_hour": "dhap_limit",
     "tls": "tls",
     "auth": "smtp_auth",
+    "banner_text": "banner_text",
     "reject_code": "reject_code",
     "reject_text": "reject_text",
 }

@@ -161,6 +161,14 @@ async def test_a_refusal_names_what_its_policy_asks_for(tmp_path: Path) -> None:
         assert greeting == "554 192.0.2.66 is in BAD by 192.0.2., says esa.example.test; $Groups and $OrgID stay\r\n"
 
 
+async def test_the_greeting_is_that_of_the_policy(tmp_path: Path) -> None:
+    with gateway(tmp_path) as under_test:
+        plain = {"banner_text": "$Hostname no spam, $RemoteIP"}
+        groups = ({"name": "QUIET", "entries": ("192.0.2.7",), "rule": "ACCEPT", "policy": {"banner_text": "ESMTP"}},)
+        assert under_test.connect("192.0.2.8", policy=plain).greeting == "220 esa.example.test no spam, 192.0.2.8\r\n"
+        assert under_test.connect("192.0.2.7", policy=plain, sender_group=groups).greeting == "220 ESMTP\r\n"
+
+
 async def test_a_private_listener_refuses_who_is_in_no_group(tmp_path: Path) -> None:
     with gateway(tmp_path) as under_test:
         assert under_test.connect(kind="private", rat=()).greeting.startswith("554 ")

@@ -300,7 +300,7 @@ SETTINGS: Final = (
         "hostaccess default",
         "the default policy of the listener",
         "Change the default policy: what counts for peers in no group, and where a policy says nothing.",
-        *("default_rule", "default_policy", *(PREFIX + name for name in (*POLICY_KEYS, *_REJECTING))),
+        *("default_rule", "default_policy", *(PREFIX + name for name in (*POLICY_KEYS, "banner_text", *_REJECTING))),
         questions=_ask_defaults,
     ),
 )

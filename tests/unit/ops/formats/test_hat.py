@@ -99,8 +99,8 @@ def test_every_fault_is_told_with_its_line() -> None:
         "line 1: ACCEPT belongs to nothing; a $POLICY, a GROUP: or a host comes first",
         "line 3: a rule is needed: $POLICY or one of ACCEPT, RELAY, REJECT, TCPREFUSE, CONTINUE (found 'NONSENSE')",
         "line 4: speed: there is no such parameter; there are: max_message_size, max_concurrency, "
-        "max_msgs_per_session, max_rcpts_per_msg, max_rcpts_per_hour, dhap_limit, tls, smtp_auth, reject_code, "
-        "reject_text",
+        "max_msgs_per_session, max_rcpts_per_msg, max_rcpts_per_hour, dhap_limit, tls, smtp_auth, "
+        "banner_text, reject_code, reject_text",
         "line 5: KEY = VALUE is needed (found 'tls is off')",
         "line 6: tls stands in line 6 already",
         "line 9: braces or a (comment) may stand here, not 'and more'",
@@ -132,6 +132,7 @@ PARAMETERS = st.fixed_dictionaries(
         "max_invalid_recipients_per_hour": NUMBERS,
         "tls": st.sampled_from(["off", "preferred", "required"]),
         "auth": st.sampled_from(["off", "offered", "required"]),
+        "banner_text": COMMENTS,
         "reject_code": st.integers(400, 599),
         "reject_text": COMMENTS,
     },
