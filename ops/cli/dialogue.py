@@ -20,6 +20,10 @@ _WIDTH = 79
 _YES, _NO = {"y", "yes"}, {"n", "no"}
 
 
+async def at_once() -> None:
+    """Wait for nobody: what a screen does whose reader is never behind."""
+
+
 class Aborted(Exception):
     """The operator broke the command off with Ctrl-C."""
 
@@ -88,7 +92,7 @@ class Dialogue:
             self.say(f"{place}. {option}")
         while True:
             answer = (await self._screen.read(f"[{default}]> ")).strip() or str(default)
-            if answer.isdecimal() and 1 <= int(answer) <= len(options):
+            if is_number(answer, len(options), least=1):
                 return int(answer) - 1
             self.say(f"Please answer with a number from 1 to {len(options)}.")
 
@@ -100,7 +104,7 @@ class Dialogue:
         while True:
             answer = (await self._screen.read(f"[{default}]> ")).strip() or str(default)
             parts = [part.strip() for part in answer.split(",")]
-            if all(part.isdecimal() and 1 <= int(part) <= len(options) for part in parts):
+            if all(is_number(part, len(options), least=1) for part in parts):
                 return sorted({int(part) - 1 for part in parts})
             self.say(f"Please answer with numbers from 1 to {len(options)}, separated by commas.")
 
@@ -127,10 +131,15 @@ class Dialogue:
                 return answer in _YES
             self.say("Please answer y or n.")
 
-    async def seconds(self, question: str, default: int, most: int) -> int:
-        """Ask for a number of seconds up to `most`."""
+    async def number(self, question: str, default: int, most: int) -> int:
+        """Ask for a number from 0 to `most`."""
         while True:
             answer = await self.ask(question, str(default))
-            if answer.isdecimal() and int(answer) <= most:
+            if is_number(answer, most):
                 return int(answer)
-            self.say(f"Please answer with a number of seconds from 0 to {most}.")
+            self.say(f"Please answer with a number from 0 to {most}.")
+
+
+def is_number(answer: str, most: int, *, least: int = 0) -> bool:
+    """Tell whether an answer is a number in these bounds; of thousands of digits `int` makes an error."""
+    return answer.isdecimal() and answer.isascii() and len(answer) < 10 and least <= int(answer) <= most

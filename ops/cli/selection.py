@@ -2,13 +2,12 @@
 
 from collections.abc import Callable, Sequence
 
-from ops.cli.dialogue import Dialogue
+from ops.cli.dialogue import Dialogue, is_number
 
 
 def number_in(answer: str, most: int) -> int:
     """Give the number from 1 to `most` that an answer is; 0 for anything else."""
-    digits = answer.isdecimal() and answer.isascii() and len(answer) < 10
-    return int(answer) if digits and 1 <= int(answer) <= most else 0
+    return int(answer) if is_number(answer, most, least=1) else 0
 
 
 def meant(answer: str, names: Sequence[str]) -> str:

@@ -61,10 +61,10 @@ async def _ask_clear(dialogue: Dialogue) -> None:
 
 async def _ask_setup(call: Call, dialogue: Dialogue) -> None:
     facts = facts_of(call.editing.tables(), call.appliance.hostname)
-    repeat = await dialogue.seconds(
+    repeat = await dialogue.number(
         "Initial number of seconds to wait before sending a duplicate alert.", int(facts["repeat_s"]), 86400
     )
-    longest = await dialogue.seconds(
+    longest = await dialogue.number(
         "Maximum number of seconds to wait before sending a duplicate alert.", int(facts["repeat_longest_s"]), 86400
     )
     host = await dialogue.ask(

@@ -39,7 +39,7 @@ async def _ask_new(call: Call, dialogue: Dialogue) -> None:
     names = await dialogue.ask("Enter the host names, separated by commas:", call.appliance.hostname)
     organization = await dialogue.ask("Enter Organization:")
     country = await dialogue.ask("Enter Country (2 letter code):")
-    days = await dialogue.seconds("Duration before expiration (in days):", 3652, 36500)
+    days = await dialogue.number("Duration before expiration (in days):", 3652, 36500)
     kinds = ["ecdsa", "rsa"]
     kind = kinds[await dialogue.choose("Which key?", ["ECDSA P-256", "RSA, 3072 bits"])]
     arguments = {"name": name, "names": names, "organization": organization, "country": country}

@@ -50,7 +50,7 @@ def render_resumed(document: Document, width: int) -> str:
 
 async def _ask_suspend(call: Call, dialogue: Dialogue) -> Document | None:
     hosts = await dialogue.ask("Enter one or more domains, separated by commas, to suspend delivery to.", "ALL")
-    return {"hosts": [hosts], "seconds": await dialogue.seconds(WAIT, DELAY_S, MOST_S)}
+    return {"hosts": [hosts], "seconds": await dialogue.number(WAIT, DELAY_S, MOST_S)}
 
 
 @command(

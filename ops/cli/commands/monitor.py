@@ -99,7 +99,7 @@ def _nothing_more(document: Document, width: int) -> str:
 
 
 async def _ask_seconds(call: Call, dialogue: Dialogue) -> Document | None:
-    return {"seconds": await dialogue.seconds("Enter the number of seconds between displays.", 10, 3600) or 1}
+    return {"seconds": await dialogue.number("Enter the number of seconds between displays.", 10, 3600) or 1}
 
 
 @command("rate", "Watch the flow of recipients.", render=_nothing_more, dialogue=_ask_seconds, machines=MAIL_MACHINES)

@@ -290,7 +290,7 @@ async def _ask_new(dialogue: Dialogue) -> None:
     servers = await dialogue.ask("Please enter the IP address of your DNS server; several separated by commas.")
     if not servers:
         return
-    priority = 0 if private else await dialogue.seconds("Please enter the priority for this server.", 0, 65535)
+    priority = 0 if private else await dialogue.number("Please enter the priority for this server.", 0, 65535)
     for server in words_of(servers):
         await dialogue.perform("dnsconfig new", {"server": server, "priority": priority, "domain": domain})
 
@@ -316,7 +316,7 @@ async def _which(call: Call, dialogue: Dialogue, verb: str) -> Document | None:
 async def _ask_edit(call: Call, dialogue: Dialogue) -> None:
     row = await _which(call, dialogue, "edit")
     if row is not None:
-        priority = await dialogue.seconds("Please enter the priority for this server.", row["priority"], 65535)
+        priority = await dialogue.number("Please enter the priority for this server.", row["priority"], 65535)
         await dialogue.perform("dnsconfig edit", {**row, "priority": priority})
 
 
@@ -332,7 +332,7 @@ async def _ask_setup(call: Call, dialogue: Dialogue) -> None:
     root = await dialogue.choose(
         "Do you want the gateway to use the Internet's root DNS servers or your own?", ways, 2 - facts["root"]
     )
-    reverse = await dialogue.seconds(
+    reverse = await dialogue.number(
         "Enter the number of seconds to wait before timing out reverse DNS lookups; 0 makes none.",
         int(facts["reverse_timeout_s"]),
         60,

@@ -73,7 +73,7 @@ _LISTENING = ("gateway", "cpq-listener")
 
 
 async def _ask_delay(call: Call, dialogue: Dialogue) -> Document | None:
-    return {"seconds": await dialogue.seconds(WAIT, DELAY_S, MOST_S)}
+    return {"seconds": await dialogue.number(WAIT, DELAY_S, MOST_S)}
 
 
 @command(
@@ -125,7 +125,7 @@ async def _ask_listeners(call: Call, dialogue: Dialogue) -> Document | None:
 
 async def _ask_listeners_and_delay(call: Call, dialogue: Dialogue) -> Document | None:
     chosen = await _ask_listeners(call, dialogue) or {}
-    return {**chosen, "seconds": await dialogue.seconds(WAIT, DELAY_S, MOST_S)}
+    return {**chosen, "seconds": await dialogue.number(WAIT, DELAY_S, MOST_S)}
 
 
 @command(
@@ -163,4 +163,35 @@ async def resumelistener(
     return {**await _switch(call, "resume", daemons, names, None), "delivery": False}
 
 
-COMMANDS = (suspend, resume, suspendlistener, resumelistener)
+_QUARANTINE = ("cpq-listener",)
+
+
+@command(
+    "suspendtransfers",
+    "Take no more mail into the quarantine.",
+    render=render_suspended,
+    dialogue=_ask_delay,
+    roles=INSPECTORS,
+    machines=frozenset({"sma"}),
+)
+async def suspendtransfers(
+    call: Call,
+    seconds: Annotated[int, Help("time that open connections get to finish", least=0, most=MOST_S)] = DELAY_S,
+) -> Document:
+    """Gateways keep their mail meanwhile; released mail still goes out. It lasts over a restart."""
+    return {**await _switch(call, "suspend", _QUARANTINE, None, seconds), "delivery": False, "delay_s": seconds}
+
+
+@command(
+    "resumetransfers",
+    "Take mail into the quarantine again.",
+    render=render_resumed,
+    roles=INSPECTORS,
+    machines=frozenset({"sma"}),
+)
+async def resumetransfers(call: Call) -> Document:
+    """Undoes `suspendtransfers`."""
+    return {**await _switch(call, "resume", _QUARANTINE, None, None), "delivery": False}
+
+
+COMMANDS = (suspend, resume, suspendlistener, resumelistener, suspendtransfers, resumetransfers)

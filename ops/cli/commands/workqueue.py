@@ -128,7 +128,7 @@ async def _perform(dialogue: Dialogue, chosen: str) -> Document | None:
     elif chosen == "RESUME":
         return await dialogue.perform("workqueue resume", {})
     elif chosen == "RATE":
-        seconds = await dialogue.seconds("Enter the number of seconds between displays.", 10, 3600)
+        seconds = await dialogue.number("Enter the number of seconds between displays.", 10, 3600)
         dialogue.say("Hit Ctrl-C to return.")
         await dialogue.perform("workqueue rate", {"seconds": max(1, seconds), "samples": 100_000})
     return None

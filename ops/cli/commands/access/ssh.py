@@ -7,13 +7,14 @@ from collections.abc import Awaitable, Mapping
 from typing import Annotated, Any, Literal
 
 from core.errors import EX_DATAERR, EX_NOINPUT, EX_USAGE, GatepostError
-from core.ssh import fingerprint, parse_public, same_key
+from core.ssh import fingerprint, same_key
 from ops.cli.account import ADMINISTRATORS
 from ops.cli.argument import Help
-from ops.cli.commands.access.table import Tables, find, guarded, users
+from ops.cli.commands.access.table import Tables, find, guarded, key_facts, public_line, users
 from ops.cli.commands.staged import Operations, menu_of, put, render_staged, section, stage, words_of
 from ops.cli.dialogue import Dialogue
 from ops.cli.registry import Call, Command, Document, command
+from ops.cli.selection import number_in
 from ops.cli.table import Column, table
 from ops.config import ConsoleSection, LoginSection
 
@@ -87,17 +88,8 @@ def _shown(value: Any) -> str:
 async def list_(call: Call) -> Document:
     """The pending configuration; the host keys are those of the machine."""
     tables = call.editing.tables()
-    keys = {str(row.get("name")): [_key(str(line)) for line in row.get("keys", [])] for row in users(tables)}
+    keys = {str(row.get("name")): [key_facts(str(line)) for line in row.get("keys", [])] for row in users(tables)}
     return {**_settings(tables), "host_keys": _host_keys(call), "user_keys": keys}
-
-
-def _key(line: str) -> Document:
-    parts = line.split(maxsplit=2)
-    try:
-        shown = fingerprint(parse_public(line))
-    except ValueError:
-        shown = "(damaged)"
-    return {"type": parts[0] if parts else "", "fingerprint": shown, "comment": parts[2] if len(parts) > 2 else ""}
 
 
 def render_keys(document: Document, width: int) -> str:
@@ -115,7 +107,7 @@ def render_keys(document: Document, width: int) -> str:
 async def userkey_list(call: Call, user: Annotated[str, Help("of this user only", "USER")] = "") -> Document:
     """Fingerprints as `ssh-keygen -l` shows them."""
     rows = [find(call.editing.tables(), user)] if user else users(call.editing.tables())
-    return {"user_keys": {str(row["name"]): [_key(str(line)) for line in row.get("keys", [])] for row in rows}}
+    return {"user_keys": {str(row["name"]): [key_facts(str(line)) for line in row.get("keys", [])] for row in rows}}
 
 
 @command("sshconfig userkey new", "Add a public key to a user.", render=render_staged, roles=ADMINISTRATORS)
@@ -125,11 +117,7 @@ async def userkey_new(
     key: Annotated[list[str] | None, Help("public key line; left out, it is read from standard input", "KEY")] = None,
 ) -> Document:
     """A key that the user has already is refused."""
-    line = " ".join(" ".join(key or []).split()) or " ".join((await call.stdin()).decode("utf-8", "replace").split())
-    try:
-        parse_public(line)
-    except ValueError as error:
-        raise GatepostError(str(error), EX_DATAERR) from None
+    line = public_line(" ".join(key or []) or (await call.stdin()).decode("utf-8", "replace"))
 
     def edit(tables: Tables) -> None:
         row = find(tables, user)
@@ -155,9 +143,9 @@ async def userkey_delete(
     key: Annotated[str, Help("its number in the list, or its fingerprint", "NUMBER|FINGERPRINT")],
 ) -> Document:
     """With the commit, connections end that were made with the key."""
-    shown = [one["fingerprint"] for one in map(_key, map(str, find(call.editing.tables(), user).get("keys", [])))]
-    place = int(key) - 1 if key.isdecimal() else (shown.index(key) if key in shown else -1)
-    if not 0 <= place < len(shown):
+    shown = [one["fingerprint"] for one in map(key_facts, map(str, find(call.editing.tables(), user).get("keys", [])))]
+    place = shown.index(key) if key in shown else number_in(key, len(shown)) - 1
+    if place < 0:
         raise GatepostError(f"{user} has no key {key}; sshconfig userkey list {user}", EX_NOINPUT)
 
     def edit(tables: Tables) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from core.config import check_document
 from core.errors import EX_DATAERR, EX_NOINPUT, GatepostError
+from core.ssh import fingerprint, parse_public
 from ops.access.gate import code_digest
 from ops.access.rule import stored_password
 from ops.cli.account import KEY, PASSWORD, WAYS, Role
@@ -85,6 +86,25 @@ def needs_password(ways: Sequence[str]) -> bool:
 def needs_codes(ways: Sequence[str]) -> bool:
     """Tell whether one of the ways asks for a one-time code."""
     return any(way.endswith("+totp") for way in ways)
+
+
+def public_line(text: str) -> str:
+    """Give a public key as the one line that it is kept as. Raises status 65 for what is none."""
+    line = " ".join(text.split())
+    try:
+        parse_public(line)
+    except ValueError as error:
+        raise GatepostError(str(error), EX_DATAERR) from None
+    return line
+
+
+def key_facts(line: str) -> dict[str, Any]:
+    """Describe a public key; one that was damaged by hand, too."""
+    kind, _, comment = [*line.split(maxsplit=2), "", "", ""][:3]
+    try:
+        return {"fingerprint": fingerprint(parse_public(line)), "type": kind, "comment": comment}
+    except ValueError:
+        return {"fingerprint": "(damaged)", "type": kind[:20], "comment": comment}
 
 
 def login_rules(call: Call) -> LoginSection:

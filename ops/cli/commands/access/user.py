@@ -9,7 +9,6 @@ from typing import Annotated, Any, Literal
 
 from core import clock
 from core.errors import EX_DATAERR, EX_NOINPUT, EX_USAGE, GatepostError
-from core.ssh import fingerprint, parse_public
 from ops.access import store
 from ops.access.gate import keys_of
 from ops.cli.account import ADMINISTRATORS, KEY, Role
@@ -21,10 +20,12 @@ from ops.cli.commands.access.table import (
     find,
     guarded,
     hashed,
+    key_facts,
     needs_codes,
     needs_password,
     new_codes,
     password_given,
+    public_line,
     users,
     ways_from,
     ways_of,
@@ -50,7 +51,7 @@ def _facts(row: User, locked: dict[str, float]) -> Document:
         "name": name,
         "role": row.get("role", str(Role.GUEST)),
         "login": ways_of(row),
-        "keys": [_print_of(str(line)) for line in row.get("keys", [])],
+        "keys": [key_facts(str(line)) for line in row.get("keys", [])],
         "password": bool(row.get("password")),
         "password_at": row.get("password_at") or None,
         "must_change": bool(row.get("must_change")),
@@ -59,14 +60,6 @@ def _facts(row: User, locked: dict[str, float]) -> Document:
         "commands": list(commands) if commands is not None else None,
         "locked_until": until or None,
     }
-
-
-def _print_of(line: str) -> Document:
-    kind, _, comment = [*line.split(maxsplit=2), "", "", ""][:3]
-    try:
-        return {"fingerprint": fingerprint(parse_public(line)), "type": kind, "comment": comment}
-    except ValueError:
-        return {"fingerprint": "(damaged)", "type": kind[:20], "comment": comment}
 
 
 def render_list(document: Document, width: int) -> str:
@@ -147,7 +140,7 @@ async def new(
     ways = ways_from(login or (KEY if key else "password"))
     row: User = {"name": name, "role": role or "guest", "login": ways}
     if key:
-        row["keys"] = [_line(key)]
+        row["keys"] = [public_line(key)]
     if commands:
         row["commands"] = words_of(commands)
     if needs_password(ways):
@@ -301,16 +294,6 @@ async def unlock(call: Call, name: Annotated[str, Help("user name or IP address"
         raise GatepostError("this machine keeps no record of log-ins", EX_NOINPUT)
     found = await call.appliance.records.change(store.unlock, keys_of(name))
     return {"name": name, "unlocked": found}
-
-
-def _line(text: str) -> str:
-    """Check a public key line. Raises status 65."""
-    line = " ".join(text.split())
-    try:
-        parse_public(line)
-    except ValueError as error:
-        raise GatepostError(str(error), EX_DATAERR) from None
-    return line
 
 
 COMMANDS = (list_, new, edit_, delete, password_, totp_, unlock)

@@ -128,7 +128,7 @@ async def _ask_smtpping(call: Call, dialogue: Dialogue) -> Document | None:
     if found and await dialogue.confirm(question, default=True):
         names = [f"{name} (preference {preference})" for preference, name in found]
         host = found[await dialogue.choose("Select an MX host to test.", names)][1]
-    port = await dialogue.seconds("Enter the port:", 25, 65535)
+    port = await dialogue.number("Enter the port:", 25, 65535)
     start = await ask_source(call, dialogue, "Select a network interface to use for the test.")
     own = f"test@{call.appliance.hostname}"
     sender = await dialogue.ask("Enter the From e-mail address:", own)

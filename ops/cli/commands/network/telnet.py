@@ -63,7 +63,7 @@ async def _ask(call: Call, dialogue: Dialogue) -> Document | None:
     host = await dialogue.ask("Enter the remote hostname or IP address.")
     if not host:
         return None
-    port = await dialogue.seconds("Enter the remote port.", 25, 65535)
+    port = await dialogue.number("Enter the remote port.", 25, 65535)
     return {"host": host, "port": port or 25, "from_": start}
 
 
