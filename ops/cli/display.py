@@ -127,6 +127,11 @@ def stamp(at: float | None, none: str = "-") -> str:
     return time.strftime("%d %b %H:%M", time.localtime(at)) if at else none
 
 
+def day(at: float | None, none: str = "-") -> str:
+    """Show a day in the short form for table cells."""
+    return time.strftime("%d %b %Y", time.localtime(at)) if at else none
+
+
 def brief(seconds: float) -> str:
     """Show a duration as `1d 2h 3m 4s`, without leading zeros."""
     rest = max(0, int(seconds))

@@ -1,5 +1,6 @@
 """Tables for a terminal: columns as wide as their cells, shortened only as far as the terminal makes it necessary."""
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,15 +20,31 @@ class Column:
 def table(heads: Sequence[Column], rows: Sequence[Sequence[str]], width: int = 0, *, gap: int = 2) -> str:
     """Lay out rows of clean cells under their heads; `width` 0 means as wide as it comes."""
     titles = [head.title.split("\n") for head in heads]
+    if width and rows and sum(_widths(titles, rows)) + gap * (len(heads) - 1) > width:
+        titles = [_narrowed(title, room) for title, room in zip(titles, _widths([], rows), strict=True)]
     height = max(len(lines) for lines in titles)
     header = [[""] * (height - len(lines)) + lines for lines in titles]
-    widths = [
-        max([*(columns(line) for line in header[i]), *(columns(row[i]) for row in rows)]) for i in range(len(heads))
-    ]
+    widths = _widths(header, rows)
     if width:
         widths = _fit(heads, widths, width - gap * (len(heads) - 1))
     lines = [[header[i][n] for i in range(len(heads))] for n in range(height)]
     return "\n".join(_line(heads, cells, widths, gap) for cells in [*lines, *rows])
+
+
+def _widths(header: Sequence[Sequence[str]], rows: Sequence[Sequence[str]]) -> list[int]:
+    """Give the columns that each column of cells needs."""
+    count = len(header or (rows[0] if rows else ()))
+    return [
+        max([0, *(columns(line) for line in (header[i] if header else ())), *(columns(row[i]) for row in rows)])
+        for i in range(count)
+    ]
+
+
+def _narrowed(title: list[str], room: int) -> list[str]:
+    """Break a title of one line that is wider than its cells, into two lines or hardly more."""
+    if len(title) > 1 or len(title[0]) <= room:
+        return title
+    return textwrap.wrap(title[0], max(room, len(title[0]) // 2 + 1), break_long_words=False) or title
 
 
 def _fit(heads: Sequence[Column], widths: list[int], room: int) -> list[int]:

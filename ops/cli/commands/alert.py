@@ -26,7 +26,7 @@ from ops.cli.commands.staged import (
     words_of,
     write_rows,
 )
-from ops.cli.display import moment, number
+from ops.cli.display import fitted, moment, number
 from ops.cli.registry import Call, Document, command
 from ops.cli.table import Column, table
 from ops.formats.line import Lines
@@ -111,7 +111,7 @@ def render_list(document: Document, width: int) -> str:
         f"Most alerts within an hour: {number(document['per_hour'])}",
         f"Alerts are sent from {document['from']}, to {way}.",
     ]
-    return "\n".join(lines)
+    return fitted("\n".join(lines), width)
 
 
 @command("alertconfig list", "Show who gets which alerts.", render=render_list)

@@ -16,7 +16,7 @@ from core.errors import EX_CANTCREAT, EX_DATAERR, EX_NOINPUT, GatepostError
 from ops.cli.account import ADMINISTRATORS
 from ops.cli.argument import Help, UsageProblem
 from ops.cli.commands.staged import Tables, put, render_staged, section, stage, words_of
-from ops.cli.display import moment
+from ops.cli.display import day, moment
 from ops.cli.editing.file import read_text, write_text
 from ops.cli.registry import Call, Document, command
 from ops.cli.table import Column, table
@@ -54,10 +54,6 @@ def rows_of(call: Call) -> list[Document]:
     return found
 
 
-def _until(row: Document) -> str:
-    return row["error"] or moment(row["expires_at"])
-
-
 def render_list(document: Document, width: int) -> str:
     """Show one certificate a line, then what is wrong with any, then the authorities."""
     rows = document["certificates"]
@@ -74,7 +70,8 @@ def render_list(document: Document, width: int) -> str:
         more = f" and {len(names) - _SHOWN_NAMES} more" if len(names) > _SHOWN_NAMES else ""
         shown = ", ".join(names[:_SHOWN_NAMES]) + more
         issuer = "itself" if row.get("self_signed") else str(row.get("issuer", ""))
-        cells.append([row["name"] or "-", shown, issuer, _until(row), ", ".join(row["used_for"]) or "-"])
+        until, used = row["error"] or day(row["expires_at"]), ", ".join(row["used_for"])
+        cells.append([row["name"] or "-", shown, issuer, until, used or "-"])
     lines = [table(heads, cells, width)]
     lines += [f"{row['name']}: {warning}." for row in rows for warning in row["warnings"]]
     own = document["authorities"]

@@ -155,7 +155,7 @@ async def filters_new(
     text: Annotated[str | None, Help("the filters; else standard input is read", "TEXT")] = None,
 ) -> Document:
     """Names are unique, and no words of the language; what filters name, such as interfaces, must be there."""
-    given = text if text is not None else await read_text(call, STREAM)
+    given = text if text is not None else _typed(await read_text(call, STREAM))
     names = [one.name for one in _reader(call).outline(given)]
     if not names:
         raise GatepostError("there is no filter in this text: NAME: if RULE { ACTION; }", EX_DATAERR)
@@ -166,6 +166,12 @@ async def filters_new(
 
     warnings = await _change(call, f"filters new {' '.join(names)}", work)
     return {"done": "Added", "names": names, "warnings": warnings}
+
+
+def _typed(text: str) -> str:
+    """Take off the full stop that ends filters where they are typed; who pipes them may end them alike."""
+    lines = text.rstrip("\n").split("\n")
+    return "\n".join(lines[:-1] if lines[-1].strip() == "." else lines)
 
 
 @command("filters delete", "Delete message filters.", render=_said, roles=STAFF, machines=_ESA)

@@ -29,7 +29,7 @@ from ops.cli.commands.staged import (
     write_rows,
 )
 from ops.cli.dialogue import Dialogue
-from ops.cli.display import number
+from ops.cli.display import fitted, number
 from ops.cli.registry import MAIL_MACHINES, Call, Command, Document, command
 from ops.cli.table import Column, table
 from ops.formats.line import Lines
@@ -88,7 +88,7 @@ def render_dns(document: Document, width: int) -> str:
         f"Time-out of reverse DNS lookups: {f'{reverse:g} s' if reverse else 'off, none are made'}.",
         f"DNSSEC: what the servers say they validated is {dnssec[document['validating']].removeprefix('they are ')}.",
     ]
-    return "\n".join(lines)
+    return fitted("\n".join(lines), width)
 
 
 @command("dnsconfig list", "Show which name servers are asked.", render=render_dns)

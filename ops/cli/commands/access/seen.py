@@ -6,19 +6,19 @@ from core.errors import EX_NOINPUT, GatepostError
 from ops.access import store
 from ops.cli.account import INSPECTORS
 from ops.cli.argument import Help
-from ops.cli.display import brief, moment, stamp
+from ops.cli.display import brief, stamp
 from ops.cli.registry import Call, Document, command
 from ops.cli.table import Column, table
 
 
 def render_who(document: Document, width: int) -> str:
     """Show one session a line."""
-    heads = [Column(text) for text in ("Username", "Role", "Login Time", "Idle Time", "Remote Host", "What")]
+    heads = [Column(text, least=8) for text in ("Username", "Role", "Login Time", "Idle Time", "Remote Host", "What")]
     rows = [
         [
             str(item["user"]) + (f" ({item['identity']})" if item.get("identity") else ""),
             str(item["role"]),
-            moment(item["since_at"]),
+            stamp(item["since_at"]),
             brief(item["idle_s"]),
             str(item["source"]),
             str(item["what"]),

@@ -13,6 +13,7 @@ from ops.cli.argument import Help
 from ops.cli.commands.access.table import Tables, find, guarded, key_facts, public_line, users
 from ops.cli.commands.staged import Operations, menu_of, put, render_staged, section, stage, words_of
 from ops.cli.dialogue import Dialogue
+from ops.cli.display import folded
 from ops.cli.registry import Call, Command, Document, command
 from ops.cli.selection import number_in
 from ops.cli.table import Column, table
@@ -64,7 +65,7 @@ def render_list(document: Document, width: int) -> str:
     lines = ["SSH server:"]
     for part in ("server", "login"):
         for key, value in document[part].items():
-            lines.append(f"  {_LABELS[key] + ':':<44}{_shown(value)}")
+            lines.append(folded(f"  {_LABELS[key] + ':':<44}", _shown(value), width))
     lines += ["", "Host keys:"]
     lines += [f"  {one['type']} {one['fingerprint']} ({one['name']})" for one in document["host_keys"]]
     counted = [f"{name}: {len(keys)}" for name, keys in document["user_keys"].items()]

@@ -23,3 +23,18 @@ def test_a_narrow_terminal_shortens_the_flexible_column() -> None:
 
 def test_a_column_keeps_its_least_width_even_if_the_line_is_too_long() -> None:
     assert table(HEADS, ROWS, 5).splitlines()[2] == "1   a-very-…  10"
+
+
+def test_titles_wider_than_their_cells_are_broken_where_the_line_is_too_long() -> None:
+    heads = [Column("Name"), Column("Seconds in queue"), Column("Hard bounces", right=True)]
+    rows = [["Default", "259200", "dsn"]]
+    assert table(heads, rows, 80).splitlines()[0] == "Name     Seconds in queue  Hard bounces"
+    assert table(heads, rows, 30).splitlines() == [
+        "         Seconds      Hard",
+        "Name     in queue  bounces",
+        "Default  259200        dsn",
+    ]
+
+
+def test_a_table_without_rows_is_its_heads() -> None:
+    assert table([Column("A b"), Column("C")], [], 3) == "A b  C"

@@ -116,3 +116,8 @@ async def test_filters_as_they_are_on_the_screen(machine: Operating) -> None:
     answers += ["move", "2", "1", "delete", "tag", ""]
     shown = await machine.talked(*answers)
     same_as_golden(Path(__file__).parent / "golden" / "filters.txt", shown)
+
+
+async def test_filters_that_are_piped_in_may_end_with_a_full_stop_as_typed_ones_do(machine: Operating) -> None:
+    assert (await machine.ran("filters new", stdin=b"late: if (true) { drop(); }\n.\n")).status == 0
+    assert await names(machine) == [("late", True)]
