@@ -274,14 +274,15 @@ def _group(group: Mapping[str, Any]) -> Iterable[str]:
     name, entries = group["name"], list(group.get("entries", ()))
     parameters = _given(group.get("policy", {}))
     if entries == [name] and name.upper() not in {"ALL", *RULES}:
-        return [name, *_access(group, parameters, "    ")]
+        return [name, *_access(group, parameters, "    ", "CONTINUE")]
     shown = [f"    {entry.lower() if entry in RULES else entry}" for entry in entries]
-    return [f"{name}:", *shown, *_access(group, parameters, "        ")]
+    return [f"{name}:", *shown, *_access(group, parameters, "        ", "CONTINUE")]
 
 
-def _access(one: Mapping[str, Any], parameters: Mapping[str, Any], indent: str) -> list[str]:
+def _access(one: Mapping[str, Any], parameters: Mapping[str, Any], indent: str, otherwise: str = "ACCEPT") -> list[str]:
+    """Write a rule with its parameters; `otherwise` is the rule of what has none."""
     named = one.get("mail_flow_policy")
-    rule = f"${named}" if named else str(one.get("rule") or ("CONTINUE" if "entries" in one else "ACCEPT"))
+    rule = f"${named}" if named else str(one.get("rule") or otherwise)
     comment = f" ({one['comment']})" if one.get("comment") else ""
     if not parameters:
         return [f"{indent}{rule}{comment}"]

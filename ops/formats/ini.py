@@ -3,6 +3,7 @@
 Used for bounce profiles and interfaces as it is, and by `destinations`, which has the model's own names for keys.
 """
 
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -76,10 +77,16 @@ def _lines(text: str) -> Iterator[tuple[int, str]]:
 
 def _value(value: Any) -> str:
     if isinstance(value, list | tuple):
-        return ", ".join(word_of(item) for item in value)
+        words = [word_of(item) for item in value]
+        plain = all(_plain(word) and "," not in word and word[0] != "[" for word in words)
+        return ", ".join(words) if plain else json.dumps(words)
     word = word_of(value)
-    plain = word and word.isprintable() and word == word.strip() and word[0] != '"'
-    return word if plain else quoted(word, '" ') if word else '""'
+    return word if _plain(word) else quoted(word, '" ') if word else '""'
+
+
+def _plain(word: str) -> bool:
+    """Tell whether a word can stand as it is."""
+    return bool(word) and word.isprintable() and word == word.strip() and word[0] != '"'
 
 
 def unquoted_or_as_it_is(text: str) -> str:

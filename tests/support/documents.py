@@ -30,7 +30,16 @@ _WORDS = (
     "16M",
     ".example",
     "ALL",
+    "DEFAULT",
+    "mx.in.example:2525/pri=5",
+    "/dev/null",
+    "192.0.2.0/24",
+    "user@",
+    "two words",
+    "86400",
+    "logs.example",
 )
+_KNOWN: dict[Key, st.SearchStrategy[Any]] = {}
 _TEXT = st.sampled_from(_WORDS) | st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=12)
 
 
@@ -51,7 +60,14 @@ def _value(draw: Draw, key: Key) -> Any:
     if key.kind == "list":
         item = key.item or Key("item")
         return [one for one in (_value(draw, item) for _ in range(draw(st.integers(0, 3)))) if one is not None]
-    return draw(_strategy(key))
+    return draw(_fitting(key) | _strategy(key) if key.kind == "text" else _strategy(key))
+
+
+def _fitting(key: Key) -> st.SearchStrategy[Any]:
+    """Draw one of the words that a key takes."""
+    if key not in _KNOWN:
+        _KNOWN[key] = st.sampled_from([word for word in _WORDS if _takes(key, word)] or _WORDS)
+    return _KNOWN[key]
 
 
 def _strategy(key: Key) -> st.SearchStrategy[Any]:

@@ -122,7 +122,8 @@ class Asking:
         current = str(self.value(key.name) or "").lower()
         present = [place for place, (_, value) in enumerate(choices, 1) if str(value or "").lower() == current]
         chosen = await self.dialogue.choose(question, [text for text, _ in choices], present[0] if present else 1)
-        self.set(key.name, choices[chosen][1])
+        # The name that stands there stays as it is written.
+        self.set(key.name, self.value(key.name) if chosen + 1 in present else choices[chosen][1])
 
     async def _ask(self, key: Key, question: str) -> None:
         *before, question = [line for part in question.split("\n") for line in wrap(part, _WIDTH)]

@@ -85,7 +85,8 @@ class Described:
 
     def _row(self, item: Any) -> Row:
         if isinstance(item, Mapping):
-            return dict(item)
+            # A row that leaves its name to the default has it all the same, in files and in commands.
+            return dict(item) if self.table.key in item else {self.table.key: self.name(item), **item}
         return {self.table.bare or self.table.key: item}
 
     def _raw(self, row: Row) -> Any:

@@ -155,3 +155,25 @@ def test_values_with_commas_are_given_as_a_json_list() -> None:
     assert parts_of('["a, b", "c"]') == ["a, b", "c"]
     assert parts_of("[127.0.0.1]:25, b") == ["[127.0.0.1]:25", "b"]
     assert Key("x", "list").show(["a, b", "c"]) == '["a, b", "c"]'
+
+
+def test_words_of_a_list_are_shown_so_that_they_are_read_again() -> None:
+    key = Key("hosts", "list", item=Key("host"))
+    for words in (["a", "b"], ["a,b"], [""], ["[x", "y"], ["x\ny"], []):
+        assert key.read(key.show(words)) == words
+
+
+class Formed(Section):
+    """A key of a form, and a secret one."""
+
+    address: Annotated[str, Field(pattern=r"^[!-?A-~]+@[!-?A-~]+$")]
+    password: Annotated[str, Field(pattern=r"^[0-9]$")]
+
+
+def test_a_word_of_the_wrong_form_is_refused_with_the_form_and_a_secret_is_not_told() -> None:
+    keys = {key.name: key for key in describe(Formed).keys}
+    with pytest.raises(Refused, match=r"must be an address of the form user@domain \(found 'mx1'\)"):
+        keys["address"].check("mx1")
+    with pytest.raises(Refused) as told:
+        keys["password"].check("hunter2")
+    assert str(told.value) == "must be one digit"

@@ -20,7 +20,7 @@ from tests.support.long import either
 
 @pytest.mark.parametrize("role", ["esa", "sma"])
 @settings(
-    max_examples=either(40, 1000),
+    max_examples=either(20, 1000),
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example],
 )

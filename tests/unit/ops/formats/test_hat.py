@@ -192,3 +192,10 @@ def test_what_is_written_is_read_again(
     assert [_written(entry.values) for entry in found.groups] == groups
     assert found.default is not None
     assert found.default.values == default
+
+
+def test_a_group_that_says_nothing_does_not_become_one_that_accepts() -> None:
+    text = format_table([{"name": "P"}], [{"name": "G"}, {"name": "h", "entries": ["h"]}], {"rule": "REJECT"})
+    assert [line.strip() for line in text.splitlines()[2:]] == [
+        *["$P", "ACCEPT", "", "G:", "CONTINUE", "", "h", "CONTINUE", "", "ALL", "REJECT"]
+    ]

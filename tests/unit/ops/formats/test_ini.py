@@ -3,6 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.schema import parts_of
 from ops.formats.ini import Sections, flat
 
 PROFILES = Sections("Bounce profiles", "name")
@@ -38,3 +39,10 @@ def test_every_fault_is_told_with_its_line() -> None:
         "line 5: [NAME] or KEY = VALUE is needed (found 'junk')",
     )
     assert parsed.entries[0].at("b") == 3
+
+
+def test_words_of_a_list_that_would_be_misread_are_quoted() -> None:
+    for words in (["a,b", "c"], [" x"], ["x\u2028y", "z"], ['"q"'], ["[x"], [""]):
+        text = PROFILES.format([{"name": "a", "hosts": words}])
+        assert len(text.splitlines()) == 4, text
+        assert parts_of(str(PROFILES.parse(text).entries[0].values["hosts"])) == words

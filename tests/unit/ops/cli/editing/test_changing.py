@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from ops.cli.account import LOCAL, Caller, Role
+from tests.support.editing import TEXT
 from tests.support.operating import Operating
 
 
@@ -140,3 +141,11 @@ async def test_names_that_there_are_complete_an_operation(machine: Operating) ->
     assert complete("destconfig edit D") == ["DEFAULT"]
     assert {"--max-connections", "--reset"} <= set(complete("destconfig edit DEFAULT --"))
     assert complete("interfaceconfig groups n") == ["new"]
+
+
+async def test_a_profile_whose_name_is_left_to_the_default_is_written_with_it(tmp_path: Path) -> None:
+    machine = Operating(tmp_path, TEXT + "[[bounce_profile]]\nmax_retries = 7\n")
+    assert "[Default]\nmax_retries = 7" in (await machine.ran("bounceconfig print")).output
+    assert (await machine.ran("bounceconfig export p.txt")).error == ""
+    assert (await machine.ran("bounceconfig import p.txt")).error == ""
+    assert machine.tables()["bounce_profile"] == [{"name": "Default", "max_retries": 7}]
