@@ -6,7 +6,7 @@ Everything else takes its SSH from here; `tunnel/` and the console may also subc
 begins: `entrance`, what it may do at most: `accepted`), what can go wrong in `error`.
 """
 
-from core.ssh.accepted import Bucket, ConnectionLimits, ServerConnection, certificate_of, handshake
+from core.ssh.accepted import Bucket, ConnectionLimits, ServerConnection, certificate_of, handshake, unsent
 from core.ssh.admission import AcceptLimits, PenaltyTerms, Refusal
 from core.ssh.client import (
     CommandResult,
@@ -89,6 +89,7 @@ __all__ = [
     "splice_to_unix",
     "translate",
     "translated",
+    "unsent",
     "user_certificate",
     "write_key",
 ]

@@ -316,6 +316,17 @@ def certificate_of(connection: asyncssh.SSHServerConnection) -> CertificateFacts
     return connection.certificate if isinstance(connection, ServerConnection) else None
 
 
+def unsent(channel: Any) -> int:
+    """Give the octets that wait for a peer: in a channel, or what stands for one, and in its connection.
+
+    A peer that opens a large window and reads nothing has them all in the connection, of which a channel knows nothing.
+    """
+    connection = channel.get_connection() if isinstance(channel, asyncssh.SSHServerChannel) else None
+    transport = getattr(connection, "_transport", None)
+    waiting: int = channel.get_write_buffer_size()
+    return waiting + (transport.get_write_buffer_size() if transport is not None else 0)
+
+
 async def handshake(
     sock: socket.socket,
     options: SSHServerConnectionOptions,

@@ -14,6 +14,7 @@ import asyncssh
 from core.diagnostic import incident
 from core.errors import EX_DATAERR, EX_NOPERM, EX_OK, EX_SOFTWARE, GatepostError
 from core.runtime import spawn
+from core.ssh import unsent
 from ops.cli.account import Caller, Role
 from ops.cli.display import clean, is_plain, moment, unpainted
 from ops.cli.execute import Executor, Result, line_of, split
@@ -22,11 +23,16 @@ from ops.cli.line import LineScreen
 from ops.cli.progress import ProgressDisplay
 from ops.cli.registry import Call
 from ops.cli.session import IdleTooLong, Session
-from ops.cli.terminal import Terminal
+from ops.cli.terminal import Terminal, bounds
 
 INPUT_LIMIT = 4 << 20
 """Octets that a command may be given: the largest table fits in."""
 _LINE_LIMIT = 256 * 1024
+MOST_UNREAD = 64 << 20
+"""Octets that wait for a client that does not read; one that leaves more waiting loses the channel."""
+_UNREAD = 1 << 20
+"""Octets that wait before whoever can wait does, and before keys are not taken any more but for Ctrl-C."""
+_LOOK_S = 0.05
 _STDIN_S = 30.0
 _TRIES = 3
 
@@ -60,8 +66,8 @@ class Channel(asyncssh.SSHServerSession[bytes]):
         self._task: asyncio.Task[Any] | None = None
         self._input = asyncio.StreamReader(limit=_LINE_LIMIT)
         self._received = 0
-        self._may_write = asyncio.Event()
-        self._may_write.set()
+        self._resuming: asyncio.TimerHandle | None = None
+        self._held = False
 
     def connection_made(self, chan: asyncssh.SSHServerChannel[bytes]) -> None:
         """Keep the channel."""
@@ -69,7 +75,7 @@ class Channel(asyncssh.SSHServerSession[bytes]):
 
     def pty_requested(self, term_type: str | None, term_size: tuple[int, int, int, int], term_modes: Any) -> bool:
         """Take note of the terminal."""
-        self._pty = (term_type or "vt100", term_size[0], term_size[1])
+        self._pty = (term_type or "vt100", *bounds(term_size[0], term_size[1]))
         return True
 
     def terminal_size_changed(self, width: int, height: int, pixwidth: int, pixheight: int) -> None:
@@ -101,12 +107,37 @@ class Channel(asyncssh.SSHServerSession[bytes]):
     def data_received(self, data: bytes, datatype: asyncssh.DataType) -> None:
         """Take what the client sends."""
         if self._terminal is not None:
-            if self._terminal.feed(data) and self._session is not None:
-                self._session.interrupt()
+            self._typed(self._terminal, data)
             return
         self._received += len(data)
         if self._command is None or self._received <= INPUT_LIMIT:
             self._input.feed_data(data)
+
+    def _typed(self, terminal: Terminal, data: bytes) -> None:
+        if self._unread() > _UNREAD:
+            data = data[:0] if b"\x03" not in data else b"\x03"
+        if terminal.feed(data) and self._session is not None:
+            self._session.interrupt()
+        if terminal.busy and self._resuming is None and self._chan is not None:
+            self._chan.pause_reading()
+            self._resuming = asyncio.get_running_loop().call_later(_LOOK_S, self._resume, terminal)
+
+    def _resume(self, terminal: Terminal) -> None:
+        """Read on when there is room for what is typed."""
+        self._resuming = None
+        if self._chan is None or self._chan.is_closing():
+            return
+        if terminal.busy:
+            self._resuming = asyncio.get_running_loop().call_later(_LOOK_S, self._resume, terminal)
+        else:
+            self._chan.resume_reading()
+
+    def _unread(self) -> int:
+        """Give how many octets wait for the client: in the channel, and for its connection."""
+        chan = self._chan
+        if chan is None or chan.is_closing():
+            return 0
+        return unsent(chan)
 
     def eof_received(self) -> bool:
         """Take the end of what the client sends; the answer still goes out."""
@@ -128,26 +159,40 @@ class Channel(asyncssh.SSHServerSession[bytes]):
         return True
 
     def pause_writing(self) -> None:
-        """Take note that the client does not read."""
-        self._may_write.clear()
+        """Take note that a recording is behind, or that the client does not read."""
+        self._held = True
 
     def resume_writing(self) -> None:
-        """Take note that the client reads again."""
-        self._may_write.set()
+        """Take note that whoever was behind is not."""
+        self._held = False
 
     async def _drained(self) -> None:
+        """Wait while the client does not read. Raises `TimeoutError` when that takes as long as one may be idle."""
         async with asyncio.timeout(self._idle_s):
-            await self._may_write.wait()
+            while self._behind():  # noqa: ASYNC110 - nobody tells what waits in the connection
+                await asyncio.sleep(_LOOK_S)
+
+    def _behind(self) -> bool:
+        closing = self._chan is None or self._chan.is_closing()
+        return not closing and (self._held or self._unread() > _UNREAD)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Let nothing of this session live on."""
-        self._may_write.set()
+        if self._resuming is not None:
+            self._resuming.cancel()
         if self._task is not None:
             self._task.cancel()
 
     def _write(self, text: str) -> None:
-        if self._chan is not None and not self._chan.is_closing():
+        if self._chan is not None and not self._chan.is_closing() and self._in_bounds():
             self._chan.write(text.encode("utf-8", "replace"))
+
+    def _in_bounds(self) -> bool:
+        if self._unread() <= MOST_UNREAD or self._chan is None:
+            return True
+        self._executor.note(self._caller, "what was to be shown was not read; the channel is ended")
+        self._chan.abort()
+        return False
 
     def _show(self, text: str) -> None:
         end = "\r\n" if self._pty else "\n"
@@ -157,7 +202,7 @@ class Channel(asyncssh.SSHServerSession[bytes]):
         self._write(text.replace("\n", "\r\n") if self._pty else text)
 
     def _write_error(self, text: str) -> None:
-        if self._chan is not None and not self._chan.is_closing():
+        if self._chan is not None and not self._chan.is_closing() and self._in_bounds():
             self._chan.write_stderr(text.encode("utf-8", "replace"))
 
     async def _main(self) -> None:
@@ -177,7 +222,7 @@ class Channel(asyncssh.SSHServerSession[bytes]):
                 return await self._interactive(self._terminal)
         if self._command is not None:
             return self._deliver(await self._batch())
-        return await self._interactive(LineScreen(self._read_line, self._write))
+        return await self._interactive(LineScreen(self._read_line, self._write, self._drained))
 
     def _has_dialogue(self) -> bool:
         try:
@@ -249,6 +294,7 @@ class Channel(asyncssh.SSHServerSession[bytes]):
             progress,
             self._draw,
             columns,
+            drained=self._drained,
         )
         return await self._executor.alone(call, words, columns)
 

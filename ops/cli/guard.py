@@ -29,7 +29,6 @@ FRONT: Final = "cli"
 KEYS_TRIED: Final = 12
 TRIES: Final = 3
 """Passwords and codes that one connection may try."""
-CHANNELS: Final = 10
 _SECRET: Final = secrets.token_bytes(32)
 
 
@@ -78,7 +77,6 @@ class Guard(asyncssh.SSHServer):
         self._source = ""
         self._keys_tried = 0
         self._tries = 0
-        self._channels = 0
         self._shown = False
         self._gone = False
         self._forget()
@@ -220,8 +218,7 @@ class Guard(asyncssh.SSHServer):
 
     def session_requested(self) -> Any:
         """Open a channel for the account that logged in."""
-        self._channels += 1
-        if self._account is None or self._channels > CHANNELS or self._grant.revoked:
+        if self._account is None or self._grant.revoked:
             return False
         account = self._account
         return self._session(

@@ -5,15 +5,24 @@ The main prompt is not shown, since nobody sees it; the questions of dialogues a
 
 from collections.abc import Awaitable, Callable, Sequence
 
+from ops.cli.dialogue import at_once
+
 
 class LineScreen:
     """Reads whole lines from a function that gives '' at the end of input."""
 
     width = 0
 
-    def __init__(self, read_line: Callable[[], Awaitable[str]], write: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        read_line: Callable[[], Awaitable[str]],
+        write: Callable[[str], None],
+        drain: Callable[[], Awaitable[None]] = at_once,
+    ) -> None:
+        """`drain` waits while nobody takes what is shown."""
         self._read_line = read_line
         self._write = write
+        self.drain = drain
 
     def write(self, text: str) -> None:
         """Show text."""

@@ -17,7 +17,7 @@ from core.errors import EX_NOPERM, GatepostError
 from ops.cli.account import EVERYONE, Caller, Role
 from ops.cli.appliance import Appliance
 from ops.cli.argument import Parameter, UsageProblem, on_the_line, parameters_of, usage
-from ops.cli.dialogue import Dialogue
+from ops.cli.dialogue import Dialogue, at_once
 from ops.cli.display import as_json
 from ops.cli.progress import Progress, silent
 from ops.configuration.editing import Editing
@@ -74,6 +74,8 @@ class Call:
     """In a dialogue: the words that stood in the places of the command's name."""
     lend: Lend | None = None
     """Lends the caller's terminal; None = there is none."""
+    drained: Callable[[], Awaitable[None]] = at_once
+    """Waits while the caller does not read: for whoever shows things without end. Raises `TimeoutError`."""
     at_end: Callable[[Callable[[], None]], None] | None = None
     """Has something done when the session ends; None = there is no session, only this command."""
 

@@ -14,18 +14,20 @@ from typing import Protocol
 
 import asyncssh
 
-from core.ssh import AcceptLimits, Refusal, SshListener, server_options
+from core.ssh import AcceptLimits, ConnectionLimits, Refusal, SshListener, server_options
 from ops.access.gate import Gate
 from ops.cli.account import Caller, Role
 from ops.cli.channel import Channel
 from ops.cli.display import clean
 from ops.cli.execute import AuditLog, Executor
 from ops.cli.files import Files, FilesOrChannel
-from ops.cli.guard import Door, Guard, SessionMaker
+from ops.cli.guard import KEYS_TRIED, TRIES, Door, Guard, SessionMaker
 from ops.cli.history import HistoryFile
 from ops.cli.sessions import Sessions
 
 SERVICE_USER = "service"
+CHANNELS = 10
+"""Of one connection, open at once."""
 PUT_OUT_S = 1.0
 """How long a connection stays that has lost its rights: the commit that took them may be its own."""
 
@@ -104,7 +106,10 @@ class ConsoleServer:
         )
         endpoint = (settings.address, settings.port)
         options = self._options(settings)
-        self._listener = SshListener("console", [endpoint], options, limits=limits, refused=self._refused)
+        within = ConnectionLimits(tries=KEYS_TRIED + TRIES, channels=CHANNELS)
+        self._listener = SshListener(
+            "console", [endpoint], options, limits=limits, within=within, refused=self._refused
+        )
         return self._listener
 
     def follow(self, settings: ConsoleSettings, door: Door) -> None:

@@ -5,7 +5,7 @@ that Ctrl-C can break it off and the session goes on. Knows no SSH and no termin
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -13,7 +13,7 @@ from core import clock
 from core.diagnostic import incident
 from core.errors import EX_OK, GatepostError
 from ops.cli.account import Caller, Role
-from ops.cli.dialogue import Aborted, Dialogue, Screen
+from ops.cli.dialogue import Aborted, Dialogue, Screen, at_once
 from ops.cli.display import clean, fitted
 from ops.cli.execute import Executor, Leave, line_of, split
 from ops.cli.pager import is_long, show_paged
@@ -53,6 +53,10 @@ class _Timed:
     @property
     def lend(self) -> Lend | None:
         return getattr(self.screen, "lend", None)  # only a terminal has something to lend
+
+    @property
+    def drained(self) -> Callable[[], Awaitable[None]]:
+        return getattr(self.screen, "drain", at_once)
 
     def write(self, text: str) -> None:
         self.screen.write(text)
@@ -242,7 +246,7 @@ class Session:
         progress = ProgressDisplay(write, bar=width > 0, width=width)
         lend, at_end = self._screen.lend, self._ends.append
         call = replace(self._call, progress=progress, draw=write, width=width)
-        return replace(call, lend=lend, at_end=at_end)
+        return replace(call, lend=lend, at_end=at_end, drained=self._screen.drained)
 
     async def _show(self, item: Command, arguments: Document) -> Document:
         document = await self._executor.perform(self._watched(), item, arguments)

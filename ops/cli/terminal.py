@@ -1,127 +1,70 @@
 """A screen on a pseudo terminal that somebody else owns: line editing, completion, history through prompt_toolkit.
 
 The SSH channel feeds keys in and takes what is drawn; nothing here touches a file descriptor, so a peer that
-sends a lot can fill a bounded buffer but never block the process. The only module that imports prompt_toolkit.
+sends a lot can fill a bounded buffer but never block the process. Only this and `keyboard.py` import prompt_toolkit.
 """
 
 import asyncio
 import codecs
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 
 from prompt_toolkit import PromptSession
 from prompt_toolkit.application import create_app_session
+from prompt_toolkit.buffer import Buffer
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion, WordCompleter
 from prompt_toolkit.data_structures import Size
 from prompt_toolkit.document import Document
 from prompt_toolkit.history import DummyHistory, History
-from prompt_toolkit.input import Input
-from prompt_toolkit.input.typeahead import clear_typeahead, get_typeahead, store_typeahead
-from prompt_toolkit.input.vt100_parser import Vt100Parser
-from prompt_toolkit.key_binding import KeyPress
 from prompt_toolkit.output import ColorDepth
 from prompt_toolkit.output.vt100 import Vt100_Output
 from prompt_toolkit.shortcuts import CompleteStyle
 
-from ops.cli.dialogue import Aborted
+from ops.cli.dialogue import Aborted, at_once
 from ops.cli.display import is_plain, unpainted
-from ops.cli.history import HistoryFile
+from ops.cli.history import KEPT, HistoryFile
+from ops.cli.keyboard import LONGEST_LINE, Keyboard
 
 Complete = Callable[[str], Iterable[str]]
 Take = Callable[[bytes], None]
-_WAITING_KEYS = 16_384
-_slots: set[int] = set()
+NARROWEST, LARGEST = 20, 1000
+"""Columns or rows that a terminal has at least and at most, whatever it says: it draws, and we lay out, by them."""
+_REDRAW_S = 0.05
 
 
-class _Keys(Input):
-    """Input that is fed by calls instead of a descriptor."""
+class _Output(Vt100_Output):
+    """Draws; a terminal is to send what is pasted as if it were typed, each line an answer."""
 
-    def __init__(self) -> None:
-        self._pressed: list[KeyPress] = []
-        self._parser = Vt100Parser(self._pressed.append)
-        self.ready: Callable[[], None] | None = None
-        self._closed = False
-        self._slot = -1
+    def enable_bracketed_paste(self) -> None:
+        """Leave it off."""
 
-    def feed(self, text: str) -> None:
-        if len(self._pressed) < _WAITING_KEYS:
-            self._parser.feed(text)
-        self._wake()
 
-    def close(self) -> None:
-        self._closed = True
-        self._wake()
+def _bounded(session: PromptSession[str]) -> PromptSession[str]:
+    """Have a question take no more than a line, and keep no history of each key: the library has no bounds."""
 
-    @contextmanager
-    def named(self) -> Iterator[None]:
-        """Have a name. The library keeps type-ahead by it for ever; reused names keep that table small.
+    def cut(buffer: Buffer) -> None:
+        if len(buffer.text) > LONGEST_LINE:
+            buffer.text = buffer.text[:LONGEST_LINE]
 
-        A name is given back only when nothing is left under it: the next who has it is another user.
-        """
-        self._slot = next(n for n in range(len(_slots) + 1) if n not in _slots)
-        _slots.add(self._slot)
-        try:
-            yield
-        finally:
-            clear_typeahead(self)
-            _slots.discard(self._slot)
+    for buffer in (session.default_buffer, session.search_buffer):
+        buffer.on_text_changed += cut
+        buffer.save_to_undo_stack = _nothing  # type: ignore[method-assign]
+    return session
 
-    @property
-    def waiting(self) -> int:
-        """How many keys were pressed that no question has used."""
-        ahead = get_typeahead(self)
-        store_typeahead(self, ahead)
-        return len(self._pressed) + len(ahead)
 
-    @property
-    def spent(self) -> bool:
-        """True when the input has ended and all that was typed before has been used."""
-        return self._closed and not self.waiting
+def _nothing(clear_redo_stack: bool = True) -> None:
+    """Keep no state to go back to."""
 
-    def _wake(self) -> None:
-        if self.ready is not None:
-            self.ready()
 
-    @property
-    def closed(self) -> bool:
-        return self._closed
+def bounds(columns: int, rows: int) -> tuple[int, int]:
+    """Give columns and rows of a terminal from what it says; 0 = it does not know."""
+    columns, rows = columns or 80, rows or 24
+    return min(max(columns, NARROWEST), LARGEST), min(max(rows, 2), LARGEST)
 
-    def read_keys(self) -> list[KeyPress]:
-        pressed = self._pressed[:]
-        self._pressed.clear()
-        return pressed
 
-    def flush_keys(self) -> list[KeyPress]:
-        self._parser.flush()
-        return self.read_keys()
-
-    def attach(self, input_ready_callback: Callable[[], None]) -> AbstractContextManager[None]:
-        return self._switched(input_ready_callback)
-
-    def detach(self) -> AbstractContextManager[None]:
-        return self._switched(None)
-
-    @contextmanager
-    def _switched(self, ready: Callable[[], None] | None) -> Iterator[None]:
-        before, self.ready = self.ready, ready
-        if self._pressed or self._closed:
-            # Typed before the question came.
-            asyncio.get_running_loop().call_soon(self._wake)
-        try:
-            yield
-        finally:
-            self.ready = before
-
-    def raw_mode(self) -> AbstractContextManager[None]:
-        return nullcontext()
-
-    cooked_mode = raw_mode
-
-    def fileno(self) -> int:
-        raise NotImplementedError("these keys come from no descriptor")
-
-    def typeahead_hash(self) -> str:
-        return f"channel-{self._slot}"
+def _size(columns: int, rows: int) -> Size:
+    columns, rows = bounds(columns, rows)
+    return Size(rows=rows, columns=columns)
 
 
 class _Display:
@@ -160,13 +103,13 @@ class _History(History):
     def load_history_strings(self) -> Iterable[str]:
         return reversed(self._file.lines()) if self._file is not None else ()
 
+    def append_string(self, string: str) -> None:
+        super().append_string(string)
+        del self._loaded_strings[KEPT:]
+
     def store_string(self, string: str) -> None:
         if self._file is not None:
             self._file.add(string)
-
-
-async def _at_once() -> None:
-    """Wait for nothing."""
 
 
 class Terminal:
@@ -177,10 +120,10 @@ class Terminal:
         self.history: HistoryFile | None = None
         """Where command lines are kept, from `opened` on."""
         self._plain = is_plain(kind)
-        self._size = Size(rows=rows or 24, columns=columns or 80)
+        self._size = _size(columns, rows)
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._keys = _Keys()
-        self._output = Vt100_Output(
+        self._keys = Keyboard()
+        self._output = _Output(
             _Display(write),  # type: ignore[arg-type]
             lambda: self._size,
             term=kind,
@@ -192,8 +135,9 @@ class Terminal:
         self._completer = _Completer(complete)
         self._asking: PromptSession[str] | None = None
         self._resized: Callable[[], None] = lambda: None
+        self._redrawing: asyncio.TimerHandle | None = None
         self._take: Take | None = None
-        self.drained: Callable[[], Awaitable[None]] = _at_once
+        self.drained: Callable[[], Awaitable[None]] = at_once
         """Waits for whoever carries what is shown away."""
 
     @contextmanager
@@ -201,18 +145,23 @@ class Terminal:
         """Be the terminal of the current task and of the tasks it starts, until the block ends."""
         try:
             with self._keys.named(), create_app_session(self._keys, self._output):
-                self._lines = PromptSession(
-                    history=_History(self.history),
-                    completer=self._completer,
-                    complete_while_typing=False,
-                    complete_style=CompleteStyle.READLINE_LIKE,
+                self._lines = _bounded(
+                    PromptSession(
+                        history=_History(self.history),
+                        completer=self._completer,
+                        complete_while_typing=False,
+                        complete_style=CompleteStyle.READLINE_LIKE,
+                    )
                 )
-                self._answers = PromptSession(
-                    history=DummyHistory(), complete_while_typing=False, complete_style=CompleteStyle.READLINE_LIKE
+                self._answers = _bounded(
+                    PromptSession(
+                        history=DummyHistory(), complete_while_typing=False, complete_style=CompleteStyle.READLINE_LIKE
+                    )
                 )
                 yield
         finally:
             self._keys.close()
+            self._redraw()
 
     @property
     def width(self) -> int:
@@ -229,9 +178,21 @@ class Terminal:
         """Whether somebody has typed on while a command ran."""
         return bool(self._keys.waiting)
 
+    @property
+    def busy(self) -> bool:
+        """Whether a question is open that has enough to use already."""
+        return self._keys.ready is not None and self._keys.full
+
     def resize(self, columns: int, rows: int) -> None:
-        """Take the new size of the window."""
-        self._size = Size(rows=rows or 24, columns=columns or 80)
+        """Take the new size of the window; it is drawn anew once for all that come together."""
+        self._size = _size(columns, rows)
+        if self._redrawing is None:
+            self._redrawing = asyncio.get_running_loop().call_later(_REDRAW_S, self._redraw)
+
+    def _redraw(self) -> None:
+        if self._redrawing is not None:
+            self._redrawing.cancel()
+            self._redrawing = None
         self._resized()
 
     def feed(self, data: bytes) -> bool:

@@ -16,6 +16,7 @@ import asyncssh
 from core import clock
 from core.diagnostic import incident
 from core.errors import EX_TEMPFAIL
+from core.ssh import unsent
 from tunnel.recording.recording import Recording
 from tunnel.recording.screen import Screen
 from tunnel.service.visitor import ServiceLogin
@@ -258,6 +259,14 @@ class Live(asyncssh.SSHServerSession[bytes]):
         """Take input again."""
         if self._chan is not None:
             self._chan.resume_reading()
+
+    def get_write_buffer_size(self) -> int:
+        """Give how many octets wait for the engineer."""
+        return unsent(self._chan) if self._chan is not None and not self._chan.is_closing() else 0
+
+    def abort(self) -> None:
+        """End it without waiting for whoever does not read."""
+        self.kill("what was to be shown was not read")
 
     def _show(self, data: bytes, datatype: int | None = None) -> None:
         if self._chan is not None and not self._chan.is_closing():

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Annotated
 
+from core.errors import EX_TEMPFAIL, GatepostError
 from core.log.follow import Follower
 from core.log.reading import last_lines
 from core.log.subscription import Subscription
@@ -34,6 +35,10 @@ async def follow(call: Call, one: Subscription, fits: Callable[[bytes], bool] = 
             for line in data.splitlines():
                 if fits(line):
                     call.show(line.decode("utf-8", "replace"))
+            try:
+                await call.drained()
+            except TimeoutError:
+                raise GatepostError("what was to be shown was not read", EX_TEMPFAIL) from None
             await asyncio.sleep(_LOOK_S if len(data) < _AT_ONCE // 2 else 0.05)
             if (octets := await off_loop(follower.behind)) > _MOST_BEHIND:
                 await off_loop(follower.skip)

@@ -4,8 +4,10 @@ import asyncio
 
 import pytest
 
+from core.runtime import spawn
 from ops.cli.dialogue import Aborted
 from ops.cli.display import paint
+from ops.cli.keyboard import LONGEST_LINE
 from ops.cli.terminal import Terminal
 
 
@@ -57,7 +59,7 @@ async def test_a_flood_of_keys_is_dropped_and_not_kept() -> None:
     with screen.opened():
         for _ in range(100):
             screen.feed(b"x" * 10_000)
-        assert len(screen._keys._pressed) < 30_000
+        assert screen._keys.waiting < 100_000
 
 
 def test_lines_end_as_a_raw_terminal_needs_them() -> None:
@@ -104,3 +106,71 @@ def test_a_terminal_that_knows_no_styles_gets_none(kind: str, shown: str) -> Non
     drawn: list[str] = []
     Terminal(drawn.append, 80, 24, kind, lambda text: []).write(paint("x", "bad", 80) + "\n")
     assert drawn == [shown]
+
+
+async def test_a_line_without_end_is_cut_and_keeps_no_state_of_each_key() -> None:
+    screen, _ = terminal()
+    with screen.opened():
+        asking = spawn(screen.command("> "), "question")
+        await asyncio.sleep(0)
+        for _ in range(8):
+            screen.feed(b"x" * 8192)
+        screen.feed(b"\r")
+        async with asyncio.timeout(30):
+            assert await asking == "x" * LONGEST_LINE
+
+
+@pytest.mark.parametrize("keys", [b"\x1b999999a", b"ab\x0b\x01\x0b" + b"\x19" * 40, b"\x18(ab\x18)" + b"\x18e" * 40])
+async def test_no_few_keys_make_a_line_of_megabytes(keys: bytes) -> None:
+    screen, drawn = terminal()
+    with screen.opened():
+        screen.feed(keys + b"\r")
+        async with asyncio.timeout(30):
+            assert len(await screen.command("> ")) <= LONGEST_LINE
+    assert sum(map(len, drawn)) < 100_000
+
+
+async def test_what_is_pasted_is_typed_line_by_line_and_none_is_kept_until_its_end() -> None:
+    screen, drawn = terminal()
+    with screen.opened():
+        screen.feed(b"\x1b[200~one\rtwo\r")
+        async with asyncio.timeout(30):
+            assert [await screen.read("") for _ in range(2)] == ["one", "two"]
+        for _ in range(100):
+            screen.feed(b"z" * 8192)
+        assert screen._keys.waiting < 100_000
+    assert "\x1b[?2004h" not in "".join(drawn)
+
+
+async def test_keys_are_used_in_turns_so_that_others_are_served_between() -> None:
+    screen, _ = terminal()
+    turns = 0
+    with screen.opened():
+        screen.feed(b"\x1b[D" * 3000 + b"\r")
+        asking = spawn(screen.command("> "), "question")
+        async with asyncio.timeout(30):
+            while not asking.done():
+                turns += 1
+                await asyncio.sleep(0)
+    assert turns > 100
+
+
+async def test_a_storm_of_sizes_is_drawn_once_and_no_size_is_believed_that_no_terminal_has() -> None:
+    screen, drawn = terminal()
+    with screen.opened():
+        asking = spawn(screen.command("> "), "question")
+        async with asyncio.timeout(30):
+            while not "".join(drawn).endswith("> ") and ">" not in "".join(drawn):
+                await asyncio.sleep(0)
+        before = len(drawn)
+        for size in range(1000):
+            screen.resize(2**32 - 1 - size, 2**32 - 1)
+        assert len(drawn) == before
+        assert (screen.width, screen.height) == (1000, 1000)
+        screen.resize(0, 0)
+        assert (screen.width, screen.height) == (80, 24)
+        screen.resize(1, 1)
+        assert (screen.width, screen.height) == (20, 2)
+        screen.feed(b"\r")
+        async with asyncio.timeout(30):
+            assert await asking == ""
