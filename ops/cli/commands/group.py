@@ -13,7 +13,7 @@ GROUPS: Mapping[str, str] = {
     ),
     "Delivery": (
         "smtproutes destconfig deliveryconfig bounceconfig altsrchost interfaceconfig delivernow suspend suspenddel"
-        " suspendlistener resume resumedel resumelistener tlsverify tlsreport"
+        " suspendlistener suspendtransfers resume resumedel resumelistener resumetransfers tlsverify tlsreport"
     ),
     "Messages": (
         "quarantine showrecipients showmessage archivemessage oldmessage removemessage deleterecipients"

@@ -67,3 +67,17 @@ async def test_a_daemon_that_is_down_is_named_and_the_others_are_suspended(daemo
 
 async def test_with_nothing_running_it_fails(run: Any) -> None:
     assert (await run("suspend")).status == 69
+
+
+async def test_transfers_of_a_management_host_are_its_hidden_listener(daemons: Daemons, run: Any) -> None:
+    async with all_up(daemons):
+        refused = await run("suspendtransfers")
+        suspended = await run("suspendtransfers 3", role="sma")
+        resumed = await run("resumetransfers", role="sma")
+    assert refused.status == 77
+    assert suspended.output == "Receiving suspended for cpq_listener."
+    assert resumed.output == "Receiving resumed for cpq_listener."
+    assert [(daemon, verb) for daemon, verb, _ in daemons.asked] == [
+        ("cpq-listener", "suspend"),
+        ("cpq-listener", "resume"),
+    ]
