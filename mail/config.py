@@ -65,7 +65,7 @@ class PolicySection(Section):
     reject_text: str | None = Field(
         default=None,
         max_length=400,
-        description="reply text of a REJECT, filled in likewise",
+        description="reply text of a REJECT, with $Group, $HATEntry, $Hostname and $RemoteIP filled in",
     )
 
 
