@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
+from core import diagnostic
 from core.errors import EX_CANTCREAT, GatepostError
 from core.lifecycle import Scope
 from core.sqlite import Database, DatabaseThread
@@ -44,7 +45,14 @@ class Records:
     async def run(self, scope: Scope) -> None:
         """Close the file at the end; log-ins of an earlier run, which nobody saw end, are marked."""
         if self._front:
-            await self.change(interrupt, self._front)
+            try:
+                await self.change(interrupt, self._front)
+            except GatepostError as error:
+                # Without the console nobody could come in, by key, to mend it.
+                text = (
+                    f"{error.text}; log-in by key goes on, passwords and codes are refused until the file can be used"
+                )
+                diagnostic.say(diagnostic.ERROR, text)
         scope.ready()
         await scope.stopping.wait()
         await self.close()

@@ -358,3 +358,18 @@ async def test_the_command_client_has_no_way_round_its_set(console: Console) -> 
             assert (await session.wait()).exit_status == 77
         shells = await asyncio.gather(*(connection.run("who") for _ in range(5)))
         assert {shell.exit_status for shell in shells} == {77}
+
+
+@pytest.mark.parametrize("damage", ["no database", "a folder"])
+async def test_a_record_that_cannot_be_used_keeps_out_passwords_but_neither_keys_nor_the_console(
+    tmp_path: Path, damage: str
+) -> None:
+    path = tmp_path / "access.db"
+    if damage == "a folder":
+        path.mkdir()
+    else:
+        path.write_bytes(b"\x01damaged" * 4096)
+    async with started(tmp_path, Terms(slow_s=0.0)) as console:
+        assert (await console.ssh("ann", "whoami", key="ann"))[0] == 0
+        assert (await console.ssh("pat", "whoami", password=RIGHT))[0] == 255
+    assert any("nobody can count the failures" in line for line in console.audit.lines)
