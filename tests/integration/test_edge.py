@@ -18,6 +18,7 @@ from core.pki import make_server_certificate
 from tests.support.dns_server import DnsServer
 from tests.support.lab import free_port, short_folder
 from tests.support.road import DaemonProcess, make_gateway
+from tests.support.smtp_client import SmtpClient
 from tests.unit.core.test_alert import Inbox, receiving
 
 pytestmark = pytest.mark.slow
@@ -41,10 +42,10 @@ class Edge:
         return await call(self.folder / "run" / "gateway-0.sock", verb)
 
     @contextlib.asynccontextmanager
-    async def dial(self, name: str, **options: Any) -> AsyncIterator["Client"]:
+    async def dial(self, name: str, **options: Any) -> AsyncIterator["SmtpClient"]:
         reader, writer = await asyncio.open_connection("127.0.0.1", self.ports[name], **options)
         try:
-            yield Client(reader, writer)
+            yield SmtpClient(reader, writer)
         finally:
             writer.transport.abort()
 
@@ -62,21 +63,6 @@ class Edge:
             while not file.exists() or text not in file.read_text():
                 await asyncio.sleep(0.05)
         return file.read_text()
-
-
-class Client:
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader, self.writer = reader, writer
-
-    async def hear(self) -> str:
-        async with asyncio.timeout(15):
-            while (line := (await self.reader.readline()).decode())[3:4] == "-":
-                pass
-        return line.strip()
-
-    async def say(self, text: str) -> str:
-        self.writer.write(text.encode() + b"\r\n")
-        return await self.hear()
 
 
 def anybody() -> ssl.SSLContext:
@@ -278,7 +264,7 @@ async def test_the_quarantine_channel_shows_a_new_certificate_from_the_next_hand
 
         async def shown() -> str:
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            client = Client(reader, writer)
+            client = SmtpClient(reader, writer)
             await client.hear()
             await client.say("EHLO sma.example.test")
             assert (await client.say("STARTTLS")).startswith("220")

@@ -22,6 +22,7 @@ from core.pki import make_server_certificate
 from core.ssh import make_key, public_text
 from tests.support.lab import free_port, short_folder
 from tests.support.road import DaemonProcess, make_gateway
+from tests.support.smtp_client import SmtpClient
 
 pytestmark = pytest.mark.slow
 HOST = "127.0.0.1"
@@ -35,30 +36,6 @@ name = "admin"
 role = "administrator"
 keys = ["{key}"]
 """
-
-
-class Client:
-    """One SMTP conversation."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader, self.writer = reader, writer
-
-    async def hear(self) -> str:
-        async with asyncio.timeout(30):
-            while (line := (await self.reader.readline()).decode())[3:4] == "-":
-                pass
-        return line.strip()
-
-    async def say(self, text: str) -> str:
-        self.writer.write(text.encode() + b"\r\n")
-        return await self.hear()
-
-    async def send(self, recipient: str = "a@example.test") -> str:
-        for line in ("EHLO c.test", "MAIL FROM:<s@c.test>", f"RCPT TO:<{recipient}>", "DATA"):
-            answer = await self.say(line)
-            if answer[0] not in "23":
-                return answer
-        return await self.say("Subject: hello\r\n\r\nx\r\n.")
 
 
 @dataclass
@@ -112,10 +89,10 @@ class Site:
 
 
 @contextlib.asynccontextmanager
-async def dialled(port: int) -> AsyncIterator[Client]:
+async def dialled(port: int) -> AsyncIterator[SmtpClient]:
     async with asyncio.timeout(30):
         reader, writer = await asyncio.open_connection(HOST, port)
-    client = Client(reader, writer)
+    client = SmtpClient(reader, writer)
     try:
         assert (await client.hear()).startswith("220")
         yield client
