@@ -23,6 +23,6 @@ def load(text: str, folder: Path, *, file: str, key: str) -> Any:
     try:
         found = getattr(importlib.import_module(module), attribute)
         return found() if inspect.isclass(found) else found
-    except Exception as error:  # whatever the operator's module does when it is loaded
+    except (Exception, SystemExit) as error:  # whatever the operator's module does when it is loaded
         reason = f"{text} cannot be loaded: {type(error).__name__}: {error}; modules are searched in {folder}"
         raise ConfigError([Problem(file, key, reason)]) from error

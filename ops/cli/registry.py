@@ -82,7 +82,8 @@ class Call:
     @property
     def editing(self) -> Editing:
         """Give the caller's pending copy of the configuration. Raises `GatepostError` where there can be none."""
-        return self.appliance.editing(self.caller.name)
+        editing = self.appliance.editing(self.caller.name)
+        return editing if self.caller.role is Role.ADMINISTRATOR else editing.bounded()
 
     def may(self, name: str) -> bool:
         """Tell whether there is a command of that name and the caller may run it here."""

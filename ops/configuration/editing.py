@@ -10,10 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from core import clock
-from core.errors import EX_DATAERR, GatepostError, Problem
+from core.errors import EX_DATAERR, EX_NOPERM, GatepostError, Problem
 from ops.configuration.difference import blamed, sections, touched
 from ops.configuration.pending import Change, Pending, PendingFiles
 from ops.configuration.place import Place, Reading, Tables, copy_of
+from ops.configuration.reach import FILE_KEYS, reaching
 
 Validate = Callable[[Mapping[str, Any]], list[Problem]]
 """Gives every fault of a whole configuration; runs in a thread, since large tables take seconds."""
@@ -26,13 +27,21 @@ LONGEST = 300
 class Editing:
     """The pending copy of one login. Holds nothing itself: two sessions of a login see the same."""
 
-    def __init__(self, place: Place, login: str, validate: Validate, *, note: Note, now: clock.Clock) -> None:
+    def __init__(
+        self, place: Place, login: str, validate: Validate, *, note: Note, now: clock.Clock, bounded: bool = False
+    ) -> None:
+        """`bounded`: for somebody who may not choose what of the machine's disk is read, nor what programs are run."""
         self.login = login
         self.place = place
         self.validate = validate
         self.files = PendingFiles(place)
         self._note = note
         self._now = now
+        self._bounded = bounded
+
+    def bounded(self) -> "Editing":
+        """Give the same pending copy for somebody who administers mail only."""
+        return Editing(self.place, self.login, self.validate, note=self._note, now=self._now, bounded=True)
 
     @property
     def pending(self) -> bool:
@@ -86,6 +95,7 @@ class Editing:
             edit(tables)
             if tables == before:
                 return []
+            self._check_reach(before, tables)
             own, others = blamed(self.validate(tables), touched(before, tables))
             if own:
                 raise GatepostError("\n".join(told(problem) for problem in own), EX_DATAERR)
@@ -97,7 +107,16 @@ class Editing:
             if problems := self.validate(tables):
                 raise GatepostError("\n".join(told(problem) for problem in problems), EX_DATAERR)
             found = None if anew else self.files.load(self.login)
+            self._check_reach(found.tables if found else self.place.in_force().tables, tables)
             self._keep(what, found, found.base if found else self.place.in_force(), tables)
+
+    def _check_reach(self, before: Tables, after: Tables) -> None:
+        """Raise status 77 where a change names a file or a program that its maker may not choose."""
+        if self._bounded and (new := set(reaching(after)) - set(reaching(before))):
+            readable = [one for one in new if one.key in FILE_KEYS and self.place.lent(one.value)]
+            if told_off := sorted(str(one) for one in new.difference(readable)):
+                why = f"{'; '.join(told_off)}: administrators only, but for files of configuration/ that all may read"
+                raise GatepostError(why, EX_NOPERM)
 
     def _compared(self) -> tuple[Tables, Tables, list[str]]:
         found, force = self.files.load(self.login), self.place.in_force().tables

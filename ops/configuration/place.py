@@ -85,6 +85,17 @@ class Place:
         """The pending copies, one per login."""
         return self.config.parent / "state" / "pending"
 
+    def lent(self, name: str) -> bool:
+        """Tell whether a name in the configuration means a file of `configuration/` that others than root may read."""
+        path = self.config.parent / name
+        if path.parent != self.config.parent / "configuration" or path.name in {"", "..", "."}:
+            return False
+        try:
+            mode = path.lstat().st_mode
+        except OSError:
+            return False
+        return stat.S_ISREG(mode) and bool(mode & (stat.S_IRGRP | stat.S_IROTH))
+
     def read(self, path: Path) -> Reading:
         """Read a file, or give what was read of it when it was the same. Raises `ConfigError`."""
         try:
