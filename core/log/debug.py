@@ -17,7 +17,7 @@ from core.maillog import MailLog
 PIECE: Final = 4000
 """Octets shown on one line at most."""
 HIDDEN: Final = b"***"
-_LOGIN = re.compile(rb"(?im)^(AUTH[ \t]+[^ \t\r\n]+[ \t]+)[^\r\n]+")
+_LOGIN = re.compile(rb"(?im)^AUTH[ \t]+[^ \t\r\n]+")
 _SHOWN: Final = {
     byte: chr(byte) if 32 <= byte < 127 and byte != 0x5C else "\\\\" if byte == 0x5C else f"\\{byte:03o}"
     for byte in range(256)
@@ -50,6 +50,8 @@ class Recording:
         self._begun = b""
         """The beginning of a line that might be a log-in."""
         self._secret = False
+        self._tail = False
+        """Whether the rest of a line is part of a log-in."""
 
     def sent(self, data: bytes) -> None:
         """Record what this side says."""
@@ -66,12 +68,12 @@ class Recording:
             self._secret = not ended
             data = HIDDEN + (b"\r\n" if ended else b"")
         else:
-            data, self._begun = self._begun + data, b""
+            data, self._begun = self._begun + self._after_tail(data), b""
             line = data[data.rfind(b"\n") + 1 :]
             if line and b"AUTH".startswith(line[:4].upper()) and len(line) < PIECE:
                 self._begun = line
                 data = data[: len(data) - len(line)]
-            data = _LOGIN.sub(rb"\1" + HIDDEN, data)
+            data = self._hidden(data)
         if data:
             self._write(self._received, data)
 
@@ -82,7 +84,25 @@ class Recording:
     def _rest(self) -> None:
         if self._begun:
             begun, self._begun = self._begun, b""
-            self._write(self._received, _LOGIN.sub(rb"\1" + HIDDEN, begun))
+            self._write(self._received, self._hidden(begun))
+
+    def _hidden(self, data: bytes) -> bytes:
+        """Hide what comes with AUTH and, since a client may not wait for the answer, whatever comes behind it."""
+        found = _LOGIN.search(data)
+        if found is None:
+            return data
+        line, ended, behind = data[found.end() :].partition(b"\n")
+        self._tail = not ended
+        told = b" " + HIDDEN if line.strip() else b""
+        return data[: found.end()] + told + (b"\r\n" if ended else b"") + (HIDDEN + b"\r\n" if behind else b"")
+
+    def _after_tail(self, data: bytes) -> bytes:
+        """Give what stands behind the end of a line that was hidden."""
+        if not self._tail:
+            return data
+        _, ended, behind = data.partition(b"\n")
+        self._tail = not ended
+        return behind
 
     def _write(self, way: str, data: bytes) -> None:
         number = self._number()

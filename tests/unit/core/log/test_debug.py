@@ -50,10 +50,12 @@ def test_a_conversation_is_recorded_with_its_icid_and_client(tmp_path: Path) -> 
     "said",
     [
         [b"AUTH PLAIN c2VjcmV0\r\n"],
+        [b"AUTH LOGIN\r\ndXNlcg==\r\nc2VjcmV0\r\n"],
+        [b"AUTH PLAIN " + b"QUJD" * 1500, b"QUJD", b"c2VjcmV0\r\n"],
         [b"AU", b"TH PL", b"AIN c2Vj", b"cmV0\r\n"],
         [b"NOOP\r\nauth plain c2VjcmV0\r\n"],
     ],
-    ids=["whole", "pieces", "behind"],
+    ids=["whole", "not waited for", "longer than a line", "pieces", "behind"],
 )
 def test_what_somebody_logs_in_with_is_not_shown(tmp_path: Path, said: list[bytes]) -> None:
     logs, log = _logs(tmp_path, type="injection_debug", clients=["192.0.2.7"])
