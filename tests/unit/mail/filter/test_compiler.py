@@ -42,6 +42,22 @@ def holds(rule: str, target: View | None = None) -> bool:
 @pytest.mark.parametrize(
     ("rule", "expected"),
     [
+        ("body-contains('secret') and rcpt-count > 5", False),
+        ("body-contains('secret') or rcpt-count < 5", True),
+    ],
+)
+def test_the_cheap_side_of_a_rule_decides_before_the_content_is_read(rule: str, expected: bool) -> None:
+    def content() -> bytes:
+        raise AssertionError("read")
+
+    seen = view()
+    unread = View(seen.accepted, Headers(MESSAGE), content, ScanSettings())
+    assert holds(rule, unread) is expected
+
+
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [
         ("true", True),
         ("not true", False),
         ("valid", True),
