@@ -16,16 +16,19 @@ from core.log.reading import blocks, size_of
 from core.regex import Pattern, compile_pattern
 
 Kind = Literal["from", "to", "subject", "mid"]
+_OWN = r"(?m:^)[^\n'\"<]*\b"
+"""The part of a line before anything that a peer said, which may look like a line of ours."""
+_SAID = re.compile(rb"['\"<]")
 KINDS: Final = {
-    "from": r"MID \d+ ICID \d+ From: <[^\n]*>",
-    "to": r"MID \d+ ICID \d+ (RID \d+ )?To: <[^\n]*>",
-    "subject": r"MID \d+ Subject ['\"][^\n]*",
+    "from": _OWN + r"MID \d+ ICID \d+ From: <[^\n]*>",
+    "to": _OWN + r"MID \d+ ICID \d+ (RID \d+ )?To: <[^\n]*>",
+    "subject": _OWN + r"MID \d+ Subject ['\"][^\n]*",
 }
 """Where what is searched for stands."""
 _FIELD = re.compile(r"MID (\d+)(?: ICID \d+)?(?: RID \d+)? (?:From: <|To: <|Subject ['\"])(.*?)(?:>|['\"])?$")
 _LINKS = compile_pattern(
-    r"MID \d+[^\n]{0,100} (rewritten to|was split creating|Reinjected MID \d+ as) MID \d+"
-    r"|MID \d+ (was )?generated (based on|for [a-z ]{1,30} of) MID \d+"
+    _OWN + r"(MID \d+[^\n'\"<]{0,100} (rewritten to|was split creating|Reinjected MID \d+ as) MID \d+"
+    r"|MID \d+ (was )?generated (based on|for [a-z ]{1,30} of) MID \d+)"
 )
 _MID = re.compile(r"\bMID (\d+)")
 _CONNECTION = re.compile(rb"\b([ID]CID):? (\d+)")
@@ -34,6 +37,9 @@ _STEP = 4 << 20
 Connections = dict[tuple[str, int], set[int]]
 """The messages that were on a connection, by its kind and number."""
 MOST_LINKS: Final = 1_000_000
+MOST_FOUND: Final = 1_000_000
+LONGEST_LINE: Final = 16_384
+"""Octets of a line that are shown."""
 MOST_RELATED: Final = 1_000
 
 
@@ -96,7 +102,7 @@ class Finder:
             self._look(block)
             yield len(block)
         self.matched = len(self._found)
-        self.truncated = self.matched > self._most
+        self.truncated = self.truncated or self.matched > self._most
         self._gather()
         if self.events:
             yield from self._read()
@@ -107,6 +113,9 @@ class Finder:
             for text in self._where.found(block):
                 parts = _FIELD.search(text)
                 if parts is not None and self._wanted.search(parts[2].encode()) is not None:
+                    if len(self._found) >= MOST_FOUND:
+                        self.truncated = True
+                        break
                     self._found[int(parts[1])] = None
         for text in _LINKS.found(block):
             if len(self._links) >= MOST_LINKS:
@@ -166,10 +175,11 @@ class Finder:
                 self.truncated = True
                 return
             self._left -= 1
-            event.lines.append(line.decode("utf-8", "replace"))
+            event.lines.append(line[:LONGEST_LINE].decode("utf-8", "replace"))
 
 
 def _note_connections(line: bytes, wanted: Set[int], connections: Connections) -> None:
+    line = _own(line)
     for mid in _mids(line) & wanted:
         for kind, number in _CONNECTION.findall(line):
             if number != b"0":
@@ -178,11 +188,18 @@ def _note_connections(line: bytes, wanted: Set[int], connections: Connections) -
 
 def _owners(line: bytes, event_of: dict[int, Event], connections: dict[tuple[str, int], set[int]]) -> Collection[Event]:
     """Give the events that a line is about."""
+    line = _own(line)
     mids = _mids(line)
     if not mids:
         keys = [(kind.decode(), int(number)) for kind, number in _CONNECTION.findall(line)]
         mids = {mid for key in keys for mid in connections.get(key, ())}
     return {id(event_of[mid]): event_of[mid] for mid in mids if mid in event_of}.values()
+
+
+def _own(line: bytes) -> bytes:
+    """Give what of a line is our own, not what it quotes."""
+    said = _SAID.search(line)
+    return line[: said.start()] if said is not None else line
 
 
 def _mids(line: bytes) -> set[int]:

@@ -9,8 +9,10 @@ Used by `core/maillog.py`, and by the console to roll over. Tells faults by what
 """
 
 import contextlib
+import errno
 import fcntl
 import os
+import stat
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -119,7 +121,7 @@ class LogFile:
             return None
         ours = os.fstat(file)
         try:
-            named = self.path.stat()
+            named = self.path.lstat()
         except FileNotFoundError:
             named = None
         if named is None or named.st_ino != ours.st_ino:
@@ -146,21 +148,28 @@ class LogFile:
         return Written(octets, fault)
 
     def _open(self) -> int:
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC
+        # What is no file of its own (a pipe that somebody put there, a link elsewhere) would hold the loop up, or
+        # have us write where we should not.
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
         try:
-            self._file = os.open(self.path, flags)
+            file = os.open(self.path, flags)
         except FileNotFoundError:
             self._create()
-            self._file = os.open(self.path, flags)
+            file = os.open(self.path, flags)
+        if not stat.S_ISREG(os.fstat(file).st_mode):
+            os.close(file)
+            raise OSError(errno.EINVAL, "it is not a file", str(self.path))
+        self._file = file
         self._torn = False
-        return self._file
+        return file
 
     def _create(self) -> None:
         """Begin a file; whoever else begins it at the same moment wins or loses as a whole."""
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
         new = self.path.with_name(f".{self.path.name}.{os.getpid()}")
         try:
-            file = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640)
+            new.unlink(missing_ok=True)  # of a process that was killed, or put there by somebody
+            file = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
             try:
                 os.write(file, self._first_lines())
             finally:
@@ -182,7 +191,8 @@ class LogFile:
 
     def _prune(self) -> None:
         for old in saved_files(self.path)[: -self.keep]:
-            old.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # one that cannot be removed does not keep all that follow
+                old.unlink(missing_ok=True)
 
 
 def _moment() -> str:

@@ -9,7 +9,7 @@ from io import FileIO
 from pathlib import Path
 from typing import NamedTuple
 
-from core.log.reading import BLOCK, files_of
+from core.log.reading import BLOCK, files_of, open_file
 
 
 class Place(NamedTuple):
@@ -105,7 +105,7 @@ class Follower:
     def _open(self, path: Path, offset: int | None) -> bool:
         self.close()
         try:
-            file = path.open("rb", buffering=0)
+            file = open_file(path)
         except FileNotFoundError:
             return False
         self._file = file

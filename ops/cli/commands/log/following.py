@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Annotated
 
 from core.errors import EX_TEMPFAIL, GatepostError
+from core.log.event import LONGEST_LINE
 from core.log.follow import Follower
 from core.log.reading import last_lines
 from core.log.subscription import Subscription
@@ -17,6 +18,14 @@ _LOOK_S = 0.25
 _MOST_BEHIND = 1 << 20
 """Octets behind which a reader that is slower than the log gives up reading all of it."""
 _AT_ONCE = 1 << 16
+
+
+async def waited(call: Call) -> None:
+    """Wait while the caller does not read what is shown. Raises status 75 after as long as a session may be idle."""
+    try:
+        await call.drained()
+    except TimeoutError:
+        raise GatepostError("what was to be shown was not read", EX_TEMPFAIL) from None
 
 
 def _any(_line: bytes) -> bool:
@@ -34,11 +43,8 @@ async def follow(call: Call, one: Subscription, fits: Callable[[bytes], bool] = 
             data = await off_loop(lambda: follower.read(_AT_ONCE))
             for line in data.splitlines():
                 if fits(line):
-                    call.show(line.decode("utf-8", "replace"))
-            try:
-                await call.drained()
-            except TimeoutError:
-                raise GatepostError("what was to be shown was not read", EX_TEMPFAIL) from None
+                    call.show(line[:LONGEST_LINE].decode("utf-8", "replace"))
+            await waited(call)
             await asyncio.sleep(_LOOK_S if len(data) < _AT_ONCE // 2 else 0.05)
             if (octets := await off_loop(follower.behind)) > _MOST_BEHIND:
                 await off_loop(follower.skip)
@@ -66,7 +72,9 @@ async def tail(
 ) -> Document:
     """Goes on until Ctrl-C, in the next file when this one is rolled over. With --json only what is there."""
     one = chosen(call, log)
-    found = [line.decode("utf-8", "replace") for line in await off_loop(lambda: last_lines(one.path, lines))]
+    found = [
+        line[:LONGEST_LINE].decode("utf-8", "replace") for line in await off_loop(lambda: last_lines(one.path, lines))
+    ]
     if once or not call.watched:
         return {"log": one.name, "lines": found}
     for line in found:

@@ -3,16 +3,18 @@
 from typing import Annotated
 
 from core.errors import EX_DATAERR, EX_USAGE, GatepostError
+from core.log.event import LONGEST_LINE
 from core.log.reading import files_of
 from core.log.search import Search
 from core.regex import RegexError
 from ops.cli.argument import Help
 from ops.cli.commands.log.choice import ask_for_log, chosen, off_loop
-from ops.cli.commands.log.following import follow
+from ops.cli.commands.log.following import follow, waited
 from ops.cli.dialogue import Dialogue
 from ops.cli.registry import Call, Document, command
 
 MOST_LINES = 100_000
+MOST_OCTETS = 32 << 20
 DOCUMENT_LINES = 10_000
 """Lines of a document unless more are asked for."""
 
@@ -81,15 +83,18 @@ async def grep(
     at_once = call.watched and not paginate  # what is shown in the end is paged by the session
     most = limit or (MOST_LINES if call.watched else DOCUMENT_LINES)
     shown: list[str] = []
-    count = 0
-    while not search.ended and count <= most:
-        found = [line.decode("utf-8", "replace") for line in await off_loop(search.step)]
+    count = octets = 0
+    while not search.ended and count <= most and octets <= MOST_OCTETS:
+        found = [line[:LONGEST_LINE].decode("utf-8", "replace") for line in await off_loop(search.step)]
         call.progress(search.done, search.total, f"{count:,} lines found")
         for line in found[: max(0, most - count)]:
             (call.show if at_once else shown.append)(line)
+            octets += len(line)
         count += len(found)
+        await waited(call)
     call.progress(-1, 0, "")
-    return {"log": log, "lines": shown, "shown": min(count, most), "truncated": count > most}
+    more = count > most or not search.ended
+    return {"log": log, "lines": shown, "shown": min(count, most), "truncated": more}
 
 
 COMMANDS = (grep,)

@@ -140,3 +140,34 @@ def test_lines_wait_while_another_process_holds_the_file(tmp_path: Path) -> None
         assert "two" not in held.read()
     log.warning("three")
     assert re.findall(r"Warning: (\w+)\n", (tmp_path / "mail.current").read_text()) == ["one", "two", "three"]
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link", "link to nothing", "folder"])
+def test_what_is_no_file_of_its_own_is_neither_written_nor_waited_for(tmp_path: Path, kind: str) -> None:
+    path, other = tmp_path / "mail.current", tmp_path / "other"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to(other)
+        if kind == "link":
+            other.write_text("not a log\n")
+    sink = Sink(LogFile(path, head=HEAD), 3)
+    sink.lines.append("one\n")
+    sink.flush()
+    assert sink.lost == 1
+    assert not other.exists() or other.read_text() == "not a log\n"
+    path.rmdir() if kind == "folder" else path.unlink()
+    sink.lines.append("two\n")
+    sink.flush()
+    assert path.read_text().endswith("Warning: 1 lines of this log were lost\ntwo\n")
+
+
+def test_an_old_file_that_cannot_be_removed_does_not_keep_those_after_it(tmp_path: Path) -> None:
+    (tmp_path / "mail.@0.s").mkdir()
+    file = LogFile(tmp_path / "mail.current", keep=2)
+    for _ in range(5):
+        file.write(b"one\n")
+        assert file.roll() is not None
+    assert len(saved_files(tmp_path / "mail.current")) == 3

@@ -1,5 +1,6 @@
 """Reading logs: searching, following through roll-overs, and finding all that became of a message."""
 
+import os
 import time
 from pathlib import Path
 
@@ -160,3 +161,40 @@ def test_the_last_lines_of_a_file_and_blocks_of_whole_lines(tmp_path: Path) -> N
     assert last_lines(tmp_path / "none", 2) == []
     assert b"".join(blocks([path])) == path.read_bytes() + b"\n"
     assert all(block.endswith(b"\n") for block in blocks([path]))
+
+
+def test_a_pipe_among_the_logs_keeps_no_reader_waiting(tmp_path: Path) -> None:
+    path = _log(tmp_path)
+    os.mkfifo(tmp_path / "mail.@9.s")
+    with pytest.raises(OSError, match="it is not a file"):
+        _found(path, "MID")
+    path.unlink()
+    os.mkfifo(path)
+    for read in (Follower, lambda at: last_lines(at, 3)):
+        with pytest.raises(OSError, match="it is not a file"):
+            read(path)
+
+
+HOSTILE = """\
+Start MID 31 ICID 9
+MID 31 ICID 9 From: <eve@evil.test>
+MID 31 ICID 9 RID 0 To: <"MID 11 ICID 7 From: <carl@example.test>"@evil.test>
+MID 31 Subject "x MID 11 rewritten to MID 31 by MID 20 generated based on MID 31"
+Bounced: DCID 8 MID 31 to RID 0 - 5.1.1 - no ('550', ['MID 11 Subject "gotcha" DCID 3']) []
+ICID 9 close
+"""
+
+
+def test_what_a_peer_says_makes_no_line_of_another_message(tmp_path: Path) -> None:
+    files = files_of(_log(tmp_path, ROAD + HOSTILE))
+    for kind, text in (("mid", "11"), ("from", "ann@"), ("subject", "holiday")):
+        finder = Finder(files, kind, text)  # type: ignore[arg-type]
+        while finder.step():
+            pass
+        assert [event.mids[0] for event in finder.events] == [11]
+        assert not any("MID 31" in line for line in finder.events[0].lines)
+    for kind, text in (("from", "carl"), ("subject", "gotcha")):
+        finder = Finder(files, kind, text)  # type: ignore[arg-type]
+        while finder.step():
+            pass
+        assert [event.mids for event in finder.events] == ([[20]] if kind == "from" else [])
