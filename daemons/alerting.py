@@ -4,9 +4,10 @@ from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any
 
-from core.alert import CRITICAL, Alerts
+from core.alert.alerts import Alerts
 from core.alert.config import alerting_of
 from core.alert.direct import DirectPath
+from core.alert.kind import CRITICAL
 from core.alert.record import AlertRecords
 from core.dns import Resolver, resolver_of
 from core.maillog import Log

@@ -9,7 +9,8 @@ from functools import partial
 from ssl import SSLContext
 from typing import Final, cast
 
-from core.alert import WARNING, Alerts
+from core.alert.alerts import Alerts
+from core.alert.kind import WARNING
 from core.control import call
 from core.dns import resolver_of
 from core.errors import GatepostError

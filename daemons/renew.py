@@ -8,7 +8,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from core.alert import WARNING, Alerts
+from core.alert.alerts import Alerts
+from core.alert.kind import WARNING
 from core.errors import ConfigError, GatepostError
 from core.maillog import MailLog, clean
 

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from core.alert import CRITICAL, Alerts
+from core.alert.alerts import Alerts
+from core.alert.kind import CRITICAL
 from core.control import call
 from core.maillog import MailLog
 from daemons.config import Appliance

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import cast
 
-from core.alert import WARNING
+from core.alert.kind import WARNING
 from core.maillog import MailLog, clean
 from core.switch import Prepared, prompt
 from daemons.alerting import Verb, alerts_of, following, names_verbs

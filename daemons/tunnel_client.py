@@ -9,7 +9,7 @@ import importlib.metadata
 from pathlib import Path
 from typing import cast
 
-from core.alert import WARNING
+from core.alert.kind import WARNING
 from core.dns import resolver_of
 from core.lifecycle import Service
 from core.runtime import Daemon

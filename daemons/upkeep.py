@@ -6,7 +6,7 @@ The console runs on every machine, so it is the one that looks.
 from collections.abc import Iterable
 
 from core import clock
-from core.alert import WARNING
+from core.alert.kind import WARNING
 from core.alert.watch import Trouble, Watch, certificate_troubles, disk_troubles
 from core.disk import Disk
 from core.lifecycle import Service

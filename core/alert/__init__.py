@@ -3,8 +3,3 @@
 `Alerts` is the service of a daemon, `kind` the classes, `config` the sections, `record` what was sent and what was not,
 `direct` the road that needs neither queue nor journal, `watch` the machine's own troubles. Raises nothing to senders.
 """
-
-from core.alert.alerts import Alerts
-from core.alert.kind import CRITICAL, INFO, WARNING
-
-__all__ = ["CRITICAL", "INFO", "WARNING", "Alerts"]

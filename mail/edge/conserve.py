@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from core.alert import CRITICAL, INFO, Alerts
+from core.alert.alerts import Alerts
+from core.alert.kind import CRITICAL, INFO
 from core.control import peer_pid
 from core.disk import Disk, used_percent
 from core.lifecycle import Scope

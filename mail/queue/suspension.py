@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from core.alert import CRITICAL, INFO
+from core.alert.kind import CRITICAL, INFO
 from core.clock import Clock, monotonic
 from core.errors import EX_DATAERR, GatepostError
 from core.maillog import Log, clean

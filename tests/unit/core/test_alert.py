@@ -9,9 +9,9 @@ import pytest
 from aiosmtpd.smtp import SMTP
 from pydantic import ValidationError
 
-from core.alert import CRITICAL, INFO, WARNING, Alerts
+from core.alert.alerts import Alerts
 from core.alert.config import AlertRecipientSection, AlertsSection
-from core.alert.kind import class_of
+from core.alert.kind import CRITICAL, INFO, WARNING, class_of
 from core.alert.record import FILE, LARGEST, Alert, AlertRecords
 from core.dns import Resolver
 from core.maillog import MailLog
