@@ -58,7 +58,14 @@ class Dialogue:
         if below:
             self.say(question)
             return (await self._screen.read(f"[{clean(default)}]> ")).strip() or default
-        return (await self._screen.read(f"{clean(question)} [{clean(default)}]> ")).strip() or default
+        return (await self._screen.read(self._prompt(question, default))).strip() or default
+
+    def _prompt(self, question: str, default: str) -> str:
+        """Show the lines of a question that a terminal has no room for beside the answer; gives the last one."""
+        *before, last = fitted(f"{clean(question)} [{clean(default)}]>", max(self._screen.width - 1, 0)).split("\n")
+        for line in before:
+            self._screen.write(line + "\n")
+        return f"{last} "
 
     async def text(self, question: str) -> str:
         """Take lines until one that is a full stop alone, or until Ctrl-D; gives them with their line ends."""
@@ -124,7 +131,7 @@ class Dialogue:
     async def confirm(self, question: str, *, default: bool = False) -> bool:
         """Ask for yes or no."""
         while True:
-            answer = (await self._screen.read(f"{clean(question)} [{'Y' if default else 'N'}]> ")).strip().lower()
+            answer = (await self._screen.read(self._prompt(question, "Y" if default else "N"))).strip().lower()
             if not answer:
                 return default
             if answer in _YES | _NO:

@@ -110,7 +110,7 @@ def shown_once(document: Document) -> list[str]:
     """Give the lines of a new one-time secret or of recovery codes."""
     lines = []
     if document.get("secret"):
-        lines += ["", "One-time codes: enter this secret in the authenticator app; it is not shown again.", ""]
+        lines += ["", "One-time codes: the secret for the authenticator app; it is not shown again.", ""]
         lines += [f"  Secret:  {document['secret']}", f"  Address: {document['uri']}"]
     if document.get("recovery_codes"):
         lines += ["", "Recovery codes, each good once instead of a code; keep them apart from the app:", ""]

@@ -45,7 +45,7 @@ async def ask_for_log(call: Call, dialogue: Dialogue, question: str, default: st
     """Show the logs and have one chosen by its number or name; '' if none is."""
     dialogue.say("\nCurrently configured logs:")
     for number, one in enumerate(readable(call), 1):
-        way = _RETRIEVAL.get(one.push.method, "") if one.push else "Manually Download"
+        way = _RETRIEVAL.get(one.push.method, "") if one.push else "Manual Download"
         dialogue.say(f'{number}. "{one.name}" Type: "{TYPES[one.type][0]}" Retrieval: {way}')
 
     async def attempt() -> str:

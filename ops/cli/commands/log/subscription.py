@@ -20,7 +20,7 @@ from ops.formats.ini import Sections
 
 _RIGHTS = Rights(writers=ADMINISTRATORS, machines=MACHINES)
 _TYPES = {name: words for name, (words, _) in TYPES.items()}
-_WAYS = {"none": "Manually Download", "scp": "SCP Push (SFTP where the host has it)", "syslog": "Syslog Push"}
+_WAYS = {"none": "Manual Download", "scp": "SCP Push (SFTP where the host has it)", "syslog": "Syslog Push"}
 _STAYS = "is always there; switch it off with `logconfig edit NAME --enabled no`"
 
 

@@ -72,3 +72,10 @@ async def test_questions_are_cleaned_too() -> None:
     talk, script = dialogue("")
     await talk.ask("Host\x1b[2J:", "d\x07")
     assert script.shown == "Host\\x1b[2J: [d\\x07]> \n"
+
+
+async def test_a_question_that_a_terminal_has_no_room_for_breaks_at_a_blank() -> None:
+    talk, script = dialogue("y")
+    question = "The domain you entered has MX records. Would you like to select an MX host to test?"
+    assert await talk.confirm(question, default=True)
+    assert script.shown == question.removesuffix(" test?") + "\ntest? [Y]> y\n"
