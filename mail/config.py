@@ -35,6 +35,9 @@ TlsMode = Literal["off", "preferred", "required"]
 AuthMode = Literal["off", "offered", "required"]
 
 
+Text = Annotated[str, Field(min_length=1, max_length=400, pattern=r"^[\x20-\x7e]*$")]
+
+
 class PolicySection(Section):
     """Mail flow policy parameters; a key that is left out is inherited."""
 
@@ -55,7 +58,15 @@ class PolicySection(Section):
         default=None,
         description="log-in by this peer, under TLS: off, offered or required; who has logged in may relay",
     )
-    banner_text: Annotated[str, Field(min_length=1, max_length=400, pattern=r"^[\x20-\x7e]*$")] | None = Field(
+    limit_code: Annotated[int, Field(ge=400, le=599)] | None = Field(
+        default=None, description="reply code beyond max_recipients_per_hour; 421 ends the connection"
+    )
+    limit_text: Text | None = Field(default=None, description="its text, with the same filled in as in banner_text")
+    harvest_code: Annotated[int, Field(ge=400, le=599)] | None = Field(
+        default=None, description="reply code beyond max_invalid_recipients_per_hour; 421 ends the connection"
+    )
+    harvest_text: Text | None = Field(default=None, description="its text, with the same filled in as in banner_text")
+    banner_text: Text | None = Field(
         default=None,
         description="greeting behind the 220, with $Group, $HATEntry, $Hostname and $RemoteIP filled in",
     )

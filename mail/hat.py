@@ -41,6 +41,10 @@ class Policy:
     tls: str = "off"
     auth: str = "off"
     """`off`, `offered` or `required`: whether peers may, or have to, log in."""
+    limit_code: int = 452
+    limit_text: str = "Too many recipients received this hour"
+    harvest_code: int = 550
+    harvest_text: str = "Too many invalid recipients"
     banner_text: str = "$Hostname ESMTP"
     reject_code: int = 554
     reject_text: str = "Your access to this mail system has been refused."
@@ -86,11 +90,23 @@ class Match:
 
     def greeting(self, ip: str, hostname: str) -> Reply:
         """Give the first reply of a connection: that of the policy, or its refusal (behaviour 2.14)."""
-        values = {"group": self.group, "hatentry": self.entry, "hostname": hostname, "remoteip": ip}
         refused, policy = self.rule in (Rule.REJECT, Rule.TCPREFUSE), self.policy
         text = policy.reject_text if refused else policy.banner_text
-        words = _VARIABLE.sub(lambda found: values[found[1].lower()], text)
-        return Reply(policy.reject_code if refused else 220, "", words)
+        return Reply(policy.reject_code if refused else 220, "", self._filled(text, ip, hostname))
+
+    def over_limit(self, ip: str, hostname: str) -> Reply:
+        """Give the reply to a recipient beyond those of an hour."""
+        code = self.policy.limit_code
+        return Reply(code, f"{code // 100}.5.3", self._filled(self.policy.limit_text, ip, hostname))
+
+    def harvesting(self, ip: str, hostname: str) -> Reply:
+        """Give the reply to whoever tries out too many recipients."""
+        code = self.policy.harvest_code
+        return Reply(code, f"{code // 100}.7.1", self._filled(self.policy.harvest_text, ip, hostname))
+
+    def _filled(self, text: str, ip: str, hostname: str) -> str:
+        values = {"group": self.group, "hatentry": self.entry, "hostname": hostname, "remoteip": ip}
+        return _VARIABLE.sub(lambda found: values[found[1].lower()], text)
 
 
 class HostAccessTable:

@@ -251,7 +251,7 @@ class GatewaySession(LoginSide, NoFurtherVerbs):
         if policy.max_recipients_per_hour and not bypass:
             if self._gateway.received.get(self._ip) >= policy.max_recipients_per_hour:
                 self._log_rejected(recipient, "Receiving Control")
-                return reply.TOO_MANY_THIS_HOUR
+                return self._match.over_limit(self._ip, self._gateway.hostname)
             self._gateway.received.add(self._ip)
         address = recipient.text if recipient.domain else f"{recipient.local}@{self._gateway.hostname}"
         original = given.text if recipient is not given else ""
@@ -274,7 +274,8 @@ class GatewaySession(LoginSide, NoFurtherVerbs):
     def _refuse_recipient(self, recipient: Path, refusal: Reply) -> Reply:
         gateway = self._gateway
         self._log_rejected(recipient, "RAT")
-        limit = self._policy.max_invalid_recipients_per_hour
+        assert self._match is not None
+        limit = self._match.policy.max_invalid_recipients_per_hour
         if not limit:
             return refusal
         gateway.refused.add(self._ip)
@@ -282,7 +283,7 @@ class GatewaySession(LoginSide, NoFurtherVerbs):
             return refusal
         facts = f"dhap_limit={limit}, listener={self._access.name}, rcpt={clean(recipient.text)}"
         gateway.harvest(self._ip, f"Potential Directory Harvest Attack from host={self._ip}, {facts}")
-        return reply.HARVESTING
+        return self._match.harvesting(self._ip, gateway.hostname)
 
     def _log_rejected(self, recipient: Path, by: str) -> None:
         self._gateway.intake.counters.add("rejected_recips")

@@ -221,6 +221,17 @@ async def test_recipients_an_hour_and_harvesting(tmp_path: Path) -> None:
         assert "Info: MID 1 ICID 1 To: <r2@example.test> Rejected by Receiving Control" in under_test.lines()
 
 
+async def test_what_limits_answer_is_the_policys_and_421_ends_the_connection(tmp_path: Path) -> None:
+    policy = {"max_recipients_per_hour": 1, "limit_code": 550, "limit_text": "No more from $RemoteIP"}
+    policy |= {"max_invalid_recipients_per_hour": 1, "harvest_code": 421, "harvest_text": "Good bye, $Group"}
+    with gateway(tmp_path) as under_test:
+        client = under_test.connect(policy=policy)
+        client.say("EHLO x.example", "MAIL FROM:<>", "RCPT TO:<a@example.test>")
+        assert client.say("RCPT TO:<b@example.test>") == ["550 5.5.3 No more from 192.0.2.9"]
+        refused = client.say("RCPT TO:<a@no.example>", "RCPT TO:<b@no.example>", "NOOP")
+        assert refused == ["550 5.1.0 #5.1.0 Address rejected.", "421 4.7.1 Good bye, None"]
+
+
 async def test_a_row_of_the_recipient_table_may_be_free_of_the_limit_an_hour(tmp_path: Path) -> None:
     rat = ({"recipient": "desk@example.test", "bypass_limits": True}, "example.test")
     with gateway(tmp_path) as under_test:

@@ -20,6 +20,8 @@ RIGHTS: Final = Rights(EVERYONE, STAFF, frozenset({"esa"}))
 COMMAND: Final = "listenerconfig edit NAME"
 ACCESS: Final = f"{COMMAND} hostaccess"
 _REJECTING: Final = ("reject_code", "reject_text")
+_ANSWERS: Final = ("limit_code", "limit_text", "harvest_code", "harvest_text", "banner_text")
+"""Said on one line only: no dialogue asks for them."""
 
 
 class Policies:
@@ -300,7 +302,7 @@ SETTINGS: Final = (
         "hostaccess default",
         "the default policy of the listener",
         "Change the default policy: what counts for peers in no group, and where a policy says nothing.",
-        *("default_rule", "default_policy", *(PREFIX + name for name in (*POLICY_KEYS, "banner_text", *_REJECTING))),
+        *("default_rule", "default_policy", *(PREFIX + name for name in (*POLICY_KEYS, *_ANSWERS, *_REJECTING))),
         questions=_ask_defaults,
     ),
 )

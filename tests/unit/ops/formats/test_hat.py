@@ -100,7 +100,8 @@ def test_every_fault_is_told_with_its_line() -> None:
         "line 3: a rule is needed: $POLICY or one of ACCEPT, RELAY, REJECT, TCPREFUSE, CONTINUE (found 'NONSENSE')",
         "line 4: speed: there is no such parameter; there are: max_message_size, max_concurrency, "
         "max_msgs_per_session, max_rcpts_per_msg, max_rcpts_per_hour, dhap_limit, tls, smtp_auth, "
-        "banner_text, reject_code, reject_text",
+        "max_rcpts_per_hour_code, max_rcpts_per_hour_text, dhap_limit_code, dhap_limit_text, banner_text, reject_code, "
+        "reject_text",
         "line 5: KEY = VALUE is needed (found 'tls is off')",
         "line 6: tls stands in line 6 already",
         "line 9: braces or a (comment) may stand here, not 'and more'",
@@ -132,6 +133,10 @@ PARAMETERS = st.fixed_dictionaries(
         "max_invalid_recipients_per_hour": NUMBERS,
         "tls": st.sampled_from(["off", "preferred", "required"]),
         "auth": st.sampled_from(["off", "offered", "required"]),
+        "limit_code": st.integers(400, 599),
+        "limit_text": COMMENTS,
+        "harvest_code": st.integers(400, 599),
+        "harvest_text": COMMENTS,
         "banner_text": COMMENTS,
         "reject_code": st.integers(400, 599),
         "reject_text": COMMENTS,
@@ -174,7 +179,7 @@ def _written(values: Any) -> dict[str, Any]:
     row: dict[str, Any] = {}
     for key, words in values.items():
         number = key.rpartition(".")[2]
-        value = int(words) if number.startswith("max_") or number == "reject_code" else words
+        value = int(words) if number.startswith("max_") or number.endswith("_code") else words
         if key.startswith("policy."):
             row.setdefault("policy", {})[number] = value
         else:
