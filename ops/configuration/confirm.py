@@ -11,12 +11,14 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from core import clock
+from core.diagnostic import incident
 from core.errors import GatepostError
 from core.lifecycle import Scope
 from ops.configuration.place import Place
 
 _LOOK_S = 1.0
 _AGAIN_S = 15.0
+LONGEST_MINUTES = 1440
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,8 @@ class Watch:
         resume: Callable[[], Awaitable[None]],
         tell: Callable[[str], None],
         now: clock.Clock,
+        *,
+        monotonic: clock.Clock = clock.monotonic,
     ) -> None:
         """`tell` is told what became of a version, and why one could not be gone back from."""
         self._confirmations = Confirmations(place)
@@ -96,6 +100,9 @@ class Watch:
         self._resume = resume
         self._tell = tell
         self._now = now
+        self._monotonic = monotonic
+        self._seen: tuple[Waiting, float] | None = None
+        """What waits, and when it is over by a clock that nobody sets."""
 
     async def run(self, scope: Scope) -> None:
         """Look every second until stopping."""
@@ -108,13 +115,23 @@ class Watch:
             except GatepostError as error:
                 self._tell(f"the configuration that was not confirmed is still in force: {error.text}")
                 wait_s = _AGAIN_S
+            except Exception as error:  # a disk that nobody can write to, say, must not end the console
+                self._tell(f"the configuration cannot be looked after: incident {incident('configuration', error)}")
+                wait_s = _AGAIN_S
 
     async def _look(self) -> None:
         await self._resume()
         if not self._confirmations.any:
             return
         waiting = self._confirmations.waiting(self._place.in_force().digest)
-        if waiting is not None and self._now() >= waiting.until_at and await self._go_back(waiting) is not None:
+        if waiting is not None and self._over(waiting) and await self._go_back(waiting) is not None:
             self._tell(
                 f"version {waiting.number} of {waiting.user} was not confirmed: the configuration before is back"
             )
+
+    def _over(self, waiting: Waiting) -> bool:
+        """Tell whether the time is up: by the clock, or by our own where the clock was set back."""
+        if self._seen is None or self._seen[0] != waiting:
+            left_s = min(waiting.until_at - self._now(), 60.0 * LONGEST_MINUTES)
+            self._seen = waiting, self._monotonic() + left_s
+        return self._now() >= waiting.until_at or self._monotonic() >= self._seen[1]

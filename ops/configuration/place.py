@@ -147,8 +147,9 @@ class Place:
             raise GatepostError(f"{path} cannot be locked: {error.strerror}", EX_CANTCREAT) from error
         try:
             if os.geteuid() == 0:
-                facts = self.config.stat()
-                os.fchown(lock, facts.st_uid, facts.st_gid)
+                with contextlib.suppress(FileNotFoundError):  # whoever reads the file says so
+                    facts = self.config.stat()
+                    os.fchown(lock, facts.st_uid, facts.st_gid)
             yield
         finally:
             self.disk.close(lock)

@@ -9,6 +9,7 @@ from ops.cli.dialogue import Dialogue
 from ops.cli.display import moment
 from ops.cli.registry import Call, Command, Document, command
 from ops.configuration.commit import Committer, Done, Wish
+from ops.configuration.confirm import LONGEST_MINUTES
 from ops.configuration.handover import Answer
 from ops.configuration.show import changes, tree
 from ops.configuration.version import Version
@@ -108,7 +109,9 @@ async def commit(
 @command("commit confirmed", "Put the pending configuration in force for a trial.", render=render_commit, roles=STAFF)
 async def commit_confirmed(
     call: Call,
-    minutes: Annotated[int, Help("after so many minutes the old one is back", "MINUTES", least=1, most=1440)],
+    minutes: Annotated[
+        int, Help("after so many minutes the old one is back", "MINUTES", least=1, most=LONGEST_MINUTES)
+    ],
     comment: Annotated[list[str] | None, Help("what the changes are for", "COMMENT")] = None,
 ) -> Document:
     """Unless `commit` confirms it in time, the console goes back to what was in force before, over a restart too."""

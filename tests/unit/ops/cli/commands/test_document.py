@@ -253,3 +253,10 @@ async def test_the_last_ten_versions_are_offered(esa: Machine) -> None:
         await esa.run("commit")
     listed = document(await esa.run("rollbackconfig list --json"))["versions"]
     assert [one["number"] for one in listed] == list(range(13, 3, -1))
+
+
+async def test_without_the_file_of_the_configuration_that_is_what_is_told(esa: Machine) -> None:
+    assert (await esa.run("loadconfig -", "[dns]\ntimeout_s = 7\n")).status == 0
+    esa.config.unlink()
+    refused = await esa.run("commit")
+    assert (refused.status, "gatepost.toml: cannot be read: No such file" in refused.error) == (78, True)
