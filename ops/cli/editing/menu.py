@@ -11,7 +11,7 @@ from core.schema import Row
 from ops.cli.dialogue import Dialogue
 from ops.cli.display import with_article
 from ops.cli.editing.asking import Asking
-from ops.cli.editing.reading import find, with_fixed
+from ops.cli.editing.reading import find, numbered, with_fixed
 from ops.cli.editing.row import Described
 from ops.cli.editing.table import Extra
 from ops.cli.editing.words import RESET, ROW, filled, given_places
@@ -50,17 +50,15 @@ class TableMenu:
     def state(self, rows: Sequence[Row]) -> None:
         """Say which rows there are."""
         one = self.table
-        names = [self.described.name(row) for row in rows]
         if not rows:
             self.dialogue.say(f"\nThere are no {one.many}.")
             return
         self.dialogue.say(
             f"\nThere {'is 1' if len(rows) == 1 else f'are {len(rows):,}'} {one.many if len(rows) > 1 else one.one}:"
         )
-        for place, name in enumerate(names[:_FEW], 1):
-            self.dialogue.say(f"{place}. {name}")
-        if len(names) > _FEW:
-            self.dialogue.say(f"… {len(names) - _FEW:,} more; LIST shows them")
+        self.dialogue.say(numbered(self.described, rows, _FEW, self.call.width))
+        if len(rows) > _FEW:
+            self.dialogue.say(f"… {len(rows) - _FEW:,} more; LIST shows them")
 
     def offered(self, rows: Sequence[Row]) -> Mapping[str, tuple[str, Operation]]:
         """Give the operations that make sense now and that the caller may run."""

@@ -4,13 +4,14 @@ They show the caller's pending copy. Secrets are masked but in an export, which 
 """
 
 from collections.abc import Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Annotated, Any
 
 from core.errors import EX_NOINPUT, GatepostError
 from core.schema import Key, Row, get, put
 from ops.cli.argument import Help, Parameter, parameters_of
-from ops.cli.display import folded, pad
+from ops.cli.display import clean, folded, pad
 from ops.cli.editing.file import STREAM, write_text
 from ops.cli.editing.row import Described
 from ops.cli.editing.table import Table
@@ -137,6 +138,18 @@ def _rendered(described: Described, document: Document, width: int) -> str:
             f"\n… {total - len(rows):,} more of {total:,}: --match TEXT or --limit N shows them, `export` writes all"
         )
     return text
+
+
+def numbered(described: Described, rows: Sequence[Row], most: int, width: int) -> str:
+    """Give the first `most` rows as `list` shows them, with the numbers by which a dialogue takes them."""
+    one = described.table
+    names = [name for name, _ in one.columns]
+    place = described.place(rows, one.fallback) if one.fallback else None
+    fallback = rows[place] if place is not None else {}
+    shown = [masked(described.keys, deepcopy(row)) for row in rows[:most]]
+    cells = [[f"{number}.", *_cells(described, row, fallback, names)] for number, row in enumerate(shown, 1)]
+    heads = [Column("No."), *(Column(title, least=8) for _, title in one.columns)]
+    return clean(table(heads, cells, width), lines=True)
 
 
 def detailed(described: Described) -> Command:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import socket
 from pathlib import Path
 
@@ -114,7 +115,8 @@ async def test_a_ping_without_end_is_ended_with_ctrl_c_and_still_counts(tmp_path
         await session.run()
     assert "Which interface do you want to send the pings from?\n1. Auto\n2. Management (127.0.0.1)\n" in screen.shown
     assert "PING 127.0.0.1 (127.0.0.1): 56 data bytes\n64 bytes from 127.0.0.1: icmp_seq=1 ttl=64" in screen.shown
-    assert "^C\n\n--- 127.0.0.1 ping statistics ---\n2 packets transmitted, 2 packets received, 0.0%" in screen.shown
+    counted = r"\^C\n\n--- 127\.0\.0\.1 ping statistics ---\n(\d+) packets transmitted, \1 packets received, 0\.0%"
+    assert re.search(counted, screen.shown)  # a third may have gone out before the second was seen
     assert EX_ABORTED not in [session._last_status]
 
 

@@ -142,7 +142,7 @@ async def test_a_large_table_shows_its_beginning_and_says_how_to_see_more(machin
     lines = "".join(f"d{number}.example mx.example\n" for number in range(2000))
     assert (await machine.ran("smtproutes import -", stdin=lines.encode())).error == ""
     shown = await talked(machine, "smtproutes", "list", "d1999", "", width=80)
-    assert "There are 2,000 routes:\n1. d0.example\n" in shown
+    assert "There are 2,000 routes:\nNo.  Domain       Hosts\n1.   d0.example   mx.example\n" in shown
     assert "20. d19.example\n… 1,980 more; LIST shows them\n" in shown
     assert "d1999.example  mx.example\n" in shown
     shown = await talked(machine, "smtproutes", "list", "", "", width=80)
