@@ -163,7 +163,7 @@ def test_a_user_from_the_first_log_in_to_the_last(box: Box, tmp_path: Path, term
 
 def test_a_lock_outlives_the_console_and_keys_do_not_mind(box: Box, tmp_path: Path, terminals: list[Tmux]) -> None:
     box.admin("userconfig new bob --role guest --login password --must-change no", FIRST + "\n")
-    box.admin("sshconfig login --failures 3 --lock 300")
+    box.admin("sshconfig login --failures 3 --lock-s 300")
     assert box.admin("commit").status == 0
     screen = Tmux(tmp_path / "t", box.ssh_words("bob"))
     terminals.append(screen)

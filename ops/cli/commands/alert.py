@@ -214,8 +214,8 @@ async def alertconfig_clear(call: Call, *, yes: Yes = False) -> Document:
 async def alertconfig_setup(
     call: Call,
     *,
-    repeat: Annotated[float | None, Help("seconds before the same alert again", "SECONDS", 0, 86400)] = None,
-    longest: Annotated[
+    repeat_s: Annotated[float | None, Help("seconds before the same alert again", "SECONDS", 0, 86400)] = None,
+    repeat_longest_s: Annotated[
         float | None, Help("most seconds before it, each time twice as many", "SECONDS", 0, 86400)
     ] = None,
     per_hour: Annotated[int | None, Help("most alerts of all kinds in an hour", "N", 1, 10000)] = None,
@@ -223,7 +223,8 @@ async def alertconfig_setup(
     port: Annotated[int | None, Help("its port", "PORT", 1, 65535)] = None,
 ) -> Document:
     """What is not given stays."""
-    given = {"repeat_s": repeat, "repeat_longest_s": longest, "per_hour": per_hour, "host": host, "port": port}
+    given: Tables = {"repeat_s": repeat_s, "repeat_longest_s": repeat_longest_s}
+    given |= {"per_hour": per_hour, "host": host, "port": port}
     values = {key: value for key, value in given.items() if value is not None}
     return await stage(call, "how alerts are sent was changed", lambda tables: put(tables, "alerts", **values))
 

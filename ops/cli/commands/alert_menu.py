@@ -70,7 +70,7 @@ async def _ask_setup(call: Call, dialogue: Dialogue) -> None:
     host = await dialogue.ask(
         "Host that takes alerts; - for the mail exchangers of the recipient.", facts["host"] or "-"
     )
-    arguments = {"repeat": repeat, "longest": longest, "host": "" if host == "-" else host}
+    arguments = {"repeat_s": repeat, "repeat_longest_s": longest, "host": "" if host == "-" else host}
     await dialogue.perform("alertconfig setup", arguments)
 
 

@@ -218,9 +218,11 @@ async def dnsconfig_setup(
     call: Call,
     *,
     root: Choice = "",
-    timeout: Annotated[float | None, Help("seconds for one question", "SECONDS", 0.1, 60)] = None,
-    reverse: Annotated[float | None, Help("seconds for the name of an address; 0 = off", "SECONDS", 0, 60)] = None,
-    dnssec: Annotated[Literal["yes", "no", "auto", ""], Help("believe the servers on DNSSEC")] = "",
+    timeout_s: Annotated[float | None, Help("seconds for one question", "SECONDS", 0.1, 60)] = None,
+    reverse_timeout_s: Annotated[
+        float | None, Help("seconds for the name of an address; 0 = off", "SECONDS", 0, 60)
+    ] = None,
+    validating: Annotated[Literal["yes", "no", "auto", ""], Help("believe the servers on DNSSEC")] = "",
 ) -> Document:
     """What is not given stays. With the root servers, own servers are taken out."""
 
@@ -229,9 +231,9 @@ async def dnsconfig_setup(
             put(tables, "dns", root=True if root == "yes" else None)
         if root == "yes":
             put(tables, "dns", servers=None)
-        if dnssec:
-            put(tables, "dns", validating=_DNSSEC[dnssec])
-        given = {"timeout_s": timeout, "reverse_timeout_s": reverse}
+        if validating:
+            put(tables, "dns", validating=_DNSSEC[validating])
+        given = {"timeout_s": timeout_s, "reverse_timeout_s": reverse_timeout_s}
         put(tables, "dns", **{key: value for key, value in given.items() if value is not None})
 
     return await stage(call, "how names are looked up was changed", edit)
@@ -337,12 +339,12 @@ async def _ask_setup(call: Call, dialogue: Dialogue) -> None:
         int(facts["reverse_timeout_s"]),
         60,
     )
-    arguments: Document = {"root": "yes" if root == 0 else "no", "reverse": float(reverse)}
+    arguments: Document = {"root": "yes" if root == 0 else "no", "reverse_timeout_s": float(reverse)}
     if root:
         words = list(_DNSSEC)
         before = words.index(next(key for key, value in _DNSSEC.items() if value is facts["validating"])) + 1
         texts = ["Believe them", "Do not believe them", "Believe them if all are on this machine"]
-        arguments["dnssec"] = words[await dialogue.choose("Do your servers validate DNSSEC?", texts, before)]
+        arguments["validating"] = words[await dialogue.choose("Do your servers validate DNSSEC?", texts, before)]
     await dialogue.perform("dnsconfig setup", arguments)
 
 

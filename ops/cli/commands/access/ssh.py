@@ -168,8 +168,8 @@ async def sshd(
     kex: Words = "",
     ciphers: Words = "",
     macs: Words = "",
-    login_timeout: Seconds = None,
-    idle: Seconds = None,
+    login_timeout_s: Seconds = None,
+    idle_s: Seconds = None,
     connections: Number = None,
     connections_per_source: Number = None,
     paging: Annotated[Literal["", "yes", "no"], Help("stop after each page on a terminal")] = "",
@@ -179,8 +179,8 @@ async def sshd(
     if banner == "-":
         banner = (await call.stdin()).decode("utf-8", "replace").rstrip("\n")
     given: dict[str, Any] = {
-        "login_timeout_s": login_timeout,
-        "idle_s": idle,
+        "login_timeout_s": login_timeout_s,
+        "idle_s": idle_s,
         "connections": connections,
         "connections_per_source": connections_per_source,
         "paging": paging == "yes" if paging else None,
@@ -196,12 +196,12 @@ async def login(
     least_length: Number = None,
     age_days: Annotated[int | None, Help("days until a password must be changed, 0 = never", "DAYS")] = None,
     failures: Annotated[int | None, Help("failures before a lock, 0 = no locks", "N")] = None,
-    lock: Seconds = None,
-    lock_longest: Seconds = None,
+    lock_s: Seconds = None,
+    lock_longest_s: Seconds = None,
 ) -> Document:
     """What is not given stays."""
     given = {"least_length": least_length, "age_days": age_days, "failures": failures}
-    return await _staged(call, "login", "log-in", {**given, "lock_s": lock, "lock_longest_s": lock_longest}, {})
+    return await _staged(call, "login", "log-in", {**given, "lock_s": lock_s, "lock_longest_s": lock_longest_s}, {})
 
 
 async def _staged(call: Call, name: str, called: str, given: dict[str, Any], words: dict[str, str]) -> Document:
@@ -223,9 +223,8 @@ async def _ask_settings(dialogue: Dialogue, now: Document, verb: str) -> None:
         shown = ",".join(value) if key in NAMED else _shown(value)
         answer = await dialogue.ask(f"{_LABELS[key]}:", shown)
         if answer != shown:
-            name = key.removesuffix("_s") if key != "connections_per_source" else key
             text = key in NAMED or key == "paging"
-            arguments[name] = answer if text else _number(dialogue, answer)
+            arguments[key] = answer if text else _number(dialogue, answer)
     arguments = {key: value for key, value in arguments.items() if value is not None}
     if "banner" in now and await dialogue.confirm("Change the banner that is shown before the log-in?"):
         arguments["banner"] = (await dialogue.text("Enter its lines; a full stop alone ends it.")).rstrip("\n")

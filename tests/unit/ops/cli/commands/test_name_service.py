@@ -49,8 +49,8 @@ async def test_the_root_servers_take_the_place_of_own_ones_and_own_ones_that_of_
         ("dnsconfig new ns.example.test", 65, "is no name server"),
         ("dnsconfig new 10.1.1.1 --domain two..dots", 65, "a domain name is needed"),
         ("dnsconfig delete 10.7.7.7", 66, "is not among the name servers"),
-        ("dnsconfig setup --reverse 99", 64, "from 0 to 60"),
-        ("dnsconfig setup --root yes --dnssec yes", 65, "root servers do not"),
+        ("dnsconfig setup --reverse-timeout-s 99", 64, "from 0 to 60"),
+        ("dnsconfig setup --root yes --validating yes", 65, "root servers do not"),
         ("dnsflush", 64, "say --yes"),
     ],
 )
