@@ -17,6 +17,8 @@ NOBODY = "/dev/null"
 MAX_TARGETS = 1_000
 """Addresses that one alias may stand for, chains followed."""
 MAX_CHAIN = 20
+MAX_STEPS = 5_000_000
+"""Addresses of all aliases together while chains are followed: half a second of work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,7 @@ class AliasTable:
             except ValueError as error:
                 faults.append(str(error))
         self._ends: dict[int, tuple[str, ...]] = {}
+        self._steps = 0
         for rank in () if faults else range(len(self._rows)):
             try:
                 self._resolve(rank, ())
@@ -103,7 +106,11 @@ class AliasTable:
             raise ValueError(f"'{row}': a chain of more than {MAX_CHAIN} aliases")
         ends: dict[str, None] = {}
         for target in row.to:
-            ends |= dict.fromkeys(self._ends_of(check_target(target), row, rank, above))
+            below = self._ends_of(check_target(target), row, rank, above)
+            self._steps += len(below)
+            if self._steps > MAX_STEPS:
+                raise ValueError(f"all aliases together stand for more than {MAX_STEPS:,} addresses, chains followed")
+            ends |= dict.fromkeys(below)
         if len(ends) > MAX_TARGETS:
             raise ValueError(f"'{row.name}' stands for {len(ends)} addresses; at most {MAX_TARGETS}")
         self._ends[rank] = tuple(ends)
