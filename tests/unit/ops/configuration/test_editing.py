@@ -106,3 +106,19 @@ async def test_nothing_of_a_commit_lies_where_support_reads_and_writes(tmp_path:
         "versions",
         "confirm.json",
     }
+
+
+async def test_a_version_of_many_changes_and_a_long_comment_is_found_again(tmp_path: Path) -> None:
+    """Its head was cut when it was read: the next version took its number, and its place."""
+    appliance = editable(write(tmp_path))
+    editing, committer = appliance.editing("admin"), appliance.committer()
+    for number in range(30):
+        row = _add(table="route", domain=f"d{number}.example", hosts=["192.0.2.1"])
+        await editing.change(f"smtproutes new {'ä' * 2000}", row)
+    first = await committer.commit("admin", Wish("admin", comment="ä" * 500))
+    await editing.change("hostname", _hostname)
+    second = await committer.commit("admin", Wish("admin"))
+    assert first is not None
+    assert second is not None
+    assert second.version.number == first.version.number + 1
+    assert [one.number for one in committer.versions.all()][:2] == [second.version.number, first.version.number]
