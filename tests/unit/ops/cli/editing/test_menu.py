@@ -143,7 +143,7 @@ async def test_a_large_table_shows_its_beginning_and_says_how_to_see_more(machin
     assert (await machine.ran("smtproutes import -", stdin=lines.encode())).error == ""
     shown = await talked(machine, "smtproutes", "list", "d1999", "", width=80)
     assert "There are 2,000 routes:\nNo.  Domain       Hosts\n1.   d0.example   mx.example\n" in shown
-    assert "20. d19.example\n… 1,980 more; LIST shows them\n" in shown
+    assert "20.  d19.example  mx.example\n… 1,980 more; LIST shows them\n" in shown
     assert "d1999.example  mx.example\n" in shown
     shown = await talked(machine, "smtproutes", "list", "", "", width=80)
     assert "… 1,900 more of 2,000: --match TEXT or --limit N shows them, `export` writes all" in shown
