@@ -40,8 +40,10 @@ class BadDestination(PermanentFailure):
 class NoDestination(TemporaryFailure):
     """Nobody could tell now where mail for this domain goes."""
 
-    def __init__(self, detail: str) -> None:
+    def __init__(self, detail: str, lookup: str = "") -> None:
         super().__init__(Reply(451, "4.4.0", f"Other network problem: {detail}"), detail)
+        self.lookup = lookup
+        """Which lookup nobody could answer and why, as the mail log says it; '' if it was none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,4 +295,4 @@ def _failure(problem: DnsError) -> BadDestination | NoDestination:
     where = f"looking up {problem.name} ({problem.kind}):  {problem.reason}"
     if isinstance(problem, DnsNotFound):
         return BadDestination("5.1.2", "Bad destination host", "000", f"DNS Hard Error {where}")
-    return NoDestination(f"DNS Soft Error {where}")
+    return NoDestination(f"DNS Soft Error {where}", f"{problem.name} {problem.kind} - {problem.reason}")

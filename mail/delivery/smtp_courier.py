@@ -20,7 +20,7 @@ from mail.delivery.host import HostTable
 from mail.delivery.limit import Limits
 from mail.delivery.opening import Desk, Search, Wanted
 from mail.delivery.pool import Pool
-from mail.delivery.resolve import DestinationResolver, Resolution
+from mail.delivery.resolve import DestinationResolver, NoDestination, Resolution
 from mail.delivery.security import HostUnusable, Security, Wish
 from mail.delivery.smtp_line import ORDINARY, Handling, NullLine, SmtpLine
 from mail.delivery.tls.require import ExceptedLine, Origin, RequireTls
@@ -155,7 +155,12 @@ class SmtpCourier:
     async def _resolve(self, destination: str) -> Known:
         known = self._known.get(destination)
         if known is None or known.until <= self._now():
-            resolution = await self._resolver.resolve(canonical(destination))
+            try:
+                resolution = await self._resolver.resolve(canonical(destination))
+            except NoDestination as problem:
+                if problem.lookup:
+                    self._desk.log.info(f"DNS Temporary Failure {clean(problem.lookup)}")
+                raise
             before = known or Known(resolution, 0)
             known = replace(before, resolution=resolution, until=self._now() + resolution.ttl_s)
             self._known.pop(destination, None)

@@ -5,6 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import dns.rcode
 import pytest
 
 from core.dns import Resolver
@@ -16,14 +17,15 @@ from mail.delivery.route import Route, SmtpRoutes
 from mail.delivery.smtp_courier import SmtpCourier
 from protocol.errors import TemporaryFailure
 from protocol.smtp.client_settings import ClientSettings
+from tests.support.dns_server import DnsServer
 from tests.support.level import LevelSecurity
 from tests.support.queue_machine import FakeLog
 from tests.support.scripted_server import Peer, ScriptedServer
 
 
-def courier(log: FakeLog, *hosts: str) -> SmtpCourier:
+def courier(log: FakeLog, *hosts: str, server: str = "127.0.0.1:1") -> SmtpCourier:
     numbers = iter(range(1, 100))
-    resolver = DestinationResolver(Resolver(["127.0.0.1:1"]), SmtpRoutes([Route("ALL", hosts)]))
+    resolver = DestinationResolver(Resolver([server]), SmtpRoutes([Route("ALL", hosts)]))
     settings = ConnectionSettings(ClientSettings("esa.test"), Timeouts(connect_s=2))
     return SmtpCourier(
         resolver,
@@ -145,6 +147,15 @@ async def test_no_host_answers(unused_tcp_port: int) -> None:
     with pytest.raises(TemporaryFailure):
         await courier(log, f"127.0.0.1:{unused_tcp_port}").open("x.test", "")
     assert log.having("Connection Error: DCID: 1 IP: 127.0.0.1")
+
+
+async def test_a_lookup_that_nobody_answers_has_its_line() -> None:
+    log = FakeLog()
+    async with DnsServer(rules={("x.test", "MX"): dns.rcode.SERVFAIL}) as server:
+        one = courier(log, "USEDNS", server=server.address)
+        with pytest.raises(TemporaryFailure):
+            await one.open("x.test", "")
+    assert log.having("DNS Temporary Failure") == ["DNS Temporary Failure x.test MX - ServFail"]
 
 
 async def test_dev_null_takes_everything(tmp_path: Path) -> None:
