@@ -234,7 +234,8 @@ class Session:
             call = replace(self._watched(), places=places)
             arguments = await item.dialogue(call, Dialogue(self._screen, perform))
             if arguments is not None:
-                await self._show(item, arguments)
+                named = (one.name for one in item.parameters)
+                await self._show(item, {**dict(zip(named, places, strict=False)), **arguments})
         except GatepostError as error:
             self._complain(error)
             return error.status

@@ -147,3 +147,9 @@ async def test_a_large_table_shows_its_beginning_and_says_how_to_see_more(machin
     assert "d1999.example  mx.example\n" in shown
     shown = await talked(machine, "smtproutes", "list", "", "", width=80)
     assert "… 1,900 more of 2,000: --match TEXT or --limit N shows them, `export` writes all" in shown
+
+
+async def test_a_dialogue_named_with_its_place_changes_that_listener(machine: Operating) -> None:
+    shown = await talked(machine, "listenerconfig edit OutboundMail limits", "40", "")
+    assert "internal error" not in shown
+    assert machine.tables()["listener"][1]["max_connections"] == 40
