@@ -91,10 +91,15 @@ async def together(*parts: Awaitable[Prepared]) -> Prepared:
     return joined(done)
 
 
+def content_digest(content: bytes) -> str:
+    """Give what tells one configuration from another: daemons and whoever commits compare it."""
+    return hashlib.sha256(content).hexdigest()
+
+
 def digest_of(file: Path) -> str:
-    """Give what tells the content of a configuration file from another's; '' if it cannot be read."""
+    """Give the digest of a configuration file; '' if it cannot be read."""
     try:
-        return hashlib.sha256(file.read_bytes()).hexdigest()
+        return content_digest(file.read_bytes())
     except OSError:
         return ""
 

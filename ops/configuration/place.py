@@ -5,7 +5,6 @@ tables are parsed once. Raises `ConfigError` for what is no TOML, `GatepostError
 """
 
 import contextlib
-import hashlib
 import os
 import stat
 import tomllib
@@ -16,6 +15,7 @@ from typing import Any
 
 from core.disk import Disk, replace_file
 from core.errors import EX_CANTCREAT, EX_TEMPFAIL, ConfigError, GatepostError, Problem
+from core.switch import content_digest
 from core.toml import loads
 
 Tables = dict[str, Any]
@@ -39,15 +39,10 @@ def copy_of(value: Any) -> Any:
     return [copy_of(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def digest_of(text: str) -> str:
-    """Give what tells one text from another."""
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
 def parse(text: str, file: Path) -> Reading:
     """Read TOML. Raises `ConfigError` with line and column of its fault."""
     try:
-        return Reading(text, loads(text), digest_of(text))
+        return Reading(text, loads(text), content_digest(text.encode()))
     except tomllib.TOMLDecodeError as error:
         raise ConfigError([Problem(str(file), "", f"not valid TOML: {error}")]) from error
 

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import EX_NOINPUT, GatepostError
-from ops.configuration.place import Place, Tables, digest_of, parse
+from core.switch import content_digest
+from ops.configuration.place import Place, Tables, parse
 
 KEPT = 20
 OFFERED = 10
@@ -131,4 +132,4 @@ def _read(path: Path) -> Version | None:
 
 def version_of(number: int, text: str, *, at: float, user: str, source: str = "", comment: str = "") -> Version:
     """Make the facts of a version of that text."""
-    return Version(number, at, user, source, comment, digest_of(text))
+    return Version(number, at, user, source, comment, content_digest(text.encode()))
