@@ -120,7 +120,7 @@ def audit_log(machine: Machine) -> MailLog:
 def log_keeper(machine: Machine) -> LogKeeper:
     """Make the service that rolls logs over by the clock and sends them to other hosts."""
     memory = machine.state / "logs.json"
-    return LogKeeper(machine.logs, machine.hostname, memory=memory, key=machine.logs.key, note=machine.note)
+    return LogKeeper(machine.logs, machine.hostname, memory=memory, note=machine.note)
 
 
 def run_local(config: Path, words: Sequence[str]) -> int:

@@ -26,8 +26,8 @@ class Logs:
         subscriptions: Sequence[Subscription],
         head: str,
         *,
+        key: Path,
         details: Details | None = None,
-        key: Path = Path("log_push_ed25519"),
     ) -> None:
         """`key` is the file of the key that this machine logs in with where it sends saved files."""
         self.details = details or Details()

@@ -60,15 +60,12 @@ class LogKeeper:
         hostname: str,
         *,
         memory: Path,
-        key: Path,
         note: Callable[[str], None],
         now: clock.Clock = clock.now,
     ) -> None:
-        """`key` is the file of the key that this machine logs in with to other hosts."""
         self._logs = logs
         self._hostname = hostname
         self._memory = Memory(memory)
-        self._key = key
         self._note = note
         self._now = now
         self.alert: Callable[[str, str], None] = lambda _about, _text: None
@@ -152,7 +149,7 @@ class LogKeeper:
             if name in sent:
                 continue
             try:
-                await asyncio.to_thread(ensure_key, self._key, f"logs@{self._hostname}")
+                await asyncio.to_thread(ensure_key, self._logs.key, f"logs@{self._hostname}")
                 await self._copy(push, one.path.with_name(name))
             except (GatepostError, OSError) as error:
                 why = error.text if isinstance(error, GatepostError) else str(error.strerror or error)
@@ -163,7 +160,7 @@ class LogKeeper:
             self._note(f"{one.name}: {name} was sent to {where}")
 
     async def _copy(self, push: Push, file: Path) -> None:
-        await send_file(push.host, push.port, push.user, self._key, push.host_key, file, push.directory)
+        await send_file(push.host, push.port, push.user, self._logs.key, push.host_key, file, push.directory)
 
     def _say(self, about: str, text: str) -> None:
         if self._failing.get(about) != text:

@@ -35,7 +35,7 @@ class Site:
     def __init__(self, folder: Path, **row: object) -> None:
         self.folder = folder
         self.said: list[str] = []
-        self.logs = Logs(self.rows(**row), "")
+        self.logs = Logs(self.rows(**row), "", key=folder / "push_ed25519")
 
     def rows(self, **row: object) -> list[Subscription]:
         section = LogSubscriptionSection.model_validate({"name": "out", "type": "mail", **row})
@@ -56,7 +56,6 @@ class Site:
             self.logs,
             "esa.example.test",
             memory=self.folder / "logs.json",
-            key=self.folder / "push_ed25519",
             note=self.said.append,
         )
         async with running(keeper):
@@ -179,7 +178,7 @@ async def test_a_syslog_host_that_cannot_be_one_ends_nothing(tmp_path: Path, tra
     site = Site(tmp_path, retrieval="syslog", host="127.0.0.1", transport=transport)
     assert site.one.push is not None
     broken = replace(site.one, push=replace(site.one.push, host="a..b"))
-    site.logs = Logs([broken], "")
+    site.logs = Logs([broken], "", key=tmp_path / "push_ed25519")
     async with site.kept():
         await until(lambda: any("syslog to a..b:514" in text and "incident" in text for text in site.said))
 

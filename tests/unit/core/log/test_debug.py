@@ -15,7 +15,7 @@ from tests.support.gateway import gateway
 
 def _logs(folder: Path, **row: object) -> tuple[Logs, MailLog]:
     section = LogSubscriptionSection.model_validate({"name": "watch", **row})
-    logs = Logs(subscriptions_of(folder, LogSection(), [section]), "")
+    logs = Logs(subscriptions_of(folder, LogSection(), [section]), "", key=folder / "push_ed25519")
     return logs, logs.open("mail")
 
 

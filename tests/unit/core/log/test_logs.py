@@ -13,7 +13,7 @@ from core.log.config import LogSubscriptionSection, subscriptions_of
 
 def _logs(folder: Path, *rows: dict[str, object]) -> Logs:
     sections = [LogSubscriptionSection.model_validate(row) for row in rows]
-    return Logs(subscriptions_of(folder, LogSection(), sections), "")
+    return Logs(subscriptions_of(folder, LogSection(), sections), "", key=folder / "push_ed25519")
 
 
 def test_logs_exist_without_configuration(tmp_path: Path) -> None:

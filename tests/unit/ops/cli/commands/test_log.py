@@ -37,7 +37,7 @@ def machine(tmp_path: Path) -> Operating:
         LogSubscriptionSection(name="watch", type="injection_debug", clients=("192.0.2.7",)),
         LogSubscriptionSection(name="away", type="mail", retrieval="syslog", host="192.0.2.9"),
     ]
-    logs = Logs(subscriptions_of(tmp_path / "log", LogSection(), rows), "")
+    logs = Logs(subscriptions_of(tmp_path / "log", LogSection(), rows), "", key=tmp_path / "push_ed25519")
     (mail,) = (one for one in logs.all() if one.name == "mail_logs")
     file = LogFile(mail.path)
     for at in (0, 4):
