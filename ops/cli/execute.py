@@ -103,7 +103,7 @@ class Executor:
             arguments = parse(item.parameters, left)
         except UsageProblem as error:
             self._log(call.caller, item.name, error.status)
-            return Result(error.status, error=f"{item.name}: {line_of(error)}; usage: {clean(item.usage)}")
+            return Result(error.status, error=f"{item.name}: {line_of(error)}; usage: {clean(item.brief_usage)}")
         except GatepostError as error:
             self._log(call.caller, item.name, error.status)
             return Result(error.status, error=line_of(error))

@@ -25,6 +25,8 @@ from ops.configuration.editing import Editing
 Document = dict[str, Any]
 MACHINES = frozenset({"esa", "sma", "bastion"})
 MAIL_MACHINES = frozenset({"esa", "sma"})
+_BRIEF = 160
+"""Characters of a line of usage that an error shows whole."""
 _COMPLETIONS = 200
 """Most words that a completion shows."""
 _SAME = {"tcpdump": "packetcapture", "tlsconfig": "sslconfig", "tzconfig": "settz"}
@@ -161,6 +163,15 @@ class Command:
     def usage(self) -> str:
         """The line of usage."""
         return usage(self.name, self.further)
+
+    @property
+    def brief_usage(self) -> str:
+        """The line of usage as an error has room for it: of many options only where they are told."""
+        whole = self.usage
+        if len(whole) <= _BRIEF:
+            return whole
+        standing = [item for item in self.further if item.required or item.kind not in {"flag", "option"}]
+        return f"{usage(self.name, standing)} [OPTION…]; `help {self.name}` lists the options"
 
     def safe(self, arguments: Document) -> str:
         """Give the arguments for a log line, secrets masked."""

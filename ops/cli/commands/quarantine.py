@@ -52,7 +52,7 @@ def render_list(document: Document, width: int) -> str:
     ]
     after = document.get("next")
     more = f"\n\nMore: quarantine list --after {after}" if after else ""
-    return table(heads, rows, width or 80) + more
+    return table(heads, rows, width) + more
 
 
 @command("quarantine list", "List messages in quarantine.", render=render_list, machines=_HERE)

@@ -8,7 +8,7 @@ from core.errors import EX_NOPERM, EX_USAGE, GatepostError
 from ops.cli.account import Role
 from ops.cli.argument import Help, on_the_line
 from ops.cli.commands.group import GROUPS, group_of
-from ops.cli.display import columns, cut, pad, paint
+from ops.cli.display import columns, fitted, folded, pad, paint
 from ops.cli.execute import Leave
 from ops.cli.registry import Call, Command, Document, command
 
@@ -36,7 +36,7 @@ def render_help(document: Document, width: int) -> str:
         shown = [entry for entry in entries if _stands(entry["name"], alone)]
         listing = "\n\n".join(_group(title, shown, width) for title in GROUPS if any(_of(title, shown)))
         hint = "`help COMMAND` shows one in full, with its operations; `--json` gives a command's result as JSON."
-        return f"{listing}\n\n{hint}"
+        return f"{listing}\n\n{fitted(hint, width)}"
     return "\n\n".join(_one(entry, max(40, width or 80)) for entry in entries)
 
 
@@ -52,7 +52,7 @@ def _group(title: str, entries: list[Document], width: int) -> str:
 
 
 def _rows(rows: list[list[str]], width: int) -> str:
-    return "".join(f"\n  {cut(f'{name}  {text}', width - 2) if width else f'{name}  {text}'}" for name, text in rows)
+    return "".join("\n" + folded(f"  {name}  ", text, width) for name, text in rows)
 
 
 def _stands(name: str, alone: Collection[str]) -> bool:

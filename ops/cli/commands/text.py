@@ -8,11 +8,17 @@ from ops.cli.editing import Rights, Table
 from ops.cli.editing.asking import Asking
 from ops.formats.ini import Sections
 
+_KINDS = {
+    "bounce": "Bounce: the report of mail that could not be delivered",
+    "delay": "Delay: the warning of mail that waits",
+    "success": "Success: the report of mail that was delivered, to who asked for it",
+    "disclaimer": "Disclaimer: a heading or a footer",
+}
 _BODY = "Enter or paste the text; end with . on a line of its own."
 
 
 async def _ask(asking: Asking) -> None:
-    kind = await asking.key("kind", "What is the text for?")
+    kind = await asking.key("kind", "What is the text for?", _KINDS)
     await asking.key("name", "Enter the name of the text")
     if kind != "disclaimer":
         await asking.key("subject", "Enter the subject of the report (empty = the usual one)")

@@ -1,5 +1,6 @@
 """The one way to run a command: incidents, secrets, audit."""
 
+from pathlib import Path
 from typing import Annotated
 
 import pytest
@@ -10,6 +11,7 @@ from ops.cli.argument import Help
 from ops.cli.execute import Executor
 from ops.cli.registry import Call, Document, Registry, command
 from tests.support.appliance import Audit, Daemons, machine
+from tests.support.operating import Operating
 
 
 @command("break", "Break.")
@@ -81,3 +83,10 @@ async def test_rows_are_shown_while_a_command_runs_and_never_beside_json(daemons
     assert shown == ["row 0", "row 1", "row 2"]
     assert (await executor.batch(watched, ["count", "--json"])).output == '{"rows": 3}'
     assert len(shown) == 3
+
+
+async def test_an_error_shows_the_options_of_a_command_only_where_there_is_room(tmp_path: Path) -> None:
+    esa = Operating(tmp_path)
+    many = await esa.ran("bounceconfig edit Default --speed 9")
+    assert many.error.endswith("usage: bounceconfig edit PROFILE [OPTION…]; `help bounceconfig edit` lists the options")
+    assert (await esa.ran("smtproutes delete")).error.endswith("usage: smtproutes delete ROUTE…")
