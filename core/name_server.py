@@ -46,7 +46,7 @@ def _ranked(text: str) -> tuple[int, NameServer]:
     if slash and (key.strip().lower() != "pri" or not 0 <= priority <= MOST_PRIORITY):
         raise ValueError(f"after the address only a priority may stand, such as /pri=1 (0 to {MOST_PRIORITY})")
     host, colon, port = text.rpartition(":")
-    if is_address(text) or not colon:
+    if is_address(text.strip("[]")) or not colon:
         host, port = text, "53"
     host = host.strip("[]")
     ip_address(host)

@@ -233,7 +233,7 @@ def translated(where: str, username: str) -> Iterator[None]:
     """Turn what asyncssh and the sockets raise into the exceptions of `core/ssh/error.py`."""
     try:
         yield
-    except (OSError, asyncssh.Error, SshError) as error:
+    except (OSError, asyncssh.Error, SshError, UnicodeError) as error:  # the last: of a name that no host can have
         raise translate(error, where, username) from error
     except ExceptionGroup as group:
         raise translate(_first(group), where, username) from group

@@ -301,3 +301,8 @@ def test_a_socket_file_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     with pytest.raises(GatepostError, match=r"console: socket .*/console-service\.sock") as caught:
         bind("console", tmp_path / "console-service.sock")
     assert caught.value.status == 73
+
+
+async def test_a_name_that_no_host_can_have_is_an_answer_and_no_incident() -> None:
+    with pytest.raises(ssh.SshError, match=r"a\.\.b:22"):
+        await ssh.host_key_fingerprint("a..b", 22)

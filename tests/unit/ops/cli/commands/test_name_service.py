@@ -43,6 +43,16 @@ async def test_the_root_servers_take_the_place_of_own_ones_and_own_ones_that_of_
     assert machine.tables()["dns"] == {"servers": ["10.1.1.1"]}
 
 
+async def test_a_name_server_with_an_ipv6_address_comes_and_goes(machine: Operating) -> None:
+    """Its default port was taken off in a way that nothing could read again: an incident each time."""
+    before = machine.tables().get("dns")
+    for given in ("fd00::1", "[fd00::1]", "[fd00::1]:5353"):
+        assert (await machine.ran(f"dnsconfig new {given}")).status == 0
+        assert (await machine.ran(f"dnsconfig edit {given} --priority 2")).status == 0
+        assert (await machine.ran(f"dnsconfig delete {given}")).status == 0
+    assert machine.tables().get("dns") == before
+
+
 @pytest.mark.parametrize(
     ("line", "status", "reason"),
     [
