@@ -67,6 +67,8 @@ class LogFile:
                 file = self._hold(fcntl.LOCK_SH)
                 if file is not None:
                     return self._append(file, data)
+        except FileNotFoundError:  # rolled over between two looks: busy
+            return Written(0)
         except OSError as error:
             return Written(0, error)
         return Written(0)

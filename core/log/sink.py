@@ -4,12 +4,16 @@ Belongs to `core/maillog.py`. A log that cannot be written never stops the mail:
 stands on standard error at once and in the log itself as soon as that can be written again.
 """
 
+import time
+
 from core import diagnostic
 from core.clock import now
 from core.log.file import LogFile, stamp
 
 _MOST_KEPT = 8 << 20
 """Octets kept while another process holds the file."""
+_PATIENCE_S = 0.5
+"""How long the last lines wait for a process that holds the file; a roll-over takes milliseconds."""
 
 
 class Sink:
@@ -64,6 +68,12 @@ class Sink:
         self._kept = b""
 
     def close(self) -> None:
-        """Write what waits and let go of the file."""
+        """Write what waits and let go of the file; a roll-over that is under way is waited for, a little."""
         self.flush()
+        end = time.monotonic() + _PATIENCE_S
+        while self._kept and time.monotonic() < end:
+            time.sleep(0.005)
+            self.flush()
+        if self._kept:
+            self._lose(self._kept, "another process holds it")
         self.file.close()

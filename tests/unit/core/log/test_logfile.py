@@ -4,6 +4,7 @@ import fcntl
 import multiprocessing
 import os
 import re
+import threading
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,34 @@ def test_no_line_is_lost_or_doubled_while_processes_roll_over_at_once(tmp_path: 
         text = file.read_text()
         assert text.count("Begin Logfile") == text.count("End Logfile") == 1
         assert text.endswith("Info: End Logfile\n")
+
+
+def test_the_last_lines_of_a_process_wait_for_a_roll_over_that_is_under_way(tmp_path: Path) -> None:
+    """They were given up at once, and nobody was told."""
+    path = tmp_path / "mail.current"
+    log = MailLog.over([Sink(LogFile(path), 3)])
+    log.info("first")
+    log.flush()
+    with path.open("rb") as holder:
+        fcntl.flock(holder, fcntl.LOCK_EX)
+        log.info("last")
+        release = threading.Timer(0.05, fcntl.flock, (holder, fcntl.LOCK_UN))
+        release.start()
+        log.close()
+        release.join()
+    assert path.read_text().endswith("Info: last\n")
+
+
+def test_last_lines_that_cannot_be_written_are_counted(tmp_path: Path) -> None:
+    path = tmp_path / "mail.current"
+    log = MailLog.over([Sink(LogFile(path), 3)])
+    log.info("first")
+    log.flush()
+    with path.open("rb") as holder:
+        fcntl.flock(holder, fcntl.LOCK_EX)
+        log.info("last")
+        log.close()
+    assert log.lost == 1
 
 
 def test_oldest_files_beyond_those_kept_go(tmp_path: Path) -> None:
