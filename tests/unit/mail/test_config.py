@@ -5,7 +5,7 @@ from pydantic import ValidationError
 
 from core.config import load_document
 from core.errors import ConfigError
-from mail.config import ListenerSection, MailSections, PolicySection
+from mail.config import ListenerSection, MailSections
 from mail.delivery.config import RouteSection
 
 
