@@ -46,7 +46,7 @@ def rows_that_are_new(old: Any, new: Any) -> list[int]:
     return places
 
 
-_IDENTITIES = ("name", "domain", "match", "address", "hostname", "id")
+_IDENTITIES = ("name", "domain", "match", "alias", "recipient", "address", "hostname", "id")
 
 
 def identity(old: Any, new: Any) -> str | None:

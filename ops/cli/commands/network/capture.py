@@ -203,7 +203,7 @@ async def packetcapture_status(call: Call) -> Document:
 def render_start(document: Document, width: int) -> str:
     """Say what was begun, or what it came to."""
     if document["running"]:
-        return f"Packet capture {document['name']} has started; it ends with this session, or `packetcapture stop`."
+        return f"Packet capture {document['name']} has started.\nIt ends with this session, or `packetcapture stop`."
     return f"Packet capture {_came_to(document)}.\n" + "\n".join(document["files"])
 
 
