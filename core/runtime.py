@@ -63,6 +63,8 @@ class Daemon:
     """Its way to another configuration while it runs: SIGHUP, and the verbs that `commit` asks."""
     guests: Guests = NOBODY
     """Other users who may ask some of the verbs."""
+    look_again_s: float = 0.0
+    """After how long the collector looks again at what it was spared: the console has large and cyclic sessions."""
 
 
 def spawn(coro: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
@@ -87,7 +89,7 @@ def run(main: Coroutine[Any, Any, T]) -> T:
 
 def run_daemon(daemon: Daemon) -> int:
     """Run a daemon until it is told to stop; give its exit status."""
-    _spare_collections()
+    _spare_collections(daemon.look_again_s)
     sys.setswitchinterval(_TURN_S)
     _allow_descriptors()
     try:
@@ -104,35 +106,40 @@ def _allow_descriptors() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
-def _spare_collections() -> None:
+def _spare_collections(look_again_s: float) -> None:
     """Keep the collector from looking at what lives as long as the process, and from looking often."""
     gc.collect()
     gc.freeze()
     gc.collect()  # it remembers how many objects it knows: a full collection is due when a quarter more have come
     gc.set_threshold(_COLLECT_EVERY, _ROUNDS, _ROUNDS)
     gc.enable()
-    gc.callbacks.append(_Patience().looked)
+    gc.callbacks.append(_Patience(look_again_s).looked)
 
 
 class _Patience:
     """Takes what has lived long out of the collector's sight when a look at all of it took too long.
 
     What is taken out is freed like anything else that nobody refers to, but for a cycle that was in use at this very
-    moment and is given up later. So that happens only so often.
+    moment and is given up later. So that happens only so often, or all is looked at again every `again_s` (0 = never).
     """
 
-    def __init__(self) -> None:
+    def __init__(self, again_s: float) -> None:
+        self._again_s = again_s
         self._begun = 0.0
         self._left = _MOST_FREEZES
+        self._all_at = time.monotonic()
 
     def looked(self, phase: str, facts: dict[str, int]) -> None:
         """Take note of a collection: the collector calls it before and after each."""
         if facts["generation"] < 2:
             return
         if phase == "start":
+            if self._again_s and time.monotonic() - self._all_at > self._again_s:
+                self._all_at = time.monotonic()
+                gc.unfreeze()
             self._begun = time.thread_time()
         elif self._left and time.thread_time() - self._begun > _LONGEST_LOOK_S:
-            self._left -= 1
+            self._left -= not self._again_s
             gc.freeze()
 
 

@@ -75,4 +75,4 @@ def build(config: Path) -> Daemon:
 
     switch = switch_of(machine, "console", log.warning, prepare, upkeep.prepare)
     grace_s = document.runtime.grace_s
-    return Daemon("console", services, machine.socket("console"), verbs, grace_s, switch)
+    return Daemon("console", services, machine.socket("console"), verbs, grace_s, switch, look_again_s=10.0)

@@ -48,6 +48,7 @@ class Channel(asyncssh.SSHServerSession[bytes]):
         idle_s: float,
         paging: bool = False,
         history: HistoryFile | None = None,
+        admit: Callable[[Caller], None],
         opened: Callable[[Session], None],
         closed: Callable[[Session], None],
     ) -> None:
@@ -56,6 +57,7 @@ class Channel(asyncssh.SSHServerSession[bytes]):
         self._idle_s = idle_s
         self._paging = paging
         self._history = history
+        self._admit = admit
         self._opened = opened
         self._closed = closed
         self._chan: asyncssh.SSHServerChannel[bytes] | None = None
@@ -217,11 +219,17 @@ class Channel(asyncssh.SSHServerSession[bytes]):
                 self._chan.exit(status)
 
     async def _work(self) -> int:
+        if self._command is not None and self._terminal is None:
+            return self._deliver(await self._batch())
+        try:
+            self._admit(self._caller)
+        except GatepostError as error:
+            self._executor.refused(self._caller, "(one session more)")
+            self._write_error(line_of(error) + "\n")
+            return error.status
         if self._terminal is not None:
             with self._terminal.opened():
                 return await self._interactive(self._terminal)
-        if self._command is not None:
-            return self._deliver(await self._batch())
         return await self._interactive(LineScreen(self._read_line, self._write, self._drained))
 
     def _has_dialogue(self) -> bool:

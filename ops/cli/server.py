@@ -153,6 +153,7 @@ class ConsoleServer:
             idle_s=self._settings.idle_s,
             paging=self._settings.paging,
             history=self._history_of(caller),
+            admit=self._sessions.admit,
             opened=self._sessions.add,
             closed=self._sessions.remove,
             files=self._files,

@@ -135,6 +135,11 @@ class Session:
         self._screen.interject(clean(text))
 
     @property
+    def caller(self) -> Caller:
+        """Who it is."""
+        return self._call.caller
+
+    @property
     def administrator(self) -> bool:
         """Whether the caller may decide about support."""
         return self._call.caller.role is Role.ADMINISTRATOR

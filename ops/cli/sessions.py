@@ -6,7 +6,12 @@ Apart from the server, so that what only asks (`gatepost cli`, the web side) loa
 from collections.abc import Callable
 from typing import Any
 
+from core.errors import EX_TEMPFAIL, GatepostError
+from ops.cli.account import Caller
 from ops.cli.session import Session
+
+MOST_OF_ONE = 20
+"""Sessions of one user; each takes a megabyte. Single commands are not counted."""
 
 
 class Sessions:
@@ -16,6 +21,12 @@ class Sessions:
         self.others: Callable[[], list[dict[str, Any]]] = list
         """Gives those who are in otherwise: support's shells and file transfers."""
         self._open: dict[int, Session] = {}
+
+    def admit(self, caller: Caller) -> None:
+        """Raise status 75 where one user, of whom a program may be in control, has as many sessions as one may."""
+        mine = sum(session.caller.name == caller.name for session in self._open.values())
+        if mine >= MOST_OF_ONE and not caller.service:  # support's are counted where they come in
+            raise GatepostError(f"{MOST_OF_ONE} sessions of {caller.name} are open; end some", EX_TEMPFAIL)
 
     def add(self, session: Session) -> None:
         """A session began."""

@@ -14,7 +14,7 @@ import pytest
 from core.ssh import client_options, known_hosts_line, make_key, public_text, write_key
 from ops.access.gate import Gate
 from ops.access.record import Records
-from ops.cli import channel
+from ops.cli import channel, sessions
 from ops.cli.account import Account, Role, account_book
 from ops.cli.commands import registry
 from ops.cli.execute import Executor
@@ -374,3 +374,17 @@ async def test_what_a_client_does_not_read_is_not_gathered_without_end(
         async with asyncio.timeout(30):
             while not any("was not read" in line for line in console.audit.lines):
                 assert (await other.run("version")).exit_status == 0
+
+
+async def test_one_user_has_so_many_sessions_and_runs_single_commands_besides(
+    console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "MOST_OF_ONE", 2)
+    async with console.connect("gast") as connection:
+        for _ in range(2):
+            await until(await connection.create_process(term_type="xterm", encoding=None), "test>")
+        refused = await connection.run(term_type="xterm", encoding=None)
+        assert (refused.exit_status, refused.stderr) == (75, b"2 sessions of gast are open; end some\n")
+        assert (await connection.run("version")).exit_status == 0
+        async with console.connect("admin") as other:
+            await until(await other.create_process(term_type="xterm", encoding=None), "test>")

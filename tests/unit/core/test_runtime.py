@@ -1,16 +1,20 @@
 """A daemon starts, says so, answers, stops in two stages and leaves the right exit status."""
 
 import asyncio
+import gc
 import os
 import signal
 import socket
 import subprocess
 import sys
 import textwrap
+import time
+import weakref
 from pathlib import Path
 
 import pytest
 
+from core import runtime
 from core.control import call
 
 ROOT = Path(__file__).parents[3]
@@ -180,3 +184,25 @@ def test_a_daemon_had_the_usual_thousand_descriptors_whatever_the_system_allows(
     with start(tmp_path, body) as process:
         assert process.wait(10) == 69
         assert "all of them: True" in process.stderr.read()
+
+
+def test_what_was_spared_while_it_was_used_is_freed_once_it_is_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Cycle:
+        def __init__(self) -> None:
+            self.me = self
+
+    monkeypatch.setattr(runtime, "_LONGEST_LOOK_S", -1.0)  # every look takes too long
+    patience = runtime._Patience(0.001)
+    one = Cycle()
+    gone = weakref.ref(one)
+    gc.callbacks.append(patience.looked)
+    try:
+        gc.collect()  # while it is in use
+        del one
+        deadline = time.monotonic() + 30
+        while gone() is not None and time.monotonic() < deadline:
+            gc.collect()
+    finally:
+        gc.callbacks.remove(patience.looked)
+        gc.unfreeze()
+    assert gone() is None
