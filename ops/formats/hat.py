@@ -34,6 +34,7 @@ _NAMES = {
 }
 """Our keys and how the model's files call them."""
 _OURS = {theirs: ours for ours, theirs in _NAMES.items()}
+_KEY = re.compile(rf"\b({'|'.join(_NAMES)})(?=: )")
 _NOT_KEPT = {
     "use_sb": "there is no reputation service",
     "spam_check": "there is no spam engine",
@@ -52,6 +53,11 @@ _HEADER = re.compile(r"([A-Za-z0-9_][A-Za-z0-9_.-]{0,63}):\s*(?:\((?P<comment>.*
 _ACCESS = re.compile(r"(\$[^\s{(]+|[A-Z]+)\s*(.*)", re.DOTALL)
 _PARAMETER = re.compile(r'(\w+)\s*=\s*("(?:[^"\\]|\\.)*"|[^\s{}"]+)\s*;?\s*')
 _UNNAMEABLE = re.compile(r"[^A-Za-z0-9_.-]")
+
+
+def in_its_words(reason: str) -> str:
+    """Call the keys in a fault of a line as files of the model call them."""
+    return _KEY.sub(lambda found: _NAMES[found[1]], reason)
 
 
 @dataclass

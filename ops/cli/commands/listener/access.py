@@ -24,7 +24,7 @@ from ops.cli.editing.row import Described, refuse
 from ops.cli.editing.words import place_parameters, take_places
 from ops.cli.registry import Call, Command, Document
 from ops.formats import Entry, fault
-from ops.formats.hat import HostAccess, format_table, parse
+from ops.formats.hat import HostAccess, format_table, in_its_words, parse
 
 COMMAND = "listenerconfig edit NAME hostaccess"
 FILE = "hat.txt"
@@ -198,7 +198,7 @@ class AccessCommands:
 
 def _checked(described: Described, entry: Entry, faults: list[str]) -> Row:
     row, wrong = row_of(described, entry)
-    faults += wrong
+    faults += [in_its_words(reason) for reason in wrong]
     return row
 
 

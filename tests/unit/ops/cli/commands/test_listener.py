@@ -355,3 +355,9 @@ async def test_names_of_listeners_are_completed(machine: Operating) -> None:
     registry, appliance = machine.executor.registry, machine.appliance
     found = registry.complete("listenerconfig edit InboundMail host", appliance, GUEST)
     assert found == ["hostaccess"]
+
+
+async def test_a_fault_in_an_imported_host_access_table_names_the_key_as_the_file_does(machine: Operating) -> None:
+    text = "$SLOW\n    ACCEPT {\n        max_rcpts_per_hour = many\n    }\n"
+    done = await machine.ran("listenerconfig edit InboundMail hostaccess import -", stdin=text.encode())
+    assert (done.status, done.error) == (65, "line 3: max_rcpts_per_hour: must be a whole number (found 'many')")
