@@ -18,6 +18,8 @@ from ops.cli.argument import UsageProblem, parse
 from ops.cli.display import as_json, clean, scrub
 from ops.cli.registry import Call, Command, Document, Registry
 
+LONGEST = 32_768
+"""Characters of a command line."""
 _BEFORE_A_CHANGE = frozenset({"passwd", "exit", "quit", "whoami"})
 
 
@@ -49,7 +51,9 @@ class Result:
 
 
 def split(line: str) -> list[str]:
-    """Split a command line into words as a shell does. Raises `UsageProblem` for an open quote."""
+    """Split a command line into words as a shell does. Raises `UsageProblem` for an open quote, or a line too long."""
+    if len(line) > LONGEST:  # the time that splitting takes grows with the square of a word
+        raise UsageProblem(f"a command line has at most {LONGEST} characters; longer values come from standard input")
     try:
         return shlex.split(line)
     except ValueError as error:

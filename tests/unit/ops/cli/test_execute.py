@@ -7,8 +7,8 @@ import pytest
 
 from core.errors import GatepostError
 from ops.cli.account import LOCAL
-from ops.cli.argument import Help
-from ops.cli.execute import Executor
+from ops.cli.argument import Help, UsageProblem
+from ops.cli.execute import LONGEST, Executor, split
 from ops.cli.registry import Call, Document, Registry, command
 from tests.support.appliance import Audit, Daemons, machine
 from tests.support.operating import Operating
@@ -90,3 +90,9 @@ async def test_an_error_shows_the_options_of_a_command_only_where_there_is_room(
     many = await esa.ran("bounceconfig edit Default --speed 9")
     assert many.error.endswith("usage: bounceconfig edit PROFILE [OPTION…]; `help bounceconfig edit` lists the options")
     assert (await esa.ran("smtproutes delete")).error.endswith("usage: smtproutes delete ROUTE…")
+
+
+def test_a_line_of_a_quarter_megabyte_is_not_split_for_seconds() -> None:
+    assert split("a" * LONGEST) == ["a" * LONGEST]
+    with pytest.raises(UsageProblem, match="at most 32768 characters"):
+        split("a" * (LONGEST + 1))
