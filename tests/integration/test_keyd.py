@@ -33,6 +33,11 @@ class Machine(NamedTuple):
     def keyd(self) -> Path:
         return self.dir / "keyd"
 
+    def clients(self, user: str) -> None:
+        """Write [keyd] clients into the configuration; other sections have a key of that name too."""
+        before, section, rest = self.config.read_text().partition("[keyd]")
+        self.config.write_text(before + section + rest.replace("#clients = []", f'clients = ["{user}"]', 1))
+
     def run_as(self, user: str, *words: str) -> Ran:
         """Run the executable as another user of the machine's group; the stranger is of no group."""
         return ran([*_as(user), *GATEPOST, *words, "--config", str(self.config)])
@@ -62,8 +67,7 @@ def shared(machine: Machine) -> Machine:
     if ran([*_as(STRANGER), sys.executable, "-c", "import daemons.keyd"]).status != 0:
         pytest.skip("other users cannot read this checkout")
     machine.dir.parent.chmod(0o755)
-    text = machine.config.read_text()
-    machine.config.write_text(text.replace("#clients = []", f'clients = ["{BASTION}"]'))
+    machine.clients(BASTION)
     subprocess.run(["chown", "-R", f"{BASTION}:{BASTION}", str(machine.dir)], check=True)
     subprocess.run(["chown", "-R", KEYD, str(machine.keyd)], check=True)
     return machine
@@ -140,8 +144,7 @@ def test_a_folder_that_others_can_read_keeps_keyd_from_starting(machine: Machine
 
 
 def test_a_user_that_does_not_exist_is_found_by_check(machine: Machine) -> None:
-    text = machine.config.read_text()
-    machine.config.write_text(text.replace("#clients = []", 'clients = ["no-such-user"]'))
+    machine.clients("no-such-user")
     for words in (("check",), ("run", "keyd")):
         tried = gatepost(*words, "--config", str(machine.config))
         assert tried.status == 78
