@@ -88,6 +88,10 @@ class Tmux:
     def resize(self, columns: int, rows: int) -> None:
         ran([*self._tmux, "resize-window", "-x", str(columns), "-y", str(rows)])
 
+    def forgets(self) -> None:
+        """Drop what has left the screen above."""
+        ran([*self._tmux, "clear-history"])
+
     def kill(self) -> None:
         ran([*self._tmux, "kill-server"])
 
