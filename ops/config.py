@@ -19,6 +19,13 @@ Way = Literal["key", "password", "key+totp", "password+totp"]
 _BANNER = 4000
 
 
+def _free_name(value: str) -> str:
+    """`service` is support's user; `local` is whoever works on the machine itself."""
+    if value in {"local", "service"}:
+        raise ValueError(f"the name {value} is taken by Gatepost itself; choose another")
+    return value
+
+
 def _stored_password(value: str) -> str:
     return check_stored(value) if value else value
 
@@ -100,7 +107,9 @@ class LoginSection(Section):
 class UserSection(Section):
     """One user of the console and of the web side."""
 
-    name: str = Field(description="user name", pattern=r"^[a-z_][a-z0-9._-]{0,31}$")
+    name: Annotated[str, AfterValidator(_free_name)] = Field(
+        description="user name", pattern=r"^[a-z_][a-z0-9._-]{0,31}$"
+    )
     role: Literal["administrator", "operator", "guest"] = Field(
         default="guest", description="administrator (everything), operator (mail and quarantine) or guest (looks on)"
     )

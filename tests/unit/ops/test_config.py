@@ -29,7 +29,10 @@ def test_what_is_no_plain_public_key_line_is_refused(line: str, reason: str) -> 
         UserSection(name="ann", keys=(line,))
 
 
-@pytest.mark.parametrize(("field", "value"), [("name", "Ann Lee"), ("role", "support"), ("role", "root")])
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("name", "local"), ("name", "service"), ("name", "Ann Lee"), ("role", "support"), ("role", "root")],
+)
 def test_names_and_roles_are_checked(field: str, value: str) -> None:
     with pytest.raises(ValidationError):
         UserSection.model_validate({"name": "ann", field: value})
