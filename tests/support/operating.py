@@ -29,6 +29,8 @@ class Screen:
         self.shown += text
 
     async def read(self, prompt: str, words: Sequence[str] = (), *, hidden: bool = False) -> str:
+        if not self.lines:
+            raise EOFError
         line = self.lines.pop(0)
         self.shown += f"{prompt}{line}\n"
         return line
