@@ -31,6 +31,7 @@ _COMPLETIONS = 200
 """Most words that a completion shows."""
 _SAME = {"tcpdump": "packetcapture", "tlsconfig": "sslconfig", "tzconfig": "settz"}
 """Names that people type who know other releases (behaviour 2.27, 10); neither listed nor completed."""
+_ASKING = frozenset({"--help", "-h"})
 
 
 async def _no_input() -> bytes:
@@ -238,10 +239,10 @@ class Registry:
     def find(self, words: Sequence[str]) -> tuple[Command, list[str]]:
         """Find the command that the words begin with, in any case; raises status 64.
 
-        The words left over begin with those that stood in the places of its name.
+        The words left over begin with those that stood in the places of its name. `--help` or `-h` as the last word
+        finds `help` for the words before it.
         """
-        if words and words[0].lower() in _SAME:
-            words = [_SAME[words[0].lower()], *words[1:]]
+        words = self._asking(_known_here(words))
         for count in range(min(len(words), self._longest), 0, -1):
             found = self._at(words[:count])
             if found is not None and (found.run is not None or count == len(words)):
@@ -254,6 +255,20 @@ class Registry:
             raise UsageProblem(f"{given}: no such operation; there are: {names}")
         word = words[0] if words else ""
         raise UsageProblem(f"unknown command {word!r}; `help` lists the commands")
+
+    def _asking(self, words: Sequence[str]) -> Sequence[str]:
+        """Put `help` before words that end in an option for it; behind `--` that is an argument like any other."""
+        if "help" not in self._commands or not words or words[-1] not in _ASKING or "--" in words:
+            return words
+        about = words[:-1]
+        return ["help", *(about if self.beginning(about) else self.find(about)[0].words)]
+
+    def beginning(self, words: Sequence[str]) -> list[Command]:
+        """Give the commands whose names begin with these words; if there are none, those with places for them."""
+        words = _known_here(words)
+        begun = [item for item in self.all() if _begins(item.words, words)]
+        as_written = [word.lower() for word in words]
+        return [item for item in begun if item.name.lower().split()[: len(words)] == as_written] or begun
 
     def _at(self, words: Sequence[str]) -> Command | None:
         """Give the command whose whole name the words are; a word of a name comes before a place."""
@@ -310,6 +325,11 @@ class Registry:
                     found.update(item.known(appliance, ()))
         fitting = sorted(word for word in found if word.lower().startswith(partial.lower()))
         return fitting[:_COMPLETIONS]
+
+
+def _known_here(words: Sequence[str]) -> Sequence[str]:
+    """Put our name of a command in the place of another release's."""
+    return [_SAME.get(words[0].lower(), words[0]), *words[1:]] if words else words
 
 
 def _fits(name: Sequence[str], words: Sequence[str]) -> bool:

@@ -4,7 +4,7 @@ import textwrap
 from collections.abc import Collection
 from typing import Annotated
 
-from core.errors import EX_NOPERM, EX_USAGE, GatepostError
+from core.errors import EX_NOPERM, GatepostError
 from ops.cli.account import Role
 from ops.cli.argument import Help, on_the_line
 from ops.cli.commands.group import GROUPS, group_of
@@ -80,17 +80,17 @@ def _wrapped(text: str, first: str, further: str, width: int) -> list[str]:
 
 @command("help", "List the commands, or show one in full.", render=render_help)
 async def help_(call: Call, words: Annotated[list[str] | None, Help("a command", "COMMAND")] = None) -> Document:
-    """Only commands that the caller may run on this machine are listed."""
+    """Only commands that the caller may run on this machine are listed. `COMMAND --help` (or `-h`) does the same."""
     visible = call.registry.visible(call.appliance.role, call.caller)
     if not words:
         return {"commands": [_entry(item) for item in visible]}
-    topic = " ".join(words).lower()
-    found = [item for item in visible if item.name == topic or item.name.startswith(topic + " ")]
+    begun = call.registry.beginning(words)
+    found = [item for item in begun if item in visible]
     if not found:
         item, _ = call.registry.find(words)
         call.registry.admit(item, call.appliance.role, call.caller)
-        raise GatepostError(f"unknown command {topic!r}; `help` lists the commands", EX_USAGE)
-    return {"topic": topic, "commands": [_entry(item) for item in found]}
+        found = [item]
+    return {"topic": " ".join(words).lower(), "commands": [_entry(item) for item in found]}
 
 
 def render_shell(document: Document, width: int) -> str:

@@ -61,6 +61,13 @@ async def test_a_command_with_questions_asks_them_and_one_with_arguments_does_no
     assert "1. Active Recipients\n2. Connections Out\n" in script.shown
 
 
+async def test_a_question_for_help_begins_no_dialogue(make: Make) -> None:
+    session, script = make("tophosts --help", "help tophosts", "exit")
+    assert await session.run() == 0
+    assert script.asked == [session.prompt] * 3
+    assert script.shown.count("tophosts [") == 2
+
+
 async def test_an_error_is_one_line_and_the_session_goes_on(make: Make) -> None:
     session, script = make("bogus", "status 'open", "hoststatus x", "version", "exit")
     assert await session.run() == 0
