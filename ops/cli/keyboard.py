@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from prompt_toolkit.input import Input
-from prompt_toolkit.input.typeahead import clear_typeahead, get_typeahead, store_typeahead
+from prompt_toolkit.input.typeahead import clear_typeahead, get_typeahead
 from prompt_toolkit.input.vt100_parser import Vt100Parser
 from prompt_toolkit.key_binding import KeyPress
 from prompt_toolkit.keys import Keys
@@ -112,15 +112,17 @@ class Keyboard(Input):
 
     @property
     def waiting(self) -> int:
-        """How many keys were pressed that no question has used."""
-        ahead = get_typeahead(self)
-        store_typeahead(self, ahead)
-        return self._left + len(ahead)
+        """How many keys were pressed that no question has used.
+
+        Those that the last question left over are taken back: the library would use them before the next is ready.
+        """
+        self._pressed.extendleft(reversed(get_typeahead(self)))
+        return self._left
 
     @property
     def spent(self) -> bool:
-        """True when the input has ended and all that was typed before has been used."""
-        return self._closed and not self.waiting
+        """True when the input has ended and all that was typed before has been used; to be asked before a question."""
+        return not self.waiting and self._closed
 
     def _wake(self) -> None:
         if self.ready is not None:

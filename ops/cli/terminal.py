@@ -266,6 +266,7 @@ class Terminal:
                 set_exception_handler=False,
                 handle_sigint=False,
                 is_password=hidden,
+                pre_run=session.default_buffer.load_history_if_not_yet_loaded,  # before keys that wait are used
             )
         except KeyboardInterrupt:
             raise Aborted from None

@@ -54,6 +54,18 @@ async def test_tab_completes_a_word_that_is_the_only_one() -> None:
             assert await screen.command("> ") == "status"
 
 
+async def test_the_line_before_comes_back_though_the_arrow_was_typed_before_the_prompt() -> None:
+    screen, _ = terminal()
+    with screen.opened():
+        screen.feed(b"first\r\x1b[A\r")
+        async with asyncio.timeout(5):
+            assert [await screen.command("> ") for _ in range(2)] == ["first", "first"]
+        screen.feed(b"\x1b[A\x1b[A")
+        screen.feed(b"\r")
+        async with asyncio.timeout(5):
+            assert await screen.command("> ") == "first"
+
+
 async def test_a_flood_of_keys_is_dropped_and_not_kept() -> None:
     screen, _ = terminal()
     with screen.opened():
