@@ -8,6 +8,7 @@ with every fault and its line, 66 for what is not there; nothing is changed then
 import asyncio
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from core.errors import EX_DATAERR, EX_NOINPUT, GatepostError
@@ -107,17 +108,20 @@ class AccessCommands:
             text = await read_text(call, given["file"])
             table, notes = await asyncio.to_thread(self.read, text)
 
+            changed = False
+
             def change(row: Row) -> None:
-                _replace(row, table)
+                nonlocal changed
+                changed = self._replaced(row, table)
                 if not table.keys() & {"default_policy", "default_rule"}:
                     notes.append(f"nothing is said of ALL: {_implied(row)} counts for everybody else")
 
             warnings = await _changed(call, name, f"import {given['file']}", change)
             counts = {"groups": len(table["sender_group"]), "policies": len(table["mail_flow_policy"])}
-            return {**counts, "notes": notes, "warnings": warnings}
+            return {**counts, "changed": changed, "notes": notes, "warnings": warnings}
 
         def render(document: Document, width: int) -> str:
-            text = f"{_counted(document)} were read; {PENDING}."
+            text = f"{_counted(document)} were read; {PENDING if document['changed'] else 'nothing is different'}."
             return with_warnings("\n".join([text, *(f"Note: {note}" for note in document["notes"])]), document, width)
 
         async def dialogue(call: Call, talk: Dialogue) -> Document | None:
@@ -194,6 +198,25 @@ class AccessCommands:
             renamed = {"mail_flow_policy": "default_policy", "rule": "default_rule"}
             table |= {renamed[key]: value for key, value in values.items() if key in renamed}
         return table, found.notes
+
+    def _replaced(self, row: Row, table: Row) -> bool:
+        """Put a table in the place of a listener's; what says the same in other words stays. Tells if any does not."""
+        before = {key: row[key] for key in KEYS if key in row}
+        read: Row = {}
+        with suppress(GatepostError):  # what was written by hand may have faults
+            read = self.read(str(_text_of(row)["text"]))[0]
+        _replace(row, {key: _as_it_was(before.get(key), read.get(key), table.get(key)) for key in KEYS})
+        return before != {key: row[key] for key in KEYS if key in row}
+
+
+def _as_it_was(before: Any, read: Any, new: Any) -> Any:
+    """Give a new value, or rows, each as it was if that reads the same."""
+    if new == read:
+        return before
+    if not (isinstance(before, list) and isinstance(read, list) and len(before) == len(read)):
+        return new
+    was = {one["name"]: (old, one) for old, one in zip(before, read, strict=True)}
+    return [was[one["name"]][0] if one["name"] in was and was[one["name"]][1] == one else one for one in new or ()]
 
 
 def _checked(described: Described, entry: Entry, faults: list[str]) -> Row:

@@ -206,6 +206,38 @@ async def test_a_host_access_table_leaves_and_comes_back_the_same(machine: Opera
     assert after[keys[1]] == before[keys[1]]
 
 
+@pytest.mark.parametrize("listener", ["InboundMail", "OutboundMail"])
+async def test_a_host_access_table_that_is_exported_and_imported_changes_nothing(
+    machine: Operating, listener: str
+) -> None:
+    table = f"listenerconfig edit {listener} hostaccess"
+    text = (await machine.ran(f"{table} export -")).output.encode()
+    done = await machine.ran(f"{table} import -", stdin=text)
+    assert (done.error, done.output) == ("", "0 groups and 0 policies were read; nothing is different.")
+    assert not machine.appliance.editing("local").pending
+    assert (await machine.ran(f"{table} reset")).status == 0
+    before = row(machine, listener)
+    text = (await machine.ran(f"{table} export -")).output.encode()
+    done = await machine.ran(f"{table} import -", stdin=text)
+    assert done.output.endswith("were read; nothing is different.")
+    assert row(machine, listener) == before
+
+
+async def test_of_an_imported_host_access_table_only_what_is_different_changes(machine: Operating) -> None:
+    table = "listenerconfig edit InboundMail hostaccess"
+    assert (await machine.ran(f"{table} reset")).status == 0
+    before = row(machine, "InboundMail")
+    text = (await machine.ran(f"{table} export -")).output
+    more = text.replace("$BLOCKED\n    REJECT\n", "$BLOCKED\n    TCPREFUSE\n") + "\n"
+    done = await machine.ran(f"{table} import -", stdin=more.encode())
+    assert done.output.splitlines()[0].endswith("pending until `commit`.")
+    after = row(machine, "InboundMail")
+    policies = [(old, new) for old, new in zip(before["mail_flow_policy"], after["mail_flow_policy"], strict=True)]
+    assert [new["name"] for old, new in policies if old != new] == ["BLOCKED"]
+    del before["mail_flow_policy"], after["mail_flow_policy"]
+    assert after == before
+
+
 async def test_what_a_file_leaves_open_or_brings_in_vain_is_said(machine: Operating) -> None:
     text = "G:\n  SBRS[none]\n  10.1.\n    REJECT (enough)\n"
     done = await machine.ran("listenerconfig edit OutboundMail hostaccess import -", stdin=text.encode())
