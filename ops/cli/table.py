@@ -3,8 +3,11 @@
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from ops.cli.display import columns, cut, pad
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,19 @@ def table(heads: Sequence[Column], rows: Sequence[Sequence[str]], width: int = 0
         widths = _fit(heads, widths, width - gap * (len(heads) - 1))
     lines = [[header[i][n] for i in range(len(heads))] for n in range(height)]
     return "\n".join(_line(heads, cells, widths, gap) for cells in [*lines, *rows])
+
+
+def tall_table(heads: Sequence[Column], rows: Sequence[Sequence[str]], width: int, below: int) -> str:
+    """Lay out a table; where the terminal has no room, the cells of column `below` stand in lines of their own."""
+    whole = table(heads, rows, width)
+    if not rows or not width or max(map(columns, whole.split("\n"))) <= width:
+        return whole
+    top, *lines = table(_without(heads, below), [_without(row, below) for row in rows], width).split("\n")
+    return "\n".join([top, *(f"{line}\n    {row[below]}" for line, row in zip(lines, rows, strict=True))])
+
+
+def _without(items: Sequence[T], place: int) -> list[T]:
+    return [*items[:place], *items[place + 1 :]]
 
 
 def _widths(header: Sequence[Sequence[str]], rows: Sequence[Sequence[str]]) -> list[int]:

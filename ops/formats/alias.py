@@ -12,7 +12,9 @@ from typing import Any
 
 from ops.formats import Entry, Parsed, fault
 
-HEAD = "# Alias table: LEFT, LEFT: ADDRESS, ALIAS, /dev/null   (under a [ DOMAIN, .PARTIAL ] names belong to it)"
+HEAD = """\
+# Alias table: LEFT, LEFT: ADDRESS, ALIAS, /dev/null
+# under a [ DOMAIN, .PARTIAL ] names belong to it"""
 _PIECE = re.compile(r'\s*((?:"(?:[^"\\]|\\.)*"|(?<=@)\[[^\]\s]*\]|[^,:"\s])+)\s*')
 _UNCOMMENTED = re.compile(r'(?:"(?:[^"\\]|\\.)*"|[^"#]|(?<=\S)#|")*')
 _CONTEXT = re.compile(r"\[([^\]]*)\]")

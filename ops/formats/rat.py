@@ -17,7 +17,9 @@ _LINE = re.compile(
     r"(?:\s+\((?P<comment>.*)\))?",
     re.IGNORECASE,
 )
-HEAD = '# Recipient Access Table: RECIPIENT ACCEPT|REJECT [CODE "TEXT"] [bypass_limits] [(comment)]'
+HEAD = """\
+# Recipient Access Table:
+# RECIPIENT ACCEPT|REJECT [CODE "TEXT"] [bypass_limits] [(comment)]"""
 
 
 class RecipientAccess:

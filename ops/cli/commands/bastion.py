@@ -10,7 +10,7 @@ from ops.cli.account import ADMINISTRATORS, INSPECTORS
 from ops.cli.argument import Help
 from ops.cli.display import stamp
 from ops.cli.registry import Call, Command, Document, command
-from ops.cli.table import Column, table
+from ops.cli.table import Column, table, tall_table
 from ops.cli.watch import follow
 
 _BASTION = frozenset({"bastion"})
@@ -34,7 +34,7 @@ def render_tunnels(document: Document, width: int) -> str:
     rows += [[str(serial), "away", "-", "-", "-"] for serial in document["away"]]
     if not rows:
         return "No appliance is enrolled; `gatepost bastion enroll` does it."
-    return table(heads, rows, width)
+    return tall_table(heads, rows, width, 4)
 
 
 @command("tunnels", "Show which appliances are connected.", render=render_tunnels, roles=INSPECTORS, machines=_BASTION)

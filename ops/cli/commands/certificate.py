@@ -16,7 +16,7 @@ from core.errors import EX_CANTCREAT, EX_DATAERR, EX_NOINPUT, GatepostError
 from ops.cli.account import ADMINISTRATORS
 from ops.cli.argument import Help, UsageProblem
 from ops.cli.commands.staged import Tables, put, render_staged, section, stage, words_of
-from ops.cli.display import day, moment
+from ops.cli.display import day, folded, moment
 from ops.cli.editing.file import read_text, write_text
 from ops.cli.registry import Call, Document, command
 from ops.cli.table import Column, table
@@ -99,11 +99,20 @@ async def certconfig_list(call: Call) -> Document:
     return await asyncio.to_thread(lambda: {"certificates": rows_of(call), "authorities": _authorities(call)})
 
 
+def _halved(fingerprint: str, width: int) -> str:
+    """Put the second half of a fingerprint into a second line where the terminal has no room for both."""
+    middle = len(fingerprint) // 2 + 1
+    if not 0 < width < 12 + len(fingerprint):
+        return fingerprint
+    return f"{fingerprint[:middle]}\n{' ' * 12}{fingerprint[middle:]}"
+
+
 def render_one(document: Document, width: int) -> str:
     """Show one fact a line, then the certificate itself."""
     labels = {"subject": "Subject", "issuer": "Issuer", "key": "Key", "fingerprint": "SHA-256"}
-    lines = [f"{label + ':':<12}{document[key]}" for key, label in labels.items()]
-    lines.insert(1, f"{'Names:':<12}{', '.join(document['names'])}")
+    shown = {**document, "fingerprint": _halved(str(document["fingerprint"]), width)}
+    lines = [f"{label + ':':<12}{shown[key]}" for key, label in labels.items()]
+    lines.insert(1, folded(f"{'Names:':<12}", ", ".join(document["names"]), width))
     lines += [
         f"{'Valid from:':<12}{moment(document['begins_at'])}",
         f"{'Expires:':<12}{moment(document['expires_at'])}",

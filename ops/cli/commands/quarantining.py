@@ -11,7 +11,7 @@ QUARANTINES = Table(
     many="configured quarantines",
     summary="Quarantines: how long they keep mail, and what becomes of it then.",
     places=("name", "retention"),
-    format=Sections("Quarantines: retention in seconds or as '8 hours'; default_action delete or release", "name"),
+    format=Sections("Quarantines: retention in seconds or '8 hours', default_action delete|release", "name"),
     columns=(
         ("name", "Quarantine name"),
         ("retention", "Retention"),

@@ -13,10 +13,10 @@ from ops.cli.argument import Help
 from ops.cli.commands.access.table import Tables, find, guarded, key_facts, public_line, users
 from ops.cli.commands.staged import Operations, menu_of, put, render_staged, section, stage, words_of
 from ops.cli.dialogue import Dialogue
-from ops.cli.display import folded
+from ops.cli.display import fitted, folded
 from ops.cli.registry import Call, Command, Document, command
 from ops.cli.selection import number_in
-from ops.cli.table import Column, table
+from ops.cli.table import Column, tall_table
 from ops.config import ConsoleSection, LoginSection
 
 _SERVER = (
@@ -67,7 +67,7 @@ def render_list(document: Document, width: int) -> str:
         for key, value in document[part].items():
             lines.append(folded(f"  {_LABELS[key] + ':':<44}", _shown(value), width))
     lines += ["", "Host keys:"]
-    lines += [f"  {one['type']} {one['fingerprint']} ({one['name']})" for one in document["host_keys"]]
+    lines += [fitted(f"  {one['type']} {one['fingerprint']} ({one['name']})", width) for one in document["host_keys"]]
     counted = [f"{name}: {len(keys)}" for name, keys in document["user_keys"].items()]
     return "\n".join([*lines, "", f"User keys: {', '.join(counted) or 'none'}"])
 
@@ -94,14 +94,14 @@ async def list_(call: Call) -> Document:
 
 
 def render_keys(document: Document, width: int) -> str:
-    """Show one numbered key a line."""
+    """Show one numbered key a line; where the terminal has no room, its fingerprint in a line below."""
     heads = [Column("User"), Column("No."), Column("Type"), Column("Fingerprint"), Column("Comment", least=8)]
     rows = [
         [name, f"{place}.", one["type"], one["fingerprint"], one["comment"]]
         for name, keys in document["user_keys"].items()
         for place, one in enumerate(keys, 1)
     ]
-    return table(heads, rows, width) if rows else "There are no user keys."
+    return tall_table(heads, rows, width, 3) if rows else "There are no user keys."
 
 
 @command("sshconfig userkey list", "List users' public keys.", render=render_keys, roles=ADMINISTRATORS)

@@ -1,6 +1,6 @@
 """Tables fit the terminal by shortening only what may be shortened."""
 
-from ops.cli.table import Column, table
+from ops.cli.table import Column, table, tall_table
 
 HEADS = [Column("ID"), Column("Recipient\nHost", least=8), Column("N", right=True)]
 ROWS = [["1", "a-very-long-host.example.test", "10"], ["22", "b", "9"]]
@@ -38,3 +38,16 @@ def test_titles_wider_than_their_cells_are_broken_where_the_line_is_too_long() -
 
 def test_a_table_without_rows_is_its_heads() -> None:
     assert table([Column("A b"), Column("C")], [], 3) == "A b  C"
+
+
+def test_a_column_goes_below_where_the_terminal_has_no_room() -> None:
+    heads = [Column("Name"), Column("Long"), Column("Kind")]
+    rows = [["a", "x" * 20, "one"], ["b", "y" * 20, "two"]]
+    assert tall_table(heads, rows, 40, 1) == tall_table(heads, rows, 0, 1) == table(heads, rows)
+    assert tall_table(heads, rows, 24, 1).splitlines() == [
+        "Name  Kind",
+        "a     one",
+        "    " + "x" * 20,
+        "b     two",
+        "    " + "y" * 20,
+    ]
