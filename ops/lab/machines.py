@@ -78,6 +78,7 @@ def _facts(layout: Layout) -> dict[str, Any]:
             "config": str(layout.config("bastion")),
             "ports": [f"{layout.bastion}:{port}" for port in BASTION_PORTS],
             "engineers": f"{layout.engineers}:{CONSOLE}",
+            "ssh": f"{layout.bastion_management}:{CONSOLE}",
         },
         "engineer": {
             "key": str(engineer / "engineer_ed25519"),

@@ -1,13 +1,19 @@
 """Every command without a side effect through stock OpenSSH, and dialogues through OpenSSH in a terminal of tmux."""
 
+import fcntl
 import json
+import os
 import re
+import struct
+import subprocess
+import termios
 from collections.abc import Iterator
 
 import pytest
 
 from daemons.document import every_command
 from ops.cli.account import Caller, Role
+from ops.cli.display import columns, unpainted
 from ops.cli.registry import Command
 from tests.integration.test_console_users import Tmux
 from tests.support.lab import Lab, Ran, running_lab, ssh_argv
@@ -68,16 +74,19 @@ def lab() -> Iterator[Lab]:
 
 
 def test_the_commands_that_only_look_are_many_and_none_of_them_changes_anything() -> None:
-    lines = {role: lines_for(role) for role in ("esa", "sma")}
+    lines = {role: lines_for(role) for role in ("esa", "sma", "bastion")}
     assert len(lines["esa"]) > 80
     assert len(lines["sma"]) > 50
+    assert len(lines["bastion"]) > 10
     changing = re.compile(r"\b(new|edit \S+$|delete|clear|import|export|move|setup$|suspend|resume|commit$|load)\b")
     assert [
-        line for line in lines["esa"] + lines["sma"] if changing.search(line.removeprefix("listenerconfig edit"))
+        line
+        for line in [*lines["esa"], *lines["sma"], *lines["bastion"]]
+        if changing.search(line.removeprefix("listenerconfig edit"))
     ] == []
 
 
-@pytest.mark.parametrize("role", ["esa", "sma"])
+@pytest.mark.parametrize("role", ["esa", "sma", "bastion"])
 def test_every_command_that_only_looks_gives_json_and_a_status(lab: Lab, role: str) -> None:
     wrong = []
     for line in lines_for(role):
@@ -89,6 +98,47 @@ def test_every_command_that_only_looks_gives_json_and_a_status(lab: Lab, role: s
         if not good:
             wrong.append((line, found.status, found.out[:200], found.err))
     assert wrong == []
+
+
+AS_IT_IS = {"showconfig", "tail", "grep", "findevent"}
+"""What they show are lines of files."""
+WITHOUT_QUESTIONS = {"netstat": "listen", "showrecipients": "--limit 5", "tophosts": "conn_out"}
+"""Arguments for commands that would ask on a terminal."""
+
+
+@pytest.mark.parametrize("role", ["esa", "sma", "bastion"])
+def test_on_a_terminal_of_80_columns_every_command_that_only_looks_fits(lab: Lab, role: str) -> None:
+    wide, asked = [], 0
+    for line in lines_for(role):
+        if line.split()[0] in AS_IT_IS:
+            continue
+        found = on_a_terminal(lab, role, f"{line} {WITHOUT_QUESTIONS.get(line, '')}")
+        asked += 1
+        wide += [(line, one) for one in unpainted(found).splitlines() if columns(one) > 80]
+    assert asked > 10
+    assert wide == []
+
+
+def on_a_terminal(lab: Lab, role: str, line: str) -> str:
+    """Run one command with OpenSSH in a pseudo terminal of 80 by 24; gives what it shows."""
+    host, _, port = str(lab.facts[role]["ssh"]).rpartition(":")
+    argv = ssh_argv(str(lab.facts["admin_key"]), str(lab.facts["known_hosts"]), port)
+    ours, theirs = os.openpty()
+    try:
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+        done = subprocess.run(
+            [*argv, *multiplexed(lab), "-tt", f"admin@{host}", line],
+            stdin=theirs,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert "internal error" not in done.stdout + done.stderr, line
+    return done.stdout
 
 
 def multiplexed(lab: Lab) -> list[str]:
@@ -139,7 +189,7 @@ DIALOGUES: tuple[tuple[tuple[str, str], ...], ...] = (
     (("userconfig", "Choose the operation"), ("", "esa")),
     (("tophosts", "Sort results by:"), ("", "Recipient Host")),
     (("showchanges", "tmux.example"),),
-    (("commit", "comment"), ("from a terminal", "esa")),
+    (("commit", "comment"), ("from a terminal", "for rollback?"), ("", "Changes committed")),
 )
 """What is typed in a terminal, each with what the screen then shows."""
 
@@ -169,3 +219,31 @@ def test_a_dialogue_in_a_terminal(terminal: Tmux, dialogue: tuple[tuple[str, str
         terminal.line(typed)
         terminal.sees(shown)
     assert "internal error" not in terminal.screen()
+
+
+def test_keys_in_a_terminal(lab: Lab, terminal: Tmux) -> None:
+    terminal.types("C-c")
+    cleared(terminal)
+    terminal.line("smtproutes")
+    terminal.sees("Choose the operation")
+    terminal.types("C-c", "whoa", "Tab", "Enter")  # all at once: what comes after Ctrl-C is for the main prompt
+    assert "whoami" in terminal.sees("Role:      administrator")
+    cleared(terminal)
+    terminal.types("Up", "Enter")
+    terminal.sees("Role:      administrator")
+    cleared(terminal)
+    terminal.line("smtproutes")
+    terminal.sees("Choose the operation")
+    terminal.types("pri", "Tab", "Enter")
+    terminal.sees("[]> PRINT")
+    terminal.types("C-c")
+    cleared(terminal)
+    whole = lab.ssh("esa", "help netstat").out
+    assert max(len(line) for line in whole.splitlines()) > 60
+    try:
+        terminal.resize(60, 40)
+        terminal.line("help netstat")
+        terminal.sees("Roles:")
+        assert set(whole.split()) <= set(terminal.screen().split())  # no word is broken at the edge of the screen
+    finally:
+        terminal.resize(80, 24)
