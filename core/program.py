@@ -131,10 +131,12 @@ class Program:
                 os.killpg(self._process.pid, signal.SIGKILL)
             with suppress(ProcessLookupError):
                 self._process.kill()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_END_S):
-                await self._process.wait()
-        self._transport.close()
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_END_S):
+                    await self._process.wait()
+        finally:
+            self._transport.close()
 
 
 async def _start(words: Sequence[str], *, stderr: int, stdin: int = subprocess.DEVNULL) -> Program:

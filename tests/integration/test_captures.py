@@ -114,6 +114,7 @@ async def test_there_is_one_at_a_time(tmp_path: Path, talk: Talk) -> None:
     with pytest.raises(GatepostError, match="runs already") as raised:
         await Captures(tmp_path).start(setting(talk), "bob")
     assert raised.value.status == 75
+    await until(captures.files)  # it has begun when tcpdump listens, a moment before its file is there
     with pytest.raises(GatepostError, match="stop it first"):
         captures.delete([str(captures.status()["name"])])
     await captures.stop()
