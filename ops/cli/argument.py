@@ -1,8 +1,9 @@
 """Arguments of a command, derived from the signature of its function.
 
 A plain parameter is positional, `list[str]` takes the rest, a keyword-only one is an option (`--limit N`), a
-keyword-only `bool` is a flag. `Annotated[TYPE, Help(...)]` gives the text for help. Types: str, int, float,
-`Literal` of words. A secret parameter has no place on a command line, where histories and process lists show it:
+keyword-only `bool` is a flag; options that several commands take alike are a `TypedDict` that each unpacks
+(`**given: Unpack[Given]`). `Annotated[TYPE, Help(...)]` gives the text for help. Types: str, int, float, `Literal` of
+words. A secret parameter has no place on a command line, where histories and process lists show it:
 a dialogue asks for it, or the command reads it from standard input. Called by the registry; raises `UsageProblem`
 (status 64) for what does not fit.
 """
@@ -87,7 +88,18 @@ def parameters_of(function: Callable[..., Any]) -> tuple[Parameter, ...]:
     """Derive the parameters from a command function; its first one, the call, is left out."""
     hints = get_type_hints(function, include_extras=True)
     signature = list(inspect.signature(function).parameters.values())[1:]
-    return tuple(_parameter(item, hints[item.name]) for item in signature)
+    own = [item for item in signature if item.kind is not inspect.Parameter.VAR_KEYWORD]
+    found = [_parameter(item, hints[item.name]) for item in own]
+    for item in signature[len(own) :]:
+        found += _unpacked(get_args(hints[item.name])[0])
+    return tuple(found)
+
+
+def _unpacked(options: type) -> list[Parameter]:
+    """Give the options of a `TypedDict`, none of which has to be given."""
+    hints = get_type_hints(options, include_extras=True)
+    kind = inspect.Parameter.KEYWORD_ONLY
+    return [_parameter(inspect.Parameter(name, kind, default=None), hint) for name, hint in hints.items()]
 
 
 def _parameter(item: inspect.Parameter, hint: Any) -> Parameter:

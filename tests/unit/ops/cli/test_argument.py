@@ -1,6 +1,6 @@
 """Arguments come from signatures: what fits, what does not, and what usage says."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypedDict, Unpack
 
 import pytest
 
@@ -23,6 +23,23 @@ PARAMETERS = parameters_of(sample)
 
 def test_usage_shows_every_parameter() -> None:
     assert usage("sample", PARAMETERS) == "sample HOST [short|long] [MORE…] [--limit N] [--exact]"
+
+
+class Shared(TypedDict, total=False):
+    size: Annotated[int, Help("how large", "N", least=1)]
+    quick: Annotated[bool, Help("at once")]
+
+
+async def sharing(call: object, host: str, *, own: str = "", **given: Unpack[Shared]) -> None: ...
+
+
+def test_options_that_commands_share_are_options_of_each() -> None:
+    parameters = parameters_of(sharing)
+    assert usage("sharing", parameters) == "sharing HOST [--own OWN] [--size N] [--quick]"
+    assert parse(parameters, ["h", "--size", "3", "--quick"]) == {"host": "h", "size": 3, "quick": True}
+    assert parse(parameters, ["h"]) == {"host": "h"}
+    with pytest.raises(UsageProblem, match="N is 0"):
+        parse(parameters, ["h", "--size", "0"])
 
 
 def test_words_become_typed_arguments() -> None:
