@@ -37,9 +37,10 @@ def build(edited: Sequence[Edited], schema: Schema) -> list[Command]:
 def _of_table(table: Table, schema: Schema) -> list[Command]:
     rows = described(table, schema)
     made = [reading.listed(rows), reading.printed(rows), reading.exported(rows)]
-    made += [changing.imported(rows), changing.created(rows), changing.deleted(rows), changing.cleared(rows)]
+    made += [changing.imported(rows), changing.created(rows), changing.edited(rows)]
+    made += [changing.deleted(rows), changing.cleared(rows)]
     if not rows.plain:
-        made += [reading.detailed(rows), changing.edited(rows)]
+        made.append(reading.detailed(rows))
     if table.fallback:
         made.append(_fallback(rows))
     if table.ordered:

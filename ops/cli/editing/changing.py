@@ -108,7 +108,7 @@ def edited(described: Described) -> Command:
         described,
         "edit",
         f"Change {with_article(one.one)}.",
-        parameters=(row_parameter(one.one), *keys, reset_parameter()),
+        parameters=(row_parameter(one.one), *keys, *(() if described.plain else (reset_parameter(),))),
         work=work,
         said=lambda document: f"The {one.one} {document['name']} was changed; {PENDING}.",
     )

@@ -59,6 +59,7 @@ async def test_nothing_is_in_force_before_a_commit(machine: Operating) -> None:
         ("destconfig edit DEFAULT --reset speed", 65, "there is no key speed; there are: domain, max-connections"),
         ("bounceconfig edit Default --name Other", 65, "Default keeps its name"),
         ("unsubscribe new somebody", 65, "'somebody' is not user@domain"),
+        ("unsubscribe edit gone@x.example --entry a@x.example", 66, "there is no entry gone@x.example"),
         ("deliveryconfig setup --port 99999", 65, "port: must be less than or equal to 65535"),
         ("altsrchost new @x.example Gone", 65, "there is no [[interface]] or [[interface_group]]"),
     ],
@@ -149,3 +150,12 @@ async def test_a_profile_whose_name_is_left_to_the_default_is_written_with_it(tm
     assert (await machine.ran("bounceconfig export p.txt")).error == ""
     assert (await machine.ran("bounceconfig import p.txt")).error == ""
     assert machine.tables()["bounce_profile"] == [{"name": "Default", "max_retries": 7}]
+
+
+async def test_an_entry_that_is_one_word_is_edited_like_a_row(machine: Operating) -> None:
+    for entry in ("a@x.example", "b@x.example"):
+        await machine.ran(f"unsubscribe new {entry}")
+    assert (await machine.ran("unsubscribe edit a@x.example --entry @y.example")).status == 0
+    assert machine.tables()["unsubscribe"]["entries"] == ["@y.example", "b@x.example"]
+    found = await machine.ran("unsubscribe edit b@x.example --entry @Y.example")
+    assert (found.status, "is there already" in found.error) == (65, True)
