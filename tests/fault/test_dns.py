@@ -18,6 +18,7 @@ from tests.integration.test_delivery_tables import Gateway, OutsideHost, outside
 from tests.support.hostile_dns import WAITS, HostileDns
 from tests.support.lab import short_folder
 from tests.support.long import either
+from tests.support.need import not_allowed
 
 SINK, TRAP = "127.46.9.1", "127.46.9.2"
 """Where mail should go, and where a lie leads; both on port 25, which an exchanger has."""
@@ -66,7 +67,7 @@ async def exchanger(address: str) -> AsyncIterator[Host]:
     try:
         server = await loop.create_server(lambda: SMTP(host, hostname="mx.test", loop=loop), address, 25)
     except PermissionError:
-        pytest.skip("listening on port 25 needs root")
+        not_allowed("listening on port 25 needs root")
     try:
         yield host
     finally:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.lab import GATEPOST, Lab, ask_socket, eventually, free_port, gatepost, ran, short_folder
+from tests.support.need import as_root, not_allowed
 
 pytestmark = pytest.mark.slow
 DAEMONS = (
@@ -210,7 +211,7 @@ def small_disk(place: Path, mib: int) -> Iterator[None]:
     place.mkdir(parents=True, exist_ok=True)
     done = ran(["mount", "-t", "tmpfs", "-o", f"size={mib}m", "gatepost-test", str(place)])
     if done.status:
-        pytest.skip(f"a small file system cannot be mounted here: {done.err.strip()}")
+        not_allowed(f"a small file system cannot be mounted here: {done.err.strip()}")
     try:
         yield
     finally:
@@ -231,9 +232,7 @@ def daemon(config: Path, name: str) -> Iterator[subprocess.Popen[bytes]]:
         process.communicate(timeout=15)
 
 
-@pytest.mark.skipif(
-    os.geteuid() != 0 and os.environ.get("CI") != "true", reason="only root can mount a small file system"
-)
+@as_root("mounting a small file system")
 def test_a_full_disk_is_answered_451_and_loses_nothing_and_recovers(folder: Path) -> None:
     port = free_port()
     config = made(folder)

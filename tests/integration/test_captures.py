@@ -17,13 +17,13 @@ from core.runtime import spawn
 from ops.network.capture.captures import Captures, finish, said_by
 from ops.network.capture.setting import Setting
 from tests.support.lab import alive, eventually
-from tests.support.need import needs
+from tests.support.need import as_root, needs
 from tests.support.volume import Volume, fill, on_a_volume
 
 ROOT = Path(__file__).parents[2]
 pytestmark = [
     needs("tcpdump", "setpriv", "prlimit"),
-    pytest.mark.skipif(os.geteuid() != 0, reason="listening on interfaces needs root"),
+    as_root("listening on interfaces"),
 ]
 
 

@@ -17,6 +17,7 @@ from mail.delivery.tls import store
 from tests.support.authority import Authority, ders, server_context, spki_of
 from tests.support.dnssec import dnssec_programs
 from tests.support.lab import gatepost
+from tests.support.need import allowed
 from tests.support.tls_world import TlsWorld, until
 
 pytestmark = [dnssec_programs, pytest.mark.timeout(120)]
@@ -449,7 +450,7 @@ def _has_ipv6() -> bool:
     return True
 
 
-@pytest.mark.skipif(not _has_ipv6(), reason="the loopback interface has no ::1")
+@allowed(_has_ipv6(), "::1 on the loopback interface")
 async def test_a_host_with_an_ipv6_address_only_is_verified_by_dane(tmp_path: Path) -> None:
     async with TlsWorld(tmp_path, "127.47.3") as world:
         stranger = Authority("nobody knows")

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.support.lab import GATEPOST, Ran, eventually, free_port, gatepost, ran, short_folder
-from tests.support.need import needs
+from tests.support.need import needs, not_allowed
 from tunnel.audit import verify
 
 pytestmark = pytest.mark.slow
@@ -63,7 +63,7 @@ def machine() -> Iterator[Machine]:
 def shared(machine: Machine) -> Machine:
     """The machine with two users, as docs/daemons/keyd.md says to set it up."""
     if not ROOT:
-        pytest.skip("only root can be several users")
+        not_allowed("only root can be several users")
     if ran([*_as(STRANGER), sys.executable, "-c", "import daemons.keyd"]).status != 0:
         pytest.skip("other users cannot read this checkout")
     machine.dir.parent.chmod(0o755)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.lab import Lab, eventually, running_lab
-from tests.support.need import needs
+from tests.support.need import as_root, needs
 
 pytestmark = [pytest.mark.slow, needs("ssh", "ping", "tcpdump")]
 
@@ -53,7 +53,7 @@ def test_tools_use_the_names_and_servers_of_the_configuration(lab: Lab) -> None:
     assert {row["daemon"]: row["error"] for row in flushed}["delivery-queue"] is None
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="listening on interfaces needs root")
+@as_root("listening on interfaces")
 def test_a_capture_sees_the_machines_mail_and_says_so_afterwards(lab: Lab) -> None:
     port = lab.place("esa", "smtp").rpartition(":")[2]
     words = f"packetcapture start --interfaces lo --ports {port} --duration 3s --max-size 1M --json"

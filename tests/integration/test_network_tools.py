@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import json
-import os
 import re
 import subprocess
 import sys
@@ -18,11 +17,11 @@ from ops.network.capture.captures import Captures
 from tests.integration.test_console_ssh import Console, started, typed_into
 from tests.support.lab import alive
 from tests.support.namespaces import network, permitted
-from tests.support.need import needs
+from tests.support.need import allowed, as_root, needs
 from tests.support.scripted_server import Peer, ScriptedServer
 
 pytestmark = [pytest.mark.slow, needs("ssh", "tcpdump", "ping", "traceroute")]
-root = pytest.mark.skipif(os.geteuid() != 0, reason="listening on interfaces needs root")
+root = as_root("listening on interfaces")
 
 
 @contextlib.asynccontextmanager
@@ -81,7 +80,7 @@ async def test_a_capture_without_a_session_stays_for_its_time_and_says_what_it_c
     assert re.search(r"Packet capture \S+, 0 packets, 24 bytes; the time is over, ", out), out
 
 
-@pytest.mark.skipif(not permitted(), reason="namespaces may not be made here")
+@allowed(permitted(), "network namespaces")
 def test_ping_and_traceroute_through_a_router(tmp_path: Path) -> None:
     text = """
 import asyncio, json, sys

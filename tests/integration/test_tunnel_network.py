@@ -4,7 +4,6 @@ Each test leaves the firewall open and name server, bastion, keyd and consoles r
 """
 
 import json
-import os
 import signal
 import subprocess
 import time
@@ -18,15 +17,13 @@ from tests.support import middleboxes
 from tests.support.lab import eventually, gatepost
 from tests.support.long import either
 from tests.support.namespaces import INSIDE, permitted
-from tests.support.need import needs
+from tests.support.need import allowed, needs
 from tests.support.remote_site import CASE, DOMAIN, SIX_PORTS, Site, site
-
-if os.environ.get("CI") != "true" and not permitted():
-    pytest.skip("network namespaces may not be made here", allow_module_level=True)
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(either(180, 900)),
+    allowed(permitted(), "network namespaces"),
     needs("ip", "nft", "ss", "knotd", "ssh", "tinyproxy", "openssl", "stunnel", "smtp-sink"),
     needs("sshd"),
 ]

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
+from tests.support.need import not_allowed
 
 _MAIN = {
     "compatibility_level": "3.6",
@@ -51,7 +51,7 @@ def _own_port() -> int:
 def running_postfix(folder: Path, relay_port: int, **settings: str) -> Iterator[int]:
     """Start a Postfix with some settings more, and give its port."""
     if os.geteuid() != 0:
-        pytest.skip("Postfix starts as root only")
+        not_allowed("Postfix starts as root only")
     port = _own_port()
     places = {name: folder / name for name in ("conf", "queue", "data")}
     for place in places.values():

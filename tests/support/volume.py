@@ -8,9 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
-
-from tests.support.need import needs
+from tests.support.need import needs, not_allowed
 
 EXT4_IOC_SHUTDOWN = 0x8004587D
 NO_LOG_FLUSH = (2).to_bytes(4, "little")
@@ -90,12 +88,12 @@ class Volume:
 def mounted(folder: Path, *, mebibytes: int = 64, inodes: int = 0) -> Iterator[Volume]:
     """Make and mount one; skips where mounting is not allowed."""
     if os.geteuid() != 0:
-        pytest.skip("mounting a loop device needs root")
+        not_allowed("mounting a loop device needs root")
     volume = Volume(folder / "image", folder / "volume", mebibytes=mebibytes, inodes=inodes)
     try:
         volume.mount()
     except subprocess.CalledProcessError as error:
-        pytest.skip(f"loop mounts are not possible here: {error.stderr.decode().strip()}")
+        not_allowed(f"loop mounts are not possible here: {error.stderr.decode().strip()}")
     try:
         yield volume
     finally:

@@ -1,7 +1,6 @@
 """The control socket answers what it knows, bounds what it reads and hides what went wrong inside."""
 
 import asyncio
-import os
 import shutil
 import sys
 import tempfile
@@ -14,6 +13,7 @@ import pytest
 from core.control import ControlServer, Guests, Poke, call
 from core.errors import GatepostError
 from core.lifecycle import Activities, Signals, run_service
+from tests.support.need import as_root
 
 HEARD: list[str] = []
 
@@ -150,7 +150,7 @@ async def test_a_socket_that_cannot_be_made_is_one_error_that_names_it(tmp_path:
         await run_service(ControlServer(blocked, {}), Signals(["control"]), Activities())
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can be somebody else")
+@as_root("being somebody else")
 async def test_a_guest_may_ask_some_verbs_and_anybody_else_is_told_no() -> None:
     folder = Path(tempfile.mkdtemp(prefix="gatepost-control-"))
     folder.chmod(0o755)

@@ -9,6 +9,7 @@ import pytest
 from core import agreement, ssh
 from core.errors import GatepostError
 from tests.support.keyd import Clock
+from tests.support.need import as_root
 from tunnel.keyd.keyring import HIGHEST, Keyring, adopt
 
 
@@ -44,7 +45,7 @@ def test_a_link_in_the_folders_place_is_refused(tmp_path: Path) -> None:
     assert caught.value.status == 78
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a folder away")
+@as_root("giving a folder away")
 def test_the_folder_of_another_user_is_refused(tmp_path: Path) -> None:
     (tmp_path / "keyd").mkdir(mode=0o700)
     os.chown(tmp_path / "keyd", 65534, 65534)

@@ -16,7 +16,7 @@ from ops.cli.execute import Executor
 from ops.cli.session import EX_ABORTED, Session
 from tests.support.appliance import Audit, Daemons, document, machine
 from tests.support.dns_server import DnsServer
-from tests.support.need import needs
+from tests.support.need import as_root, needs
 from tests.support.operating import Operating, Screen
 from tests.support.scripted_server import Peer, ScriptedServer
 
@@ -259,7 +259,7 @@ async def test_the_settings_of_captures_are_asked_for_in_the_models_order(tmp_pa
 
 
 @needs("tcpdump", "setpriv", "prlimit")
-@pytest.mark.skipif(os.geteuid() != 0, reason="listening on interfaces needs root")
+@as_root("listening on interfaces")
 async def test_captures_are_set_up_by_questions_and_a_wrong_filter_is_told(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     machine = operating(tmp_path)
