@@ -29,6 +29,7 @@ from tests.support.operating import Operating, Screen
 
 HERE = Path(__file__).parent / "transcripts"
 CUT = "---\n"
+ASKED = "=== asked"
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGzM0Kd1Q2l2cyhgkZq8bqW8nVv1mJkXo4m3j0bJc2eU ann@desk"
 MORE = f"""
 [[user]]
@@ -108,7 +109,7 @@ def read(path: Path) -> tuple[str, Transcript]:
 
 
 async def played(folder: Path, transcript: Transcript) -> str:
-    """Type a transcript's lines into the console of a machine; gives the screen."""
+    """Type a transcript's lines into the console of a machine; gives the screen, and below what daemons were asked."""
     own = TEXT if transcript.machine == "esa" else TEXT.partition("# Two")[0]
     text = (own + MORE).replace('role = "esa"', f'role = "{transcript.machine}"', 1)
     text = text.replace("esa.example.test", f"{transcript.machine}.example.test")
@@ -120,7 +121,8 @@ async def played(folder: Path, transcript: Transcript) -> str:
     caller = Caller("ann", Role.ADMINISTRATOR, "192.0.2.7") if transcript.caller == "ann" else LOCAL
     async with AsyncExitStack() as stack:
         stack.push_async_callback(records.close)
-        await stack.enter_async_context(Daemons(machine.appliance.run).up(**transcript.daemons))
+        daemons = Daemons(machine.appliance.run)
+        await stack.enter_async_context(daemons.up(**transcript.daemons))
         screen = Interrupted(transcript.interrupt, *transcript.typed)
         screen.session = Session(machine.executor, caller, screen, idle_s=60)
         try:
@@ -130,7 +132,9 @@ async def played(folder: Path, transcript: Transcript) -> str:
             raise AssertionError(screen.shown) from None
         screen.session.close()
     assert screen.lines == []
-    shown = screen.shown.replace(str(folder), "DIR")
+    asked = sorted({f"{daemon} {verb} {json.dumps(args)}" for daemon, verb, args in daemons.asked})
+    below = "\n".join(["", ASKED, *asked]) if asked else ""
+    shown = (screen.shown.rstrip("\n") + below).replace(str(folder), "DIR")
     for pattern in transcript.hidden:
         shown = re.sub(pattern, "…", shown)
     return "\n".join(line.rstrip() for line in shown.splitlines())
