@@ -6,7 +6,7 @@ holds (`filters.file`) run before these and are edited there. The roots hand in 
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal
 
 from core.errors import EX_CONFIG, EX_DATAERR, EX_NOINPUT, GatepostError
@@ -72,7 +72,7 @@ def _before(where: str, places: Sequence[FilterPlace]) -> int:
     return _chosen(where, places)[0]
 
 
-async def _change(call: Call, what: str, work: Any) -> list[str]:
+async def _change(call: Call, what: str, work: Callable[[list[str], Sequence[FilterPlace]], list[str]]) -> list[str]:
     """Change the text of the filters; `work` takes the pieces and their places and gives the new pieces."""
     reader = _reader(call)
 
@@ -174,18 +174,30 @@ def _typed(text: str) -> str:
     return "\n".join(lines[:-1] if lines[-1].strip() == "." else lines)
 
 
-@command("filters delete", "Delete message filters.", render=_said, roles=STAFF, machines=_ESA)
-async def filters_delete(call: Call, which: Annotated[str, Help(_WHICH, "FILTER")]) -> Document:
-    """The comments above a filter go with it."""
+Arrange = Callable[[list[str], Sequence[int], Sequence[FilterPlace]], list[str]]
+"""Gives the pieces anew, from the pieces, the numbers of those that were chosen, and the filters in them."""
+
+
+async def _rearranged(call: Call, what: str, which: str, done: str, arrange: Arrange) -> Document:
     names: list[str] = []
 
     def work(pieces: list[str], places: Sequence[FilterPlace]) -> list[str]:
-        gone = _chosen(which, places)
-        names[:] = [places[number].name for number in gone]
+        chosen = _chosen(which, places)
+        names[:] = [places[number].name for number in chosen]
+        return arrange(pieces, chosen, places)
+
+    warnings = await _change(call, what, work)
+    return {"done": done, "names": names, "warnings": warnings}
+
+
+@command("filters delete", "Delete message filters.", render=_said, roles=STAFF, machines=_ESA)
+async def filters_delete(call: Call, which: Annotated[str, Help(_WHICH, "FILTER")]) -> Document:
+    """The comments above a filter go with it."""
+
+    def arrange(pieces: list[str], gone: Sequence[int], _places: Sequence[FilterPlace]) -> list[str]:
         return [piece for number, piece in enumerate(pieces) if number not in gone]
 
-    warnings = await _change(call, f"filters delete {which}", work)
-    return {"done": "Deleted", "names": names, "warnings": warnings}
+    return await _rearranged(call, f"filters delete {which}", which, "Deleted", arrange)
 
 
 @command("filters move", "Move message filters to another place.", render=_said, roles=STAFF, machines=_ESA)
@@ -195,17 +207,14 @@ async def filters_move(
     before: Annotated[str, Help("number or name of the filter that they go before, or last", "FILTER")],
 ) -> Document:
     """Filters run in their order."""
-    names: list[str] = []
 
-    def work(pieces: list[str], places: Sequence[FilterPlace]) -> list[str]:
-        moved, at = _chosen(which, places), _before(before, places)
-        names[:] = [places[number].name for number in moved]
+    def arrange(pieces: list[str], moved: Sequence[int], places: Sequence[FilterPlace]) -> list[str]:
+        at = _before(before, places)
         upper = [pieces[number] for number in range(at) if number not in moved]
         lower = [pieces[number] for number in range(at, len(pieces)) if number not in moved]
         return [*upper, *(pieces[number] for number in moved), *lower]
 
-    warnings = await _change(call, f"filters move {which} {before}", work)
-    return {"done": "Moved", "names": names, "warnings": warnings}
+    return await _rearranged(call, f"filters move {which} {before}", which, "Moved", arrange)
 
 
 @command("filters set", "Make message filters active or inactive.", render=_said, roles=STAFF, machines=_ESA)
@@ -215,19 +224,15 @@ async def filters_set(
     state: Annotated[Literal["active", "inactive"], Help("whether they run")],
 ) -> Document:
     """An inactive filter is kept and does not run: `NAME! if …`."""
-    names: list[str] = []
 
-    def work(pieces: list[str], places: Sequence[FilterPlace]) -> list[str]:
-        changed = _chosen(which, places)
-        names[:] = [places[number].name for number in changed]
-        return [_marked(piece, state) if number in changed else piece for number, piece in enumerate(pieces)]
+    def arrange(pieces: list[str], changed: Sequence[int], _places: Sequence[FilterPlace]) -> list[str]:
+        return [_marked(piece) if number in changed else piece for number, piece in enumerate(pieces)]
 
-    def _marked(piece: str, state: str) -> str:
+    def _marked(piece: str) -> str:
         mark = _reader(call).outline(piece)[0].mark
         return f"{piece[:mark]}{':' if state == 'active' else '!'}{piece[mark + 1 :]}"
 
-    warnings = await _change(call, f"filters set {which} {state}", work)
-    return {"done": f"Made {state}", "names": names, "warnings": warnings}
+    return await _rearranged(call, f"filters set {which} {state}", which, f"Made {state}", arrange)
 
 
 @command("filters import", "Read the message filters from a file.", render=_said, roles=STAFF, machines=_ESA)
