@@ -16,6 +16,7 @@ from ops.cli.argument import Help
 from ops.cli.commands.staged import (
     File,
     Tables,
+    also_called,
     put,
     read_rows,
     render_staged,
@@ -117,12 +118,6 @@ def render_list(document: Document, width: int) -> str:
 @command("alertconfig list", "Show who gets which alerts.", render=render_list)
 async def alertconfig_list(call: Call) -> Document:
     """As the pending configuration has it."""
-    return facts_of(call.editing.tables(), call.appliance.hostname)
-
-
-@command("alertconfig print", "Show who gets which alerts.", render=render_list)
-async def alertconfig_print(call: Call) -> Document:
-    """The same as `alertconfig list`."""
     return facts_of(call.editing.tables(), call.appliance.hostname)
 
 
@@ -321,7 +316,7 @@ async def displayalerts(call: Call, count: Annotated[int, Help("how many", "N", 
 
 COMMANDS = (
     alertconfig_list,
-    alertconfig_print,
+    also_called(alertconfig_list, "alertconfig print"),
     alertconfig_new,
     alertconfig_edit,
     alertconfig_delete,

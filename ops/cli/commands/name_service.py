@@ -1,6 +1,6 @@
 """`dnsconfig`: which name servers are asked; `dnsflush`: forget what they have said.
 
-Changes go to the caller's pending copy; daemons follow them with commit.
+Changes go to the caller's pending copy; daemons follow them with commit. The dialogue is in name_service_menu.py.
 """
 
 from collections.abc import Callable
@@ -14,10 +14,8 @@ from ops.cli.appliance import DAEMONS
 from ops.cli.argument import Help
 from ops.cli.commands.staged import (
     File,
-    Operations,
     Tables,
-    menu_of,
-    pick,
+    also_called,
     put,
     read_rows,
     render_staged,
@@ -25,25 +23,24 @@ from ops.cli.commands.staged import (
     section,
     stage,
     sure,
-    words_of,
     write_rows,
 )
 from ops.cli.dialogue import Dialogue
 from ops.cli.display import fitted, number
-from ops.cli.registry import MAIL_MACHINES, Call, Command, Document, command
+from ops.cli.registry import MAIL_MACHINES, Call, Document, command
 from ops.cli.table import Column, table
 from ops.formats.line import Lines
 
-_LIST = "dnsconfig list"
 FORM = Lines("Which name servers are asked: DOMAIN or ALL: SERVER, SERVER/pri=N", "domain", "servers", several=True)
-_DNSSEC = {"yes": True, "no": False, "auto": None}
+DNSSEC = {"yes": True, "no": False, "auto": None}
 Server = Annotated[str, Help("IP address of the server, with :PORT if not 53", "SERVER")]
 Domain = Annotated[str, Help("only for this domain and all below it", "DOMAIN")]
 Priority = Annotated[int, Help("0 is asked first", "N", 0, 65535)]
 Choice = Annotated[Literal["yes", "no", ""], Help("yes or no")]
 
 
-def _split(text: str) -> tuple[str, int]:
+def server_of(text: str) -> tuple[str, int]:
+    """Give address and priority of an entry."""
     address, _, rest = text.partition("/")
     digits = rest.partition("=")[2]
     return address.strip(), int(digits) if digits.isdecimal() else 0
@@ -53,9 +50,10 @@ def _join(address: str, priority: int) -> str:
     return f"{address}/pri={priority}" if priority else address
 
 
-def _facts(tables: Tables) -> Document:
+def facts_of(tables: Tables) -> Document:
+    """Give which servers are asked for what, and how."""
     found = DnsSection().model_dump(mode="json") | section(tables, "dns")
-    servers = [dict(zip(("server", "priority"), _split(one), strict=True)) for one in found["servers"]]
+    servers = [dict(zip(("server", "priority"), server_of(one), strict=True)) for one in found["servers"]]
     return {
         "servers": sorted(servers, key=lambda one: int(one["priority"])),
         "system_servers": [] if servers or found["root"] else [str(one) for one in name_servers(())],
@@ -94,13 +92,7 @@ def render_dns(document: Document, width: int) -> str:
 @command("dnsconfig list", "Show which name servers are asked.", render=render_dns)
 async def dnsconfig_list(call: Call) -> Document:
     """As the pending configuration has it."""
-    return _facts(call.editing.tables())
-
-
-@command("dnsconfig print", "Show which name servers are asked.", render=render_dns)
-async def dnsconfig_print(call: Call) -> Document:
-    """The same as `dnsconfig list`."""
-    return _facts(call.editing.tables())
+    return facts_of(call.editing.tables())
 
 
 def _checked(text: str) -> str:
@@ -232,7 +224,7 @@ async def dnsconfig_setup(
         if root == "yes":
             put(tables, "dns", servers=None)
         if validating:
-            put(tables, "dns", validating=_DNSSEC[validating])
+            put(tables, "dns", validating=DNSSEC[validating])
         given = {"timeout_s": timeout_s, "reverse_timeout_s": reverse_timeout_s}
         put(tables, "dns", **{key: value for key, value in given.items() if value is not None})
 
@@ -277,92 +269,9 @@ async def dnsflush(call: Call, *, yes: Annotated[bool, Help("do it without a que
     return {"daemons": rows}
 
 
-async def _ask_new(dialogue: Dialogue) -> None:
-    kinds = ["Add a local DNS cache server.", "Add a server for a domain of one's own."]
-    private = await dialogue.choose(
-        "Do you want to add a new local DNS cache server or an alternate domain server?", kinds
-    )
-    domain = (
-        await dialogue.ask('Please enter the domain this server is authoritative for. (Ex: "example.com").')
-        if private
-        else ""
-    )
-    if private and not domain:
-        return
-    servers = await dialogue.ask("Please enter the IP address of your DNS server; several separated by commas.")
-    if not servers:
-        return
-    priority = 0 if private else await dialogue.number("Please enter the priority for this server.", 0, 65535)
-    for server in words_of(servers):
-        await dialogue.perform("dnsconfig new", {"server": server, "priority": priority, "domain": domain})
-
-
-async def _which(call: Call, dialogue: Dialogue, verb: str) -> Document | None:
-    facts = _facts(call.editing.tables())
-    rows = [{"server": one["server"], "priority": one["priority"], "domain": ""} for one in facts["servers"]]
-    rows += [
-        {"server": _split(one)[0], "priority": _split(one)[1], "domain": row["domain"]}
-        for row in facts["private"]
-        for one in row["servers"]
-    ]
-    if not rows:
-        dialogue.say("There are no servers of your own.")
-        return None
-    names = [f"{row['server']}{' for ' + row['domain'] if row['domain'] else ''}" for row in rows]
-    for place, name in enumerate(names, 1):
-        dialogue.say(f"{place}. {name}")
-    found = pick(names, await dialogue.ask(f"Enter the number of the server that you want to {verb}."))
-    return rows[names.index(found)] if found else None
-
-
-async def _ask_edit(call: Call, dialogue: Dialogue) -> None:
-    row = await _which(call, dialogue, "edit")
-    if row is not None:
-        priority = await dialogue.number("Please enter the priority for this server.", row["priority"], 65535)
-        await dialogue.perform("dnsconfig edit", {**row, "priority": priority})
-
-
-async def _ask_delete(call: Call, dialogue: Dialogue) -> None:
-    row = await _which(call, dialogue, "delete")
-    if row is not None:
-        await dialogue.perform("dnsconfig delete", {"server": row["server"], "domain": row["domain"]})
-
-
-async def _ask_setup(call: Call, dialogue: Dialogue) -> None:
-    facts = _facts(call.editing.tables())
-    ways = ["Use Internet root DNS servers", "Use own DNS cache servers"]
-    root = await dialogue.choose(
-        "Do you want the gateway to use the Internet's root DNS servers or your own?", ways, 2 - facts["root"]
-    )
-    reverse = await dialogue.number(
-        "Enter the number of seconds to wait before timing out reverse DNS lookups; 0 makes none.",
-        int(facts["reverse_timeout_s"]),
-        60,
-    )
-    arguments: Document = {"root": "yes" if root == 0 else "no", "reverse_timeout_s": float(reverse)}
-    if root:
-        words = list(_DNSSEC)
-        before = words.index(next(key for key, value in _DNSSEC.items() if value is facts["validating"])) + 1
-        texts = ["Believe them", "Do not believe them", "Believe them if all are on this machine"]
-        arguments["validating"] = words[await dialogue.choose("Do your servers validate DNSSEC?", texts, before)]
-    await dialogue.perform("dnsconfig setup", arguments)
-
-
-async def _menu(call: Call, dialogue: Dialogue) -> Document | None:
-    operations: Operations = {
-        "NEW": ("Add a new server.", lambda: _ask_new(dialogue)),
-        "EDIT": ("Edit a server.", lambda: _ask_edit(call, dialogue)),
-        "DELETE": ("Remove a server.", lambda: _ask_delete(call, dialogue)),
-        "SETUP": ("Configure general settings.", lambda: _ask_setup(call, dialogue)),
-    }
-    await menu_of(call, dialogue, _LIST, operations)
-    return None
-
-
 COMMANDS = (
-    Command("dnsconfig", "Configure which name servers are asked.", run=None, dialogue=_menu),
     dnsconfig_list,
-    dnsconfig_print,
+    also_called(dnsconfig_list, "dnsconfig print"),
     dnsconfig_new,
     dnsconfig_edit,
     dnsconfig_delete,

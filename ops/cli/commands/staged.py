@@ -1,9 +1,10 @@
-"""What the commands that edit the pending configuration by hand have in common: one change, and its answer.
+"""What the commands that edit the pending configuration by hand have in common: one change, its answer, rows, a menu.
 
 Used by commands whose questions are the model's own (`alertconfig`, `dnsconfig`, `certconfig`, `sslconfig`, `settz`).
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated, Any
 
 from core.errors import EX_DATAERR, EX_USAGE, GatepostError
@@ -12,7 +13,7 @@ from ops.cli.argument import Help
 from ops.cli.dialogue import Dialogue
 from ops.cli.editing.changing import PENDING, with_warnings
 from ops.cli.editing.file import STREAM, read_text, write_text
-from ops.cli.registry import Call, Document
+from ops.cli.registry import Call, Command, Document
 from ops.formats.line import Lines
 
 Tables = dict[str, Any]
@@ -51,6 +52,11 @@ def put(tables: Tables, name: str, **values: Any) -> None:
         tables[name] = kept
     else:
         tables.pop(name, None)
+
+
+def also_called(command: Command, name: str) -> Command:
+    """Give the same command under another name."""
+    return replace(command, name=name, details=f"The same as `{command.name}`.")
 
 
 def words_of(text: str) -> list[str]:

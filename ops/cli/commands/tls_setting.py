@@ -11,7 +11,17 @@ from core.errors import EX_DATAERR, GatepostError
 from core.tls_rules import VERSIONS, check_ciphers, ciphers_of
 from ops.cli.account import ADMINISTRATORS
 from ops.cli.argument import Help, UsageProblem
-from ops.cli.commands.staged import Operations, Tables, menu_of, put, render_staged, section, stage, words_of
+from ops.cli.commands.staged import (
+    Operations,
+    Tables,
+    also_called,
+    menu_of,
+    put,
+    render_staged,
+    section,
+    stage,
+    words_of,
+)
 from ops.cli.dialogue import Dialogue
 from ops.cli.registry import Call, Command, Document, command
 
@@ -39,12 +49,6 @@ def render_sides(document: Document, width: int) -> str:
 @command(_LIST, "Show TLS versions and ciphers.", render=render_sides)
 async def sslconfig_list(call: Call) -> Document:
     """As the pending configuration has them. The ciphers are those of TLS 1.2; those of TLS 1.3 are all fit."""
-    return _facts(call.editing.tables())
-
-
-@command("sslconfig print", "Show TLS versions and ciphers.", render=render_sides)
-async def sslconfig_print(call: Call) -> Document:
-    """The same as `sslconfig list`."""
     return _facts(call.editing.tables())
 
 
@@ -124,7 +128,7 @@ async def _menu(call: Call, dialogue: Dialogue) -> Document | None:
 COMMANDS = (
     Command("sslconfig", "Configure TLS versions and ciphers.", run=None, dialogue=_menu),
     sslconfig_list,
-    sslconfig_print,
+    also_called(sslconfig_list, "sslconfig print"),
     sslconfig_gui,
     sslconfig_inbound,
     sslconfig_outbound,
