@@ -24,7 +24,7 @@ import dns.rdatatype
 import dns.reversename
 
 from core import clock
-from core.config import DnsSection
+from core.config.section import DnsSection
 from core.dns_root import Astray, Descent
 from core.name_server import NameServer, NameServers, is_address
 from core.runtime import spawn

@@ -1,4 +1,4 @@
-"""The words for a value that a model refuses, as an operator reads them; core/config.py and core/schema call them.
+"""The words for a value that a model refuses, as an operator reads them; core/config and core/schema call them.
 
 Knows the kinds of errors of the model library by their names only, and raises nothing.
 """

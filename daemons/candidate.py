@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from core.config import check_document
+from core.config.document import check_document
 from core.errors import ConfigError, Problem
 from daemons.check import faults_of
 from daemons.config import DOCUMENTS

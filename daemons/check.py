@@ -7,7 +7,7 @@ from functools import partial
 from itertools import combinations
 from pathlib import Path
 
-from core.config import read_toml
+from core.config.document import read_toml
 from core.errors import ConfigError, GatepostError, Problem
 from core.ssh import key as ssh_key
 from core.tls import ServerCertificate

@@ -11,17 +11,9 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from core.alert.config import AlertRecipientSection, AlertsSection, DiskQuotaSection, SupportSection
-from core.config import (
-    ApplianceSection,
-    CertificateSection,
-    DnsSection,
-    LogSection,
-    RuntimeSection,
-    Section,
-    TlsSection,
-    read_toml,
-    repeated,
-)
+from core.config import Section, repeated
+from core.config.document import read_toml
+from core.config.section import ApplianceSection, CertificateSection, DnsSection, LogSection, RuntimeSection, TlsSection
 from core.errors import ConfigError, Problem
 from core.log.config import LogSubscriptions
 from cpq.config import EsaCpqSection, QuarantineSection, SmaCpqSection, policy_of

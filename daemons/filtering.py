@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from core.config import check_document
+from core.config.document import check_document
 from core.errors import ConfigError
 from daemons.config import Esa
 from daemons.machine import Machine

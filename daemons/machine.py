@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from core.config import check_document, read_toml
+from core.config.document import check_document, read_toml
 from core.errors import EX_CANTCREAT, EX_USAGE, GatepostError
 from core.ids import IdBlocks
 from core.load import ProcessLoad, SystemLoad

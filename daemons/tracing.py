@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from ipaddress import ip_address
 from typing import Any, Final
 
-from core.config import check_document
+from core.config.document import check_document
 from core.dns import Resolver
 from core.errors import EX_DATAERR, EX_NOINPUT, ConfigError, GatepostError
 from core.maillog import MailLog

@@ -6,7 +6,9 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, ConfigDict, Field
 
 from core.alert.kind import reaches, split_choice
-from core.config import DnsSection, HostOrNone, Port, Section, Size, check_document
+from core.config import HostOrNone, Port, Section, Size
+from core.config.document import check_document
+from core.config.section import DnsSection
 
 Mailbox = Annotated[str, Field(pattern=r"^[!-?A-~]+@[!-?A-~]+$", max_length=320)]
 

@@ -7,7 +7,8 @@ from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from core.config import HostOrNone, LogSection, Name, Port, PublicKey, Section, Size, repeated
+from core.config import HostOrNone, Name, Port, PublicKey, Section, Size, repeated
+from core.config.section import LogSection
 from core.log.client import check_client
 from core.log.detail import Details
 from core.log.subscription import DEFAULTS, DOMAIN_DEBUG, INJECTION_DEBUG, TYPES, Push, Subscription

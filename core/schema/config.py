@@ -13,7 +13,8 @@ from pydantic import BaseModel, BeforeValidator, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError, PydanticUndefined
 
-from core.config import Section, Size, is_secret, problems_of
+from core.config import Section, Size, is_secret
+from core.config.document import problems_of
 from core.schema import Fault, Key, Refused, Schema, Shape
 
 _SIZE = next(item.func for item in get_args(Size) if isinstance(item, BeforeValidator))

@@ -1,6 +1,6 @@
 """Writing a configuration document as TOML.
 
-Tables in the order of the document; scalars before sub-tables, as the format demands. Reading is `core/config.py`.
+Tables in the order of the document; scalars before sub-tables, as the format demands. Reading is `core/toml.py`.
 """
 
 import json

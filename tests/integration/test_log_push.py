@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from core.config import LogSection
+from core.config.section import LogSection
 from core.log.book import Logs
 from core.log.config import LogSubscriptionSection, subscriptions_of
 from core.log.file import LogFile, saved_files
@@ -35,6 +35,7 @@ class Site:
     def __init__(self, folder: Path, **row: object) -> None:
         self.folder = folder
         self.said: list[str] = []
+        self.alerts: list[tuple[str, str]] = []
         self.logs = Logs(self.rows(**row), "", key=folder / "push_ed25519")
 
     def rows(self, **row: object) -> list[Subscription]:
@@ -58,6 +59,7 @@ class Site:
             memory=self.folder / "logs.json",
             note=self.said.append,
         )
+        keeper.alert = lambda about, text: self.alerts.append((about, text))
         async with running(keeper):
             yield
 
@@ -127,10 +129,13 @@ async def test_saved_files_arrive_whole_and_what_failed_comes_with_the_next(
             await until(lambda: sum("was sent to" in text for text in site.said) == 2)
     for saved in saved_files(site.one.path):
         assert (inbox / saved.name).read_bytes() == saved.read_bytes()
-    again = Site(tmp_path, **way, host_key=host_key)  # what was sent is not sent once more
-    async with again.kept():
-        await asyncio.sleep(0)
-    assert again.said == []
+        again = Site(tmp_path, **way, host_key=host_key)
+        async with again.kept():
+            again.file.write(line("three"))
+            third = again.file.save()
+            assert third is not None
+            await until(lambda: again.said)
+        assert [text.split()[1] for text in again.said] == [third.name], "what was sent is not sent once more"
 
 
 @pytest.mark.slow
@@ -146,6 +151,7 @@ async def test_a_host_with_another_key_gets_nothing(tmp_path: Path) -> None:
         async with site.kept():
             await until(lambda: site.said)
     assert "host key is not the pinned one" in site.said[0]
+    assert site.alerts == [("out", site.said[0])]
     assert list(inbox.iterdir()) == []
 
 
@@ -211,6 +217,20 @@ async def test_a_syslog_host_that_was_away_gets_every_line_through_roll_overs_an
     texts = [data.decode().strip().rpartition(": ")[2] for data in got]
     assert [text for text in texts if text != "before"] == ["one", "two", "three", "four"]
     assert got[-1].startswith(b"<22>Nov 22 02:21:02 esa.example.test out: Info: ")
+
+
+async def test_the_keeper_rolls_a_log_over_whose_time_came_while_nobody_looked(tmp_path: Path) -> None:
+    site = Site(tmp_path, rollover_every_s=3600)
+    site.file.write(line("one"))
+    (tmp_path / "logs.json").write_text(f'{{"checked_at": {time.time() - 7200}, "sent": {{}}, "places": {{}}}}')
+    async with site.kept():
+        await until(lambda: saved_files(site.one.path))
+        site.file.write(line("two"))
+    [saved] = saved_files(site.one.path)
+    assert "Info: one\n" in saved.read_text()
+    async with site.kept():  # that it has been done is remembered
+        pass
+    assert saved_files(site.one.path) == [saved]
 
 
 def test_roll_overs_by_the_clock_come_once_and_after_a_rest(tmp_path: Path) -> None:

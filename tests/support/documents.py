@@ -5,7 +5,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from core.config import check_document
+from core.config.document import check_document
 from core.errors import ConfigError
 from core.schema import Key, Refused
 from core.schema.config import top_keys

@@ -53,7 +53,7 @@ class Notes:
 
 def faults_of_document(config: Path, tables: Any) -> list[Problem]:
     """Check a document as daemons do, but for keys and files, which the folder of a unit test lacks."""
-    from core.config import check_document
+    from core.config.document import check_document
     from core.errors import ConfigError
     from daemons.config import DOCUMENTS
 

@@ -6,7 +6,7 @@ Changes go to the caller's pending copy; daemons follow them with commit. The di
 from collections.abc import Callable
 from typing import Annotated, Literal
 
-from core.config import DnsSection
+from core.config.section import DnsSection
 from core.errors import EX_DATAERR, EX_NOINPUT, GatepostError
 from core.name_server import name_server, name_servers
 from ops.cli.account import ADMINISTRATORS, STAFF

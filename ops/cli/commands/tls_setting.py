@@ -6,7 +6,7 @@ Changes go to the caller's pending copy; a commit brings them to the next handsh
 from functools import partial
 from typing import Annotated
 
-from core.config import TlsSection
+from core.config.section import TlsSection
 from core.errors import EX_DATAERR, GatepostError
 from core.tls_rules import VERSIONS, check_ciphers, ciphers_of
 from ops.cli.account import ADMINISTRATORS

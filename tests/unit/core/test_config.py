@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 from pydantic import Field
 
-from core.config import ApplianceSection, DnsSection, Section, load_document
+from core.config import Section
+from core.config.document import load_document
+from core.config.section import ApplianceSection, DnsSection
 from core.errors import ConfigError
 
 

@@ -6,7 +6,7 @@ import dns.rcode
 import pytest
 from pydantic import ValidationError
 
-from core.config import DnsSection, PrivateDomainSection
+from core.config.section import DnsSection, PrivateDomainSection
 from core.dns import DnsError, DnsNotFound, DnsTemporary, Mx, Resolver, Srv, resolver_of
 from tests.support.dns_server import DnsServer
 

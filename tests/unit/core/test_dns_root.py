@@ -13,7 +13,7 @@ import dns.rdatatype
 import dns.rrset
 import pytest
 
-from core.config import DnsSection
+from core.config.section import DnsSection
 from core.dns import DnsNotFound, DnsTemporary, Resolver
 from core.dns_root import Descent
 

@@ -6,7 +6,8 @@ import pytest
 from pydantic import AfterValidator, Field, ValidationError
 
 from core.alert.config import Mailbox
-from core.config import Host, Name, Section, problems_of
+from core.config import Host, Name, Section
+from core.config.document import problems_of
 
 
 class _Row(Section):

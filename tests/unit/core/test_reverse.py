@@ -2,7 +2,7 @@
 
 import asyncio
 
-from core.config import DnsSection
+from core.config.section import DnsSection
 from core.dns import Resolver, resolver_of
 from core.reverse import UNKNOWN, ReverseName, ReverseNames
 from tests.support.dns_server import DnsServer

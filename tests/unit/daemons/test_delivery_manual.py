@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from core.config import load_document
+from core.config.document import load_document
 from core.errors import ConfigError
 from daemons.config import Esa
 from daemons.delivery import DestinationTable, smtp_routes, unsubscribe_list, virtual_gateways

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from core.config import check_document
+from core.config.document import check_document
 from daemons.config import DOCUMENTS
 from daemons.example import render
 from ops.configuration.difference import filled

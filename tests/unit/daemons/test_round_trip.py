@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from core.config import check_document
+from core.config.document import check_document
 from core.schema import Row, get
 from daemons.config import DOCUMENTS
 from daemons.operator import document_keys

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from core.config import load_document
+from core.config.document import load_document
 from core.errors import ConfigError
 from mail.config import ListenerSection, MailSections
 from mail.delivery.config import RouteSection

@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from core.config import check_document
+from core.config.document import check_document
 from core.errors import EX_DATAERR, EX_NOINPUT, GatepostError
 from core.ssh import fingerprint, parse_public
 from ops.access.gate import code_digest

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from core.config import LogSection
+from core.config.section import LogSection
 from core.log.book import Logs
 from core.log.config import LogSubscriptionSection, subscriptions_of
 from core.log.debug import DomainDebug, InjectionDebug, shown

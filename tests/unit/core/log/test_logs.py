@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from core.config import LogSection
+from core.config.section import LogSection
 from core.log.book import Logs
 from core.log.client import Clients
 from core.log.config import LogSubscriptionSection, subscriptions_of

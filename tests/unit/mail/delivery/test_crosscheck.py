@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from core.config import load_document
+from core.config.document import load_document
 from core.errors import ConfigError
 from daemons.config import Esa
 

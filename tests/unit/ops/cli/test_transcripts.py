@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from core.config import LogSection
+from core.config.section import LogSection
 from core.log.book import Logs
 from core.log.config import subscriptions_of
 from core.log.file import LogFile

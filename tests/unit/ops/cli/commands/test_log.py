@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from core.config import LogSection
+from core.config.section import LogSection
 from core.log.book import Logs
 from core.log.config import LogSubscriptionSection, subscriptions_of
 from core.log.file import LogFile, saved_files

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from core.config import LogSection
+from core.config.section import LogSection
 from core.log.book import Logs
 from core.log.config import subscriptions_of
 from core.ssh.key import fingerprint, read_key
