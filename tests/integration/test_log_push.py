@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from core import clock
 from core.config.section import LogSection
 from core.log.book import Logs
 from core.log.config import LogSubscriptionSection, subscriptions_of
@@ -36,6 +37,7 @@ class Site:
         self.folder = folder
         self.said: list[str] = []
         self.alerts: list[tuple[str, str]] = []
+        self.now: clock.Clock = clock.now
         self.logs = Logs(self.rows(**row), "", key=folder / "push_ed25519")
 
     def rows(self, **row: object) -> list[Subscription]:
@@ -58,6 +60,7 @@ class Site:
             "esa.example.test",
             memory=self.folder / "logs.json",
             note=self.said.append,
+            now=self.now,
         )
         keeper.alert = lambda about, text: self.alerts.append((about, text))
         async with running(keeper):
@@ -129,13 +132,14 @@ async def test_saved_files_arrive_whole_and_what_failed_comes_with_the_next(
             await until(lambda: sum("was sent to" in text for text in site.said) == 2)
     for saved in saved_files(site.one.path):
         assert (inbox / saved.name).read_bytes() == saved.read_bytes()
-        again = Site(tmp_path, **way, host_key=host_key)
+    again = Site(tmp_path, **way, host_key=host_key)
+    with sshd(tmp_path, port, *options):
         async with again.kept():
             again.file.write(line("three"))
             third = again.file.save()
             assert third is not None
             await until(lambda: again.said)
-        assert [text.split()[1] for text in again.said] == [third.name], "what was sent is not sent once more"
+    assert [text.split()[1] for text in again.said] == [third.name], "what was sent is not sent once more"
 
 
 @pytest.mark.slow
@@ -222,7 +226,9 @@ async def test_a_syslog_host_that_was_away_gets_every_line_through_roll_overs_an
 async def test_the_keeper_rolls_a_log_over_whose_time_came_while_nobody_looked(tmp_path: Path) -> None:
     site = Site(tmp_path, rollover_every_s=3600)
     site.file.write(line("one"))
-    (tmp_path / "logs.json").write_text(f'{{"checked_at": {time.time() - 7200}, "sent": {{}}, "places": {{}}}}')
+    noon = time.mktime((2026, 11, 22, 12, 0, 0, 0, 0, -1))
+    site.now = lambda: noon + 1
+    (tmp_path / "logs.json").write_text(f'{{"checked_at": {noon - 1}, "sent": {{}}, "places": {{}}}}')
     async with site.kept():
         await until(lambda: saved_files(site.one.path))
         site.file.write(line("two"))

@@ -122,6 +122,43 @@ async def test_a_flood_of_guesses_waits_in_a_short_line_and_the_rest_is_told_to_
     assert sum("too many log-ins" in line for line in audit.lines) == 60 - WAITING
 
 
+async def test_each_failure_takes_longer_than_the_one_before_up_to_a_bound(
+    gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate.terms = Terms(failures=100, slow_s=0.5)
+    waited: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waited.append(seconds)
+
+    monkeypatch.setattr("ops.access.gate.asyncio.sleep", sleep)
+    for _ in range(6):
+        await gate.password(ANN, of(), "guess-1234")
+    assert waited == [0.5, 1.0, 2.0, 4.0, 4.0, 4.0]
+    assert await gate.password(ANN, of(), "plum tree lane") is Verdict.GOOD
+    assert len(waited) == 6, "who is right does not wait"
+
+
+async def test_a_wrong_password_for_which_a_code_was_asked_is_counted_when_the_code_was_given(
+    gate: Gate, audit: Audit
+) -> None:
+    for _ in range(5):
+        assert await gate.password(ANN, of(), "guess-1234", settle=False) is Verdict.WRONG
+    assert audit.lines == []
+    for _ in range(5):
+        await gate.settle(of())
+    assert audit.lines[0] == "Access: cli log-in of ann from 192.0.2.7 refused: wrong password"
+    assert await gate.password(ANN, of(), "plum tree lane") is Verdict.LOCKED
+
+
+async def test_guesses_that_are_checked_at_once_tell_no_more_than_one_after_the_other(gate: Gate) -> None:
+    """The sixth was told that it is right: all six had been let past the lock before the first was counted."""
+    async with asyncio.TaskGroup() as group:
+        typed = ["guess-1234"] * 5 + ["plum tree lane"]
+        tasks = [group.create_task(gate.password(ANN, of(), one)) for one in typed]
+    assert tasks[-1].result() is Verdict.LOCKED
+
+
 async def test_where_failures_cannot_be_counted_nobody_is_let_in_by_password(tmp_path: Path, audit: Audit) -> None:
     (tmp_path / "access.db").write_bytes(b"no database, but long enough to be taken for one" * 100)
     gate = Gate(Records(tmp_path / "access.db"), audit.info, terms=Terms(slow_s=0.0))
