@@ -148,6 +148,30 @@ async def test_a_daemon_that_dies_before_it_applies_takes_the_new_at_its_start(s
     assert await site.agrees()
 
 
+class Stunning(Handover):
+    """Has a daemon that has prepared hang when it should apply."""
+
+    site: Site
+
+    async def apply(self, token: str, digest: str) -> list[Answer]:
+        self.site.signal("delivery-queue", signal.SIGSTOP)
+        return await super().apply(token, digest)
+
+
+async def test_a_daemon_that_hangs_while_it_applies_is_called_late_and_comes_after(site: Site) -> None:
+    await load(site, "late")
+    Stunning.site = site
+    try:
+        done = await site.committer(Stunning).commit("local", WISH)
+    finally:
+        site.signal("delivery-queue", signal.SIGCONT)
+    assert done is not None
+    states = {one.daemon: one.state for one in done.daemons}
+    assert (states["delivery-queue"], states["gateway-0"]) == ("late", "in force")
+    assert domains(site) == ["late.example"]
+    await site.until(site.agrees)
+
+
 class Paralysed(Handover):
     """Never tells the daemons to apply, as a console that is gone."""
 
@@ -262,6 +286,8 @@ async def test_what_is_confirmed_stays(site: Site) -> None:
     assert done is not None
     assert done.confirmed
     assert not (site.place.kept / "confirm.json").exists()
+    assert domains(site) == ["confirmed.example"]
+    assert await site.agrees()
 
 
 async def test_without_a_console_a_trial_is_refused(site: Site) -> None:
