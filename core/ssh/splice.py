@@ -22,6 +22,8 @@ _ALIVE = (
     (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 60_000),
     (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
 )
+CONNECTED_S = 10.0
+"""How long either end of a splice may take to be connected after they were joined."""
 
 
 class Half(asyncssh.SSHTCPSession[bytes]):
@@ -32,16 +34,31 @@ class Half(asyncssh.SSHTCPSession[bytes]):
         self._other: Self | None = None
         self._early: list[bytes] = []
         self._eof = False
+        self._over = False
         self._ended = ended
+        self._waiting: asyncio.TimerHandle | None = None
 
     def join(self, other: Self) -> Self:
-        """Link both halves; gives this one."""
+        """Link both halves; gives this one.
+
+        Whichever is not connected yet has some seconds: the channel that asked for this may be gone meanwhile, and
+        nobody tells its half so.
+        """
         self._other, other._other = other, self
+        if self._over or other._over:
+            self.close()
+            other.close()
+            return self
         self._flush()
         other._flush()
+        if not self._over and (self._transport is None or other._transport is None):
+            self._waiting = asyncio.get_running_loop().call_later(CONNECTED_S, self._look)
         return self
 
     def connection_made(self, chan: Any) -> None:
+        if self._over:  # what it was to be joined with is gone, so nobody else would close it
+            chan.close()
+            return
         self._transport = chan
         if self._other is not None:
             self._other._flush()
@@ -50,15 +67,13 @@ class Half(asyncssh.SSHTCPSession[bytes]):
         target = self._target()
         if target is None:
             self._early.append(data)
-        else:
+        elif not target.is_closing():  # writing would raise, and take all other channels of our connection down
             target.write(data)
 
     def eof_received(self) -> bool:
         self._eof = True
-        target = self._target()
-        if target is not None and target.can_write_eof():
-            target.write_eof()
-        return self._other is None or not self._other._eof
+        self._flush()
+        return not self._over
 
     def pause_writing(self) -> None:
         if (source := self._target()) is not None:
@@ -73,9 +88,13 @@ class Half(asyncssh.SSHTCPSession[bytes]):
 
     def close(self) -> None:
         """Close this half and, through it, the other; safe to call again."""
+        self._over = True
         transport, self._transport = self._transport, None
         other, self._other = self._other, None
         ended, self._ended = self._ended, None
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            waiting.cancel()
         if transport is not None:
             transport.close()
         if other is not None:
@@ -95,6 +114,13 @@ class Half(asyncssh.SSHTCPSession[bytes]):
         self._early.clear()
         if self._eof and target.can_write_eof():
             target.write_eof()
+        if self._eof and self._other is not None and self._other._eof:
+            # Both have said all. To a channel two ends of input are no close, and OpenSSH's `-W` waits for ours.
+            self.close()
+
+    def _look(self) -> None:
+        if self._transport is None or self._target() is None:
+            self.close()
 
 
 def _protocol() -> Any:
