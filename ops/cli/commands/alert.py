@@ -15,7 +15,6 @@ from ops.cli.account import ADMINISTRATORS, STAFF
 from ops.cli.argument import Help
 from ops.cli.commands.staged import (
     File,
-    Tables,
     also_called,
     put,
     read_rows,
@@ -30,6 +29,7 @@ from ops.cli.commands.staged import (
 from ops.cli.display import fitted, moment, number
 from ops.cli.registry import Call, Document, command
 from ops.cli.table import Column, table
+from ops.configuration.place import Tables
 from ops.formats.line import Lines
 
 TEST_KIND = "SYSTEM.TEST"

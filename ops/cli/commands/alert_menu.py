@@ -2,9 +2,10 @@
 
 from core.alert.kind import CLASSES, SEVERITIES
 from ops.cli.commands.alert import facts_of, rows_of
-from ops.cli.commands.staged import Operations, Tables, menu_of, pick
+from ops.cli.commands.staged import Operations, menu_of, pick
 from ops.cli.dialogue import Dialogue
 from ops.cli.registry import Call, Command, Document
+from ops.configuration.place import Tables
 
 _LIST = "alertconfig list"
 

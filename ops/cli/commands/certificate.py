@@ -15,11 +15,12 @@ from core.disk import Disk, replace_file
 from core.errors import EX_CANTCREAT, EX_DATAERR, EX_NOINPUT, GatepostError
 from ops.cli.account import ADMINISTRATORS
 from ops.cli.argument import Help, UsageProblem
-from ops.cli.commands.staged import Tables, put, render_staged, section, stage, words_of
+from ops.cli.commands.staged import put, render_staged, section, stage, words_of
 from ops.cli.display import day, folded, moment
 from ops.cli.editing.file import read_text, write_text
 from ops.cli.registry import Call, Document, command
 from ops.cli.table import Column, table
+from ops.configuration.place import Tables
 
 FOLDER = "keys/certificates"
 OWN = "(keys/tls.crt)"

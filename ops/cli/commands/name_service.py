@@ -14,7 +14,6 @@ from ops.cli.appliance import DAEMONS
 from ops.cli.argument import Help
 from ops.cli.commands.staged import (
     File,
-    Tables,
     also_called,
     put,
     read_rows,
@@ -29,6 +28,7 @@ from ops.cli.dialogue import Dialogue
 from ops.cli.display import fitted, number
 from ops.cli.registry import MAIL_MACHINES, Call, Document, command
 from ops.cli.table import Column, table
+from ops.configuration.place import Tables
 from ops.formats.line import Lines
 
 FORM = Lines("Which name servers are asked: DOMAIN or ALL: SERVER, SERVER/pri=N", "domain", "servers", several=True)
@@ -231,6 +231,20 @@ async def dnsconfig_setup(
     return await stage(call, "how names are looked up was changed", edit)
 
 
+async def forget_names(call: Call) -> list[Document]:
+    """Have every daemon that looks names up forget what it knows; tell of each how much, or why it did not."""
+    daemons = [one for one in DAEMONS.get(call.appliance.role, ()) if one not in ("release-host", "bastion")]
+    answers = await call.appliance.ask_each(daemons, "dns_flush")
+    return [
+        {
+            "daemon": one.daemon,
+            "flushed": one.document["flushed"] if one.error is None else 0,
+            "error": one.error.text if one.error is not None else None,
+        }
+        for one in answers
+    ]
+
+
 def render_flush(document: Document, width: int) -> str:
     """Say what was forgotten where."""
     lines = [
@@ -256,17 +270,7 @@ async def _ask_flush(call: Call, dialogue: Dialogue) -> Document | None:
 async def dnsflush(call: Call, *, yes: Annotated[bool, Help("do it without a question")] = False) -> Document:
     """In all daemons; a daemon that is not running is named, it begins without a cache."""
     sure(yes, "every name would have to be looked up again")
-    daemons = [one for one in DAEMONS[call.appliance.role] if one != "release-host"]
-    answers = await call.appliance.ask_each(daemons, "dns_flush")
-    rows = [
-        {
-            "daemon": one.daemon,
-            "flushed": one.document["flushed"] if one.error is None else 0,
-            "error": one.error.text if one.error is not None else "",
-        }
-        for one in answers
-    ]
-    return {"daemons": rows}
+    return {"daemons": await forget_names(call)}
 
 
 COMMANDS = (

@@ -14,9 +14,8 @@ from ops.cli.dialogue import Dialogue
 from ops.cli.editing.changing import PENDING, with_warnings
 from ops.cli.editing.file import STREAM, read_text, write_text
 from ops.cli.registry import Call, Command, Document
+from ops.configuration.place import Tables
 from ops.formats.line import Lines
-
-Tables = dict[str, Any]
 
 
 async def stage(call: Call, what: str, edit: Callable[[Tables], None], **facts: Any) -> Document:

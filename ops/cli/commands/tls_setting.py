@@ -13,7 +13,6 @@ from ops.cli.account import ADMINISTRATORS
 from ops.cli.argument import Help, UsageProblem
 from ops.cli.commands.staged import (
     Operations,
-    Tables,
     also_called,
     menu_of,
     put,
@@ -24,6 +23,7 @@ from ops.cli.commands.staged import (
 )
 from ops.cli.dialogue import Dialogue
 from ops.cli.registry import Call, Command, Document, command
+from ops.configuration.place import Tables
 
 _LIST = "sslconfig list"
 SIDES = {"gui": "GUI HTTPS", "inbound": "Inbound SMTP", "outbound": "Outbound SMTP"}

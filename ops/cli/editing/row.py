@@ -13,8 +13,8 @@ from core.errors import EX_DATAERR, EX_NOINPUT, GatepostError
 from core.schema import Fault, Key, Refused, Row, Schema, Shape, complete, get, parts_of, put
 from ops.cli.editing.table import Path, Reference, Settings, Table
 from ops.cli.registry import is_place
+from ops.configuration.place import Tables
 
-Tables = dict[str, Any]
 MOST_FAULTS = 100
 """Faults that one error tells."""
 

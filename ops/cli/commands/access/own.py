@@ -15,7 +15,6 @@ from ops.access.store import Attempt
 from ops.cli.account import USERS, Account, Caller
 from ops.cli.argument import Help
 from ops.cli.commands.access.table import (
-    Tables,
     User,
     enrol,
     find,
@@ -34,6 +33,7 @@ from ops.cli.commands.access.user_menu import new_password
 from ops.cli.dialogue import Dialogue
 from ops.cli.registry import Call, Document, command
 from ops.configuration.commit import Wish
+from ops.configuration.place import Tables
 
 
 async def at_once(call: Call, what: str, edit: Callable[[Tables], None]) -> Document:

@@ -10,7 +10,7 @@ from core.errors import EX_DATAERR, EX_NOINPUT, EX_USAGE, GatepostError
 from core.ssh import fingerprint, same_key
 from ops.cli.account import ADMINISTRATORS
 from ops.cli.argument import Help
-from ops.cli.commands.access.table import Tables, find, guarded, key_facts, public_line, users
+from ops.cli.commands.access.table import find, guarded, key_facts, public_line, users
 from ops.cli.commands.staged import Operations, menu_of, put, render_staged, section, stage, words_of
 from ops.cli.dialogue import Dialogue
 from ops.cli.display import fitted, folded
@@ -18,6 +18,7 @@ from ops.cli.registry import Call, Command, Document, command
 from ops.cli.selection import number_in
 from ops.cli.table import Column, tall_table
 from ops.config import ConsoleSection, LoginSection
+from ops.configuration.place import Tables
 
 _SERVER = (
     *("kex", "ciphers", "macs"),

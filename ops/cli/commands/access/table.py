@@ -17,9 +17,9 @@ from ops.access.rule import stored_password
 from ops.cli.account import KEY, PASSWORD, WAYS, Role
 from ops.cli.registry import Call
 from ops.config import LoginSection
+from ops.configuration.place import Tables
 from protocol import totp
 
-Tables = dict[str, Any]
 User = dict[str, Any]
 RECOVERY_CODES = 10
 

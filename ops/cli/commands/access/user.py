@@ -14,7 +14,6 @@ from ops.access.gate import keys_of
 from ops.cli.account import ADMINISTRATORS, KEY, Role
 from ops.cli.argument import Help
 from ops.cli.commands.access.table import (
-    Tables,
     User,
     enrol,
     find,
@@ -35,6 +34,7 @@ from ops.cli.commands.staged import render_staged, stage, words_of
 from ops.cli.display import moment
 from ops.cli.registry import Call, Document, command
 from ops.cli.table import Column, table
+from ops.configuration.place import Tables
 
 Name = Annotated[str, Help("user name", "NAME")]
 RoleWord = Annotated[Literal["", "administrator", "operator", "guest"], Help("what the user may do")]

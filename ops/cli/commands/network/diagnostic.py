@@ -13,8 +13,8 @@ from core.name_server import is_address
 from core.smtp_ping import Letter, Step, Way, smtp_ping
 from core.usage import FOLDERS, size_text, usage_of
 from ops.cli.account import INSPECTORS, STAFF
-from ops.cli.appliance import DAEMONS
 from ops.cli.argument import Help
+from ops.cli.commands.name_service import forget_names
 from ops.cli.commands.network.choice import Source, ask_source, source
 from ops.cli.dialogue import Dialogue
 from ops.cli.display import clean, number
@@ -81,17 +81,7 @@ async def flush(call: Call) -> Document:
     """What the daemons know of the DNS, the system's table of neighbours (ARP) and its cache of routes; the last two
     need the rights of root.
     """
-    daemons = [one for one in DAEMONS.get(call.appliance.role, ()) if one not in ("release-host", "bastion")]
-    answers = await call.appliance.ask_each(daemons, "dns_flush")
-    rows = [
-        {
-            "daemon": one.daemon,
-            "flushed": one.document["flushed"] if one.error is None else 0,
-            "error": one.error.text if one.error is not None else None,
-        }
-        for one in answers
-    ]
-    return {"daemons": rows, "neighbours_error": await watch.forget_neighbours() or None}
+    return {"daemons": await forget_names(call), "neighbours_error": await watch.forget_neighbours() or None}
 
 
 def render_arp(document: Document, width: int) -> str:
