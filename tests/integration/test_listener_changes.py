@@ -22,7 +22,7 @@ from core.pki import make_server_certificate
 from core.ssh import make_key, public_text
 from tests.support.lab import free_port, short_folder
 from tests.support.road import DaemonProcess, make_gateway
-from tests.support.smtp_client import SmtpClient
+from tests.support.smtp_client import SmtpClient, refused
 
 pytestmark = pytest.mark.slow
 HOST = "127.0.0.1"
@@ -100,15 +100,6 @@ async def dialled(port: int) -> AsyncIterator[SmtpClient]:
         writer.transport.abort()
 
 
-async def refused(port: int) -> bool:
-    try:
-        _, writer = await asyncio.open_connection(HOST, port)
-    except ConnectionRefusedError:
-        return True
-    writer.transport.abort()
-    return False
-
-
 @contextlib.asynccontextmanager
 async def site(more: str = "") -> AsyncIterator[Site]:
     key = make_key()
@@ -146,7 +137,7 @@ async def test_a_listener_is_made_by_the_dialogue_takes_mail_moves_and_goes_whil
             await one.must(f"listenerconfig edit Extra interface 127.0.0.1 {second}")
             await one.must("listenerconfig edit Extra name Other")
             await one.must("commit moved")
-            assert await refused(first)
+            assert await refused(HOST, first)
             async with dialled(second) as other:
                 assert (await other.send("a@extra.test")).startswith("250")
             assert (await extra.send("a@extra.test")).startswith("250")
@@ -157,7 +148,7 @@ async def test_a_listener_is_made_by_the_dialogue_takes_mail_moves_and_goes_whil
 
             await one.must("listenerconfig delete Other")
             await one.must("commit gone")
-            assert await refused(second)
+            assert await refused(HOST, second)
             assert list(await one.states()) == ["Incoming"]
             assert (await extra.say("NOOP")).startswith("250"), "the usual delay to finish"
         assert (await old.send()).startswith("250")
@@ -176,7 +167,7 @@ async def test_a_port_that_is_taken_refuses_the_whole_commit_and_nothing_changes
             assert status != 0
             assert f"listener Taken: cannot listen on 127.0.0.1:{taken}" in output + error
             assert "choose another port" in output + error
-            assert await refused(free)
+            assert await refused(HOST, free)
             assert "Taken" not in (one.folder / "gatepost.toml").read_text()
             assert (await one.states())["Free"] == (free, "not in force")
         await one.must("commit")
@@ -287,7 +278,7 @@ async def test_a_listener_that_a_commit_made_is_suspended_by_name_and_stays_so_w
         await one.must(f"listenerconfig edit Extra interface 127.0.0.1 {second}")
         await one.must("commit")
         assert (await one.states())["Extra"] == (second, "suspended")
-        assert await refused(second)
+        assert await refused(HOST, second)
         await one.must("resumelistener Extra")
         async with dialled(second) as client:
             assert (await client.send()).startswith("250")

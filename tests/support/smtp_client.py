@@ -1,4 +1,4 @@
-"""A client that speaks SMTP by hand, line by line, to a listener that runs."""
+"""SMTP by hand against a listener that runs: a client that speaks line by line, and whether anybody listens."""
 
 import asyncio
 
@@ -28,3 +28,13 @@ class SmtpClient:
             if answer[0] not in "23":
                 return answer
         return await self.say("Subject: hello\r\n\r\nx\r\n.")
+
+
+async def refused(host: str, port: int) -> bool:
+    """Tell whether nobody listens at a port."""
+    try:
+        _, writer = await asyncio.open_connection(host, port)
+    except ConnectionRefusedError:
+        return True
+    writer.transport.abort()
+    return False

@@ -17,6 +17,7 @@ from mail.listeners import Listeners, Shared, Ways, nobody_shares
 from protocol.smtp.settings import ServerSettings
 from tests.support.lab import free_port
 from tests.support.service import running
+from tests.support.smtp_client import refused
 from tests.support.smtp_session import Recorder
 
 HOST = "127.0.0.1"
@@ -55,15 +56,6 @@ async def dialled(port: int) -> AsyncIterator[Client]:
             yield Client(reader, writer)
         finally:
             writer.transport.abort()
-
-
-async def refused(port: int) -> bool:
-    try:
-        _, writer = await asyncio.open_connection(HOST, port)
-    except ConnectionRefusedError:
-        return True
-    writer.transport.abort()
-    return False
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -106,12 +98,12 @@ async def test_a_listener_opens_another_moves_a_third_goes_and_no_connection_end
     one = listeners(tmp_path, ways("In", first), ways("Out", second))
     async with running(one), dialled(first) as moved, dialled(second) as deleted:
         switch = await one.prepare([ways("In", third), ways("New", fourth)])
-        assert await refused(third), "what is only prepared takes nobody"
+        assert await refused(HOST, third), "what is only prepared takes nobody"
         await switch.apply()
         async with dialled(third) as new, dialled(fourth) as other:
             assert [await client.say("NOOP") for client in (moved, deleted, new, other)] == ["250"] * 4
-            assert await refused(first)
-            assert await refused(second)
+            assert await refused(HOST, first)
+            assert await refused(HOST, second)
             assert one.connections == 4
             assert await states(one) == {"In": "listening", "New": "listening"}
             assert (await one.show({}))["ending"] == [{"listener": "Out", "connections": 1}]

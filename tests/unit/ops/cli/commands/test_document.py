@@ -14,38 +14,12 @@ from ops.cli.registry import Call
 from ops.cli.session import Session
 from tests.support.appliance import Audit, document
 from tests.support.editing import TEXT, editable, write
+from tests.support.operating import Screen
 
 ADMIN = Caller("admin", Role.ADMINISTRATOR, "192.0.2.1")
 SECRET = TEXT + '\n[[smtp_user]]\nname = "post"\npassword = "$argon2id$v=19$m=65536,t=3,p=4$c2FsdHNhbHQ$aGFzaGhhc2g"\n'
 
 _KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFP5wrrJGausydPTD14kOP/rsXchr3RVaQqAEpm5puad"
-
-
-class Screen:
-    """Types lines, and keeps what is shown."""
-
-    width = 0
-
-    def __init__(self, *lines: str) -> None:
-        self.lines = list(lines)
-        self.shown = ""
-
-    def write(self, text: str) -> None:
-        self.shown += text
-
-    async def read(self, prompt: str, words: Any = (), *, hidden: bool = False) -> str:
-        self.shown += prompt
-        if not self.lines:
-            raise EOFError
-        line = self.lines.pop(0)
-        self.shown += line + "\n"
-        return line
-
-    async def command(self, prompt: str) -> str:
-        return await self.read(prompt)
-
-    def interject(self, text: str) -> None:
-        self.shown += text
 
 
 class Machine:

@@ -13,6 +13,7 @@ from ops.cli.execute import Executor
 from ops.cli.session import Session
 from tests.support.appliance import CONFIGURATION, NOW, Audit, Daemons, machine
 from tests.support.golden import same_as_golden
+from tests.support.operating import Screen
 
 GOLDEN = Path(__file__).parent / "golden"
 SEED = "2GTJ-0V3M-7QRX-9KWZ-B5FH"
@@ -27,27 +28,6 @@ TUNNEL: dict[str, Any] = {
     "sessions": [],
 }
 SSHACCESS: dict[str, Any] = {**TUNNEL, "mode": "sshaccess", "tunnel": "disabled", "port": None, "until": None}
-
-
-class Screen:
-    """A screen without colours on which the answers are already typed; keeps all that stood on it."""
-
-    width = 0
-
-    def __init__(self, *lines: str) -> None:
-        self.lines = list(lines)
-        self.shown = ""
-
-    def write(self, text: str) -> None:
-        self.shown += text
-
-    async def read(self, prompt: str, words: Sequence[str] = (), *, hidden: bool = False) -> str:
-        line = self.lines.pop(0)
-        self.shown += f"{prompt}{line}\n"
-        return line
-
-    async def command(self, prompt: str) -> str:
-        return await self.read(prompt)
 
 
 class Client:
