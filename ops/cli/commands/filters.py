@@ -2,7 +2,8 @@
 
 They stand in `[filters]` as one text; here it is cut at its filters, with the comments above each. Filters that a file
 holds (`filters.file`) run before these and are edited there. The roots hand in what can read the language
-(`Appliance.filters`). Raises `GatepostError` 65 with every fault of a text; nothing is changed then.
+(`Appliance.filters`). The dialogue is in filters_menu.py. Raises `GatepostError` 65 with every fault of a text; nothing
+is changed then.
 """
 
 import re
@@ -13,16 +14,15 @@ from core.errors import EX_CONFIG, EX_DATAERR, EX_NOINPUT, GatepostError
 from ops.cli.account import STAFF
 from ops.cli.appliance import FilterPlace, FilterTexts
 from ops.cli.argument import Help
-from ops.cli.dialogue import Dialogue
 from ops.cli.editing.changing import PENDING, with_warnings
-from ops.cli.editing.file import STREAM, read_text, write_text
+from ops.cli.editing.file import STREAM, put_out, read_text, text_or
 from ops.cli.registry import Call, Command, Document, command
 from ops.cli.table import Column, table
 
-_ESA = frozenset({"esa"})
+ESA = frozenset({"esa"})
 _RANGE = re.compile(r"(\d{1,6})(?:-(\d{1,6}))?")
-_LAST = "last"
-_WHICH = "number, range (2-4), name or all; several by commas"
+LAST = "last"
+WHICH = "number, range (2-4), name or all; several by commas"
 
 
 def _reader(call: Call) -> FilterTexts:
@@ -67,7 +67,7 @@ def _chosen(which: str, places: Sequence[FilterPlace]) -> list[int]:
 
 
 def _before(where: str, places: Sequence[FilterPlace]) -> int:
-    if where.lower() == _LAST or (where.isdecimal() and int(where[:9]) == len(places) + 1):
+    if where.lower() == LAST or (where.isdecimal() and int(where[:9]) == len(places) + 1):
         return len(places)
     return _chosen(where, places)[0]
 
@@ -90,7 +90,8 @@ async def _change(call: Call, what: str, work: Callable[[list[str], Sequence[Fil
     return await call.editing.change(what, edit)
 
 
-def _listing(call: Call) -> Document:
+def listing(call: Call) -> Document:
+    """Give the filters by number, whether they are active and valid, and the file that has further ones."""
     reader, tables = _reader(call), call.editing.tables()
     text = _text_of(tables)
     faults = reader.faults(text, tables)
@@ -113,10 +114,10 @@ def render_list(document: Document, width: int) -> str:
     return f"{text}\nFilters of the file {document['file']} run before these." if document["file"] else text
 
 
-@command("filters list", "List the message filters.", render=render_list, machines=_ESA)
+@command("filters list", "List the message filters.", render=render_list, machines=ESA)
 async def filters_list(call: Call) -> Document:
     """A filter is active, or only kept; valid, or refused as it is."""
-    return _listing(call)
+    return listing(call)
 
 
 def _render_text(document: Document, width: int) -> str:
@@ -127,10 +128,10 @@ def _render_text(document: Document, width: int) -> str:
     "filters detail",
     "Show message filters as they are written.",
     render=_render_text,
-    machines=_ESA,
+    machines=ESA,
     multiline={"text"},
 )
-async def filters_detail(call: Call, which: Annotated[str, Help(_WHICH, "FILTER")] = "all") -> Document:
+async def filters_detail(call: Call, which: Annotated[str, Help(WHICH, "FILTER")] = "all") -> Document:
     """The text is what `filters new` takes."""
     text = _text_of(call.editing.tables())
     places = _reader(call).outline(text)
@@ -147,10 +148,10 @@ def _said(document: Document, width: int) -> str:
     return with_warnings(f"{document['done']}: {names or 'nothing'}; {PENDING}.", document, width)
 
 
-@command("filters new", "Add message filters.", render=_said, roles=STAFF, machines=_ESA)
+@command("filters new", "Add message filters.", render=_said, roles=STAFF, machines=ESA)
 async def filters_new(
     call: Call,
-    before: Annotated[str, Help("number or name of the filter that they go before, or last", "FILTER")] = _LAST,
+    before: Annotated[str, Help("number or name of the filter that they go before, or last", "FILTER")] = LAST,
     *,
     text: Annotated[str | None, Help("the filters; else standard input is read", "TEXT")] = None,
 ) -> Document:
@@ -190,8 +191,8 @@ async def _rearranged(call: Call, what: str, which: str, done: str, arrange: Arr
     return {"done": done, "names": names, "warnings": warnings}
 
 
-@command("filters delete", "Delete message filters.", render=_said, roles=STAFF, machines=_ESA)
-async def filters_delete(call: Call, which: Annotated[str, Help(_WHICH, "FILTER")]) -> Document:
+@command("filters delete", "Delete message filters.", render=_said, roles=STAFF, machines=ESA)
+async def filters_delete(call: Call, which: Annotated[str, Help(WHICH, "FILTER")]) -> Document:
     """The comments above a filter go with it."""
 
     def arrange(pieces: list[str], gone: Sequence[int], _places: Sequence[FilterPlace]) -> list[str]:
@@ -200,10 +201,10 @@ async def filters_delete(call: Call, which: Annotated[str, Help(_WHICH, "FILTER"
     return await _rearranged(call, f"filters delete {which}", which, "Deleted", arrange)
 
 
-@command("filters move", "Move message filters to another place.", render=_said, roles=STAFF, machines=_ESA)
+@command("filters move", "Move message filters to another place.", render=_said, roles=STAFF, machines=ESA)
 async def filters_move(
     call: Call,
-    which: Annotated[str, Help(_WHICH, "FILTER")],
+    which: Annotated[str, Help(WHICH, "FILTER")],
     before: Annotated[str, Help("number or name of the filter that they go before, or last", "FILTER")],
 ) -> Document:
     """Filters run in their order."""
@@ -217,10 +218,10 @@ async def filters_move(
     return await _rearranged(call, f"filters move {which} {before}", which, "Moved", arrange)
 
 
-@command("filters set", "Make message filters active or inactive.", render=_said, roles=STAFF, machines=_ESA)
+@command("filters set", "Make message filters active or inactive.", render=_said, roles=STAFF, machines=ESA)
 async def filters_set(
     call: Call,
-    which: Annotated[str, Help(_WHICH, "FILTER")],
+    which: Annotated[str, Help(WHICH, "FILTER")],
     state: Annotated[Literal["active", "inactive"], Help("whether they run")],
 ) -> Document:
     """An inactive filter is kept and does not run: `NAME! if …`."""
@@ -235,7 +236,7 @@ async def filters_set(
     return await _rearranged(call, f"filters set {which} {state}", which, f"Made {state}", arrange)
 
 
-@command("filters import", "Read the message filters from a file.", render=_said, roles=STAFF, machines=_ESA)
+@command("filters import", "Read the message filters from a file.", render=_said, roles=STAFF, machines=ESA)
 async def filters_import(
     call: Call, file: Annotated[str, Help("name of a file in configuration/, or - for standard input", "FILE")]
 ) -> Document:
@@ -253,109 +254,22 @@ async def filters_import(
     return {"done": "Read", "names": names, "warnings": warnings}
 
 
-def _exported(document: Document, width: int) -> str:
-    return str(document["text"]) if "text" in document else f"The filters were written to {document['file']}."
-
-
 @command(
     "filters export",
     "Write the message filters to a file.",
-    render=_exported,
+    render=text_or(lambda document: f"The filters were written to {document['file']}."),
     roles=STAFF,
-    machines=_ESA,
+    machines=ESA,
     multiline={"text"},
 )
 async def filters_export(
     call: Call, file: Annotated[str, Help("name of a file in configuration/, or - for standard output", "FILE")]
 ) -> Document:
     """A file of that name is replaced."""
-    text = _text_of(call.editing.tables())
-    if file == STREAM:
-        return {"text": text}
-    return {"file": str(await write_text(call, file, text))}
+    return await put_out(call, file, _text_of(call.editing.tables()))
 
 
-_MENU = {
-    "NEW": "Create a new filter.",
-    "DELETE": "Remove a filter.",
-    "IMPORT": "Read filters from a file.",
-    "EXPORT": "Write filters to a file.",
-    "MOVE": "Move a filter or a range to another place.",
-    "SET": "Make filters active or inactive.",
-    "LIST": "List the filters.",
-    "DETAIL": "Show filters as they are written.",
-}
-
-
-async def _menu(call: Call, dialogue: Dialogue) -> Document | None:
-    while True:
-        listed = _listing(call)
-        dialogue.say()
-        dialogue.say(render_list(listed, call.width))
-        allowed = {
-            name: text
-            for name, text in _MENU.items()
-            if (listed["filters"] or name in {"NEW", "IMPORT"}) and call.may(f"filters {name.lower()}")
-        }
-        choice = await dialogue.menu(allowed)
-        if not choice:
-            return None
-        arguments = await _QUESTIONS[choice](dialogue)
-        await dialogue.perform(f"filters {choice.lower()}", arguments)
-
-
-async def _ask_new(dialogue: Dialogue) -> Document:
-    before = await dialogue.ask("Enter the number or name of the filter to insert before, or last", _LAST)
-    text = await dialogue.text("Enter the filter; end with . on a line of its own.")
-    return {"before": before, "text": text}
-
-
-async def _ask_which(dialogue: Dialogue) -> Document:
-    return {"which": await dialogue.ask(f"Enter the filter ({_WHICH})", "all")}
-
-
-async def _ask_one(dialogue: Dialogue) -> Document:
-    return {"which": await _named(dialogue)}
-
-
-async def _named(dialogue: Dialogue) -> str:
-    while not (answer := await dialogue.ask(f"Enter the filter ({_WHICH})")):
-        dialogue.say("An answer is needed here.")
-    return answer
-
-
-async def _ask_move(dialogue: Dialogue) -> Document:
-    which = await _named(dialogue)
-    return {"which": which, "before": await dialogue.ask("Enter the filter to move it before, or last", _LAST)}
-
-
-async def _ask_set(dialogue: Dialogue) -> Document:
-    which = await _named(dialogue)
-    states = ("active", "inactive")
-    return {"which": which, "state": states[await dialogue.choose("Choose the state:", states)]}
-
-
-async def _ask_file(dialogue: Dialogue) -> Document:
-    return {"file": await dialogue.ask("Enter the name of the file", "filters.txt")}
-
-
-async def _ask_nothing(_dialogue: Dialogue) -> Document:
-    return {}
-
-
-_QUESTIONS = {
-    "NEW": _ask_new,
-    "DELETE": _ask_one,
-    "IMPORT": _ask_file,
-    "EXPORT": _ask_file,
-    "MOVE": _ask_move,
-    "SET": _ask_set,
-    "LIST": _ask_nothing,
-    "DETAIL": _ask_which,
-}
-filters = Command("filters", "Show and change the message filters.", None, dialogue=_menu, machines=_ESA)
 COMMANDS: tuple[Command, ...] = (
-    filters,
     filters_list,
     filters_detail,
     filters_new,

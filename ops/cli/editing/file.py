@@ -11,13 +11,15 @@ import asyncio
 import os
 import re
 import stat
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from core.disk import Disk, replace_file
 from core.errors import EX_CANTCREAT, EX_DATAERR, EX_NOINPUT, EX_NOPERM, GatepostError
 from ops.cli.account import Role
 from ops.cli.argument import UsageProblem
-from ops.cli.registry import Call
+from ops.cli.registry import Call, Document, Render
 
 STREAM = "-"
 MOST_OCTETS = 16 << 20
@@ -83,6 +85,22 @@ async def write_text(call: Call, name: str, text: str) -> Path:
     path = path_of(call, name)
     await asyncio.to_thread(_write, path, text, _administers(call))
     return path
+
+
+async def put_out(call: Call, name: str, text: str, **facts: Any) -> Document:
+    """Put a text where its caller wants it: into the document for standard output, else into a file."""
+    if name == STREAM:
+        return {"text": text, **facts}
+    return {"file": str(await write_text(call, name, text)), **facts}
+
+
+def text_or(said: Callable[[Document], str]) -> Render:
+    """Make the renderer of a text that was put out: the text, or what is said of its file."""
+
+    def render(document: Document, width: int) -> str:
+        return str(document["text"]) if "text" in document else said(document)
+
+    return render
 
 
 def _write(path: Path, text: str, administrator: bool) -> None:

@@ -12,7 +12,7 @@ from core.errors import EX_NOINPUT, GatepostError
 from core.schema import Key, Row, get, put
 from ops.cli.argument import Help, Parameter, parameters_of
 from ops.cli.display import clean, folded, pad
-from ops.cli.editing.file import STREAM, write_text
+from ops.cli.editing.file import put_out, text_or
 from ops.cli.editing.row import Described
 from ops.cli.editing.table import Table
 from ops.cli.editing.words import ROW, place_parameters, take_places
@@ -219,15 +219,9 @@ def exported(described: Described) -> Command:
     async def run(call: Call, **given: Any) -> Document:
         places = take_places(described.table.command, given)
         rows = described.load(call.editing.tables(), places)
-        text = described.table.format.format(rows)
-        if given["file"] == STREAM:
-            return {"text": text, "rows": len(rows)}
-        path = await write_text(call, given["file"], text)
-        return {"file": str(path), "rows": len(rows)}
+        return await put_out(call, given["file"], described.table.format.format(rows), rows=len(rows))
 
-    def render(document: Document, width: int) -> str:
-        if "text" in document:
-            return str(document["text"])
+    def said(document: Document) -> str:
         name = Path(document["file"])
         return f"{counted(described.table, document['rows'])} written to {name.parent.name}/{name.name}."
 
@@ -237,7 +231,7 @@ def exported(described: Described) -> Command:
         f"Write the {one.many} to a file.",
         run,
         (*place_parameters(one.command), file_parameter("output")),
-        render,
+        text_or(said),
         roles=one.rights.writers,
         machines=one.rights.machines,
         multiline=frozenset({"text"}),

@@ -18,7 +18,7 @@ from ops.cli.commands.listener.place import kind_of, listener_of
 from ops.cli.commands.listener.predefined import access_of
 from ops.cli.dialogue import Dialogue
 from ops.cli.editing.changing import PENDING, with_warnings
-from ops.cli.editing.file import STREAM, read_text, write_text
+from ops.cli.editing.file import STREAM, read_text, text_or, write_text
 from ops.cli.editing.reading import file_parameter, render_text
 from ops.cli.editing.reading_in import row_of
 from ops.cli.editing.row import Described, refuse
@@ -91,16 +91,14 @@ class AccessCommands:
             counts = {"groups": len(document["sender_group"]), "policies": len(document["mail_flow_policy"])}
             return {"file": str(path), **counts}
 
-        def render(document: Document, width: int) -> str:
-            if "text" in document:
-                return str(document["text"])
+        def said(document: Document) -> str:
             return f"{_counted(document)} were written to {document['file']}."
 
         async def dialogue(call: Call, talk: Dialogue) -> Document | None:
             return {"file": await talk.ask("Enter the name of the file", FILE)}
 
         summary = "Write the host access table of a listener to a file."
-        return self._command("export", summary, run, render, file_parameter("output"), dialogue=dialogue)
+        return self._command("export", summary, run, text_or(said), file_parameter("output"), dialogue=dialogue)
 
     def _import(self) -> Command:
         async def run(call: Call, **given: Any) -> Document:

@@ -13,7 +13,7 @@ from ops.cli.commands.listener.place import listener_of, listeners_of
 from ops.cli.commands.listener.table import RIGHTS
 from ops.cli.dialogue import Dialogue
 from ops.cli.editing.changing import PENDING, with_warnings
-from ops.cli.editing.file import STREAM, read_text, write_text
+from ops.cli.editing.file import put_out, read_text, text_or
 from ops.cli.editing.reading import file_parameter, render_text
 from ops.cli.registry import Call, Command, Document
 from ops.configuration.toml import toml
@@ -47,14 +47,9 @@ def _printed() -> Command:
 
 def _exported() -> Command:
     async def run(call: Call, file: str) -> Document:
-        document = _text(call)
-        if file == STREAM:
-            return document
-        return {"file": str(await write_text(call, file, str(document["text"]))), "rows": document["rows"]}
+        return await put_out(call, file, **_text(call))
 
-    def render(document: Document, width: int) -> str:
-        if "text" in document:
-            return str(document["text"])
+    def said(document: Document) -> str:
         return f"{document['rows']:,} listeners were written to {document['file']}."
 
     return Command(
@@ -62,7 +57,7 @@ def _exported() -> Command:
         "Write the listeners to a file.",
         run,
         (file_parameter("output"),),
-        render,
+        text_or(said),
         roles=RIGHTS.writers,
         machines=RIGHTS.machines,
         multiline=frozenset({"text"}),
