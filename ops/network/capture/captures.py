@@ -24,7 +24,7 @@ from core.errors import EX_CANTCREAT, EX_DATAERR, EX_NOINPUT, EX_TEMPFAIL, EX_UN
 from core.program import Finished, Program, find, kept, run
 from core.runtime import spawn
 from ops.network.capture.keeper import confined
-from ops.network.capture.setting import PARTS, Setting, words_of
+from ops.network.capture.setting import PARTS, Setting, tcpdump_words
 
 _FLOCK = struct.Struct("@hhqqi4x")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,120}\.pcap")
@@ -78,7 +78,7 @@ class Captures:
 
     async def check(self, setting: Setting) -> None:
         """Have tcpdump compile the filter on its interface, which takes what capturing takes and captures nothing."""
-        words = words_of(setting)
+        words = tcpdump_words(setting)
         for name in ("tcpdump", "setpriv", "prlimit"):
             find(name)
         done = await run(*confined(words.command("-d")), timeout_s=_CHECK_S)
@@ -107,7 +107,7 @@ class Captures:
         raise GatepostError(f"packetcapture: {reason}", EX_TEMPFAIL)
 
     def _plan(self, setting: Setting, by: str) -> dict[str, Any]:
-        words = words_of(setting)
+        words = tcpdump_words(setting)
         try:
             (self._folder / "run").mkdir(exist_ok=True)
             free, total = Disk().space(self._folder)

@@ -69,6 +69,14 @@ def read_size(text: str) -> int:
     return size
 
 
+def show_size(value: int) -> str:
+    """Give a size as `read_size` takes it, in the largest unit that is exact."""
+    for unit, length in reversed(_UNITS.items()):
+        if value % length == 0:
+            return f"{value // length}{unit.upper()}"
+    return str(value)
+
+
 def read_time(text: str) -> int:
     """Read `90`, `5m`, `2h`, `1d` as seconds; 0 = no end. Raises status 65."""
     found = _TIME.fullmatch(text.strip())
@@ -78,7 +86,7 @@ def read_time(text: str) -> int:
     return length
 
 
-def words_of(setting: Setting) -> Words:
+def tcpdump_words(setting: Setting) -> Words:
     """Check a setting and give what tcpdump gets. Raises status 65."""
     expression = _custom(setting.custom) if setting.custom else " and ".join(_predefined(setting))
     names = [link_of(one) for one in setting.interfaces]
@@ -136,7 +144,7 @@ def load(folder: Path) -> Setting:
 
 def save(folder: Path, setting: Setting) -> None:
     """Keep a setting for the next captures. Raises status 65, and 73 when it cannot be written."""
-    words_of(setting)
+    tcpdump_words(setting)
     try:
         _file(folder).parent.mkdir(parents=True, exist_ok=True)
         replace_file(Disk(), _file(folder), msgspec.json.encode(setting))

@@ -153,7 +153,7 @@ class AccessCommands:
     def _entries(self, verb: str) -> Command:
         async def run(call: Call, **given: Any) -> Document:
             (name,) = take_places(COMMAND, given)
-            words = [part for word in given["entries"] for part in parts_of(word)]
+            words = [part for word in given["entries"] for part in entries_of(word)]
             document: Document = {}
 
             def change(row: Row) -> None:
@@ -291,7 +291,7 @@ def dict_of(group: Any) -> Row:
     return group
 
 
-def parts_of(text: str) -> list[str]:
+def entries_of(text: str) -> list[str]:
     """Split entries at commas; those within a (comment) belong to it."""
     return [part.strip() for part in _BETWEEN.split(text) if part.strip()]
 
@@ -324,5 +324,5 @@ async def _ask_entries(call: Call, talk: Dialogue) -> Document | None:
         return None
     place = await talk.choose("Choose the sender group:", names)
     answer = await talk.ask("Enter the entries, separated by commas")
-    words = parts_of(answer)
+    words = entries_of(answer)
     return {"group": names[place], "entries": words} if words else None

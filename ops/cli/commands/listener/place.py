@@ -10,7 +10,7 @@ from typing import Any
 
 from core.errors import EX_DATAERR, EX_NOINPUT, GatepostError
 from ops.cli.appliance import Appliance
-from ops.cli.commands.listener.predefined import KINDS, size_text
+from ops.cli.commands.listener.predefined import KINDS, short_size
 from ops.cli.registry import Call
 
 Tables = Mapping[str, Any]
@@ -76,7 +76,7 @@ def default_policy(call: Call, row: Mapping[str, Any]) -> Row:
     """Give the parameters that count for a listener's peers as long as no group or named policy says otherwise."""
     usual = {"tls": "preferred", "auth": "off"}
     policy = {**usual, **call.appliance.listener_defaults.get(kind_of(row), {}), **(row.get("policy") or {})}
-    return policy | {"max_message_size": size_text(policy.get("max_message_size", 0))}
+    return policy | {"max_message_size": short_size(policy.get("max_message_size", 0))}
 
 
 def known(appliance: Appliance, before: Sequence[str]) -> Sequence[str]:

@@ -99,10 +99,10 @@ def _mode(value: Any) -> str:
 
 
 def _size(value: Any) -> str:
-    return "Disabled" if value in (None, "", 0, "0") else size_text(value)
+    return "Disabled" if value in (None, "", 0, "0") else short_size(value)
 
 
-def size_text(value: Any) -> str:
+def short_size(value: Any) -> str:
     """Give a size as an operator writes it: 20M."""
     if isinstance(value, int) and value:
         for unit, octets in (("G", 1 << 30), ("M", 1 << 20), ("K", 1 << 10)):

@@ -25,7 +25,7 @@ from ops.cli.commands.network.capture_view import (
 from ops.cli.display import brief
 from ops.cli.registry import Call, Document, command
 from ops.network.capture.captures import Captures, finish, said_by
-from ops.network.capture.setting import ANY, Setting, load, read_size, read_time, save, words_of
+from ops.network.capture.setting import ANY, Setting, load, read_size, read_time, save, tcpdump_words
 
 LISTENERS = frozenset({Role.ADMINISTRATOR, Role.SUPPORT})
 """Who may look into packets: mail passes by there in the clear."""
@@ -73,7 +73,7 @@ def _changed(setting: Setting, given: Given) -> Setting:
 def _described(setting: Setting) -> Document:
     return {
         "interfaces": list(setting.interfaces) or [ANY],
-        "filter": words_of(setting).expression,
+        "filter": tcpdump_words(setting).expression,
         "max_bytes": setting.max_bytes,
         "duration_s": setting.duration_s,
         "until_full": setting.until_full,

@@ -5,7 +5,7 @@ from ops.cli.commands.network.capture_view import render_status
 from ops.cli.dialogue import Dialogue
 from ops.cli.registry import Call, Document, command
 from ops.network import watch
-from ops.network.capture.setting import ANY, Setting, load
+from ops.network.capture.setting import ANY, Setting, load, show_size
 
 
 async def _ask(call: Call, dialogue: Dialogue) -> Document | None:
@@ -32,7 +32,9 @@ async def _ask(call: Call, dialogue: Dialogue) -> Document | None:
 async def _ask_setup(call: Call, dialogue: Dialogue) -> None:
     """Ask for the settings in the model's order and keep them."""
     setting = load(call.appliance.dir)
-    size = await dialogue.ask("Enter maximum allowable size for the capture file (K, M, G):", _size(setting.max_bytes))
+    size = await dialogue.ask(
+        "Enter maximum allowable size for the capture file (K, M, G):", show_size(setting.max_bytes)
+    )
     limits = ["Run until the size limit is reached", "Run for a time", "Run until stopped, oldest packets go first"]
     now = 1 if setting.until_full else 2 if setting.duration_s else 3
     chosen = await dialogue.choose("When should the capture stop?", limits, now)
@@ -55,13 +57,6 @@ async def _ask_setup(call: Call, dialogue: Dialogue) -> None:
     names = ",".join(links[place] for place in places)
     arguments = {"max_size": size, "duration": duration, "interfaces": names, **chosen_filter}
     await dialogue.perform("packetcapture setup", arguments)
-
-
-def _size(value: int) -> str:
-    for unit, length in (("G", 1_000_000_000), ("M", 1_000_000), ("K", 1_000)):
-        if value % length == 0:
-            return f"{value // length}{unit}"
-    return str(value)
 
 
 def _predefined(setting: Setting) -> bool:

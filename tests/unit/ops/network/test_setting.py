@@ -5,24 +5,33 @@ from pathlib import Path
 import pytest
 
 from core.errors import GatepostError
-from ops.network.capture.setting import DEFAULT_BYTES, Setting, load, read_size, read_time, save, words_of
+from ops.network.capture.setting import (
+    DEFAULT_BYTES,
+    Setting,
+    load,
+    read_size,
+    read_time,
+    save,
+    show_size,
+    tcpdump_words,
+)
 
 
 def test_the_filter_is_the_one_word_behind_the_end_of_options() -> None:
-    words = words_of(Setting(interfaces=("lo",), custom="-w /etc/passwd -z id"))
+    words = tcpdump_words(Setting(interfaces=("lo",), custom="-w /etc/passwd -z id"))
     assert words.command("-d") == ["tcpdump", "-n", "-p", "-i", "lo", "-d", "--", "-w /etc/passwd -z id"]
 
 
 def test_predefined_filters_are_made_of_checked_parts() -> None:
     setting = Setting(ports="25, 8000-8100", client="192.0.2.7", server="2001:DB8::1")
     expression = "(port 25 or portrange 8000-8100) and host 192.0.2.7 and host 2001:db8::1"
-    assert words_of(setting).expression == expression
-    assert words_of(Setting()).expression == ""
-    assert words_of(Setting()).interface == "any"
+    assert tcpdump_words(setting).expression == expression
+    assert tcpdump_words(Setting()).expression == ""
+    assert tcpdump_words(Setting()).interface == "any"
 
 
 def test_several_interfaces_are_one_capture_with_their_numbers() -> None:
-    words = words_of(Setting(interfaces=("lo", "lo"), ports="25"))
+    words = tcpdump_words(Setting(interfaces=("lo", "lo"), ports="25"))
     assert (words.interface, words.expression) == ("any", "(ifindex 1 or ifindex 1) and ((port 25))")
 
 
@@ -45,7 +54,7 @@ def test_several_interfaces_are_one_capture_with_their_numbers() -> None:
 )
 def test_what_makes_no_sense_is_refused(setting: Setting) -> None:
     with pytest.raises(GatepostError) as raised:
-        words_of(setting)
+        tcpdump_words(setting)
     assert raised.value.status == 65
 
 
@@ -69,3 +78,11 @@ def test_settings_are_kept_and_damaged_ones_are_the_defaults(tmp_path: Path) -> 
     assert load(tmp_path) == Setting()
     with pytest.raises(GatepostError):
         save(tmp_path, Setting(ports="nonsense"))
+
+
+@pytest.mark.parametrize(
+    ("octets", "text"), [(200_000_000, "200M"), (2_000_000_000, "2G"), (64_000, "64K"), (65_537, "65537")]
+)
+def test_a_size_is_shown_as_it_is_read(octets: int, text: str) -> None:
+    assert show_size(octets) == text
+    assert read_size(text) == octets
