@@ -66,6 +66,22 @@ def test_ssh_goes_straight_through_and_on_to_a_second_appliance(site: Remote) ->
     assert [line["serial"] for line in site.audit("session", mode="through")][-2:] == [site.esa.name] * 2
 
 
+def test_a_proxy_ends_when_its_input_ends_also_after_the_appliance_has_ended_its_side(site: Remote) -> None:
+    """`ssh -W` waits for our close of its channel; where SIGHUP is ignored nothing else ends it."""
+    words = site.ssh_words(flags=["-W", f"{site.esa.name}:22"])
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as proxy:
+        assert proxy.stdin is not None
+        assert proxy.stdout is not None
+        try:
+            proxy.stdin.write(b"this is not SSH\r\n")
+            proxy.stdin.flush()
+            assert proxy.stdout.read().startswith(b"SSH-2.0-")  # and to its end
+            proxy.stdin.close()
+            assert proxy.wait(30) == 0
+        finally:
+            proxy.kill()
+
+
 def _transfers(site: Remote, program: str) -> list[tuple[str, list[str]]]:
     """Give command lines that put `up` and fetch the capture, once recorded and once straight through."""
     recorded = ([*site.options(), "-P", str(site.engineers)], f"{site.esa.name}@{NET}.0.2")
@@ -379,22 +395,12 @@ def test_dbclient_is_an_appliance(stand: Stand) -> None:
 
 
 @needs("dbclient")
-def test_dbclient_logs_in_once_with_a_one_time_password(site: Remote, tmp_path: Path) -> None:
+def test_dbclient_logs_in_once_with_a_one_time_password(site: Remote) -> None:
     def login(password: str) -> str:
         proxy = " ".join(site.ssh_words(flags=["-W", f"{site.esa.name}:22"]))
         words = ["dbclient", "-y", "-y", "-J", proxy, f"service@{site.esa.name}", "version --json"]
-        answer, said = tmp_path / "answer", tmp_path / "said"
-        answer.write_text(f"{password}\n")
-        # Without a terminal of its own it reads the answer to the question from standard input. Its output is a file:
-        # when it ends, the proxy that it started has been seen to live on, and would hold a pipe open.
-        with answer.open() as stdin, said.open("w") as stdout, (tmp_path / "errors").open("w") as stderr:
-            client = subprocess.Popen(words, stdin=stdin, stdout=stdout, stderr=stderr, start_new_session=True)
-            try:
-                client.wait(60)
-            finally:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(client.pid, signal.SIGTERM)
-        return said.read_text()
+        # Without a terminal of its own it reads the answer to the question from standard input.
+        return ran(words, stdin=f"{password}\n", start_new_session=True).out
 
     given = site.desk("password", CASE, site.esa.serial, "--json").document["password"]
     assert json.loads(login(given))["serial"] == site.esa.serial

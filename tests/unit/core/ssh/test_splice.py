@@ -229,9 +229,12 @@ async def test_a_half_that_no_channel_takes_lets_go_of_the_console(
     monkeypatch.setattr(splice, "CONNECTED_S", 0.0)
     ended = asyncio.Event()
     async with asyncio.timeout(30), _console(tmp_path) as (path, accepted):
-        await splice_to_unix(path, ended.set)
-        await ended.wait()
-        (await accepted.get()).close()
+        half = await splice_to_unix(path, ended.set)
+        try:
+            await ended.wait()
+        finally:
+            half.close()
+            (await accepted.get()).close()
 
 
 async def test_what_comes_for_a_channel_that_is_closing_is_dropped_and_ends_no_other() -> None:
