@@ -8,7 +8,7 @@ durable; an answer that a crash prevents is not made up for. Never answered: the
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any, Final
@@ -155,36 +155,19 @@ class DnsCheck:
         return Test(title, bool(names), ", ".join(names) or "none"), names
 
     async def _leads_back(self, title: str, names: list[str], client: str, none: str) -> Test:
-        found: list[str] = []
-        doubt = False
-        for name in names:
-            try:
-                addresses = (await self._resolver.addresses(name)).records
-            except DnsError as error:
-                doubt = doubt or isinstance(error, DnsTemporary)
-                found.append(f"{name}: {error.reason}")
-                continue
-            found.append(f"{name}: {', '.join(addresses[:_NAMES])}")
-            if any(_same(address, client) for address in addresses):
-                return Test(title, True, found[-1])
-        return Test(title, None if doubt else False, "; ".join(found) or none)
+        async def look(name: str) -> tuple[bool, str]:
+            addresses = (await self._resolver.addresses(name)).records
+            return any(_same(address, client) for address in addresses), ", ".join(addresses[:_NAMES])
+
+        return await _one_of(title, names, look, none)
 
     async def _takes_mail(self, domains: list[str]) -> Test:
-        title = f"MX: {' or '.join(domains)} has mail exchangers"
-        found: list[str] = []
-        doubt = False
-        for domain in domains:
-            try:
-                hosts = (await self._resolver.mx(domain)).records
-            except DnsError as error:
-                doubt = doubt or isinstance(error, DnsTemporary)
-                found.append(f"{domain}: {error.reason}")
-                continue
+        async def look(domain: str) -> tuple[bool, str]:
+            hosts = (await self._resolver.mx(domain)).records
             shown = ", ".join(f"{one.preference} {one.host}" for one in hosts[:_NAMES])
-            found.append(f"{domain}: {shown or 'none'}")
-            if hosts and hosts[0].host != ".":
-                return Test(title, True, found[-1])
-        return Test(title, None if doubt else False, "; ".join(found))
+            return bool(hosts) and hosts[0].host != ".", shown or "none"
+
+        return await _one_of(f"MX: {' or '.join(domains)} has mail exchangers", domains, look)
 
     def _letter(self, accepted: Accepted, headers: Headers, tests: list[Test]) -> tuple[Accepted, bytes]:
         """Make the answer: its record and its content."""
@@ -227,6 +210,24 @@ class DnsCheck:
 
 def _verdict(error: DnsError) -> bool | None:
     return None if isinstance(error, DnsTemporary) else False
+
+
+async def _one_of(
+    title: str, names: list[str], look: Callable[[str], Awaitable[tuple[bool, str]]], none: str = ""
+) -> Test:
+    """Test whether one of several names is good; `look` tells of one whether it is, and what there is of it."""
+    found: list[str] = []
+    verdict: bool | None = False
+    for name in names:
+        try:
+            good, shown = await look(name)
+        except DnsError as error:
+            good, shown = False, error.reason
+            verdict = verdict if verdict is None else _verdict(error)
+        found.append(f"{name}: {shown}")
+        if good:
+            return Test(title, True, found[-1])
+    return Test(title, verdict, "; ".join(found) or none)
 
 
 def _automatic(sender: str, headers: Headers) -> str:

@@ -56,18 +56,20 @@ def _rows(at: tuple[str, ...], old: Sequence[Any], new: Sequence[Any]) -> Iterat
 
 
 def _nameless(at: tuple[str, ...], old: Sequence[Any], new: Sequence[Any]) -> Iterator[Change]:
-    left = [mark(row) for row in new]
-    for place, row in enumerate(old, 1):
+    for place, row in _alone(old, new):
+        yield _change((*at, place), row, None)
+    for place, row in _alone(new, old):
+        yield _change((*at, place), None, row)
+
+
+def _alone(rows: Sequence[Any], others: Sequence[Any]) -> Iterator[tuple[str, Any]]:
+    """Give the rows that have no counterpart among others, with their places from 1."""
+    left = [mark(row) for row in others]
+    for place, row in enumerate(rows, 1):
         if mark(row) in left:
             left.remove(mark(row))
         else:
-            yield _change((*at, str(place)), row, None)
-    there = [mark(row) for row in old]
-    for place, row in enumerate(new, 1):
-        if mark(row) in there:
-            there.remove(mark(row))
-        else:
-            yield _change((*at, str(place)), None, row)
+            yield str(place), row
 
 
 def tree(items: Sequence[Change]) -> list[str]:
