@@ -52,13 +52,14 @@ def start(name: str, sock: socket.socket, backlog: int) -> None:
         raise _refusal(name, f"{host}:{port}", error) from error
 
 
-def taken(host: str, port: int) -> bool:
+def taken(host: str, port: int, name: str = "a port") -> bool:
     """Tell whether anybody listens there, also one who shares the port with SO_REUSEPORT.
 
-    Sockets that are bound and do not listen do not count. Raises `GatepostError` for an address that is not there.
+    Sockets that are bound and do not listen do not count. Raises `GatepostError` with `name` for an address that is not
+    there.
     """
     try:
-        bind("", host, port).close()
+        bind(name, host, port).close()
     except GatepostError as error:
         if isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.EADDRINUSE:
             return True

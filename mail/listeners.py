@@ -131,7 +131,7 @@ class Listeners:
             if (one.settings.host, one.settings.port) == (wanted.host, wanted.port) and (sock := one.lend()):
                 return sock
         who = f"listener {wanted.name}"
-        if port.taken(wanted.host, wanted.port) and not (
+        if port.taken(wanted.host, wanted.port, who) and not (
             self._own(wanted.host, wanted.port) or await self._shared(wanted.host, wanted.port)
         ):
             raise port.taken_by_others(who, wanted.host, wanted.port)

@@ -124,6 +124,13 @@ async def test_what_waits_in_a_port_when_it_closes_is_served(tmp_path: Path) -> 
             assert greeting.startswith(b"220")
 
 
+async def test_an_address_that_is_not_of_this_machine_is_refused_with_the_listeners_name(tmp_path: Path) -> None:
+    """The refusal of a commit began with ": cannot listen on 192.0.2.1:25"."""
+    async with running(one := listeners(tmp_path, ways("In"))):
+        with pytest.raises(GatepostError, match=r"^listener Far: cannot listen on 192\.0\.2\.1:\d+: .*does not have"):
+            await one.prepare([ways("Far", free_port(), "192.0.2.1")])
+
+
 async def test_a_port_that_a_stranger_has_refuses_all_of_it_and_nothing_changes(tmp_path: Path) -> None:
     first, second = free_port(), free_port()
     one = listeners(tmp_path, ways("In", first))
