@@ -6,7 +6,7 @@ from core.errors import EX_DATAERR, GatepostError
 from ops.cli.account import INSPECTORS
 from ops.cli.argument import Help
 from ops.cli.dialogue import Dialogue
-from ops.cli.display import number
+from ops.cli.display import fitted, number
 from ops.cli.registry import MAIL_MACHINES, Call, Document, command
 from ops.cli.table import Column, table
 
@@ -19,7 +19,7 @@ def render_tlsverify(document: Document, width: int) -> str:
         lines.append(f"MTA-STS policy: mode {policy['mode']}, mx {', '.join(policy['mx'])}")
     elif policy:
         lines.append(f"MTA-STS policy: not to be had: {policy['problem']}")
-    return "\n".join([*lines, "", *document["lines"]])
+    return fitted("\n".join([*lines, "", *document["lines"]]), width)
 
 
 def _mx(document: Document) -> str:

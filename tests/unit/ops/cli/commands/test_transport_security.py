@@ -5,6 +5,7 @@ from typing import Any
 
 from ops.cli.account import LOCAL
 from ops.cli.commands import registry
+from ops.cli.commands.transport_security import render_tlsverify
 from ops.cli.execute import Executor
 from ops.cli.line import LineScreen
 from ops.cli.session import Session
@@ -58,3 +59,12 @@ async def test_what_is_no_domain_is_refused_before_anybody_is_asked(tmp_path: Pa
         shown = await dialogue(daemons, "tlsverify", "someone@a.test", "")
     assert "'someone@a.test' is not a valid domain" in shown
     assert daemons.asked == []
+
+
+def test_long_steps_are_broken_between_words_on_a_terminal_and_nowhere_else() -> None:
+    step = "TLS connection to 192.0.2.1 failed: the host does not offer STARTTLS. Mail would go in the clear."
+    answer = {**ANSWER, "lines": [step]}
+    assert step in render_tlsverify(answer, 0).splitlines()
+    lines = render_tlsverify(answer, 80).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert step in " ".join(lines)
