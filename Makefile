@@ -11,7 +11,7 @@ JOBS   ?= 2
 comma  := ,
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools lab test fault-long check bench depth tunnels profile clean
+.PHONY: help setup tools lab test fault-long check wheels bench depth tunnels profile clean
 
 help: ## Print the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -24,6 +24,7 @@ $(VENV)/ready: pyproject.toml tests/setup-python
 
 tools: ## Install the Debian packages that the tests start (as root)
 	@tests/setup-debian
+	@tests/setup-root --tree >/dev/null || [ "$$CI" != true ]
 
 lab: setup ## Run the main job: the whole system, one message road end to end
 	@$(BIN)/gatepost lab demo
@@ -54,6 +55,10 @@ tunnels: setup tools ## Measure 2,000 appliances at one bastion: memory, reconne
 
 profile: setup tools ## Flame graphs of the gateway and the delivery queue under load
 	@$(BIN)/python -m bench.profile
+
+wheels: ## Collect our wheel and those of all libraries in dist/wheels, for the package and the image
+	@test -x $(BIN)/python || $(MAKE) --no-print-directory setup
+	@debian/wheels $(BIN)/python
 
 clean: ## Remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
