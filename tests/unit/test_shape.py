@@ -1,6 +1,7 @@
 """The shape of the tree: sizes that keep a module something one can hold in the head."""
 
 import ast
+import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -13,12 +14,21 @@ DAEMONS = {"gateway", "cpq_listener", "delivery_queue", "release_host", "tunnel_
 }
 
 
+FOLDERS = {*PACKAGES, ".ci", "bench", "debian", "docs", "etc", "systemd", "tests"}
+"""What the project's folders are (design.md 3); one more needs a decision in docs/adr/."""
+
+
 def _tree(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
 def test_the_tree_holds_modules() -> None:
     assert len(MODULES) > 40
+
+
+def test_the_top_of_the_tree_has_no_other_folders() -> None:
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert {name.split("/")[0] for name in listed.split("\0") if "/" in name} <= FOLDERS
 
 
 def test_no_module_is_over_400_lines() -> None:
