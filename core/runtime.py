@@ -30,7 +30,8 @@ from core import clock
 from core.control import NOBODY, ControlServer, Guests, Handler
 from core.diagnostic import CRITICAL, ERROR, INFO, WARNING, say
 from core.errors import EX_OK, EX_SOFTWARE, GatepostError
-from core.lifecycle import Activities, Service, Signals, run_service
+from core.lifecycle import Activities, Service, Signals, conditions, run_service
+from core.process import process_figures
 from core.switch import Switch
 
 T = TypeVar("T")
@@ -161,6 +162,7 @@ class _Supervisor:
         self._work = Activities()
         self._state = "starting"
         self._started = clock.monotonic()
+        self._started_at = clock.now()
         self._lag_s = 0.0
         self._grace: asyncio.Timeout | None = None
 
@@ -266,14 +268,19 @@ class _Supervisor:
                 task.cancel()
 
     async def _health(self, _: dict[str, Any]) -> dict[str, Any]:
+        told = conditions(self._daemon.services)
         return {
             "daemon": self._daemon.name,
             "state": self._state,
             "pid": os.getpid(),
             "uptime_s": round(clock.monotonic() - self._started, 3),
+            "started_at": self._started_at,
             "loop_lag_s": round(self._lag_s, 6),
             "busy": self._work.names(),
             "waiting_for": self._signals.waiting_for(),
+            "process": process_figures(),
+            "concerns": [concern._asdict() for concern in told.concerns],
+            "figures": [figure._asdict() for figure in told.figures],
         }
 
     async def _stop(self, _: dict[str, Any]) -> dict[str, Any]:

@@ -71,6 +71,31 @@ async def test_ready_watchdog_stopping_and_a_clean_exit(tmp_path: Path) -> None:
     assert not (tmp_path / "sample.sock").exists()
 
 
+async def test_what_services_say_of_themselves_is_part_of_the_health(tmp_path: Path) -> None:
+    body = """
+    from core.lifecycle import Concern, Condition, Figure
+    class Tells:
+        name = "tells"
+        async def run(self, scope):
+            scope.ready()
+            await scope.stopping.wait()
+        def condition(self):
+            return Condition((Concern("spool", True, "no room"),), (Figure("shelves", 3, {"kind": "full"}),))
+    sys.exit(run_daemon(Daemon("sample", [Tells()], RUN / "sample.sock")))
+    """
+    sock, path = notifications(tmp_path)
+    with sock, start(tmp_path, body, NOTIFY_SOCKET=path) as process:
+        assert sock.recv(99) == b"READY=1"
+        health = await call(tmp_path / "sample.sock", "health")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
+    assert health["concerns"] == [{"check": "spool", "grave": True, "text": "no room"}]
+    assert health["figures"] == [{"name": "shelves", "value": 3, "labels": {"kind": "full"}}]
+    assert 0 <= time.time() - health["started_at"] < 60
+    assert health["process"]["memory_bytes"] > 1 << 20
+    assert 0 < health["process"]["open_files"] < health["process"]["open_files_limit"]
+
+
 async def test_a_second_one_of_its_kind_is_told_to_try_later(tmp_path: Path) -> None:
     sock, path = notifications(tmp_path)
     with sock, start(tmp_path, WAITS, NOTIFY_SOCKET=path) as first:
