@@ -1,0 +1,1 @@
+gatepost-.service.d
