@@ -1,9 +1,9 @@
 """A Docker engine of the test's own: Debian's dockerd in namespaces that vanish with one process.
 
-It sees no network but its own, its /run is its own, and so are its containerd, its socket and its data. All of it, down
-to the last container and mount, ends with one process, also where the test itself is killed. Images outlive it: they lie
-in `${GATEPOST_CACHE:-$HOME/.cache/gatepost}/docker`, for one engine at a time. Data of an engine that was killed is not
-trusted and made anew.
+It sees no network but its own, its /run is its own, and so are its containerd, its socket and its data. All of it,
+down to the last container and mount, ends with one process, also where the test itself is killed. Images outlive it:
+they lie in `${GATEPOST_CACHE:-$HOME/.cache/gatepost}/docker`, for one engine at a time. Data of an engine that was
+killed is not trusted and made anew.
 
 `python -m tests.support.docker_engine COMMAND…` runs a command with such an engine, as `docker` finds it.
 """
