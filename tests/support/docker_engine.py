@@ -11,6 +11,7 @@ killed is not trusted and made anew.
 import contextlib
 import fcntl
 import importlib.util
+import json
 import os
 import shutil
 import signal
@@ -108,6 +109,27 @@ class Engine:
         """Tell whether an image is there, by name and tag."""
         return self.docker("image", "inspect", name, check=False).returncode == 0
 
+    def inside(self, *words: str) -> str:
+        """Run a command of this machine in the engine's namespaces and give what it printed."""
+        enter = ["nsenter", "--target", str(self._first()), "--net", "--mount", "--pid", "--"]
+        done = subprocess.run([*enter, *words], capture_output=True, text=True, timeout=30, check=False)
+        if done.returncode:
+            raise RuntimeError(f"{' '.join(words)}: status {done.returncode}\n{done.stderr[-2000:]}")
+        return done.stdout
+
+    def cable(self, container: str, address: str, state: str) -> None:
+        """Pull (`down`) or plug in (`up`) the cable of the container's interface that has this address.
+
+        It is the engine's end of the link that goes down: the container keeps its address and its routes.
+        """
+        pid = self.docker("inspect", "--format", "{{.State.Pid}}", container).stdout.strip()
+        there = ("nsenter", "--target", pid, "--net", "ip", "-json")
+        rows = json.loads(self.inside(*there, "addr"))
+        peer = next(row["link_index"] for row in rows if address in [one["local"] for one in row["addr_info"]])
+        links = json.loads(self.inside("ip", "-json", "link"))
+        name = next(link["ifname"] for link in links if link["ifindex"] == peer)
+        self.inside("ip", "link", "set", name, state)
+
     def close(self) -> None:
         """Remove containers, networks and volumes, keep images, and end the engine."""
         try:
@@ -124,15 +146,18 @@ class Engine:
         for kind in ("network", "volume", "image"):
             self.docker(kind, "prune", "--force")
 
+    def _first(self) -> int:
+        """Give the first process inside, or the one that made the namespaces if it has not come yet."""
+        maker = self._process.pid if self._process else 0
+        return int(next(iter(Path(f"/proc/{maker}/task/{maker}/children").read_text().split()), maker))
+
     def _end(self, number: signal.Signals) -> None:
         """Signal the first process inside, which hands it to dockerd; its parent follows it."""
         process = self._process
         if process is None or process.poll() is not None:
             return
-        inside = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-        for pid in [int(pid) for pid in inside] or [process.pid]:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, number)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._first(), number)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(20)
 
