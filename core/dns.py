@@ -218,6 +218,11 @@ class Resolver:
         """Give the names that an address claims; nothing is verified here."""
         return await self._find(dns.reversename.from_address(address).to_text(omit_final_dot=True), "PTR")
 
+    async def probe(self, name: str) -> str:
+        """Ask for a name, whatever is known of it already; give why nobody answers, '' if somebody does."""
+        result, _ = await self._ask((name.rstrip(".").lower(), "A"))
+        return f"{result.kind} {result.name}: {result.reason}" if isinstance(result, DnsTemporary) else ""
+
     def flush(self) -> int:
         """Forget all answers; gives how many there were. Who keeps what follows from them looks at `flushes`."""
         count = len(self._cache)

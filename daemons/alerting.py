@@ -68,13 +68,16 @@ class _Twice:
         self._machine.note(text)
 
 
-def names_verbs(resolver: Resolver) -> dict[str, Verb]:
-    """Give the control verb `dns_flush`, by which a daemon forgets what name servers have said."""
+def names_verbs(resolver: Resolver, hostname: str) -> dict[str, Verb]:
+    """Give the control verbs about names: `dns_flush` forgets what name servers have said, `dns_probe` asks one now."""
 
     async def flush(_: dict[str, Any]) -> dict[str, Any]:
         return {"flushed": resolver.flush()}
 
-    return {"dns_flush": flush}
+    async def probe(_: dict[str, Any]) -> dict[str, Any]:
+        return {"problem": await resolver.probe(hostname)}
+
+    return {"dns_flush": flush, "dns_probe": probe}
 
 
 def alarm_of(alerts: Alerts, kind: str) -> Callable[[str], None]:

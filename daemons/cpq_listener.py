@@ -52,7 +52,7 @@ def build(config: Path) -> Daemon:
     listener = CpqListener(binding, intake, pairings, icids=machine.numbers("icid"), log=log, state=state)
     own = Renewal(pairings.reload, log, alerts)
     verbs = {"status": listener.status, "suspend": listener.suspend, "resume": listener.resume}
-    verbs |= {"reload_certificates": own.renew, **names_verbs(alerts.resolver)}
+    verbs |= {"reload_certificates": own.renew, **names_verbs(alerts.resolver, machine.hostname)}
     switch = switch_of(machine, NAME, log.warning, *parts, also=partial(own.renew, {}))
     grace_s = document.runtime.grace_s
     return Daemon(NAME, [*services, listener], machine.socket(NAME), verbs, grace_s, switch)

@@ -74,7 +74,7 @@ class Edge:
 
     def verbs(self) -> dict[str, Verb]:
         """Give the control verbs of certificates and names."""
-        return {"reload_certificates": self.certificates.renew, **names_verbs(self._resolver)}
+        return {"reload_certificates": self.certificates.renew, **names_verbs(self._resolver, self._machine.hostname)}
 
     def open(self, shared: Gateway) -> Listeners:
         """Make the listeners; the sessions of all share `shared`."""

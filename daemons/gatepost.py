@@ -35,6 +35,7 @@ DAEMONS = {
 
 MODULES = {
     "init": ("initial", "make a new machine: keys, certificates and a commented configuration"),
+    "health": ("health", "tell whether the daemons of this machine run, and whether it does its work"),
     "pair": ("pair", "pair this management host with a gateway, through the gateway's console"),
     "bastion": ("support.commands", "enrol appliances, keep cases and sign engineers' certificates"),
     "password": (

@@ -99,7 +99,7 @@ class RunningTables:
 
     def verbs(self) -> dict[str, Verb]:
         """Give the control verbs of names."""
-        return names_verbs(self.names)
+        return names_verbs(self.names, self._machine.hostname)
 
     def queue_settings(self) -> QueueSettings:
         """Give what the queue is told."""

@@ -39,7 +39,7 @@ def build(config: Path) -> Daemon:
         "techsupport_enable": client.enable,
         "techsupport_disable": client.disable,
         "techsupport_probe": client.probe,
-        **names_verbs(names),
+        **names_verbs(names, machine.hostname),
     }
     services: list[Service] = [log, alerts, client]
     switch = switch_of(machine, "tunnel-client", log.warning, following(alerts))

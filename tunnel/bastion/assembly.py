@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from core.control import Handler
+from core.errors import GatepostError
 from core.lifecycle import Service
 from core.metrics import Counters
 from core.ssh import SshListener, read_key
@@ -59,6 +60,7 @@ class Bastion:
             "terminate": self.oversight.terminate,
             "recheck": self.oversight.recheck,
             "status": self.figures.status,
+            "database_probe": self.database_probe,
         }
 
     async def tunnels(self, _args: dict[str, Any]) -> dict[str, Any]:
@@ -66,6 +68,14 @@ class Bastion:
         connected = {tunnel.name for tunnel in self.presence.all()}
         away = [one.serial for one in await self.store.appliances.all() if one.serial not in connected]
         return {"tunnels": self.presence.shown(), "away": away}
+
+    async def database_probe(self, _args: dict[str, Any]) -> dict[str, Any]:
+        """Answer the verb `database_probe`: why the store cannot be read, '' if it can."""
+        try:
+            await self.store.engineers.get("")
+        except GatepostError as error:
+            return {"problem": error.text}
+        return {"problem": ""}
 
     async def sessions(self, _args: dict[str, Any]) -> dict[str, Any]:
         """Answer the verb `sessions`: which engineers are where."""
