@@ -67,10 +67,10 @@ def is_there(name: str) -> bool:
     return shutil.which(name, path=FOLDERS) is not None
 
 
-def command_line(words: Sequence[str]) -> list[str]:
-    """Give the words that start a program so that it gets SIGKILL when whoever started it dies."""
+def command_line(words: Sequence[str], on_death: str = "KILL") -> list[str]:
+    """Give the words that start a program so that it gets the signal `on_death` when whoever started it dies."""
     argv = [find(words[0]), *words[1:]]
-    return [find("setpriv"), "--pdeathsig", "KILL", "--", *argv] if is_there("setpriv") else argv
+    return [find("setpriv"), "--pdeathsig", on_death, "--", *argv] if is_there("setpriv") else argv
 
 
 class Program:

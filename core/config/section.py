@@ -150,3 +150,6 @@ class RuntimeSection(Section):
         le=600,
         description="seconds that work in hand gets after SIGTERM before it is cancelled",
     )
+    gateways: int = Field(
+        default=1, ge=1, le=64, description="gateway processes that `gatepost serve` starts on a mail gateway"
+    )
