@@ -8,7 +8,6 @@ Raises `GatepostError` with the remedy, and what core/ssh raises.
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -16,7 +15,7 @@ import msgspec
 from core import pki
 from core.clock import Clock, now
 from core.errors import EX_DATAERR, EX_NOPERM, EX_UNAVAILABLE, GatepostError
-from core.ssh import host_key_fingerprint, run_command
+from core.ssh import KeyOrFile, host_key_fingerprint, run_command
 from cpq.pairing import Pairing, Pairings
 
 PAIR_COMMAND = "cpq pair --json"
@@ -60,7 +59,7 @@ async def pair(
     host: str,
     port: int,
     username: str,
-    key_path: Path,
+    key_path: KeyOrFile,
     confirm: Confirm,
     clock: Clock = now,
 ) -> Pair:

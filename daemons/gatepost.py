@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from core.errors import EX_OK, EX_OSERR, EX_SOFTWARE, EX_TEMPFAIL, EX_USAGE, ConfigError, GatepostError
+from daemons.owner import act_as_owner, add_config, name_of, owner_of, remark
 
 if TYPE_CHECKING:
     from core.runtime import Daemon
@@ -44,6 +45,7 @@ MODULES = {
     ),
     "completion": ("shell.completion", "print a script that has bash, zsh or fish complete these commands"),
     "manual": ("shell.manual", "write the manual pages"),
+    "systemd": ("systemd.commands", "install this machine's systemd units, users and links, or remove them"),
     "lab": ("laboratory", "run the whole system on this machine, on 127.0.0.0/8"),
 }
 """Commands with a module of their own: `add_arguments(parser)`, which also sets the `action`."""
@@ -67,6 +69,7 @@ def _run(args: argparse.Namespace) -> int:
     from daemons.machine import machine_for
 
     machine = machine_for(args.daemon, args.config, DAEMONS[args.daemon])
+    _warn_root(args.daemon, machine.dir, owner_of(args.config))
     gc.disable()  # what is made here stays; run_daemon begins to collect
     daemon = _build(args)
     machine.note(f"{daemon.name}: started, version {importlib.metadata.version('gatepost')}, process {os.getpid()}")
@@ -76,6 +79,18 @@ def _run(args: argparse.Namespace) -> int:
     finally:
         machine.note(f"{daemon.name}: ended, status {status}")
     return status
+
+
+def _warn_root(daemon: str, folder: Path, owner: int) -> None:
+    if os.geteuid() == 0 and owner != 0:
+        from core.diagnostic import WARNING, say
+
+        user = name_of(owner)
+        remedy = f"start the unit gatepost-{daemon}, or: runuser -u {user} -- gatepost run {daemon}"
+        say(
+            WARNING,
+            f"{daemon}: runs as root on a machine of {user} ({folder}), who may not write what it leaves; {remedy}",
+        )
 
 
 def _build(args: argparse.Namespace) -> "Daemon":
@@ -123,11 +138,11 @@ def parser(chosen: str | None = None) -> argparse.ArgumentParser:
 
     run = command("run", "run a daemon until it is told to stop", _run)
     run.add_argument("daemon", choices=DAEMONS)
-    _config(run)
+    add_config(run, as_owner=False)
     run.add_argument("--instance", type=int, default=0, help="number of this gateway process, from 0")
-    _config(command("check", "check a configuration and say all that is wrong with it", _check))
+    add_config(command("check", "check a configuration and say all that is wrong with it", _check))
     cli = command("cli", "run an operator command on this machine", _cli)
-    _config(cli)
+    add_config(cli)
     cli.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND [ARG…] [--json]")
     for name, (module, text) in MODULES.items():
         sub = command(name, text, _nothing)
@@ -136,21 +151,17 @@ def parser(chosen: str | None = None) -> argparse.ArgumentParser:
     return top
 
 
-def _config(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--config", type=Path, required=True, metavar="FILE", help="the machine's gatepost.toml")
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the executable; give its exit status."""
     words = sys.argv[1:] if argv is None else argv
     args = parser(next((word for word in words if not word.startswith("-")), "")).parse_args(words)
+    changed = getattr(args, "as_owner", False) and act_as_owner(args.config)
     try:
         status = args.action(args)
-    except ConfigError as error:
-        sys.stderr.write("".join(f"gatepost: {problem}\n" for problem in error.problems))
-        return error.status
     except GatepostError as error:
-        sys.stderr.write(f"gatepost: {error.text}\n")
+        more = remark(error) if changed else ""
+        lines = error.problems if isinstance(error, ConfigError) else (error.text,)
+        sys.stderr.write("".join(f"gatepost: {line}{more}\n" for line in lines))
         return error.status
     except KeyboardInterrupt:
         return 130

@@ -11,6 +11,7 @@ from typing import Any, Final
 from core import toml
 from core.errors import EX_OK, EX_UNAVAILABLE, ConfigError, Problem
 from core.runtime import run
+from daemons.owner import add_config
 from ops import health
 from ops.configuration.handover import ON
 
@@ -20,7 +21,7 @@ _NEEDED: Final = frozenset({"[appliance]", "[spool]", "[health]"})
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command."""
-    parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="the machine's gatepost.toml")
+    add_config(parser, as_owner=False)
     parser.add_argument(
         "--ready", action="store_true", help="also whether it can do its work: disk, spool, names, database"
     )

@@ -15,12 +15,13 @@ from core.ssh import key as ssh_key
 from cpq.pair import Introduction, accept, pair
 from daemons.config import Esa, Sma
 from daemons.machine import Machine, machine_for
+from daemons.owner import act_as_owner, add_config
 
 
 def add_arguments(sub: argparse.ArgumentParser) -> None:
     """Describe the command to the executable."""
     sub.set_defaults(action=_pair)
-    sub.add_argument("--config", type=Path, required=True, metavar="FILE", help="the management host's gatepost.toml")
+    add_config(sub, as_owner=False)
     sub.add_argument("--appliance", required=True, metavar="HOST:PORT", help="the gateway's console")
     sub.add_argument("--user", default="admin", help="administrator there (default admin)")
     sub.add_argument("--key", type=Path, required=True, metavar="FILE", help="that administrator's private key")
@@ -56,6 +57,8 @@ def pairing_verb(machine: Machine) -> Callable[[dict[str, Any]], Awaitable[dict[
 
 
 def _pair(args: argparse.Namespace) -> int:
+    key = ssh_key.read_key(args.key)  # the administrator's own file, whom root may stand for
+    act_as_owner(args.config)
     machine = machine_for("gatepost pair", args.config, ("sma",))
     host, _, port = args.appliance.rpartition(":")
     if not host or not port.isdigit():
@@ -71,7 +74,7 @@ def _pair(args: argparse.Namespace) -> int:
 
     async def main() -> int:
         made = await pair(
-            machine.pairings(), own, host=host, port=int(port), username=args.user, key_path=args.key, confirm=confirm
+            machine.pairings(), own, host=host, port=int(port), username=args.user, key_path=key, confirm=confirm
         )
         print(f"paired with {made.serial} ({made.address}:{made.port}), certificate {made.certificate_fingerprint}")
         return EX_OK

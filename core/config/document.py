@@ -35,10 +35,21 @@ def problems_of(error: ValidationError, file: str) -> list[Problem]:
     return found
 
 
+_ABSENT = (
+    "there is no configuration; `gatepost init --role esa|sma|bastion --dir /var/lib/gatepost` makes a machine, "
+    "`gatepost systemd install` its units; another file is named by --config or $GATEPOST_CONFIG"
+)
+
+
 def read_toml(path: Path) -> dict[str, Any]:
     """Read a TOML file. Raises `ConfigError` naming line and column if it is not one."""
     try:
         return toml.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError([Problem(str(path), "", _ABSENT)]) from error
+    except PermissionError as error:
+        reason = "cannot be read by this user; run this as the machine's owner or as root"
+        raise ConfigError([Problem(str(path), "", reason)]) from error
     except OSError as error:
         raise ConfigError([Problem(str(path), "", f"cannot be read: {error.strerror}")]) from error
     except ValueError as error:

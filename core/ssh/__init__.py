@@ -11,6 +11,7 @@ from core.ssh.admission import AcceptLimits, PenaltyTerms, Refusal
 from core.ssh.client import (
     CommandResult,
     HostKey,
+    KeyOrFile,
     connection_over,
     dial,
     host_key_fingerprint,
@@ -53,6 +54,7 @@ __all__ = [
     "Entrance",
     "Half",
     "HostKey",
+    "KeyOrFile",
     "PenaltyTerms",
     "Refusal",
     "ServerConnection",

@@ -38,11 +38,15 @@ class HostKey:
     fingerprint: str
 
 
+KeyOrFile = Path | asyncssh.SSHKey
+"""A private key, or the file that it is read from."""
+
+
 async def run_command(  # noqa: PLR0917 - the seven things that say where, who and what
     host: str,
     port: int,
     username: str,
-    key_path: Path | None,
+    key_path: KeyOrFile | None,
     known_host_key: str,
     command: str,
     timeout_s: float,
@@ -138,11 +142,11 @@ async def run_through(stops: Sequence[Stop], command: str, timeout_s: float) -> 
 
 
 def _identity(
-    key_path: Path | None, certificate_path: Path | None
+    key_path: KeyOrFile | None, certificate_path: Path | None
 ) -> list[asyncssh.SSHKey | tuple[asyncssh.SSHKey, asyncssh.SSHCertificate]]:
     if key_path is None:
         return []
-    key = read_key(key_path)
+    key = read_key(key_path) if isinstance(key_path, Path) else key_path
     return [(key, read_certificate(certificate_path)) if certificate_path else key]
 
 

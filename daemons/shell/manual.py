@@ -19,6 +19,7 @@ from core.schema import Key, Schema
 from daemons.document import every_command
 from daemons.gatepost import DAEMONS, parser
 from daemons.operator import document_keys
+from daemons.owner import STANDARD, VARIABLE
 from daemons.shell.grammar import Node, Option, grammar
 from ops.cli.argument import on_the_line
 from ops.cli.registry import Command
@@ -110,6 +111,11 @@ def _executable() -> str:
         if path:
             body += _subcommand(path, node)
     body += [".SH EXIT STATUS", *_filled(_STATUSES)]
+    body += [".SH ENVIRONMENT", *_tagged(VARIABLE, "The configuration that is meant where --config names none.")]
+    body += [
+        ".SH FILES",
+        *_tagged(str(STANDARD), f"The configuration where neither --config nor {VARIABLE} names one."),
+    ]
     body += [
         ".SH SEE ALSO",
         *_also("gatepost-cli(1)", "gatepost.toml(5)", *(f"gatepost-{one}(8)" for one in DAEMONS)),
@@ -117,6 +123,7 @@ def _executable() -> str:
     return _page("gatepost", 1, "mail gateways, one central quarantine and remote support", body)
 
 
+_CONFIG = "[\\fB\\-\\-config\\fR \\fIFILE\\fR]"
 _STATUSES = (
     "0 after success; 64 wrong usage; 65 data that cannot be; 66 no such thing; 69 a daemon that does not run;"
     " 70 an internal error; 75 try again; 77 not allowed; 78 a configuration with faults."
@@ -142,7 +149,7 @@ def _commands() -> str:
     body = [
         ".SH SYNOPSIS",
         ".B gatepost cli",
-        '.BI \\-\\-config " FILE"',
+        _CONFIG,
         ".I COMMAND",
         "[argument ...]",
         "[\\-\\-json]",
@@ -177,7 +184,7 @@ def _daemon(name: str) -> str:
     text = ast.get_docstring(ast.parse(Path(spec.origin).read_text(encoding="utf-8"))) or name
     first, _, rest = text.partition("\n\n")
     about = first.partition(": ")[2] or first
-    body = [".SH SYNOPSIS", f".B gatepost run {_escaped(name)}", '.BI \\-\\-config " FILE"']
+    body = [".SH SYNOPSIS", f".B gatepost run {_escaped(name)}", _CONFIG]
     body += [".SH DESCRIPTION", *_paragraphs(f"{about}\n\n{rest}" if rest else about)]
     body += [".PP", *_filled(f"It belongs on machines of the role {' or '.join(DAEMONS[name])}.")]
     body += [".SH SIGNALS", *_tagged("SIGTERM", "Takes no new work, ends what is in hand, and stops.")]

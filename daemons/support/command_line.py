@@ -13,6 +13,7 @@ import msgspec
 
 from core.disk import Disk, replace_file
 from core.errors import EX_CANTCREAT, EX_OK, EX_USAGE, GatepostError
+from daemons.owner import add_config
 from tunnel.identity import is_name, is_word
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 def add_common(parsers: Collection[argparse.ArgumentParser], action: Callable[[argparse.Namespace], int]) -> None:
     """Give parsers what every command has."""
     for parser in parsers:
-        parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="the machine's gatepost.toml")
+        add_config(parser)
         parser.set_defaults(action=action)
 
 

@@ -26,6 +26,8 @@ def add_arguments(verbs: Any) -> None:
     retire.add_argument("--force", action="store_true", help="although grants made with it are open")
     add_json(shown, new, retire)
     add_common([shown, new, retire], _act)
+    for parser in (new, retire):
+        parser.set_defaults(as_owner=False)  # keyd lets root do that, and not the machine's owner
 
 
 def _act(args: argparse.Namespace) -> int:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 def add_arguments(verbs: Any) -> None:
     """Describe the commands."""
+    from daemons.owner import add_config
     from daemons.support.command_line import add_json
 
     replay = verbs.add_parser("replay", help="play a recording on this terminal, or show it as text")
@@ -34,7 +35,7 @@ def add_arguments(verbs: Any) -> None:
     verify.add_argument(
         "--allowed-signers", type=Path, metavar="FILE", help="who may sign (default: the machine's own key)"
     )
-    verify.add_argument("--config", type=Path, metavar="FILE", help="the machine's gatepost.toml")
+    add_config(verify)
     add_json(verify)
     verify.set_defaults(action=_verify)
 
@@ -72,11 +73,11 @@ def _verify(args: argparse.Namespace) -> int:
 
 def _machine(args: argparse.Namespace) -> "Machine | None":
     from daemons.machine import Machine
+    from daemons.owner import standard_config
 
-    if args.config is not None:
+    needed = args.all or (args.audit and not args.files)
+    if needed or args.config != standard_config() or args.config.exists():
         return Machine.open(args.config)
-    if args.all or (args.audit and not args.files):
-        raise GatepostError("--all and --audit need --config, the machine's gatepost.toml", EX_USAGE)
     return None
 
 

@@ -67,7 +67,7 @@ def test_what_is_not_toml_names_the_line(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"absent\.toml: cannot be read"):
+    with pytest.raises(ConfigError, match=r"absent\.toml: there is no configuration; `gatepost init"):
         load_document(tmp_path / "absent.toml", Document)
 
 

@@ -1,0 +1,70 @@
+"""Which machine a command is about where none is named, and the user whom it belongs to.
+
+Commands that take `--config` describe it by `add_config`. Those that read and write a machine's files act as its owner:
+root becomes that user before anything is opened, so that no file is left that the daemons cannot write. Raises nothing
+for a machine that is not there: whoever opens it says so.
+"""
+
+import argparse
+import os
+import pwd
+from pathlib import Path
+
+STANDARD = Path("/etc/gatepost/gatepost.toml")
+VARIABLE = "GATEPOST_CONFIG"
+_HELP = f"the machine's gatepost.toml (default: ${VARIABLE}, else {STANDARD})"
+
+
+def standard_config() -> Path:
+    """Give the configuration of this machine where the command line names none."""
+    return Path(os.environ.get(VARIABLE) or STANDARD)
+
+
+def add_config(parser: argparse.ArgumentParser, *, as_owner: bool = True) -> None:
+    """Give a command its `--config`; with `as_owner` root becomes the machine's owner before it acts."""
+    parser.add_argument("--config", type=Path, default=standard_config(), metavar="FILE", help=_HELP)
+    parser.set_defaults(as_owner=as_owner)
+
+
+def owner_of(config: Path) -> int:
+    """Give the user id whom the machine's folder belongs to; that of this process where there is no folder."""
+    try:
+        return config.resolve().parent.stat().st_uid
+    except OSError:
+        return os.geteuid()
+
+
+def name_of(uid: int) -> str:
+    """Give a user's name, or the number of one who has none."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def act_as_owner(config: Path) -> bool:
+    """Have root go on as the machine's owner, for good; tell whether that was done."""
+    uid = owner_of(config)
+    if os.geteuid() != 0 or uid == 0:
+        return False
+    try:
+        user = pwd.getpwuid(uid)
+    except KeyError:  # a container's user, say: only the numbers are known
+        os.setgroups([])
+        os.setgid(config.resolve().parent.stat().st_gid)
+    else:
+        os.initgroups(user.pw_name, user.pw_gid)
+        os.setgid(user.pw_gid)
+        os.environ.update(HOME=user.pw_dir, USER=user.pw_name, LOGNAME=user.pw_name)
+    os.setuid(uid)
+    return True
+
+
+def remark(error: BaseException) -> str:
+    """Say what to do about a file that root could have opened and the owner may not; '' for other errors."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, PermissionError):
+        cause = cause.__cause__ or cause.__context__
+    if cause is None:
+        return ""
+    return f"; root acts as {name_of(os.geteuid())}, whose machine this is: use a file that this user may get at"
