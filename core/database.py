@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from core.errors import EX_CONFIG, GatepostError
+from core.format import Layout, too_new
 
 Value = None | int | float | bytes | str
 Row = tuple[Value, ...]
@@ -57,12 +58,8 @@ class Schema:
 
     def scripts(self, where: str, version: int, compatible: int) -> list[str]:
         """Give the scripts that bring a database of layout `version` to this one. Raises `SchemaRefused`."""
-        if compatible > self.version:
-            raise SchemaRefused(
-                f"{where}: has layout {version}, which needs a release that knows layout {compatible};"
-                f" this one knows {self.version}: install the newer release again",
-                EX_CONFIG,
-            )
+        if refusal := too_new(where, Layout(version, compatible), self.version):
+            raise SchemaRefused(refusal, EX_CONFIG)
         missing = [step for step in range(version, self.version) if step not in self.upgrades]
         if missing:
             raise SchemaRefused(f"{where}: layout {missing[0]} is too old to be upgraded", EX_CONFIG)

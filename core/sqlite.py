@@ -13,6 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar, cast
+from urllib.parse import quote
 
 import apsw
 
@@ -127,7 +128,9 @@ def open_database(path: Path, schema: Schema, *, busy_timeout_s: float = 5.0, co
 
     `content` is a folder whose files only this database knows. Raises `SchemaRefused` when the file is another
     store's, too new for this release, or new while there are such files: they would be taken for litter and removed.
+    A file that is too new is left as it was.
     """
+    _refuse_newer(path, schema)
     with _translated(path):
         connection = apsw.Connection(os.fspath(path))
         connection.set_busy_timeout(round(busy_timeout_s * 1000))
@@ -144,6 +147,27 @@ def open_database(path: Path, schema: Schema, *, busy_timeout_s: float = 5.0, co
         raise
     Disk().fsync_directory(path.parent)  # SQLite does it for its logs only
     return database
+
+
+def _refuse_newer(path: Path, schema: Schema) -> None:
+    """Look at the layout without writing an octet, as far as that can be told: `_prepare` has the last word.
+
+    A database that was closed has no log beside it and is read as a file that nobody changes, because a connection
+    of the usual kind would leave its own files there. Beside a log, which a crash left, one that only reads is needed.
+    """
+    log = path.with_name(path.name + "-wal")
+    way = "mode=ro" if log.exists() and log.stat().st_size else "immutable=1"
+    try:
+        connection = apsw.Connection(
+            f"file:{quote(os.fspath(path))}?{way}", flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
+        )
+        sql = "SELECT version, compatible FROM gatepost_schema WHERE name = ?"
+        row = next(iter(connection.execute(sql, (schema.name,))), None)
+        connection.close()
+    except apsw.Error:
+        return  # none yet, another's, or in use
+    if row is not None:
+        schema.scripts(str(path), *row)
 
 
 def _prepare(database: Database, schema: Schema, content: Path | None) -> None:

@@ -4,7 +4,6 @@ Every daemon root opens a `Machine` first; it reads and checks the configuration
 in docs/architecture.md.
 """
 
-import importlib.metadata
 import os
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 
 from core.config.document import check_document, read_toml
-from core.errors import EX_CANTCREAT, EX_USAGE, GatepostError
+from core.errors import EX_CANTCREAT, EX_USAGE, ConfigError, GatepostError, Problem
 from core.ids import IdBlocks
 from core.load import ProcessLoad, SystemLoad
 from core.log.book import Logs
@@ -25,6 +24,7 @@ from core.switch import digest_of
 from core.tls import ServerCertificate
 from cpq.pairing import Pairings
 from daemons.config import Document, model_of
+from daemons.formats import begin_use, refuse_newer, release
 from mail.delivery.tls.context import Contexts
 
 
@@ -39,15 +39,20 @@ class Machine:
 
     @classmethod
     def open(cls, config: Path, document_file: Path | None = None, without: Collection[str] = ()) -> "Machine":
-        """Read and check the configuration. Raises `ConfigError` with every problem.
+        """Read and check the configuration. Raises `ConfigError` with every problem, `FormatRefused`.
 
         `document_file` is read in the place of the machine's own, which goes on to say where the machine is. Tables
         named in `without` are left out, for whoever has no use for them and no time.
         """
+        written = refuse_newer(config.resolve().parent)
         file = document_file or config
         digest = digest_of(file)
         tables = {name: value for name, value in read_toml(file).items() if name not in without}
-        return cls(config.resolve(), check_document(tables, model_of(tables, file), str(file)), digest)
+        try:
+            document = check_document(tables, model_of(tables, file), str(file))
+        except ConfigError as error:
+            raise _with_release(error, file, written.release) from None
+        return cls(config.resolve(), document, digest)
 
     @property
     def dir(self) -> Path:
@@ -120,7 +125,7 @@ class Machine:
     @cached_property
     def logs(self) -> Logs:
         """The logs that this process writes."""
-        document, head = self.document, head_of(importlib.metadata.version("gatepost"), self.serial)
+        document, head = self.document, head_of(release(), self.serial)
         rows = subscriptions_of(self.dir / "log", document.log, document.log_subscription)
         return Logs(rows, head, details=details_of(document.log), key=self.keys / "log_push_ed25519")
 
@@ -153,6 +158,14 @@ class Machine:
         return counters
 
 
+def _with_release(error: ConfigError, file: Path, last: str) -> ConfigError:
+    """Say so where a document with faults was used by another release, which may know more keys."""
+    if last in ("", release()):
+        return error
+    reason = f"release {last} was started here last and this is {release()}: what it does not know has to be taken out"
+    return ConfigError([*error.problems, Problem(str(file), "", reason)])
+
+
 def _pair(machine: Machine, name: str) -> tuple[Path, Path]:
     """Give the files of a [[certificate]] by its name, which the document has checked: certificate and key."""
     found = next(one for one in machine.document.certificate if one.name == name)
@@ -168,11 +181,15 @@ def outbound_contexts(machine: Machine) -> Contexts:
 
 
 def machine_for(what: str, config: Path, roles: Collection[str]) -> Machine:
-    """Open a machine for something that only some roles have. Raises `ConfigError`, or status 64 for another role."""
+    """Open a machine for something that only some roles have, which will use its stores.
+
+    Raises `ConfigError`, `FormatRefused`, or status 64 for another role.
+    """
     machine = Machine.open(config)
     if machine.role not in roles:
         there = " or ".join(roles)
         raise GatepostError(
             f"{what} belongs on a machine of role {there}; {config} is of role {machine.role}", EX_USAGE
         )
+    begin_use(machine.dir)
     return machine

@@ -7,7 +7,7 @@ disk and readers may see it. `done(error)` means that the message was not taken:
 `JournalFull`, both answered 451. `done` is called in the loop thread, exactly once, never from within `append`.
 
 Every message-making daemon owns one; the queue reads it through `Tail`. It knows no SMTP and no policy.
-Raises on opening: `JournalBusy`, `OSError`.
+Raises on opening: `JournalBusy`, `OSError`, and `FormatRefused` before anything was changed.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ from core.journal.recovery import Recovery, read_records
 from core.journal.segment import CONTENT_DIRECTORY
 from core.journal.spare import Spares
 from core.journal.writer import Writer
-from core.lifecycle import Scope
+from core.lifecycle import Concern, Condition, Figure, Scope
 
 GENERATION_BLOCK = 16
 
@@ -214,6 +214,24 @@ class Journal:
             "content_bytes_in_memory": self._content.held,
             "damaged": self.damaged,
         }
+
+    def condition(self) -> Condition:
+        """Say whether messages are taken, and what writing them costs. The queue's own takes only what it makes."""
+        refusal, owner = self.refusal, {"journal": self.directory.name}
+        values = {
+            "journal_commits_total": float(self._writer.commits),
+            "journal_commit_seconds_total": self._writer.commits_s,
+            "journal_latency_seconds": self._writer.latency_s,
+            "journal_backlog_bytes": float(self._ledger.total),
+            "journal_backlog_limit_bytes": float(self.settings.backlog_bytes),
+            "journal_segments": float(len(self._ledger.generations())),
+            "journal_refusing": float(refusal is not None),
+        }
+        figures = tuple(Figure(name, value, owner) for name, value in values.items())
+        if refusal is None:
+            return Condition(figures=figures)
+        text = f"{self.name} takes nothing: {str(refusal).removeprefix(f'{self.directory}: ')}"
+        return Condition((Concern("spool", self.settings.reserve_bytes != 0, text),), figures)
 
     async def run(self, scope: Scope) -> None:
         """Be a service: ready at once; at the stop, stay until everybody who waits was told."""

@@ -10,7 +10,9 @@ that was never used, so nothing is ever appended behind octets of doubtful stand
 An accepted record whose content file is missing or too short is not believed either: that file is synced before its
 record is written, so the record was never durable, or the message was refused and its file removed.
 
-Nothing is removed here but files that no record can need: drafts, unnamed content, segments without records.
+Nothing is removed here but files that no record can need: drafts, unnamed content, segments without records. A
+segment whose first page was lost is set aside under another name, and one of a newer release ends it all, before
+anything was changed.
 """
 
 from collections.abc import Iterator
@@ -25,6 +27,7 @@ from core.journal.segment import (
     CONTENT_DIRECTORY,
     FILLING,
     SPARE,
+    UNREADABLE,
     SegmentReader,
     generations,
     segment_path,
@@ -66,11 +69,13 @@ class Recovery:
 
     def recover(self) -> Findings:
         """Read everything, make what is valid durable, clear away drafts and content without a record."""
+        ends = segment_ends(self.disk, self.directory)  # first: it refuses what this release must not touch
         self._collect_spares()
-        ends = segment_ends(self.disk, self.directory)
         for generation in generations(self.disk, self.directory):
             self.findings.newest = max(self.findings.newest, generation)
-            if generation not in ends or not self._recover_segment(generation, ends[generation]):
+            if generation not in ends:
+                self._set_aside(generation)
+            elif not self._recover_segment(generation, ends[generation]):
                 self.findings.empty.append(generation)
         content = self.directory / CONTENT_DIRECTORY
         for name in self.disk.names(content):
@@ -91,6 +96,13 @@ class Recovery:
             self.spares.give(spare)
         if self.findings.empty:
             self.disk.fsync_directory(self.directory)
+
+    def _set_aside(self, generation: int) -> None:
+        """Keep a segment whose first page is none for whoever repairs it: a segment has its name from then on only."""
+        path = segment_path(self.directory, generation)
+        self.disk.rename(path, path.with_suffix(UNREADABLE))
+        self.disk.fsync_directory(self.directory)
+        self.findings.damaged += 1
 
     def _recover_segment(self, generation: int, end: int) -> bool:
         """Read one segment; false if it holds no record and no later header names it."""

@@ -4,9 +4,11 @@ A segment is a file of fixed length that was written through once before use: a 
 metadata (preallocation alone does not give that). A used segment is renamed to a spare and used again under a new
 generation, a number that was never used before.
 
-Header page: magic 8, version 2, spare 6, generation 8, tag 8, previous generation 8, previous end 8, size 8, CRC 4.
-`previous` names the segment that was written before, and where its durable octets ended: what stands behind that
-end belongs to batches whose sync failed and is never read again.
+Header page: magic 8, version 2, compatible 2, spare 4, generation 8, tag 8, previous generation 8, previous end 8,
+size 8, CRC 4. Whatever a later version changes, magic, version and compatible stay where they are (`core/format.py`):
+a segment of a release that this one cannot follow is never skipped, taken for empty or used again. `previous` names
+the segment that was written before, and where its durable octets ended: what stands behind that end belongs to
+batches whose sync failed and is never read again.
 """
 
 import os
@@ -17,19 +19,23 @@ from typing import NamedTuple
 from zlib import crc32
 
 from core.disk import Disk
+from core.format import FormatRefused, Layout, too_new
 from core.journal.entry import ContentRef
 from core.journal.record import PAGE, SPILLED, Record, decode, needed
 
 MAGIC = b"GATEPJNL"
-VERSION = 1
+LAYOUT = Layout(1)
 WINDOW_BYTES = 1024 * 1024
 FILL_BYTES = 1024 * 1024
 SUFFIX = ".segment"
 SPARE = ".spare"
 FILLING = ".filling"
+UNREADABLE = ".unreadable"
+"""A segment whose first page is damaged: kept for whoever repairs it."""
 CONTENT_DIRECTORY = "content"
 
-_fields = struct.Struct("<8sH6xQ8sQQQ")
+_begin = struct.Struct("<8sHH")
+_fields = struct.Struct("<8sHH4xQ8sQQQ")
 _crc = struct.Struct("<I")
 
 
@@ -45,19 +51,23 @@ class Header(NamedTuple):
 
 def encode_header(header: Header) -> bytes:
     """Give the whole first page."""
-    data = _fields.pack(MAGIC, VERSION, *header)
+    data = _fields.pack(MAGIC, *LAYOUT, *header)
     return (data + _crc.pack(crc32(data))).ljust(PAGE, b"\0")
 
 
-def decode_header(page: bytes) -> Header | None:
-    """Read a first page; None if it is none, or of a version that is not known."""
+def decode_header(page: bytes, where: str = "segment") -> Header | None:
+    """Read a first page; None if it is none. Raises `FormatRefused` for one of a release that is too new."""
     if len(page) < _fields.size + _crc.size:
         return None
-    magic, version, *rest = _fields.unpack_from(page)
-    (crc,) = _crc.unpack_from(page, _fields.size)
-    if magic != MAGIC or version != VERSION or crc != crc32(page[: _fields.size]):
+    magic, version, compatible = _begin.unpack_from(page)
+    if magic != MAGIC:
         return None
-    return Header(*rest)
+    if refusal := too_new(where, Layout(version, compatible), LAYOUT.version):
+        raise FormatRefused(refusal)
+    (crc,) = _crc.unpack_from(page, _fields.size)
+    if crc != crc32(page[: _fields.size]):
+        return None
+    return Header(*_fields.unpack_from(page)[3:])
 
 
 def segment_path(directory: Path, generation: int) -> Path:
@@ -94,7 +104,10 @@ class SegmentReader:
     """Reads the records of one segment that lie below a given end."""
 
     def __init__(self, disk: Disk, directory: Path, generation: int) -> None:
-        """Open the file. Raises `FileNotFoundError`; `header` is None if it holds no segment of this name."""
+        """Open the file; `header` is None if it holds no segment of this name.
+
+        Raises `FileNotFoundError`, and `FormatRefused` for a segment of a release that is too new.
+        """
         self.directory = directory
         self.path = segment_path(directory, generation)
         self.generation = generation
@@ -102,7 +115,11 @@ class SegmentReader:
         """How many times octets had to be skipped that are neither a record nor padding."""
         self._disk = disk
         self._fd = disk.open(self.path)
-        header = decode_header(disk.read(self._fd, PAGE, 0))
+        try:
+            header = decode_header(disk.read(self._fd, PAGE, 0), str(self.path))
+        except BaseException:
+            disk.close(self._fd)
+            raise
         self.header = header if header is not None and header.generation == generation else None
         self.size = disk.size(self._fd)
 

@@ -44,7 +44,8 @@ class Tail:
     def read(self, max_bytes: int = READ_BYTES) -> list[Entry]:
         """Give the next entries, in all about `max_bytes` of records; empty when the mark is reached.
 
-        Raises `JournalDamaged` and `OSError`; nothing was given then, and the next call begins at the same place.
+        Raises `JournalDamaged`, `FormatRefused` and `OSError`; nothing was given then, and the next call begins at
+        the same place.
         """
         mark = self._durable()
         entries: list[Entry] = []

@@ -17,6 +17,7 @@ from pathlib import Path
 import msgspec
 
 from core.clock import monotonic
+from core.format import FormatRefused
 from core.journal import Entry, JournalDamaged, Position, Tail
 from core.lifecycle import Scope
 from core.maillog import Log
@@ -84,7 +85,8 @@ class Importer:
         found: dict[str, int] = {}
         for name, tail in self._tails.items():
             if self._whole(name):
-                with contextlib.suppress(OSError, JournalDamaged):  # what cannot be looked at now is not acknowledged
+                # What cannot be looked at now is not acknowledged.
+                with contextlib.suppress(OSError, JournalDamaged, FormatRefused):
                     found[name] = tail.acknowledgeable()
         return found
 
@@ -152,7 +154,7 @@ class Importer:
         gaps = tail.gaps
         try:
             entries = tail.read(READ_BYTES)
-        except JournalDamaged as error:
+        except (JournalDamaged, FormatRefused) as error:  # what is left there waits for the release that can read it
             self.damaged[name] = str(error)
             self._log.critical(f"Journal {name} cannot be read on: {error}")
             return []

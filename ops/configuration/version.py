@@ -9,7 +9,8 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+
+import msgspec
 
 from core.errors import EX_NOINPUT, GatepostError
 from core.switch import content_digest
@@ -119,14 +120,12 @@ def _body(text: str) -> str:
 
 
 def _read(path: Path) -> Version | None:
-    """Read the head of a version; None for a file that is none."""
+    """Read the head of a version; None for a file that is none; what a newer release noted besides is passed over."""
     try:
         with path.open(encoding="utf-8") as file:
             head = file.readline(_LONGEST_HEAD)
-        facts: dict[str, Any] = json.loads(head.removeprefix(_HEAD))
-        lists = {key: tuple(value) for key, value in facts.items() if isinstance(value, list)}
-        return Version(**{**facts, **lists})
-    except (OSError, ValueError, TypeError):
+        return msgspec.json.decode(head.removeprefix(_HEAD), type=Version)
+    except (OSError, ValueError, msgspec.DecodeError):
         return None
 
 

@@ -1,5 +1,6 @@
 """`core.sqlite`: opening, refusing, undoing and the thread."""
 
+import shutil
 import threading
 from pathlib import Path
 
@@ -107,3 +108,30 @@ async def test_the_thread_works_in_order_and_off_the_loop(tmp_path: Path) -> Non
         await thread.change(insert, "a")
     assert await thread.run(Database.query, "SELECT name FROM thing ORDER BY id") == [("a",), ("b",)]
     thread.close()
+
+
+@pytest.mark.parametrize("left", ["closed", "by a crash"])
+def test_a_file_that_is_too_new_is_refused_without_a_touch(left: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    database = open_database(path, Schema("things", 3, "CREATE TABLE thing (id)", compatible=2))
+    with database.transaction():
+        database.query("INSERT INTO thing VALUES (1)")
+    if left == "closed":
+        database.close()
+    else:
+        crashed = tmp_path / "crashed"
+        crashed.mkdir()
+        for file in tmp_path.glob("a.db*"):
+            shutil.copy(file, crashed)
+        path = crashed / "a.db"
+        database.close()
+        assert path.with_name("a.db-wal").stat().st_size
+    before = _octets(path.parent)
+    with pytest.raises(SchemaRefused, match="has layout 3, which needs a release that knows layout 2"):
+        open_database(path, THINGS)
+    assert _octets(path.parent) == before
+
+
+def _octets(folder: Path) -> dict[str, bytes]:
+    """Read all but the index of the log, which lies in memory that processes share."""
+    return {file.name: file.read_bytes() for file in folder.glob("a.db*") if not file.name.endswith("-shm")}

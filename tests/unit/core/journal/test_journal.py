@@ -4,11 +4,13 @@ import asyncio
 import errno
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from zlib import crc32
 
 import pytest
 
 from core.content import ContentSettings
 from core.disk import Disk
+from core.format import FormatRefused
 from core.journal import (
     Journal,
     JournalBusy,
@@ -24,7 +26,8 @@ from core.journal import (
     open_orphans,
     read_content,
 )
-from core.journal.segment import generations, segment_path
+from core.journal.segment import LAYOUT, decode_header, generations, segment_path
+from tests.support.release import files_below
 
 SETTINGS = JournalSettings(
     segment_bytes=64 * 1024,
@@ -213,8 +216,16 @@ async def test_a_failed_sync_refuses_seals_and_heals(journal: Journal, disk: Fau
     assert isinstance(await accept(journal, 12, b"still"), JournalUnavailable)
     assert isinstance(await finish(journal, 1), JournalUnavailable)
     assert not journal.status()["healthy"]
+    (concern,) = journal.condition().concerns
+    assert (concern.check, concern.grave) == ("spool", True)
+    assert str(journal.directory) not in concern.text
     failing.clear()
     await until(lambda: journal.refusal is None)
+    figures = {one.name: one.value for one in journal.condition().figures}
+    assert journal.condition().concerns == ()
+    assert figures["journal_refusing"] == 0
+    assert figures["journal_commits_total"] >= 2
+    assert figures["journal_commit_seconds_total"] > 0
     assert await accept(journal, 13, b"after") is None
     assert [entry.mid for entry in Tail(journal.directory).read()] == [1, 13]
 
@@ -364,3 +375,65 @@ async def test_a_content_file_without_a_record_is_removed(tmp_path: Path) -> Non
 def test_sizes_that_cannot_work_are_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="segment_bytes"):
         JournalSettings(**wrong)  # type: ignore[arg-type]
+
+
+def newer(directory: Path, version: int, compatible: int) -> Path:
+    """Have the newest segment say that a later release wrote it; its CRC is right."""
+    path = segment_path(directory, generations(Disk(), directory)[-1])
+    page = bytearray(path.read_bytes())
+    page[8:12] = version.to_bytes(2, "little") + compatible.to_bytes(2, "little")
+    crc = decode_header.__globals__["_fields"].size
+    page[crc : crc + 4] = crc32(page[:crc]).to_bytes(4, "little")
+    path.write_bytes(page)
+    return path
+
+
+async def test_a_segment_of_a_release_that_is_too_new_is_refused_and_nothing_touched(tmp_path: Path) -> None:
+    """It was taken for a file without records, and recycled with the mail in it."""
+    directory = tmp_path / "gateway-0"
+    for body in (b"one", b"two"):
+        journal = Journal.open(directory, SETTINGS)
+        assert await accept(journal, 7, body) is None
+        journal.close()
+    path = newer(directory, LAYOUT.version + 1, LAYOUT.version + 1)
+    (directory / "draft.filling").write_bytes(b"")
+    before = files_below(tmp_path)
+    with pytest.raises(FormatRefused, match=f"{path.name}: has layout 2, which needs a release that knows layout 2"):
+        Journal.open(directory, SETTINGS)
+    tail = Tail(directory)
+    with pytest.raises(FormatRefused):
+        tail.read()
+    assert tail.position == Position()
+    assert files_below(tmp_path) == before
+    with pytest.raises(FormatRefused):
+        open_free(tmp_path, "gateway", SETTINGS)
+
+
+async def test_a_newer_segment_that_this_release_may_follow_is_read(tmp_path: Path) -> None:
+    journal = Journal.open(tmp_path, SETTINGS)
+    assert await accept(journal, 7, b"hello") is None
+    journal.close()
+    newer(tmp_path, LAYOUT.version + 1, LAYOUT.version)
+    journal = Journal.open(tmp_path, SETTINGS)
+    [entry] = Tail(tmp_path).read()
+    assert (entry.mid, entry.data) == (7, b"hello")
+    journal.close()
+
+
+async def test_a_segment_whose_first_page_is_damaged_is_kept(tmp_path: Path) -> None:
+    """It was recycled: one bad page took with it all that the segment held."""
+    journal = Journal.open(tmp_path, SETTINGS)
+    assert await accept(journal, 7, b"hello") is None
+    journal.close()
+    path = segment_path(tmp_path, generations(Disk(), tmp_path)[-1])
+    damaged = bytearray(path.read_bytes())
+    damaged[20] ^= 1
+    path.write_bytes(damaged)
+    journal = Journal.open(tmp_path, SETTINGS)
+    assert journal.damaged == 1
+    journal.close()
+    assert path.with_suffix(".unreadable").read_bytes() == damaged
+    journal = Journal.open(tmp_path, SETTINGS)
+    assert generations(Disk(), tmp_path)[-1] > int(path.stem)
+    journal.close()
+    assert path.with_suffix(".unreadable").read_bytes() == damaged

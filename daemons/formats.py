@@ -1,0 +1,50 @@
+"""The layouts that this release writes, of every store of a machine: the one list to change with a layout.
+
+`machine` stands for all small files without a number of their own: gatepost.toml and its versions, pending
+configurations, `state/`, id blocks, pairings, keyd's folder, recordings, alerts, captures. docs/upgrade.md says which
+store has which, and what a change of one asks for; a test holds the list against the stores.
+"""
+
+import contextlib
+import importlib.metadata
+from pathlib import Path
+
+from core.format import Layout, Written, check_layouts, read_written, stamp
+
+LAYOUTS = {
+    "machine": Layout(1),
+    "journal": Layout(1),
+    "queue": Layout(4, compatible=4),
+    "quarantine": Layout(1),
+    "transfers": Layout(1),
+    "settlements": Layout(1),
+    "delivery-tls": Layout(1),
+    "access": Layout(1),
+    "bastion": Layout(1),
+}
+
+
+def release() -> str:
+    """Give the version of this release."""
+    return importlib.metadata.version("gatepost")
+
+
+def refuse_newer(folder: Path) -> Written:
+    """Refuse the machine in `folder` if a store there is too new; gives what is known of it. Raises `FormatRefused`.
+
+    keyd's user may not read the record where the folder is closed to it; its keys have no layout but their own files.
+    """
+    written = Written()
+    with contextlib.suppress(PermissionError):
+        written = read_written(folder / "state")
+    check_layouts(written, LAYOUTS, folder, release())
+    return written
+
+
+def begin_use(folder: Path) -> None:
+    """Note, before a daemon opens a store, that this release uses the machine.
+
+    A user who may not write there, and a full disk, leave it to the numbers that databases and journals carry.
+    """
+    with contextlib.suppress(OSError):
+        stamp(folder / "state", LAYOUTS, release())

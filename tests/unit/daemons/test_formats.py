@@ -1,0 +1,94 @@
+import json
+import os
+import pkgutil
+import shutil
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+import cpq
+import mail
+import ops
+import tunnel
+from core.database import Schema
+from core.errors import EX_CONFIG, ConfigError
+from core.format import NAME, FormatRefused, Layout
+from core.journal.segment import LAYOUT
+from daemons import formats
+from daemons.initial import make
+from daemons.machine import Machine, machine_for
+from tests.support.release import files_below
+
+
+def schemas() -> list[Schema]:
+    """Find what every store module of the suite expects of its database."""
+    found = {}
+    for package in (mail, cpq, tunnel, ops):
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            if module.name.rpartition(".")[2] in ("store", "schema"):
+                for one in vars(import_module(module.name)).values():
+                    if isinstance(one, Schema):
+                        found[one.name] = one
+    return list(found.values())
+
+
+def test_the_list_holds_the_layout_of_every_store() -> None:
+    databases = {one.name: Layout(one.version, one.compatible) for one in schemas()}
+    assert len(databases) >= 7
+    assert {"machine": Layout(1), "journal": LAYOUT} | databases == formats.LAYOUTS
+
+
+@pytest.mark.parametrize("store", formats.LAYOUTS)
+def test_a_machine_with_a_store_that_is_too_new_is_refused_and_left_as_it_is(
+    store: str, tmp_path: Path, made: Path
+) -> None:
+    shutil.copytree(made, tmp_path / "m")
+    config = tmp_path / "m" / "gatepost.toml"
+    machine_for("gateway", config, ["esa"])
+    path = config.parent / "state" / NAME
+    document = json.loads(path.read_bytes())
+    document["release"] = "99.0"
+    document["layouts"][store] = [99, 98]
+    path.write_text(json.dumps(document))
+    before = files_below(config.parent)
+    with pytest.raises(FormatRefused, match=rf"release 99.0 .*: {store} 99 \(here ") as refused:
+        machine_for("gateway", config, ["esa"])
+    assert refused.value.status == EX_CONFIG
+    assert files_below(config.parent) == before
+
+
+def test_unknown_keys_after_a_newer_release_say_which_release_knew_them(tmp_path: Path, made: Path) -> None:
+    shutil.copytree(made, tmp_path / "m")
+    config = tmp_path / "m" / "gatepost.toml"
+    machine_for("gateway", config, ["esa"])
+    with config.open("a") as file:
+        file.write("\n[brand_new]\nkey = 1\n")
+    with pytest.raises(ConfigError) as ours:
+        Machine.open(config)
+    assert "release" not in ours.value.text
+    path = config.parent / "state" / NAME
+    path.write_text(json.dumps(json.loads(path.read_bytes()) | {"release": "99.0"}))
+    with pytest.raises(ConfigError, match=r"brand_new.*\n.*release 99.0 was started here last and this is") as refused:
+        Machine.open(config)
+    assert refused.value.status == EX_CONFIG
+
+
+def test_a_user_who_may_not_write_the_record_uses_the_machine_all_the_same(
+    tmp_path: Path, made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(made, tmp_path / "m")
+
+    def closed(*_: object) -> None:
+        raise PermissionError(13, os.strerror(13))
+
+    monkeypatch.setattr(formats, "stamp", closed)
+    monkeypatch.setattr(formats, "read_written", closed)
+    assert machine_for("gateway", tmp_path / "m" / "gatepost.toml", ["esa"]).role == "esa"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("machine") / "m"
+    make("esa", folder, hostname="esa.example.test")
+    return folder
