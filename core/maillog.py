@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from core.lifecycle import Scope
+from core.lifecycle import Condition, Figure, Scope
 from core.log.detail import Details
 from core.log.file import LogFile
 from core.log.sink import Sink
@@ -150,6 +150,11 @@ class MailLog:
                     sink.file.roll()
         for log in self.companions:
             log.flush()
+
+    def condition(self) -> Condition:
+        """Say how many lines were lost."""
+        lost = self.lost + sum(log.lost for log in self.companions)
+        return Condition(figures=(Figure("log_lines_lost_total", lost),))
 
     async def run(self, scope: Scope) -> None:
         """Flush a few times a second until stopping; what comes later is flushed by `close`."""

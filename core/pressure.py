@@ -71,6 +71,15 @@ class Pressure:
         self._grades = {cause.name: 0 for cause in causes}
         self._worst = self._causes[0]
 
+    @property
+    def worst(self) -> str:
+        """The name of what presses hardest, or did last."""
+        return self._worst.name
+
+    def shares(self, values: Mapping[str, float]) -> dict[str, float]:
+        """Give how far each cause is on its way to its halt value, where 1 is; what is switched off is left out."""
+        return {one.name: values[one.name] / one.halt for one in self._causes if one.halt and one.name in values}
+
     def follow(self, causes: Sequence[Cause]) -> None:
         """Judge by other thresholds; the grades that the same causes have now stay until the next values."""
         self._causes = tuple(causes)

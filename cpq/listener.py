@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core.lifecycle import Scope
+from core.lifecycle import Concern, Condition, Figure, Scope
 from core.maillog import MailLog
 from core.smtp.listener import SmtpListener
 from core.smtp.settings import ListenerSettings
@@ -104,6 +104,15 @@ class CpqListener:
     async def _wake_at_stop(self, scope: Scope) -> None:
         await scope.stopping.wait()
         self._resumed.set()
+
+    def condition(self) -> Condition:
+        """Say whether mail is taken: where it is to be held that is the machine's work."""
+        ready, suspended = self._intake.readiness(), LISTENER in self._suspended
+        figures = (Figure("cpq_connections", self._smtp.connections), Figure("cpq_peers", len(self._pairings.all())))
+        if ready.accepting and not suspended:
+            return Condition(figures=figures)
+        why = "cpq_listener is suspended; resumelistener opens it" if suspended else f"nothing is taken: {ready.reason}"
+        return Condition((Concern("quarantine", ready.direction == "hold", why),), figures)
 
     def _session(self) -> CpqSession:
         return CpqSession(self._names, self._intake, self._pairings, self._icids.next(), self._log)

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from core import port
 from core.errors import EX_NOINPUT, EX_TEMPFAIL, EX_UNAVAILABLE, GatepostError
-from core.lifecycle import Scope
+from core.lifecycle import Concern, Condition, Figure, Scope
 from core.maillog import MailLog
 from core.smtp.door import Door
 from core.smtp.listener import SmtpListener
@@ -69,6 +69,24 @@ class Listeners:
         self._tasks: set[asyncio.Task[Any]] = set()
         self.held = False
         """Whether the listeners are closed for want of room (`hold`), whatever the operator wants."""
+
+    def condition(self) -> Condition:
+        """Say which ports are closed, and what came to each."""
+        closed = [name for name, one in self.services.items() if one.suspended]
+        concerns: tuple[Concern, ...] = ()
+        if closed:
+            why = "the work queue is too long" if self.held else "open them with resumelistener"
+            text = f"suspended: {', '.join(closed)}; {why}"
+            concerns = (Concern("receiving", len(closed) == len(self.services), text),)
+        figures = [
+            figure
+            for name, one in self.services.items()
+            for figure in (
+                Figure("listener_connections", one.connections, {"listener": name}),
+                Figure("listener_turned_away_total", one.turned_away, {"listener": name}),
+            )
+        ]
+        return Condition(concerns, tuple(figures))
 
     async def run(self, scope: Scope) -> None:
         """Open every port, and serve until stopping and until the last listener has ended."""

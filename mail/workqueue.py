@@ -20,7 +20,7 @@ from core.content import HEAD_BYTES
 from core.disk import Disk, read_file, replace_file
 from core.errors import EX_CANTCREAT, EX_CONFIG, EX_NOINPUT, EX_TEMPFAIL, EX_USAGE, GatepostError
 from core.journal import Journal, JournalDamaged, JournalError, Recovered, open_content, read_content
-from core.lifecycle import Scope
+from core.lifecycle import Concern, Condition, Scope
 from core.maillog import MailLog, clean
 from core.record import Outcome, decode_accepted, encode
 from mail.content import render_chunks
@@ -85,6 +85,11 @@ class WorkQueue:
         self._pause = pause
         self._log = log
         intake.paused = lambda: pause.on
+
+    def condition(self) -> Condition:
+        """Say whether mail waits here by somebody's order."""
+        text = "the work queue is paused; workqueue resume lets it go on"
+        return Condition((Concern("delivery", False, text),) if self._pause.on else ())
 
     async def run(self, scope: Scope) -> None:
         """Run what waits whenever nothing holds it back, until stopping."""

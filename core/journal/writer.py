@@ -39,6 +39,10 @@ class Writer:
         self._busy = False
         self._scheduled = False
         self._began = self._ended = clock.monotonic()
+        self.commits = 0
+        """Batches that were written."""
+        self.commits_s = 0.0
+        """How long they took, all together."""
         self.on_idle: Callable[[], object] = bool
         """Called when everybody has been told; does nothing until it is set."""
 
@@ -118,6 +122,8 @@ class Writer:
     def _committed(self, fates: Fates) -> None:
         self._busy = False
         self._ended = clock.monotonic()
+        self.commits += 1
+        self.commits_s += self._ended - self._began
         self._hand_over()
         killpoint("journal.releasing")
         for items, failure in fates:

@@ -44,6 +44,8 @@ class Admission:
         self.loop: asyncio.AbstractEventLoop
         self._by_address: Counter[str] = Counter()
         self._refused = 0
+        self.turned_away = 0
+        """Connections that were refused since the start."""
         self._tls = tls
         self.follow(settings, session_factory, door)
         self._log = log
@@ -70,6 +72,7 @@ class Admission:
             self._by_address[host] += 1
         else:
             self._refused += 1
+            self.turned_away += 1
         return refusal
 
     def _refusal(self, host: str) -> bytes | None:

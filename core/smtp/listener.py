@@ -63,6 +63,11 @@ class SmtpListener:
         """Whether the port was to be opened and could not be: it is tried again."""
 
     @property
+    def turned_away(self) -> int:
+        """How many connections were refused before they could say anything, since the start."""
+        return self._admission.turned_away
+
+    @property
     def connections(self) -> int:
         """How many connections are open."""
         return len(self._admission.connections)

@@ -17,7 +17,7 @@ from core.alert.alerts import Alerts
 from core.alert.kind import CRITICAL, INFO
 from core.control import peer_pid
 from core.disk import Disk, used_percent
-from core.lifecycle import Scope
+from core.lifecycle import Concern, Condition, Figure, Scope
 from core.maillog import MailLog, clean
 from core.memory import Memory, give_back, is_shortage
 from core.pressure import REFUSE, Cause, Change, Pressure
@@ -121,6 +121,18 @@ class Conservation:
             "ram_utilization": round(self._values.get(MEMORY, 0.0), 1),
             "disk_utilization_spool": round(self._values.get(DISK, 0.0), 1),
         }
+
+    def condition(self) -> Condition:
+        """Say whether mail is slowed down or refused, and how near each cause is to that."""
+        pressure, concerns = self._pressure, []
+        if pressure.grade == REFUSE:
+            concerns.append(Concern("receiving", True, f"no mail is taken, for want of room: {pressure.worst}"))
+        elif pressure.grade:
+            concerns.append(Concern("receiving", False, f"receiving is slowed by {pressure.grade} s: {pressure.worst}"))
+        shares = pressure.shares(self._values).items()
+        return Condition(
+            tuple(concerns), tuple(Figure("pressure_ratio", part, {"cause": name}) for name, part in shares)
+        )
 
     def follow(self, section: ConservationSection, memory: Memory) -> None:
         """Go by other thresholds from the next reading on; what has begun goes on as far as they say so."""

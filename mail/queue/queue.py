@@ -19,8 +19,8 @@ from core.control import Handler
 from core.errors import GatepostError
 from core.ids import IdBlocks
 from core.journal import Journal
-from core.lifecycle import Scope
-from core.maillog import Log
+from core.lifecycle import Concern, Condition, Scope
+from core.maillog import Log, clean
 from core.memory import give_back
 from core.record import Recipient
 from core.sqlite import Database, DatabaseThread
@@ -300,8 +300,21 @@ class DeliveryQueue:
     def _health(self) -> list[str]:
         """Name what is wrong."""
         reading = [*self.importer.damaged.values(), *self.importer.unreadable.values()]
-        troubles = [self._checkpointer.failure, self._done.broken, *reading, trouble_of(self._book.damaged)]
+        troubles = [*self._unwritable(), *reading, trouble_of(self._book.damaged)]
         return [trouble for trouble in troubles if trouble]
+
+    def _unwritable(self) -> list[str]:
+        return [trouble for trouble in (self._checkpointer.failure, self._done.broken) if trouble]
+
+    def condition(self) -> Condition:
+        """Say what keeps mail from leaving; what cannot be written down is not delivered at all."""
+        broken = [f"the queue cannot be written: {clean(text)}" for text in self._unwritable()]
+        concerns = [Concern("delivery", True, text) for text in broken]
+        if self._suspension.suspended:
+            concerns.append(Concern("delivery", False, "delivery is suspended; resumedel lets it go on"))
+        if len(self._health()) > len(broken):
+            concerns.append(Concern("delivery", False, "something of the queue cannot be read; status says what"))
+        return Condition(tuple(concerns))
 
     async def run(self, scope: Scope) -> None:
         """Import and deliver until stopping; the last checkpoint is made unless a part has failed."""

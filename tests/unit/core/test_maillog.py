@@ -91,6 +91,7 @@ def test_lines_that_are_lost_are_told_on_standard_error_once(tmp_path: Path, cap
     log.warning("two")
     error = capfd.readouterr().err
     assert error.count("\n") == 1
+    assert [(one.name, one.value) for one in log.condition().figures] == [("log_lines_lost_total", 2)]
     assert f"{tmp_path}/logs/mail.current: cannot be written" in error
     (tmp_path / "logs").unlink()
     log.warning("three")

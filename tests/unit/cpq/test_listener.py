@@ -44,6 +44,9 @@ async def test_a_suspension_closes_the_port_and_outlives_a_restart(tmp_path: Pat
             False,
             "suspended by the operator",
         )
+        (concern,) = held.listener.condition().concerns
+        assert (concern.check, concern.grave) == ("quarantine", True)
+        assert "resumelistener" in concern.text
         await held.listener.resume({})
         while held.listener.port == 0:
             await asyncio.sleep(0)
@@ -55,6 +58,8 @@ async def test_a_suspension_closes_the_port_and_outlives_a_restart(tmp_path: Pat
         status = await held.listener.status({})
         assert (status["state"], status["accepting"], status["takes"]) == ("listening", True, "hold")
         assert [one["serial"] for one in status["peers"]] == ["ESA-1"]
+        concerns, figures = held.listener.condition()
+        assert (concerns, {one.name: one.value for one in figures}["cpq_peers"]) == ((), 1)
     async with quarantine(sma) as held:
         assert (await held.listener.status({}))["state"] == "listening"
 
@@ -69,6 +74,7 @@ async def test_a_full_quarantine_takes_no_more(tmp_path: Path) -> None:
             await line.close()
     async with quarantine(sma, quota_octets=10) as held:
         assert (await held.listener.status({}))["reason"] == "the quarantine is full"
+        assert "the quarantine is full" in held.listener.condition().concerns[0].text
         esa.paired_with(sma, held.listener.port)
         async with courier(esa) as post:
             with pytest.raises(TemporaryFailure, match="the quarantine is full"):

@@ -217,7 +217,7 @@ async def test_a_failed_sync_refuses_seals_and_heals(journal: Journal, disk: Fau
     assert isinstance(await finish(journal, 1), JournalUnavailable)
     assert not journal.status()["healthy"]
     (concern,) = journal.condition().concerns
-    assert (concern.check, concern.grave) == ("spool", True)
+    assert (concern.check, concern.grave) == ("spool", False), "this one may use the reserve, as the queue's may"
     assert str(journal.directory) not in concern.text
     failing.clear()
     await until(lambda: journal.refusal is None)

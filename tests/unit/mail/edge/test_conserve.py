@@ -77,6 +77,12 @@ async def test_a_slow_journal_slows_receiving_then_stops_it_and_all_is_undone(tm
         await world.service.turn()
         assert (world.brake.delay_s, world.brake.refusing) == (delay, refusing)
         assert world.service.gauges()["resource_conservation"] == shown
+        concerns, figures = world.service.condition()
+        assert [one.grave for one in concerns] == ([refusing] if shown else [])
+        assert all("journal write" in one.text for one in concerns)
+        shares = {figure.labels["cause"]: figure.value for figure in figures}
+        assert shares["journal write"] == seconds / 30
+        assert "memory" not in shares, "it is switched off"
     assert world.lines(tmp_path) == [
         "Warning: Resource conservation: off -> 30 s of delay: journal write 16.5 s (from 3 to 30)",
         "Warning: Resource conservation: 30 s of delay -> refusing mail: journal write 31.0 s (from 3 to 30)",
@@ -108,6 +114,9 @@ async def test_a_long_work_queue_suspends_listeners_but_not_what_the_operator_di
             world.waiting = waiting
             await world.service.turn()
             assert "".join("-" if one.suspended else "o" for one in listeners.services.values()) == states
+            (concern,) = listeners.condition().concerns
+            assert concern.grave is (states == "--")
+            assert ("the work queue" in concern.text) is (states == "--")
         await listeners.resume({})
     text = "\n".join(world.lines(tmp_path))
     assert "Warning: Receiving suspended for In: 100 messages in the work queue." in text

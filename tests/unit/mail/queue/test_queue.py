@@ -226,8 +226,10 @@ async def test_suspended_delivery_stays_suspended_over_a_restart(machine: Machin
     await asyncio.sleep(0.1)
     assert machine.courier.opened == 0
     assert (await queue.verbs()["status"]({}))["state"] == "Delivery suspended"
+    assert [(one.check, one.grave) for one in queue.condition().concerns] == [("delivery", False)]
     await queue.verbs()["resume"]({})
     await machine.until(lambda: machine.courier.mids() == [mid])
+    assert queue.condition().concerns == ()
 
 
 async def test_more_mail_than_memory_takes_is_delivered_from_the_index(tmp_path: Path) -> None:
