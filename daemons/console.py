@@ -38,7 +38,7 @@ def build(config: Path) -> Daemon:
     gate = gate_of(machine, log, FRONT)
     appliance = appliance_of(machine, sessions, log, gate.records)
     executor = Executor(registry(appliance.schema), appliance, log)
-    host_key = ssh_key.read_key(machine.keys / "host_ed25519")
+    host_key = ssh_key.read_key(machine.key("host_ed25519"))
     server = ConsoleServer(
         executor,
         settings_of(machine),

@@ -45,7 +45,7 @@ def build(config: Path) -> Daemon:
     handover = HandOver(store.outbox, files, journal, queue, log, seen=seen)
     policy = policy_of(document.quarantine)
     sweep = Sweep(store, policy, handover, log, quota_octets=document.cpq.quota_mib << 20, alert=alerts.send)
-    ask = command_client(machine.keys / "command_client_ed25519", COMMAND_USER, LISTENER_COMMAND)
+    ask = command_client(machine.key("command_client_ed25519"), COMMAND_USER, LISTENER_COMMAND)
     locator = Locator(machine.pairings(), ask, log, alternate=document.cpq.alternate_release_appliance)
     release = Release(store, files, locator, log, quarantines=policy.known, decided=handover.wake)
     services: list[Service] = [log, alerts, journal, handover, sweep]

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from core import agreement, clock
 from core.errors import EX_CONFIG, GatepostError
+from core.given import given_or
 from core.pki import user_name
-from core.ssh import ensure_key
+from core.ssh import ensure_key, read_key
 from tunnel.appliance import activation, place, registration
 from tunnel.appliance.client import CHECK_S, TunnelClient
 from tunnel.appliance.enabling import Enabling
@@ -55,7 +56,7 @@ def build_client(
     road = Road(section.connect_timeout_s, connect=connect, context=_context(section, machine.directory), proxy=proxy)
     terms = LinkTerms(
         name=user_name(machine.serial),
-        key=ensure_key(keys / "tunnel_ed25519"),
+        key=read_key(given_or(keys / "tunnel_ed25519")),
         bastion_keys=section.bastion_keys,
         bastion_cas=section.bastion_cas,
         console=machine.directory / "run" / SERVICE_SOCKET,
@@ -90,7 +91,7 @@ def build_client(
 def _own_keys(keys: Path, serial: str, log: Callable[[str], None]) -> None:
     """Make what this machine must have of its own."""
     for name in ("host", "tunnel"):
-        path = keys / f"{name}_ed25519"
+        path = given_or(keys / f"{name}_ed25519")
         if not path.exists():
             log(f"{path} is made anew: this machine has to be enrolled at the bastion with it")
         ensure_key(path, f"{name} {serial}")

@@ -11,6 +11,7 @@ from typing import Any
 
 from core.control import Handler
 from core.errors import GatepostError
+from core.given import given_or
 from core.lifecycle import Service
 from core.metrics import Counters
 from core.ssh import SshListener, read_key
@@ -84,7 +85,7 @@ class Bastion:
 
 def build_bastion(section: BastionSection, directory: Path) -> Bastion:
     """Build the bastion from a machine directory."""
-    host_key = read_key(directory / "keys" / "bastion_host_ed25519")
+    host_key = read_key(given_or(directory / "keys" / "bastion_host_ed25519"))
     keyd = Keyd(directory / "run" / SOCKET)
     audit = AuditLog(directory / "log" / "audit.jsonl")
     counters = Counters(directory / "state" / "bastion.counters.json")

@@ -15,6 +15,7 @@ from asyncssh import SSHKey
 from core import agreement, clock
 from core.disk import Disk, read_file, replace_file
 from core.errors import EX_CONFIG, EX_DATAERR, EX_UNAVAILABLE, EX_USAGE, GatepostError
+from core.given import given_or
 from core.ssh import ensure_key
 from tunnel.keyd.api import SupportKey
 
@@ -115,7 +116,7 @@ class Keyring:
         return self._folder / f"support_{number}_x25519"
 
     def _key(self, name: str) -> SSHKey:
-        return ensure_key(self._folder / f"{name}_ed25519", f"{name} of keyd")
+        return ensure_key(given_or(self._folder / f"{name}_ed25519"), f"{name} of keyd")
 
     def _note(self, number: int) -> _Note:
         return self._notes.keys.get(number) or _Note(self._path(number).stat().st_mtime)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import asyncssh
 
+from core.given import given_or
 from core.lifecycle import Service
 from core.pki import user_name
 from core.ssh import AcceptLimits, SshListener, read_key, server_options
@@ -78,7 +79,7 @@ def build_endpoint(section: TunnelSection, serial: str, directory: Path, around:
         reattach_s=section.reattach_minutes * 60,
     )
     terms = ServiceTerms(name, directory / "state" / activation.FILE_NAME)
-    host_key = read_key(directory / "keys" / "host_ed25519")
+    host_key = read_key(given_or(directory / "keys" / "host_ed25519"))
     return assemble(
         directory / "run" / SERVICE_SOCKET, host_key, terms, desk_terms=desk, section=section, around=around
     )
