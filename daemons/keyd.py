@@ -1,9 +1,11 @@
 """keyd: holds the support keys, both authorities and the recording key; derives and signs for the bastion.
 
-Listens on run/keyd.sock, where the users of `[keyd] clients` may ask and its own. Owns the folder keyd/, which nobody
-else reads; it is meant to run as a user of its own, who reads gatepost.toml and that folder.
+Listens on run/keyd.sock, where the users of `[keyd] clients` (by default the machine's owner) may ask and its own. Owns
+the folder keyd/, which nobody else reads; it is meant to run as a user of its own, who reads gatepost.toml and that
+folder.
 """
 
+import os
 import pwd
 from functools import partial
 from pathlib import Path
@@ -15,6 +17,7 @@ from core.errors import ConfigError, Problem
 from core.runtime import Daemon
 from daemons import config as documents
 from daemons.machine import Machine
+from daemons.owner import owner_of
 from daemons.reload import switch_of
 from tunnel.config import KeydSection
 from tunnel.keyd.api import GUEST_VERBS
@@ -36,6 +39,8 @@ def build(config: Path) -> Daemon:
 
 def guests_of(config: Path, section: KeydSection) -> list[int]:
     """Give the user ids that may ask. Raises `ConfigError` for a name that this machine does not know."""
+    if not section.clients:
+        return [uid for uid in (owner_of(config),) if uid != os.geteuid()]
     try:
         return [pwd.getpwnam(name).pw_uid for name in section.clients]
     except KeyError as error:

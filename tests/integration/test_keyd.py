@@ -67,7 +67,6 @@ def shared(machine: Machine) -> Machine:
     if ran([*_as(STRANGER), sys.executable, "-c", "import daemons.keyd"]).status != 0:
         pytest.skip("other users cannot read this checkout")
     machine.dir.parent.chmod(0o755)
-    machine.clients(BASTION)
     subprocess.run(["chown", "-R", f"{BASTION}:{BASTION}", str(machine.dir)], check=True)
     subprocess.run(["chown", "-R", KEYD, str(machine.keyd)], check=True)
     return machine
@@ -112,6 +111,14 @@ _STOP = (
     "import socket, sys; s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]);"
     'print(s.sendall(b\'{"v":1,"do":"stop"}\\n\') or s.makefile().readline())'
 )
+
+
+@needs("setpriv")
+def test_where_clients_are_named_the_folders_owner_is_none_of_them(shared: Machine) -> None:
+    shared.clients(STRANGER)
+    with running(shared, KEYD):
+        refused = shared.run_as(BASTION, "bastion", "support-key", "list")
+    assert (refused.status, refused.out) == (77, "")
 
 
 @needs("setpriv")
