@@ -283,7 +283,8 @@ class KeydSection(Section):
     """Who may ask keyd to use the support organisation's keys, and how often."""
 
     clients: tuple[Annotated[str, Field(pattern="^[a-z_][a-z0-9_-]{0,31}$")], ...] = Field(
-        default=(), description="users that may ask it; empty = the owner of this document's folder, whom the bastion runs as"
+        default=(),
+        description="users that may ask it; empty = the owner of this document's folder, whom the bastion runs as",
     )
     derivations_per_hour: int = Field(default=10, ge=1, le=1000, description="seeds that one engineer may bring in")
     wrong_seeds_per_hour: int = Field(default=5, ge=1, le=1000, description="wrong seeds for one appliance")
