@@ -35,8 +35,10 @@ DAEMONS = {
 """Every daemon and the roles of the machines that it belongs on."""
 
 MODULES = {
+    "serve": ("serve", "run all daemons of this machine's role in one process tree: containers, laptops"),
     "init": ("initial", "make a new machine: keys, certificates and a commented configuration"),
     "health": ("health", "tell whether the daemons of this machine run, and whether it does its work"),
+    "reload": ("reloading", "have a running daemon take the machine's configuration, and say whether it has"),
     "pair": ("pair", "pair this management host with a gateway, through the gateway's console"),
     "bastion": ("support.commands", "enrol appliances, keep cases and sign engineers' certificates"),
     "password": (

@@ -1,0 +1,97 @@
+"""`gatepost serve`: one machine in one process tree, for containers and laptops. systemd does this on machines.
+
+Starts every daemon of the machine's role and keeps them running; READY when all are. Works as process 1 and needs no
+shell. SIGTERM stops in order: first those that take work in, then those that finish it. SIGHUP has all read their
+configuration, and starts those that were left alone. Listens on run/serve.sock: `status`, `halt`, `resume`.
+"""
+
+import argparse
+import asyncio
+from pathlib import Path
+from typing import Any
+
+from core.child import Child, Household, Reaper, gatepost_argv
+from core.control import Handler
+from core.lifecycle import Service
+from core.relay import Relay
+from core.runtime import Daemon, run_daemon
+from core.switch import Prepared, Switch
+from daemons.machine import Machine
+from daemons.owner import add_config
+from daemons.reload import opened
+
+_LAST = ("delivery-queue", "keyd")
+"""They are stopped when the others are gone: what was accepted last is still taken into the queue."""
+_MARGIN_S = 3.0
+"""What a daemon may take beyond its own grace before it is killed."""
+
+
+def add_arguments(sub: argparse.ArgumentParser) -> None:
+    """Describe the command to the executable."""
+    sub.set_defaults(action=_serve)
+    add_config(sub, as_owner=False)
+    sub.add_argument(
+        "--gateways",
+        type=int,
+        choices=range(1, 65),
+        metavar="N",
+        help="gateway processes (default: [runtime] gateways)",
+    )
+
+
+def _serve(args: argparse.Namespace) -> int:
+    machine = Machine.open(args.config)
+    relay = Relay()
+    try:
+        return run_daemon(build(machine, args.gateways or machine.document.runtime.gateways, Household(relay)))
+    finally:
+        relay.close()
+
+
+def build(machine: Machine, gateways: int, home: Household) -> Daemon:
+    """Wire the process that keeps a machine's daemons running."""
+    for name in _names(machine.role, gateways):
+        daemon, _, instance = name.partition("-") if name.startswith("gateway-") else (name, "", "")
+        words = ["run", daemon, "--config", str(machine.config), *(["--instance", instance] if instance else [])]
+        first = [child for child in home.children if child.name not in _LAST] if name in _LAST else []
+        Child(name, gatepost_argv(*words), machine.socket(name), home, first)
+
+    async def check(file: Path) -> Prepared:
+        await asyncio.to_thread(opened, machine, file)
+        return Prepared()
+
+    async def again() -> None:
+        for child in home.children:
+            child.again()
+
+    switch = Switch(machine.config, machine.digest, check, also=again)
+    services: list[Service] = [*home.children, Reaper(home)]
+    grace_s = 2 * (machine.document.runtime.grace_s + _MARGIN_S)
+    return Daemon("serve", services, machine.socket("serve"), _verbs(home), grace_s, switch)
+
+
+def _names(role: str, gateways: int) -> list[str]:
+    """Give the daemons of a role, those that stop last at the end."""
+    from daemons.gatepost import DAEMONS
+
+    names = [name for name, roles in DAEMONS.items() if role in roles and name != "gateway"]
+    if role in DAEMONS["gateway"]:
+        names = [f"gateway-{number}" for number in range(gateways)] + names
+    return sorted(names, key=lambda name: name in _LAST)
+
+
+def _verbs(home: Household) -> dict[str, Handler]:
+    async def status(_: dict[str, Any]) -> dict[str, Any]:
+        return {"daemons": [child.show() for child in home.children]}
+
+    def wanting(wanted: bool) -> Handler:
+        async def verb(args: dict[str, Any]) -> dict[str, Any]:
+            names = args.get("daemons") or [child.name for child in home.children]
+            for child in home.children:
+                if child.name in names:
+                    child.want(wanted)
+            return await status({})
+
+        return verb
+
+    return {"status": status, "halt": wanting(False), "resume": wanting(True)}
