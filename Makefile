@@ -42,6 +42,7 @@ check: setup ## Lint, types, layers and the shape of the tree
 	@echo "mypy";           $(BIN)/mypy
 	@echo "import layers";  $(BIN)/lint-imports --no-cache | tail -n 12
 	@echo "shape";          $(BIN)/python -m pytest -q tests/unit/test_shape.py
+	@echo "units";          tests/setup-debian systemd && $(BIN)/python -m pytest -q tests/unit/daemons/systemd/test_units.py
 	@echo "deployment";     tests/setup-debian shellcheck && tests/check-deployment $(VENV)
 
 bench: setup tools ## Measure against peers (an hour); less: make bench CASES=4k-kept-20 PEERS=postfix
