@@ -21,6 +21,7 @@ import time
 import traceback
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -170,7 +171,7 @@ class _Supervisor:
         verbs = {**self._daemon.verbs, "health": self._health, "stop": self._stop}
         if self._daemon.switch is not None:
             self._daemon.switch.spawn = spawn
-            verbs |= self._daemon.switch.verbs()
+            verbs |= {**self._daemon.switch.verbs(), "reload": self._on_reload_verb}
         control = ControlServer(self._daemon.control, verbs, guests=self._daemon.guests)
         control.claim()
         services: list[Service] = [*self._daemon.services, control]
@@ -217,22 +218,36 @@ class _Supervisor:
 
     def _on_reload_signal(self) -> None:
         if self._daemon.switch is not None:
-            spawn(self._reload(self._daemon.switch.take), "reload")
+            spawn(self._refused(partial(self._reload, self._daemon.switch)), "reload")
 
-    async def _reload(self, take: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        usec = int(clock.monotonic() * 1_000_000)
-        notify(f"RELOADING=1\nMONOTONIC_USEC={usec}")
+    async def _on_reload_verb(self, _: dict[str, Any]) -> dict[str, Any]:
+        """Control verb: take the machine's own configuration, both steps; every reason why not is the answer."""
+        assert self._daemon.switch is not None
         try:
-            await self._refused(take)
+            return {"restart": list(await self._reload(self._daemon.switch))}
+        except GatepostError as error:
+            self._say_refused(error)
+            raise
+
+    async def _reload(self, switch: Switch) -> tuple[str, ...]:
+        """Go over to the machine's file, and have the service manager know; it hears of readiness only once."""
+        if self._state != "ready":
+            return await switch.take()
+        notify(f"RELOADING=1\nMONOTONIC_USEC={int(clock.monotonic() * 1_000_000)}")
+        try:
+            return await switch.take()
         finally:
             notify("READY=1")
 
-    async def _refused(self, take: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    async def _refused(self, take: Callable[[], Coroutine[Any, Any, object]]) -> None:
         """Go over to another configuration; say so if it cannot be."""
         try:
             await take()
         except GatepostError as error:
-            say(ERROR, f"{self._daemon.name}: reload refused, the running configuration stays: {error.text}")
+            self._say_refused(error)
+
+    def _say_refused(self, error: GatepostError) -> None:
+        say(ERROR, f"{self._daemon.name}: reload refused, the running configuration stays: {error.text}")
 
     async def _announce(self) -> None:
         for event in self._signals.ready.values():

@@ -138,12 +138,15 @@ class Switch:
             "configuration_state": self._on_state,
         }
 
-    async def take(self) -> None:
-        """Go over to what the machine's file holds now (SIGHUP). Raises `ConfigError`; all stays as it was then."""
+    async def take(self) -> tuple[str, ...]:
+        """Go over to what the machine's file holds now (SIGHUP, `gatepost reload`); gives what needs a restart.
+
+        Raises `ConfigError`; all stays as it was then.
+        """
         try:
             async with self._lock:
                 self._release()
-                await self._take()
+                return await self._take()
         finally:
             if self._also is not None:
                 await self._also()
@@ -155,12 +158,13 @@ class Switch:
                 self._release()
                 await self._take()
 
-    async def _take(self) -> None:
+    async def _take(self) -> tuple[str, ...]:
         digest = await asyncio.to_thread(digest_of, self._config)
         prepared = await self._prepare(self._config)
         await self._go_over(prepared, digest)
         if prepared.restart:
             say(WARNING, f"this counts only after a restart: {', '.join(prepared.restart)}")
+        return prepared.restart
 
     async def _go_over(self, prepared: Prepared, digest: str) -> None:
         try:

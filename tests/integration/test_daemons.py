@@ -100,14 +100,14 @@ class Started(NamedTuple):
 
 
 @contextmanager
-def started(machine: Machine, daemon: str) -> Iterator[Started]:
+def started(machine: Machine, daemon: str, **environment: str) -> Iterator[Started]:
     where = machine.dir / "notify"
     where.unlink(missing_ok=True)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notices:
         notices.bind(str(where))
         process = subprocess.Popen(
             [*GATEPOST, "run", daemon, "--config", str(machine.config)],
-            env={**os.environ, "NOTIFY_SOCKET": str(where)},
+            env={**os.environ, "NOTIFY_SOCKET": str(where), **environment},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
