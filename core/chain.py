@@ -52,6 +52,12 @@ def usable(record: Tlsa) -> bool:
     return True
 
 
+def tlsa_data(certificate: bytes) -> str:
+    """Give the data of the TLSA record that goes with a PEM certificate: 3 1 1, its public key by SHA-256."""
+    key = _public_key(x509.load_pem_x509_certificate(certificate))
+    return f"3 1 1 {hashlib.sha256(key).hexdigest()}"
+
+
 def check_dane(records: Sequence[Tlsa], chain: Sequence[bytes], names: Sequence[str], now: float) -> str:
     """See that a chain fits one of the usable records; give in words which. Raises `ChainRefused`.
 

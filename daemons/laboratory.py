@@ -19,7 +19,11 @@ def add_arguments(lab: argparse.ArgumentParser) -> None:
     send = verbs.add_parser("send", help="send the message on standard input to the lab's ESA")
     send.add_argument("--from", dest="sender", default="you@outside.test", metavar="ADDRESS")
     send.add_argument("recipient", nargs="+", metavar="RECIPIENT")
-    for sub in (demo, up, down, kill, start, send):
+    demo.add_argument("--at", type=Path, metavar="FILE", help="lab.json of a lab in containers that is up")
+    make = verbs.add_parser("make", help="make the folders of a lab in containers (compose.yaml does)")
+    make.add_argument("--database", default="", metavar="URL", help="PostgreSQL of the bastion; empty = a file")
+    join = verbs.add_parser("join", help="pair and enrol the machines of a lab in containers (compose.yaml does)")
+    for sub in (demo, up, down, kill, start, send, make, join):
         sub.add_argument("--dir", type=Path, required=sub is not demo, help="folder of the lab, empty or new")
     for sub in (kill, start):
         sub.add_argument("name", metavar="NAME")
@@ -28,12 +32,22 @@ def add_arguments(lab: argparse.ArgumentParser) -> None:
 def _lab(args: argparse.Namespace) -> int:
     from ops.lab import command
 
-    if args.verb == "demo":
-        return command.demo(args.dir, args.net, args.messages)
-    if args.verb == "up":
-        return command.up(args.dir, args.net)
-    if args.verb == "down":
-        return command.down(args.dir)
-    if args.verb == "send":
-        return command.send(args.dir, args.sender, args.recipient)
-    return (command.kill if args.verb == "kill" else command.start)(args.dir, args.name)
+    actions = {
+        "demo": lambda: _demo(args),
+        "up": lambda: command.up(args.dir, args.net),
+        "down": lambda: command.down(args.dir),
+        "send": lambda: command.send(args.dir, args.sender, args.recipient),
+        "kill": lambda: command.kill(args.dir, args.name),
+        "start": lambda: command.start(args.dir, args.name),
+        "make": lambda: command.make(args.dir, args.database),
+        "join": lambda: command.join(args.dir),
+    }
+    return actions[args.verb]()
+
+
+def _demo(args: argparse.Namespace) -> int:
+    from ops.lab import command
+
+    if args.at is not None:
+        return command.demo_at(args.at.parent, args.messages)
+    return command.demo(args.dir, args.net, args.messages)

@@ -21,8 +21,7 @@ from core.control import call
 from core.errors import GatepostError
 from core.ssh import make_key, public_text, read_key
 from ops.lab.build import Lab
-from ops.lab.document import zone
-from ops.lab.layout import BASTION_PORTS, Layout
+from ops.lab.layout import Layout
 from ops.lab.machines import gatepost, make_machines
 from ops.lab.support import open_access
 from tunnel.bastion.store import Enrolled, open_store
@@ -60,7 +59,6 @@ class World:
         self.lab.facts = make_machines(self.layout)
         self._settings()
         await self._enrol()
-        (self.layout.dir / "zone.txt").write_text(zone(self.layout))
         for name in DAEMONS:
             self.lab.start(name)
         await self.lab.wait(list(DAEMONS))
@@ -69,7 +67,7 @@ class World:
     @property
     def control(self) -> Path:
         """The bastion's control socket."""
-        return self.lab.control(*BASTION.split("/"))
+        return self.layout.control(*BASTION.split("/"))
 
     def _settings(self) -> None:
         config = self.layout.config("bastion")
@@ -96,7 +94,7 @@ class World:
         authority = read_key(self.layout.dir / "bastion" / "keyd" / "host_ca_ed25519")
         plan = Plan(
             address=self.layout.bastion,
-            ports=BASTION_PORTS,
+            ports=self.layout.ports.bastion,
             authority=public_text(authority),
             console=str(self.folder / "console.sock"),
             rows=tuple(self._rows),

@@ -1,7 +1,7 @@
 """Bring a lab up and take it down: machines made with the executable, daemons as processes, all facts in lab.json.
 
 Everything is done as an operator would: `gatepost init`, `gatepost pair`, `gatepost bastion …`, `techsupport` on the
-console. A failed `up` takes down what it started and removes what it made.
+console (`ops/lab/join.py`). A failed `up` takes down what it started and removes what it made.
 """
 
 import asyncio
@@ -11,18 +11,15 @@ import shutil
 import signal
 import socket
 from collections.abc import Callable, Iterable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from core.disk import Disk, replace_file
 from core.errors import EX_NOINPUT, EX_SOFTWARE, EX_UNAVAILABLE, EX_USAGE, GatepostError
-from core.ssh import key as ssh_key
 from ops.lab import process
-from ops.lab.document import zone
-from ops.lab.layout import CONSOLE, DNS, SMTP, Layout
-from ops.lab.machines import gatepost, make_machines, public_key
-from ops.lab.support import open_access
+from ops.lab.join import join
+from ops.lab.layout import Layout
+from ops.lab.machines import make_machines
 
 DAEMONS = {
     "esa": ("delivery-queue", "gateway", "cpq-listener", "tunnel-client", "console", "web"),
@@ -32,25 +29,34 @@ DAEMONS = {
 Report = Callable[[str], None]
 
 
+def read_facts(directory: Path) -> dict[str, Any]:
+    """Read lab.json. Raises status 66 if there is no lab in this folder."""
+    file = directory / "lab.json"
+    try:
+        facts: dict[str, Any] = json.loads(file.read_text())
+    except FileNotFoundError:
+        raise GatepostError(f"{directory} holds no lab; start one with: gatepost lab up", EX_NOINPUT) from None
+    except ValueError as error:
+        raise GatepostError(f"{file}: {error}", EX_SOFTWARE) from None
+    return facts
+
+
+def save_facts(layout: Layout, facts: dict[str, Any]) -> None:
+    """Write lab.json."""
+    replace_file(Disk(), layout.dir / "lab.json", json.dumps(facts, indent=1).encode() + b"\n", mode=0o644)
+
+
 class Lab:
     """One lab that is or was up; its facts are those of lab.json."""
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
-        self._file = layout.dir / "lab.json"
         self._logs = layout.dir / "log"
         self.facts: dict[str, Any] = {}
 
     def load(self) -> "Lab":
         """Read lab.json. Raises status 66 if there is no lab in this folder."""
-        try:
-            self.facts = json.loads(self._file.read_text())
-        except FileNotFoundError:
-            raise GatepostError(
-                f"{self.layout.dir} holds no lab; start one with: gatepost lab up", EX_NOINPUT
-            ) from None
-        except ValueError as error:
-            raise GatepostError(f"{self._file}: {error}", EX_SOFTWARE) from None
+        self.facts = read_facts(self.layout.dir)
         return self
 
     @property
@@ -82,15 +88,13 @@ class Lab:
             for daemon in daemons:
                 self._spawn(role, daemon)
         await self._wait_all()
-        report("pairing ESA and SMA")
-        await self._pair()
-        report("tunnel and engineer's certificate")
-        await open_access(self.layout, self.facts, self._run, self.control("bastion", "bastion"))
-        self.save()
+        await join(self.layout, self.facts, report)
+        save_facts(self.layout, self.facts)
 
     def _check_ports(self) -> None:
         places = [(name, place, socket.SOCK_STREAM) for name, place in self.layout.sockets().items()]
-        places.append(("dns over UDP", (self.layout.dns, DNS), socket.SOCK_DGRAM))
+        dns = (self.layout.dns, self.layout.ports.dns)
+        places.append(("dns over UDP", dns, socket.SOCK_DGRAM))
         for name, (host, port), kind in places:
             with socket.socket(type=kind) as probe:
                 if kind == socket.SOCK_STREAM:
@@ -102,8 +106,6 @@ class Lab:
                     raise GatepostError(text, EX_UNAVAILABLE) from None
 
     def _start_servers(self) -> None:
-        layout = self.layout
-        (layout.dir / "zone.txt").write_text(zone(layout))
         self.start("lab/dns")
         self.start("lab/mailhost")
 
@@ -138,27 +140,29 @@ class Lab:
     def _spawn(self, role: str, daemon: str) -> None:
         layout, name = self.layout, f"{role}/{daemon}"
         if name == "lab/dns":
-            argv = process.module_argv("ops.lab.nameserver", layout.dns, str(DNS), str(layout.dir / "zone.txt"))
+            argv = process.module_argv(
+                "ops.lab.nameserver", layout.dns, str(layout.ports.dns), str(layout.dir / "zone.txt")
+            )
         elif name == "lab/mailhost":
-            argv = process.module_argv("ops.lab.mailhost", layout.mailhost, str(SMTP), str(layout.maildir))
+            argv = process.module_argv("ops.lab.mailhost", layout.mailhost, str(layout.ports.smtp), str(layout.maildir))
         else:
             argv = process.gatepost_argv("run", daemon, "--config", str(layout.config(role)))
         self.pids[name] = [process.start(name, argv, self._logs)]
 
-    def control(self, role: str, daemon: str) -> Path:
-        """Control socket of a daemon."""
-        return self.layout.dir / role / "run" / f"{'gateway-0' if daemon == 'gateway' else daemon}.sock"
-
     async def wait(self, names: list[str]) -> None:
         """Wait until what is named is ready."""
-        servers = {"lab/dns": (self.layout.dns, DNS), "lab/mailhost": (self.layout.mailhost, SMTP)}
+        layout = self.layout
+        servers = {
+            "lab/dns": (layout.dns, layout.ports.dns),
+            "lab/mailhost": (layout.mailhost, layout.ports.smtp),
+        }
         waits = []
         for name in names:
             pid = self.pids[name][0]
             if name in servers:
                 waits.append(process.wait_listening(name, pid, *servers[name]))
             else:
-                waits.append(process.wait_ready(name, pid, self.control(*name.split("/")), self._logs))
+                waits.append(process.wait_ready(name, pid, layout.control(*name.split("/")), self._logs))
         results = await asyncio.gather(*waits, return_exceptions=True)
         for result in results:
             if isinstance(result, BaseException):
@@ -167,20 +171,9 @@ class Lab:
     async def _wait_all(self) -> None:
         await self.wait(list(self.pids))
 
-    async def _pair(self) -> None:
-        layout = self.layout
-        fingerprint = ssh_key.fingerprint(public_key(self.layout, "esa/keys/host_ed25519"))
-        await self._run(
-            *("pair", "--config", str(layout.config("sma")), "--appliance", f"{layout.esa}:{CONSOLE}"),
-            *("--key", self.facts["admin_key"], "--fingerprint", fingerprint),
-        )
-
-    async def _run(self, *args: str, stdin: str = "") -> str:
-        return await asyncio.to_thread(partial(gatepost, stdin=stdin), *args)
-
     def save(self) -> None:
         """Write lab.json."""
-        replace_file(Disk(), self._file, json.dumps(self.facts, indent=1).encode() + b"\n", mode=0o644)
+        save_facts(self.layout, self.facts)
 
     async def kill(self, name: str) -> None:
         """Send SIGKILL to what `name` stands for."""
@@ -189,6 +182,10 @@ class Lab:
     async def stop(self, name: str) -> None:
         """Let what `name` stands for finish and end."""
         await process.end(self._running(self.names(name)), signal.SIGTERM)
+
+    async def restart(self, name: str) -> None:
+        """Start what was stopped, and wait until it is ready."""
+        await self.wait(self.start(name))
 
     async def down(self) -> None:
         """Stop every process of the lab; the folder stays for who wants to look at it."""

@@ -1,4 +1,4 @@
-"""The lab's commands: `demo`, `up`, `down`, `kill`, `start`, `send`."""
+"""The lab's commands: `demo`, `up`, `down`, `kill`, `start`, `send`; in containers `make`, `join`, `demo --at`."""
 
 import asyncio
 import sys
@@ -10,7 +10,7 @@ from typing import Any
 
 from core.errors import EX_OK, EX_SOFTWARE
 from core.runtime import run
-from ops.lab.build import Lab
+from ops.lab.build import Lab, read_facts
 from ops.lab.corpus import LINE_END
 from ops.lab.layout import Layout
 from ops.lab.progress import say
@@ -33,15 +33,53 @@ def demo(directory: Path | None, net: str, count: int) -> int:
             good = await Demo(lab, count).run()
         finally:
             await lab.down()
-        print(f"\n  {'all of it holds' if good else 'NOT as it must be'} ({time.monotonic() - began:.0f} s)")
+        status = _concluded(good, began)
         if not good:
             print("  look again with: gatepost lab up --dir lab; the logs are in lab/log")
-        return EX_OK if good else EX_SOFTWARE
+        return status
 
     if directory is not None:
         return _interruptible(main(directory))
     with tempfile.TemporaryDirectory(prefix="gatepost-lab-") as name:
         return _interruptible(main(Path(name)))
+
+
+def demo_at(directory: Path, count: int) -> int:
+    """Run the main job on a lab in containers that is up; 0 only if all of it holds."""
+    from ops.lab.contained import Contained
+    from ops.lab.demo import Demo
+
+    async def main() -> int:
+        began = time.monotonic()
+        lab = Contained(directory)
+        print("Gatepost lab: two mail gateways, a management host, a bastion and the world outside, in containers")
+        return _concluded(await Demo(lab, count).run(), began)
+
+    return run(main())
+
+
+def _concluded(good: bool, began: float) -> int:
+    print(f"\n  {'all of it holds' if good else 'NOT as it must be'} ({time.monotonic() - began:.0f} s)")
+    return EX_OK if good else EX_SOFTWARE
+
+
+def make(directory: Path, database: str) -> int:
+    """Make the folders of a lab's containers."""
+    from ops.lab.contained import make
+
+    make(directory, database, say)
+    return EX_OK
+
+
+def join(directory: Path) -> int:
+    """Make a lab of containers that run."""
+    from ops.lab.contained import Contained
+
+    async def main() -> int:
+        await Contained(directory).join(say)
+        return EX_OK
+
+    return run(main())
 
 
 def up(directory: Path, net: str) -> int:
@@ -113,6 +151,5 @@ def send(directory: Path, sender: str, recipients: list[str]) -> int:
 
 
 def _layout(directory: Path) -> Layout:
-    """Read back the layout of a lab that is up: its net is in its addresses."""
-    facts = Lab(Layout(directory.resolve())).load().facts
-    return Layout(directory.resolve(), ".".join(facts["dns"].split(".")[:2]))
+    """Read back the layout of a lab that is up."""
+    return Layout.read(directory, read_facts(directory))

@@ -10,11 +10,11 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from core.errors import EX_TEMPFAIL, GatepostError
 from core.ssh import run_command
-from ops.lab.build import DAEMONS, Lab
+from ops.lab.layout import Layout
 from ops.lab.maildir import Maildir
 from ops.lab.plan import Ledger, Planned, make_plan
 from ops.lab.progress import Bar, say, table
@@ -24,10 +24,23 @@ from ops.lab.visit import Row, Visit
 _WAIT_S = 45.0
 
 
+class Running(Protocol):
+    """A lab that is up, on this machine (`build.Lab`) or in containers (`contained.Contained`)."""
+
+    layout: Layout
+    facts: dict[str, Any]
+
+    async def stop(self, name: str) -> None:
+        """Let a machine's daemons finish and end."""
+
+    async def restart(self, name: str) -> None:
+        """Start them again, and wait until they are ready."""
+
+
 class Demo:
     """One run of the main job on a lab that is up."""
 
-    def __init__(self, lab: Lab, count: int) -> None:
+    def __init__(self, lab: Running, count: int) -> None:
         self._lab = lab
         self._plan = make_plan(count)
         self._maildir = Maildir(lab.layout.maildir)
@@ -41,8 +54,7 @@ class Demo:
         await self._lab.stop("sma")
         await self._send(self._plan[half:], bar)
         say(f"the SMA is down: {await self._waiting_for_sma()} recipients wait in the.cpq.host")
-        self._lab.start("sma")
-        await self._lab.wait([f"sma/{daemon}" for daemon in DAEMONS["sma"]])
+        await self._lab.restart("sma")
         held = [one for one in self._plan if one.held]
         rows = await self._until_held(len(held))
         released, deleted = await self._decide(rows)
@@ -51,8 +63,12 @@ class Demo:
         return self._conclude(rows, released, deleted, support)
 
     async def _send(self, plan: list[Planned], bar: Bar) -> None:
-        host, _, port = self._lab.facts["esa"]["smtp"].rpartition(":")
-        await send_all(host, int(port), [one.letter for one in plan], bar.step)
+        """Send to all gateways, each its share."""
+        gateways = list(self._lab.layout.esas)
+        for number, name in enumerate(gateways):
+            host, _, port = self._lab.facts[name]["smtp"].rpartition(":")
+            share = [one.letter for one in plan[number :: len(gateways)]]
+            await send_all(host, int(port), share, bar.step)
 
     async def ask(self, role: str, command: str) -> Any:
         """Run a console command over SSH as the administrator and give its document."""
@@ -65,7 +81,7 @@ class Demo:
         return json.loads(result.stdout)
 
     async def _waiting_for_sma(self) -> int:
-        hosts = (await self.ask("esa", "tophosts"))["hosts"]
+        hosts = [row for name in self._lab.layout.esas for row in (await self.ask(name, "tophosts"))["hosts"]]
         return sum(int(row["active_recipients"]) for row in hosts if row["host"] == "the.cpq.host")
 
     async def _until_held(self, count: int) -> list[dict[str, Any]]:
@@ -154,6 +170,6 @@ async def _until(done: Callable[[], bool]) -> None:
 def _known_key(file: Path, host: str) -> str:
     for line in file.read_text().splitlines():
         pattern, _, key = line.partition(" ")
-        if host in pattern:
+        if host == pattern.strip("[]").partition("]")[0]:
             return key
     raise GatepostError(f"{file} does not name {host}", EX_TEMPFAIL)

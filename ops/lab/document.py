@@ -1,10 +1,10 @@
 """The lab's configuration documents: what `gatepost init` made, with the lab's own addresses."""
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ops.lab.layout import BASTION_PORTS, CONSOLE, CPQ, DNS, OUTBOUND, SMTP, WEB, Layout
+from ops.lab.layout import Layout
 
 FILTERS = """\
 # The lab's message filters; docs/filters.md describes the language.
@@ -26,6 +26,9 @@ port = {console_port}
 address = "{console}"
 port = {web_port}
 
+[health]
+address = "{console}"
+
 [[user]]
 name = "admin"
 role = "administrator"
@@ -43,7 +46,7 @@ hosts = ["{mailhost}:{smtp}"]
 [[listener]]
 name = "InboundMail"
 kind = "public"
-address = "{esa}"
+address = "{inbound}"
 port = {smtp}
 rat = ["example.test"]
 
@@ -59,7 +62,7 @@ max_invalid_recipients_per_hour = 0
 [[listener]]
 name = "OutboundMail"
 kind = "private"
-address = "{esa}"
+address = "{console}"
 port = {outbound}
 default_rule = "REJECT"
 
@@ -72,11 +75,11 @@ max_recipients_per_message = 1000
 
 [[listener.sender_group]]
 name = "RELAYLIST"
-entries = ["127.0.0.0/8"]
+entries = ["{inside}"]
 rule = "RELAY"
 
 [cpq]
-address = "{esa}"
+address = "{console}"
 port = {cpq}
 
 [tunnel]
@@ -110,7 +113,7 @@ port = {first_port}
 ports = {ports}
 bastion_keys = ["{bastion_host}"]
 support_keys = {support_keys}
-hop_sources = ["127.0.0.0/8"]  # on loopback every machine comes from the same address
+hop_sources = ["{inside}"]
 """
 
 _BASTION = """
@@ -122,7 +125,8 @@ engineer_port = {console_port}
 hop_port = {console_port}
 names = ["upgrades.gatepost.test", "c.tunnels.gatepost.test", "m.tunnels.gatepost.test"]
 shared_ports = {shared_ports}
-unlimited_sources = ["127.0.0.0/8"]  # on loopback every machine comes from the same address
+unlimited_sources = ["{outside}"]  # every machine of the lab comes from there
+{database}
 
 [keyd]
 derivations_per_hour = 1000  # in a lab access is enabled again and again
@@ -143,49 +147,63 @@ class Trusted:
     support_keys: Sequence[str]
 
 
-def document(role: str, made: str, layout: Layout, admin: str, trusted: Trusted) -> str:
-    """Write the document of one machine of the lab; `admin` is the administrator's public key."""
+def document(name: str, made: str, layout: Layout, admin: str, trusted: Trusted, *, database: str = "") -> str:
+    """Write the document of one machine of the lab; `admin` is the administrator's public key.
+
+    `database` is where the bastion keeps what it knows; empty = a file of its own.
+    """
+    role, ports = layout.machines[name], layout.ports
     text = _COMMON + {"esa": _ESA, "sma": _SMA, "bastion": _BASTION}[role]
-    console = {"esa": layout.esa, "sma": layout.sma, "bastion": layout.bastion_management}[role]
     return appliance_table(made) + text.format(
         dns=layout.dns,
-        dns_port=DNS,
-        console=console,
-        console_port=CONSOLE,
-        web_port=WEB,
+        dns_port=ports.dns,
+        console=layout.console(name),
+        console_port=ports.console,
+        web_port=ports.web,
         admin=admin,
-        esa=layout.esa,
+        inbound=layout.inbound(name) if role == "esa" else "",
+        inside=layout.inside,
+        outside=layout.outside,
         sma=layout.sma,
         bastion=layout.bastion,
         engineers=layout.engineers,
         mailhost=layout.mailhost,
-        smtp=SMTP,
-        outbound=OUTBOUND,
-        cpq=CPQ,
-        first_port=BASTION_PORTS[0],
-        ports=_numbers(BASTION_PORTS),
-        shared_ports=_numbers(BASTION_PORTS[3:5]),
+        smtp=ports.smtp,
+        outbound=ports.outbound,
+        cpq=ports.cpq,
+        first_port=ports.bastion[0],
+        ports=_numbers(ports.bastion),
+        shared_ports=_numbers(ports.bastion[3:5]),
+        database=f'database = "{database}"' if database else "",
         bastion_host=trusted.bastion_host,
         support_keys="[" + ", ".join(f'"{key}"' for key in trusted.support_keys) + "]",
     )
 
 
-def zone(layout: Layout) -> str:
-    """Write the lab's zone: the outside world's mail domain and the bastion's names."""
-    rows = [
-        "example.test. 300 MX 10 mx.example.test.",
+def zone(layout: Layout, tlsa: Mapping[str, str] | None = None) -> str:
+    """Write the lab's zone: its mail domain, the outside world's, and the bastion's names.
+
+    `tlsa` has the data of the record that goes with the certificate of a mail exchanger, by its name.
+    """
+    rows = [f"example.test. 300 MX 10 {name}.example.test." for name in layout.exchangers]
+    rows += [f"{name}.example.test. 300 A {address}" for name, address in _hosts(layout).items()]
+    rows += [f"_{layout.ports.smtp}._tcp.{name}.example.test. 300 TLSA {data}" for name, data in (tlsa or {}).items()]
+    rows += [
         f"example.test. 300 A {layout.mailhost}",
-        f"mx.example.test. 300 A {layout.mailhost}",
-        f"esa.example.test. 300 A {layout.esa}",
-        f"sma.example.test. 300 A {layout.sma}",
+        "outside.test. 300 MX 10 mx.outside.test.",
+        f"mx.outside.test. 300 A {layout.mailhost}",
     ]
     for name in ("upgrades", "c.tunnels", "m.tunnels", "x.tunnels", "s.tunnels"):
         rows.append(f"{name}.gatepost.test. 300 A {layout.bastion}")
         rows += [
             f"_gatepost-tunnel._tcp.{name}.gatepost.test. 300 SRV 10 10 {port} {name}.gatepost.test."
-            for port in BASTION_PORTS[:1]
+            for port in layout.ports.bastion[:1]
         ]
     return "\n".join(rows) + "\n"
+
+
+def _hosts(layout: Layout) -> dict[str, str]:
+    return {**layout.esas, **layout.exchangers, "sma": layout.sma}
 
 
 def _numbers(values: Sequence[int]) -> str:

@@ -16,44 +16,48 @@ _PATIENCE_S = 30.0
 class Engineer:
     """The engineer that lab.json names."""
 
-    def __init__(self, facts: dict[str, Any]) -> None:
+    def __init__(self, facts: dict[str, Any], first: str = "esa") -> None:
+        """`first` is the gateway that has a tunnel."""
         self._facts = facts
+        self._first = first
         self._host, _, port = facts["bastion"]["engineers"].rpartition(":")
         self._port = int(port)
+        self._bastion = self._host if self._port == 22 else f"[{self._host}]:{port}"
         self._key = Path(facts["engineer"]["key"])
         self._certificate = Path(facts["engineer"]["certificate"])
         self._known = Path(facts["engineer"]["known_hosts"])
 
-    async def run(self, command: str, machine: str = "esa") -> str:
-        """Run a console command on a machine and give what it printed; the bastion records it."""
+    async def run(self, command: str, machine: str = "") -> str:
+        """Run a console command on a machine (the first gateway) and give what it printed; the bastion records it."""
         result = await run_command(
             self._host,
             self._port,
             self._serial(machine),
             self._key,
-            self._pinned(f"[{self._host}]"),
+            self._pinned(self._bastion),
             command,
             _PATIENCE_S,
             certificate_path=self._certificate,
         )
         return _printed(result)
 
-    async def fetch(self, path: str, machine: str = "esa") -> bytes:
+    async def fetch(self, path: str, machine: str = "") -> bytes:
         """Fetch a file of a machine over SFTP; the bastion notes it."""
         return await fetch_file(
             self._host,
             self._port,
             self._serial(machine),
             self._key,
-            self._pinned(f"[{self._host}]"),
+            self._pinned(self._bastion),
             path,
             _PATIENCE_S,
             certificate_path=self._certificate,
         )
 
-    async def run_beyond(self, command: str, first: str = "esa", second: str = "sma") -> str:
+    async def run_beyond(self, command: str, second: str = "sma") -> str:
         """Run a console command on an appliance that has no tunnel, through one that has."""
-        pinned = self._pinned(f"[{self._host}]")
+        pinned = self._pinned(self._bastion)
+        first = self._first
         bastion = Stop(self._host, self._port, self._serial(first), self._key, pinned, self._certificate)
         host, _, port = self._facts[second]["ssh"].rpartition(":")
         stops = [bastion, self._appliance(first, self._serial(first), 22), self._appliance(second, host, int(port))]
@@ -65,11 +69,11 @@ class Engineer:
         return Stop(host, port, "service", self._key, self._pinned(serial), self._certificate.with_name(certificate))
 
     def _serial(self, machine: str) -> str:
-        return str(self._facts[machine]["serial"]).lower()
+        return str(self._facts[machine or self._first]["serial"]).lower()
 
     def _pinned(self, name: str) -> str:
         lines = self._known.read_text().splitlines()
-        return next(line.partition(" ")[2] for line in lines if line.startswith(name))
+        return next(line.partition(" ")[2] for line in lines if line.startswith(f"{name} "))
 
 
 def _printed(result: CommandResult) -> str:

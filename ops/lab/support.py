@@ -1,6 +1,6 @@
 """Remote access in a lab: the support organisation's side, done with the verbs that a person would type.
 
-Called once by `Lab.up` when all daemons are ready. Both appliances are enrolled at the bastion; the ESA's tunnel and
+Called once by `ops/lab/join.py`. All appliances are enrolled at the bastion; the first ESA's tunnel and
 the SMA's service access are enabled; engineer `ana` gets a case, whose seeds are registered and which a second person
 approves, and a certificate for an hour.
 """
@@ -15,7 +15,7 @@ from core.control import call
 from core.disk import Disk, replace_file
 from core.errors import EX_TEMPFAIL, GatepostError
 from core.ssh import key as ssh_key
-from ops.lab.layout import BASTION_PORTS, Layout
+from ops.lab.layout import Layout
 
 ENGINEER, APPROVER, CASE = "ana", "ben", "LAB-1"
 Run = Callable[..., Awaitable[str]]
@@ -23,34 +23,36 @@ Run = Callable[..., Awaitable[str]]
 
 
 async def open_access(layout: Layout, facts: dict[str, Any], run: Run, bastion: Path) -> None:
-    """Enrol ESA and SMA, let support into both, certify the engineer. `bastion` is that daemon's control socket."""
+    """Enrol the appliances, let support into both, certify the engineer. `bastion` is that daemon's control socket."""
     await _enroll(layout, facts, run)
     seeds = await _enable(layout, run)
-    await _until_online(facts["esa"]["serial"].lower(), bastion)
+    await _until_online(facts[layout.first]["serial"].lower(), bastion)
     await _open_case(layout, facts, run, seeds)
     await certify(layout, facts, run)
 
 
 async def _enroll(layout: Layout, facts: dict[str, Any], run: Run) -> None:
-    for role in ("esa", "sma"):
-        request = str(layout.dir / f"{role}-enrolment.json")
-        await run("bastion", "request", "--config", str(layout.config(role)), "--out", request)
-        words = ("bastion", "enroll", facts[role]["serial"], "--request", request)
+    for name in (*layout.esas, "sma"):
+        request = str(layout.dir / f"{name}-enrolment.json")
+        await run("bastion", "request", "--config", str(layout.config(name)), "--out", request)
+        words = ("bastion", "enroll", facts[name]["serial"], "--request", request)
         await run(*words, "--config", str(layout.config("bastion")))
 
 
 async def _enable(layout: Layout, run: Run) -> dict[str, str]:
-    """Enable access on both, as their administrators would; gives the seed strings by role."""
-    ways = {"esa": ["tunnel", "--port", str(BASTION_PORTS[0]), "--hops", layout.sma], "sma": ["sshaccess"]}
+    """Enable access on both, as their administrators would; gives the seed strings by machine."""
+    tunnel = ["tunnel", "--port", str(layout.ports.bastion[0]), "--hops", layout.sma]
+    ways = {layout.first: tunnel, "sma": ["sshaccess"]}
     seeds = {}
-    for role, words in ways.items():
-        config = str(layout.config(role))
-        seeds[role] = json.loads(await run("cli", "--config", config, "techsupport", *words, "--json"))["seed"]
+    for name, words in ways.items():
+        config = str(layout.config(name))
+        seeds[name] = json.loads(await run("cli", "--config", config, "techsupport", *words, "--json"))["seed"]
     return seeds
 
 
 async def _open_case(layout: Layout, facts: dict[str, Any], run: Run, seeds: dict[str, str]) -> None:
-    serials = {role: facts[role]["serial"] for role in seeds}
+    serials = {name: facts[name]["serial"] for name in seeds}
+    first = serials[layout.first]
     key = Path(facts["engineer"]["key"])
 
     async def desk(*words: str, stdin: str = "") -> None:
@@ -58,10 +60,10 @@ async def _open_case(layout: Layout, facts: dict[str, Any], run: Run, seeds: dic
 
     await desk("engineer", "add", ENGINEER, "--key", _public(key), "--roles", "shell,sftp,forward")
     await desk("engineer", "add", APPROVER, "--key", _public(key.with_name("approver_ed25519")))
-    await desk("case", "open", CASE, "--serial", serials["esa"], "--engineer", ENGINEER)
-    await desk("case", "open", CASE, "--serial", serials["sma"], "--via", serials["esa"], "--address", layout.sma)
-    for role, seed in seeds.items():
-        await desk("case", "seed", CASE, serials[role], stdin=f"{seed}\n")
+    await desk("case", "open", CASE, "--serial", first, "--engineer", ENGINEER)
+    await desk("case", "open", CASE, "--serial", serials["sma"], "--via", first, "--address", layout.sma)
+    for name, seed in seeds.items():
+        await desk("case", "seed", CASE, serials[name], stdin=f"{seed}\n")
     await desk("case", "approve", CASE, "--by", APPROVER)
 
 
@@ -78,7 +80,7 @@ async def certify(layout: Layout, facts: dict[str, Any], run: Run) -> None:
     engineer = facts["engineer"]
     words = ["bastion", "ca", "sign", "--config", str(layout.config("bastion")), "--key", engineer["key"] + ".pub"]
     words += ["--engineer", ENGINEER, "--case", CASE]
-    words += ["--serials", facts["esa"]["serial"], facts["sma"]["serial"], "--minutes", "60", "--forwarding"]
+    words += ["--serials", facts[layout.first]["serial"], facts["sma"]["serial"], "--minutes", "60", "--forwarding"]
     await run(*words, "--out", engineer["certificate"])
 
 
@@ -88,4 +90,4 @@ async def _until_online(serial: str, bastion: Path) -> None:
         if any(row["serial"] == serial and row["online"] for row in tunnels["tunnels"]):
             return
         await asyncio.sleep(0.05)
-    raise GatepostError("the ESA's tunnel did not come up within 10 s; see log/esa-tunnel-client.log", EX_TEMPFAIL)
+    raise GatepostError("the ESA's tunnel did not come up within 10 s; see what its tunnel-client wrote", EX_TEMPFAIL)

@@ -26,7 +26,7 @@ class Visit:
     def __init__(self, layout: Layout, facts: dict[str, Any]) -> None:
         self._layout = layout
         self._facts = facts
-        self._engineer = Engineer(facts)
+        self._engineer = Engineer(facts, layout.first)
         self._rows: list[Row] = []
 
     async def run(self) -> list[Row]:
@@ -48,11 +48,11 @@ class Visit:
     async def _console(self) -> bool:
         document = json.loads(await self._engineer.run("version --json"))
         say(f"an engineer reached {document['hostname']} through the bastion, version {document['version']}")
-        return bool(document["serial"] == self._facts["esa"]["serial"])
+        return bool(document["serial"] == self._facts[self._layout.first]["serial"])
 
     async def _capture(self) -> bool:
         content = self._content()
-        (self._layout.dir / "esa" / "captures" / "lab.pcap").write_bytes(content)
+        (self._layout.dir / self._layout.first / "captures" / "lab.pcap").write_bytes(content)
         return await self._engineer.fetch("captures/lab.pcap") == content
 
     @staticmethod
