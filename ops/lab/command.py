@@ -52,6 +52,7 @@ def demo_at(directory: Path, count: int) -> int:
     async def main() -> int:
         began = time.monotonic()
         lab = Contained(directory)
+        await lab.certify()
         print("Gatepost lab: two mail gateways, a management host, a bastion and the world outside, in containers")
         return _concluded(await Demo(lab, count).run(), began)
 

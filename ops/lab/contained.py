@@ -13,9 +13,10 @@ from typing import Any
 from core.control import call
 from core.errors import EX_TEMPFAIL, EX_USAGE, GatepostError
 from ops.lab.build import read_facts, save_facts
-from ops.lab.join import join
+from ops.lab.join import join, run_gatepost
 from ops.lab.layout import CONTAINERS, Layout
 from ops.lab.machines import make_machines
+from ops.lab.support import certify
 
 _PATIENCE_S, _ASK_EVERY_S = 90.0, 0.2
 Report = Callable[[str], None]
@@ -41,13 +42,18 @@ class Contained:
         self.layout = Layout.containers(directory)
 
     async def join(self, report: Report) -> None:
-        """Pair and enrol machines that are ready, once."""
+        """Pair and enrol machines that are ready, once; after that the engineer gets a new certificate."""
         if self.facts.get("joined"):
-            report("the lab is joined already")
+            await self.certify()
+            report("the lab is joined already; the engineer's certificate is new")
             return
         await join(self.layout, self.facts, report)
         self.facts["joined"] = True
         save_facts(self.layout, self.facts)
+
+    async def certify(self) -> None:
+        """Sign the engineer's certificate anew, for an hour."""
+        await certify(self.layout, self.facts, run_gatepost)
 
     async def stop(self, name: str) -> None:
         """Let a machine's daemons finish and end."""

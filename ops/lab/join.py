@@ -19,13 +19,14 @@ async def join(layout: Layout, facts: dict[str, Any], report: Callable[[str], No
     report("pairing ESA and SMA")
     for name in layout.esas:
         fingerprint = ssh_key.fingerprint(public_key(layout, f"{name}/keys/host_ed25519"))
-        await _run(
+        await run_gatepost(
             *("pair", "--config", str(layout.config("sma")), "--appliance", facts[name]["ssh"]),
             *("--key", facts["admin_key"], "--fingerprint", fingerprint),
         )
     report("tunnel and engineer's certificate")
-    await open_access(layout, facts, _run, layout.control("bastion", "bastion"))
+    await open_access(layout, facts, run_gatepost, layout.control("bastion", "bastion"))
 
 
-async def _run(*args: str, stdin: str = "") -> str:
+async def run_gatepost(*args: str, stdin: str = "") -> str:
+    """Run the executable in a thread."""
     return await asyncio.to_thread(partial(gatepost, stdin=stdin), *args)
