@@ -4,7 +4,6 @@ Ports of sockets, the number of gateways, a grace that is longer than the units'
 Pure: a document in, texts out.
 """
 
-import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -38,19 +37,14 @@ class Port:
     number: str = "port"
 
     @property
-    def streams(self) -> list[str]:
-        """Where systemd is to listen. Raises status 78 for a name that has no address."""
+    def stream(self) -> str:
+        """Where systemd is to listen, as ListenStream= has it. Raises status 78 for a name."""
         try:
-            found = socket.getaddrinfo(self.address, self.port, type=socket.SOCK_STREAM)
-        except OSError as error:
-            text = f"[{self.key}] {self.address}: {error.strerror or error}; a socket unit needs an address: write one"
+            version = ip_address(self.address.partition("%")[0]).version
+        except ValueError:
+            text = f"[{self.key}] {self.address}: a port that systemd opens needs an address, not a name"
             raise GatepostError(text, EX_CONFIG) from None
-        return list(dict.fromkeys(stream(str(one[4][0]), self.port) for one in found))
-
-
-def stream(address: str, port: int | str) -> str:
-    """Write an address and a port as ListenStream= does."""
-    return f"[{address}]:{port}" if ip_address(address.partition("%")[0]).version == 6 else f"{address}:{port}"
+        return f"[{self.address}]:{self.port}" if version == 6 else f"{self.address}:{self.port}"
 
 
 def ports(document: Document) -> Iterator[Port]:
@@ -104,8 +98,7 @@ def _instances(document: Document, gateways: int) -> str:
 
 
 def _listening(port: Port) -> str:
-    streams = "".join(f"ListenStream={one}\n" for one in port.streams)
-    return f"{_HEAD}# [{port.key}] of the configuration\n[Socket]\nListenStream=\n{streams}"
+    return f"{_HEAD}# [{port.key}] of the configuration\n[Socket]\nListenStream=\nListenStream={port.stream}\n"
 
 
 def _place(folder: str) -> Path:

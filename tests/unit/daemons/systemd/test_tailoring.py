@@ -5,7 +5,7 @@ import pytest
 from core.config.document import check_document
 from core.errors import GatepostError
 from daemons.config import DOCUMENTS, Document
-from daemons.systemd.tailoring import NAME, Port, drop_ins, ports, stream
+from daemons.systemd.tailoring import NAME, Port, drop_ins, ports
 from daemons.systemd.units import SYSTEM
 
 
@@ -59,11 +59,10 @@ def test_the_console_may_change_its_user_only_where_support_has_a_login_shell() 
     assert "CAP_SETUID" in given
 
 
-def test_a_name_is_looked_up_since_systemd_listens_on_addresses_only() -> None:
-    assert "127.0.0.1:25" in Port("x.socket", "localhost", 25, "console").streams
-    with pytest.raises(GatepostError, match=r"\[console\] no-such-host.invalid: .* a socket unit needs an address"):
-        _ = Port("x.socket", "no-such-host.invalid", 25, "console").streams
+def test_a_name_is_refused_since_systemd_listens_on_addresses_only() -> None:
+    with pytest.raises(GatepostError, match=r"\[console\] localhost: a port that systemd opens needs an address"):
+        drop_ins(_document("esa", console={"address": "localhost"}), 1)
 
 
 def test_an_ipv6_address_stands_in_brackets() -> None:
-    assert [stream("::1", 22), stream("192.0.2.1", 22)] == ["[::1]:22", "192.0.2.1:22"]
+    assert [Port("x", one, 22, "web").stream for one in ("::1", "192.0.2.1")] == ["[::1]:22", "192.0.2.1:22"]
