@@ -1,16 +1,19 @@
 """Opening a port to listen on, over IPv4 or IPv6, with an error that an operator can act on.
 
-Used by the SMTP listeners and by the SSH listeners. Raises `GatepostError` (69) naming who wanted which address.
+Used by every listener. A socket that the service manager handed over for the address is taken in the place of one of
+our own. Raises `GatepostError` (69) naming who wanted which address, and which process has it.
 """
 
 import errno
 import os
 import socket
 
+from core import activation
 from core.errors import EX_UNAVAILABLE, GatepostError
+from core.occupant import occupant
 
 REMEDIES = {
-    errno.EADDRINUSE: "; stop the process that uses it, or choose another port",
+    errno.EADDRINUSE: "; stop it, or choose another port",
     errno.EADDRNOTAVAIL: "; this machine does not have that address",
     errno.EACCES: "; a port below 1024 needs the capability CAP_NET_BIND_SERVICE, or "
     "sysctl net.ipv4.ip_unprivileged_port_start",
@@ -19,7 +22,10 @@ REMEDIES = {
 
 def listen(name: str, host: str, port: int, *, backlog: int, reuse_port: bool = False) -> socket.socket:
     """Give a bound, listening, non-blocking socket; `reuse_port`: several processes may share the port."""
-    sock = bind(name, host, port, reuse_port=reuse_port)
+    given = None if reuse_port else activation.adopt(host, port)
+    if given is not None:
+        given.setblocking(False)
+    sock = given or bind(name, host, port, reuse_port=reuse_port)
     start(name, sock, backlog)
     return sock
 
@@ -73,5 +79,11 @@ def taken_by_others(name: str, host: str, port: int) -> GatepostError:
 
 
 def _refusal(name: str, where: str, error: OSError) -> GatepostError:
-    text = f"{name}: cannot listen on {where}: {error.strerror or error}{REMEDIES.get(error.errno or 0, '')}"
-    return GatepostError(text, EX_UNAVAILABLE)
+    reason, remedy = error.strerror or str(error), REMEDIES.get(error.errno or 0, "")
+    if error.errno == errno.EADDRINUSE:
+        host, _, port = where.rpartition(":")
+        who = occupant(host, int(port))
+        remedy = f" by {who}{remedy}" if who else f"; as root, ss -ltnp 'sport = :{port}' shows by whom{remedy}"
+    if given := activation.misfits():
+        remedy += f"; the service manager hands over {given} instead: {activation.REMEDY}"
+    return GatepostError(f"{name}: cannot listen on {where}: {reason}{remedy}", EX_UNAVAILABLE)

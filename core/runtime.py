@@ -27,7 +27,7 @@ from typing import Any, TypeVar
 
 import uvloop
 
-from core import clock
+from core import activation, clock
 from core.control import NOBODY, ControlServer, Guests, Handler
 from core.diagnostic import CRITICAL, ERROR, INFO, WARNING, say
 from core.errors import EX_OK, EX_SOFTWARE, GatepostError
@@ -94,11 +94,14 @@ def run_daemon(daemon: Daemon) -> int:
     _spare_collections(daemon.look_again_s)
     sys.setswitchinterval(_TURN_S)
     _allow_descriptors()
+    activation.inherit()
     try:
         return run(_Supervisor(daemon).main())
     except GatepostError as error:
         say(ERROR, f"{daemon.name}: {error.text}")
         return error.status
+    finally:
+        activation.give_back()
 
 
 def _allow_descriptors() -> None:
@@ -254,6 +257,8 @@ class _Supervisor:
             await event.wait()
         if not self._stopping.is_set():
             self._state = "ready"
+            for line in activation.unused():
+                say(WARNING, f"{self._daemon.name}: {line}")
             say(INFO, f"{self._daemon.name}: ready")
             notify("READY=1")
             if self._daemon.switch is not None:

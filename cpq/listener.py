@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from core.activation import withdraw
 from core.lifecycle import Concern, Condition, Figure, Scope
 from core.maillog import MailLog
 from core.smtp.listener import SmtpListener
@@ -92,6 +93,7 @@ class CpqListener:
         self._pairings.server_context()  # a key that cannot be used ends the daemon now, not the first connection
         await self._intake.open(scope)
         if LISTENER in self._suspended:
+            withdraw(self._binding.address, self._binding.port)
             scope.ready()
             waiting = scope.start(self._wake_at_stop(scope), name="stop")
             await self._resumed.wait()

@@ -8,6 +8,7 @@ Asks the other daemons over their control sockets; keeps the CLI audit log and t
 from pathlib import Path
 
 from core.control import Handler
+from core.given import given_or
 from core.lifecycle import Service
 from core.runtime import Daemon
 from core.ssh import key as ssh_key
@@ -38,7 +39,7 @@ def build(config: Path) -> Daemon:
     gate = gate_of(machine, log, FRONT)
     appliance = appliance_of(machine, sessions, log, gate.records)
     executor = Executor(registry(appliance.schema), appliance, log)
-    host_key = ssh_key.read_key(machine.key("host_ed25519"))
+    host_key = ssh_key.read_key(given_or(machine.keys / "host_ed25519"))
     server = ConsoleServer(
         executor,
         settings_of(machine),

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from core.config.document import check_document, read_toml
 from core.errors import EX_CANTCREAT, EX_USAGE, ConfigError, GatepostError, Problem
-from core.given import given_or
 from core.ids import IdBlocks
 from core.load import ProcessLoad, SystemLoad
 from core.log.book import Logs
@@ -89,10 +88,6 @@ class Machine:
     def keys(self) -> Path:
         """Private keys and certificates of this machine."""
         return self.dir / "keys"
-
-    def key(self, name: str) -> Path:
-        """Give the file of a key that stays as it is while a daemon runs: the service manager's, else in `keys`."""
-        return given_or(self.keys / name)
 
     @property
     def pairing(self) -> Path:

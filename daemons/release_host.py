@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import cast
 
 from core.control import Poke
+from core.given import given_or
 from core.journal import Journal
 from core.lifecycle import Service
 from core.runtime import Daemon
@@ -45,7 +46,7 @@ def build(config: Path) -> Daemon:
     handover = HandOver(store.outbox, files, journal, queue, log, seen=seen)
     policy = policy_of(document.quarantine)
     sweep = Sweep(store, policy, handover, log, quota_octets=document.cpq.quota_mib << 20, alert=alerts.send)
-    ask = command_client(machine.key("command_client_ed25519"), COMMAND_USER, LISTENER_COMMAND)
+    ask = command_client(given_or(machine.keys / "command_client_ed25519"), COMMAND_USER, LISTENER_COMMAND)
     locator = Locator(machine.pairings(), ask, log, alternate=document.cpq.alternate_release_appliance)
     release = Release(store, files, locator, log, quarantines=policy.known, decided=handover.wake)
     services: list[Service] = [log, alerts, journal, handover, sweep]

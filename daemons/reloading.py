@@ -1,7 +1,8 @@
 """`gatepost reload DAEMON`: have a running daemon take the machine's configuration, and wait until it has.
 
-What `ExecReload=` of the units calls, so that a configuration that is refused fails the reload. Exit status: 0 when it
-is in force, 78 when it is refused (one line for each reason; the daemon goes on as before), 69 when no such daemon runs.
+What `ExecReload=` of the units calls, so that a configuration that is refused fails the reload. Exit status: 0 when
+it is in force, 78 when it is refused (a line for each reason; the daemon goes on as before), 69 when no such daemon
+runs.
 """
 
 import argparse

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
-from core import clock
+from core import activation, clock
 from core.errors import GatepostError
 from core.lifecycle import Scope
 from core.maillog import MailLog, clean
@@ -227,7 +227,7 @@ class SmtpListener:
                 connection.end(SHUTDOWN)
 
     def _close_port(self, *, accept: bool = False) -> None:
-        """Close the port; `accept`: after having taken in who has come to it."""
+        """Close the port; `accept`: for longer than this process's life, after having taken in who has come to it."""
         port, self._port = self._port, None
         sock, self._sock = self._sock, None
         if port is not None:
@@ -235,4 +235,5 @@ class SmtpListener:
         if sock is not None:
             if accept:
                 accept_waiting(self._admission, sock)
+                activation.withdraw(*sock.getsockname()[:2])
             sock.close()

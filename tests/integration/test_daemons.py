@@ -6,7 +6,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -100,13 +100,17 @@ class Started(NamedTuple):
 
 
 @contextmanager
-def started(machine: Machine, daemon: str, **environment: str) -> Iterator[Started]:
+def started(
+    machine: Machine, daemon: str, *, through: Sequence[str] = (), descriptors: Sequence[int] = (), **environment: str
+) -> Iterator[Started]:
+    """Run a daemon, `through` another program if that is named, with `descriptors` that it inherits."""
     where = machine.dir / "notify"
     where.unlink(missing_ok=True)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notices:
         notices.bind(str(where))
         process = subprocess.Popen(
-            [*GATEPOST, "run", daemon, "--config", str(machine.config)],
+            [*through, *GATEPOST, "run", daemon, "--config", str(machine.config)],
+            pass_fds=descriptors,
             env={**os.environ, "NOTIFY_SOCKET": str(where), **environment},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
