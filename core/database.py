@@ -7,7 +7,7 @@ Statements hold to what both databases understand; their values are `$1`, `$2`, 
 Used by the adapters and by `store` modules. Raises nothing but the errors that are declared here.
 """
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -19,6 +19,12 @@ Row = tuple[Value, ...]
 T = TypeVar("T")
 Statement = tuple[str, tuple[Value, ...]]
 Work = Generator[Statement, list[Row], T]
+
+
+def insert(table: str, columns: Iterable[str], how: str = "INSERT") -> str:
+    """Give the statement that writes one row. It names the columns: a newer release may have added one."""
+    names = tuple(columns)
+    return f"{how} INTO {table} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
 
 
 class DatabaseError(GatepostError):

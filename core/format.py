@@ -98,11 +98,7 @@ def stamp(state: Path, known: Mapping[str, Layout], release: str) -> None:
 
 def _merged(written: Written, known: Mapping[str, Layout], release: str) -> Written | None:
     """Give what is to be written, None if that is there: of each store the newer layout, for it may be in use."""
-    newer = {
-        name: layout
-        for name, layout in known.items()
-        if name not in written.layouts or layout.version > written.layouts[name].version
-    }
+    newer = {name: layout for name, layout in known.items() if layout > written.layouts.get(name, Layout(0, 0))}
     if not newer and written.release == release:
         return None
     return Written(release, {**written.layouts, **newer})

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from core.database import insert
 from core.killpoint import killpoint
 from core.sqlite import Database, DatabaseThread, Schema, Value
 from cpq.held import Arrival, Departure, Due, HeldIn, Known, Leaving, Message, Order, Search, StaysHeld, Taken, Verdict
@@ -57,6 +58,11 @@ _MESSAGE = (
     " m.held_at, m.hold_count, m.state"
 )
 _HOLD = "quarantine, asked, reason, matched, state, held_at, expires_at, left_at"
+_KEYS = ("sender_key", "recipients_key", "subject_key", "frame")
+_INSERT_MESSAGE = insert("message", (*_MESSAGE.replace("m.", "").split(", "), *_KEYS))
+_INSERT_HOLD = insert("hold", ("message", *_HOLD.split(", ")))
+_INSERT_TRANSFER = insert("transfer", ("id", "mid", "size", "sha256", "peer", "taken_at"))
+_INSERT_OUTBOX = insert("outbox", ("id", "message", "target", "queued_at"))
 
 
 class SqliteStore:
@@ -178,21 +184,18 @@ def _take(db: Database, arrivals: Sequence[Arrival]) -> list[Taken]:
 def _insert(db: Database, one: Arrival) -> None:
     recipients = "\n".join(one.recipients)
     db.query(
-        "INSERT INTO message VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'held', 0, ?)",
+        _INSERT_MESSAGE,
         (
             *(one.id, one.mid, one.origin_serial, one.origin_mid, one.sender, recipients, one.subject),
-            *(one.sender.casefold(), recipients.casefold(), one.subject.casefold()),
-            *(one.size, one.received_at, one.held_at, one.hold_count, one.frame),
+            *(one.size, one.received_at, one.held_at, one.hold_count, "held"),
+            *(one.sender.casefold(), recipients.casefold(), one.subject.casefold(), one.frame),
         ),
     )
     db.many(
-        "INSERT INTO hold VALUES (?, ?, ?, ?, ?, 'held', ?, ?, 0, '')",
-        [(one.id, h.quarantine, h.asked, h.reason, h.matched, one.held_at, h.expires_at) for h in one.holds],
+        _INSERT_HOLD,
+        [(one.id, h.quarantine, h.asked, h.reason, h.matched, "held", one.held_at, h.expires_at, 0) for h in one.holds],
     )
-    db.query(
-        "INSERT INTO transfer VALUES (?, ?, ?, ?, ?, ?)",
-        (one.transfer_id, one.peer, one.mid, one.size, one.sha256, one.held_at),
-    )
+    db.query(_INSERT_TRANSFER, (one.transfer_id, one.mid, one.size, one.sha256, one.peer, one.held_at))
 
 
 def _known(db: Database, transfer_ids: Sequence[bytes]) -> dict[bytes, Known]:
@@ -318,12 +321,9 @@ def _carry_out(db: Database, order: Order, now: float) -> list[Departure]:
 def _resolve(db: Database, message: Message, whole: State, now: float) -> None:
     db.query("UPDATE message SET state = ?, left_at = ? WHERE id = ?", (whole.value, now, message.id))
     if whole is State.RELEASED:
-        db.query(
-            "INSERT INTO outbox VALUES (?, ?, ?, ?)",
-            (secrets.token_bytes(16), message.id, message.origin_serial, now),
-        )
+        db.query(_INSERT_OUTBOX, (secrets.token_bytes(16), message.id, message.origin_serial, now))
     else:
-        db.query("INSERT OR IGNORE INTO removal VALUES (?)", (message.id,))
+        db.query("INSERT OR IGNORE INTO removal (content) VALUES (?)", (message.id,))
 
 
 def _due(db: Database, now: float, limit: int) -> list[Due]:
@@ -365,7 +365,7 @@ def _leaving(db: Database, limit: int) -> list[Leaving]:
 
 def _handed_over(db: Database, transfer_ids: Sequence[bytes]) -> None:
     for one in transfer_ids:
-        db.query("INSERT OR IGNORE INTO removal SELECT message FROM outbox WHERE id = ?", (one,))
+        db.query("INSERT OR IGNORE INTO removal (content) SELECT message FROM outbox WHERE id = ?", (one,))
         db.query("DELETE FROM outbox WHERE id = ?", (one,))
     killpoint("quarantine.handed-over.before-commit")
 

@@ -105,7 +105,7 @@ class OwedIds:
 
 def _remember(db: Database, ids: list[TakenId]) -> None:
     db.many(
-        "INSERT OR IGNORE INTO taken VALUES (?, ?, ?, ?, ?, ?)",
+        "INSERT OR IGNORE INTO taken (id, peer, mid, size, sha256, taken_at) VALUES (?, ?, ?, ?, ?, ?)",
         [(one.transfer_id, one.peer, one.mid, one.size, one.sha256, one.taken_at) for one in ids],
     )
     killpoint("quarantine.taken.before-commit")
@@ -125,7 +125,7 @@ def _settle(db: Database, peer: str, transfer_ids: Sequence[bytes]) -> int:
 
 
 def _owe(db: Database, transfer_id: bytes, peer: str, mid: int) -> None:
-    db.query("INSERT OR REPLACE INTO owed VALUES (?, ?, ?, 0)", (transfer_id, peer, mid))
+    db.query("INSERT OR REPLACE INTO owed (id, peer, mid, finished) VALUES (?, ?, ?, 0)", (transfer_id, peer, mid))
     killpoint("quarantine.owed.before-commit")
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import NamedTuple, cast
 
+from core.database import insert
 from core.sqlite import Database, Row, Schema, Value
 from mail.queue.tally import store as tally
 from mail.queue.tally.store import Tallied
@@ -127,6 +128,14 @@ class RecipientRow(NamedTuple):
     """Number of the sender whose turn it is when this is sent; several senders may have the same."""
 
 
+_MESSAGE = f"SELECT {', '.join(MessageRow._fields)} FROM message"  # noqa: S608 - our names
+_RECIPIENT = f"SELECT {', '.join(RecipientRow._fields)} FROM recipient"  # noqa: S608 - our names
+_THESE = "WHERE mid IN (SELECT value FROM json_each(?))"
+_INSERT_POSITION = insert("position", ("journal", "generation", "offset"), "INSERT OR REPLACE")
+_INSERT_MESSAGE = insert("message", MessageRow._fields, "INSERT OR IGNORE")
+_INSERT_RECIPIENT = insert("recipient", RecipientRow._fields, "INSERT OR IGNORE")
+
+
 @dataclass(slots=True)
 class Change:
     """What one checkpoint writes, all or nothing."""
@@ -176,9 +185,9 @@ def write(database: Database, change: Change) -> None:
     """Carry out a checkpoint."""
     database.query("UPDATE state SET value = ? WHERE name = 'epoch'", (change.epoch,))
     work: list[tuple[str, Sequence[Sequence[Value]]]] = [
-        ("INSERT OR REPLACE INTO position VALUES (?, ?, ?)", change.positions),
-        ("INSERT OR IGNORE INTO message VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", change.messages),
-        ("INSERT OR IGNORE INTO recipient VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", change.recipients),
+        (_INSERT_POSITION, change.positions),
+        (_INSERT_MESSAGE, change.messages),
+        (_INSERT_RECIPIENT, change.recipients),
         (
             "UPDATE recipient SET attempts = ?, next_attempt_at = ?, last_reply = ?, host_level = ?, warned = ?"
             " WHERE mid = ? AND rid = ?",
@@ -240,9 +249,9 @@ def messages(database: Database, mids: Iterable[int]) -> list[tuple[MessageRow, 
     """Read whole messages, in the order given; those that are not there are left out."""
     found = []
     for mid in mids:
-        row = database.first("SELECT * FROM message WHERE mid = ?", (mid,))
+        row = database.first(_MESSAGE + " WHERE mid = ?", (mid,))
         if row is not None:
-            rows = database.query("SELECT * FROM recipient WHERE mid = ? ORDER BY rid", (mid,))
+            rows = database.query(_RECIPIENT + " WHERE mid = ? ORDER BY rid", (mid,))
             found.append((_message(row), [RecipientRow(*row) for row in rows]))  # type: ignore[arg-type]
     return found
 
@@ -264,7 +273,7 @@ def _message(row: Row) -> MessageRow:
 
 def in_segment(database: Database, segment: tuple[str, int], most: int) -> list[MessageRow]:
     """Read up to `most` messages whose content lies in a segment."""
-    rows = database.query("SELECT * FROM message WHERE journal = ? AND generation = ? LIMIT ?", (*segment, most))
+    rows = database.query(_MESSAGE + " WHERE journal = ? AND generation = ? LIMIT ?", (*segment, most))
     return [_message(row) for row in rows]
 
 
@@ -316,11 +325,11 @@ def several(database: Database, mids: Iterable[int]) -> list[tuple[MessageRow, l
     """Read whole messages by their MIDs in two queries, in the order of MIDs; what is not there is left out."""
     wanted = json.dumps(list(mids))
     by_mid: dict[int, list[RecipientRow]] = {}
-    sql = "SELECT * FROM recipient WHERE mid IN (SELECT value FROM json_each(?)) ORDER BY mid, rid"
+    sql = f"{_RECIPIENT} {_THESE} ORDER BY mid, rid"
     for row in database.query(sql, (wanted,)):
         one = RecipientRow(*row)  # type: ignore[arg-type]
         by_mid.setdefault(one.mid, []).append(one)
-    sql = "SELECT * FROM message WHERE mid IN (SELECT value FROM json_each(?)) ORDER BY mid"
+    sql = f"{_MESSAGE} {_THESE} ORDER BY mid"
     rows = [_message(row) for row in database.query(sql, (wanted,))]
     return [(row, by_mid.get(row.mid, [])) for row in rows]
 

@@ -75,7 +75,8 @@ def count_failure(
             locked.append(key)
         for name, one in lockout.rows():
             database.query(
-                "INSERT OR REPLACE INTO lock VALUES (?, ?, ?, ?, ?)", (name, one.level, one.at, one.until, one.locks)
+                "INSERT OR REPLACE INTO lock (key, level, at, until, locks) VALUES (?, ?, ?, ?, ?)",
+                (name, one.level, one.at, one.until, one.locks),
             )
     (count,) = database.first("SELECT count(*) FROM lock") or (0,)
     if isinstance(count, int) and count > LOCKS:
@@ -160,7 +161,7 @@ def spend_step(database: Database, name: str, step: int) -> bool:
     row = database.first("SELECT step FROM step WHERE name = ?", (name,))
     if row is not None and isinstance(row[0], int) and row[0] >= step:
         return False
-    database.query("INSERT OR REPLACE INTO step VALUES (?, ?)", (name, step))
+    database.query("INSERT OR REPLACE INTO step (name, step) VALUES (?, ?)", (name, step))
     return True
 
 

@@ -1,6 +1,7 @@
 """The shape of the tree: sizes that keep a module something one can hold in the head."""
 
 import ast
+import re
 import subprocess
 from pathlib import Path
 
@@ -88,6 +89,20 @@ def test_sql_stands_in_stores_only() -> None:
                 text = node.value.lstrip()
                 if text.startswith(verbs):
                     offenders.append(f"{path.relative_to(ROOT)}:{node.lineno}")
+    assert offenders == []
+
+
+def test_rows_are_written_and_read_by_the_names_of_their_columns() -> None:
+    """An older release could not use a table to which a newer one has added a column (docs/upgrade.md)."""
+    blind = re.compile(r"\bINTO \w+ (VALUES|SELECT)\b|\bSELECT \*")
+    offenders = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path in MODULES
+        if path.stem not in {"sqlite", "postgresql"}
+        for node in ast.walk(_tree(path))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and "CREATE TABLE" not in node.value
+        if blind.search(node.value)
+    ]
     assert offenders == []
 
 

@@ -31,8 +31,9 @@ MOST_POLICIES = 100_000
 MOST_DETAILS = 50
 """Different failures of one domain on one day that are told apart."""
 
-_FAILURES = "SELECT * FROM failure WHERE (? = '' OR day = ?) AND (? = '' OR domain = ?) ORDER BY failed DESC"
-_SESSIONS = "SELECT * FROM session WHERE (? = '' OR day = ?) AND (? = '' OR domain = ?) ORDER BY day, domain, kind"
+_OF = "WHERE (? = '' OR day = ?) AND (? = '' OR domain = ?) ORDER BY"
+_FAILURES = f"SELECT day, domain, kind, result, host, address, reason, failed FROM failure {_OF} failed DESC"  # noqa: S608
+_SESSIONS = f"SELECT day, domain, kind, policy, good FROM session {_OF} day, domain, kind"  # noqa: S608
 
 
 class StoredPolicy(NamedTuple):
@@ -83,7 +84,7 @@ def policies(database: Database) -> list[StoredPolicy]:
 
 def put_policy(database: Database, policy: StoredPolicy) -> None:
     """Keep a policy in the place of the domain's older one."""
-    database.query("INSERT OR REPLACE INTO sts VALUES (?, ?, ?, ?)", policy)
+    database.query("INSERT OR REPLACE INTO sts (domain, id, document, fetched_at) VALUES (?, ?, ?, ?)", policy)
 
 
 def drop_policy(database: Database, domain: str) -> None:
@@ -94,7 +95,7 @@ def drop_policy(database: Database, domain: str) -> None:
 def count(database: Database, good: Mapping[Key, tuple[str, int]], failed: Mapping[tuple[Key, Detail], int]) -> None:
     """Add to what is counted."""
     database.many(
-        "INSERT INTO session VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE"
+        "INSERT INTO session (day, domain, kind, policy, good) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE"
         " SET good = good + excluded.good, policy = excluded.policy",
         [(*key, policy, number) for key, (policy, number) in good.items()],
     )
@@ -107,7 +108,8 @@ def count(database: Database, good: Mapping[Key, tuple[str, int]], failed: Mappi
         full = known is not None and int(known[0] or 0) >= MOST_DETAILS and not known[1]
         kept = Detail(detail.result, "", "", "") if full else detail
         database.query(
-            "INSERT INTO failure VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+            "INSERT INTO failure (day, domain, kind, result, host, address, reason, failed)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
             " ON CONFLICT DO UPDATE SET failed = failed + excluded.failed",
             (*key, *kept, number),
         )
@@ -136,7 +138,7 @@ def unreported(database: Database, before: str) -> list[tuple[str, str]]:
 
 def mark_reported(database: Database, day: str, domain: str) -> None:
     """Note that a report is done, or that nobody wants one."""
-    database.query("INSERT OR IGNORE INTO reported VALUES (?, ?)", (day, domain))
+    database.query("INSERT OR IGNORE INTO reported (day, domain) VALUES (?, ?)", (day, domain))
 
 
 def forget_before(database: Database, day: str) -> None:

@@ -7,6 +7,7 @@ Called in the database's thread, by the checkpoint (inside its transaction) and 
 from dataclasses import dataclass, field
 from typing import NamedTuple, cast
 
+from core.database import insert
 from core.sqlite import Database
 
 MOST_ROWS = 100_000
@@ -40,6 +41,10 @@ class TallyRow(NamedTuple):
     """`kind=n` for each kind, separated by blanks."""
 
 
+_ALL = f"SELECT {', '.join(TallyRow._fields)} FROM tally"  # noqa: S608 - our names
+_INSERT = insert("tally", TallyRow._fields, "INSERT OR REPLACE")
+
+
 @dataclass(slots=True)
 class Tallied:
     """What one checkpoint writes of the counts."""
@@ -58,7 +63,7 @@ def write(database: Database, tallied: Tallied, most: int = MOST_ROWS) -> None:
         database.many("DELETE FROM tally WHERE destination = ? AND target = ?", tallied.gone)
     if not tallied.rows:
         return
-    database.many("INSERT OR REPLACE INTO tally VALUES (?, ?, ?, ?, ?, ?, ?)", tallied.rows)
+    database.many(_INSERT, tallied.rows)
     row = database.first("SELECT COUNT(*) FROM tally")
     assert row is not None
     excess = cast(int, row[0]) - most
@@ -72,5 +77,5 @@ def write(database: Database, tallied: Tallied, most: int = MOST_ROWS) -> None:
 
 def tallies(database: Database) -> list[TallyRow]:
     """Give all counts, those of the destinations that were active last first."""
-    rows = database.query("SELECT * FROM tally ORDER BY active_at DESC")
+    rows = database.query(_ALL + " ORDER BY active_at DESC")
     return [TallyRow(*row) for row in rows]  # type: ignore[arg-type]

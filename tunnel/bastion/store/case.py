@@ -114,7 +114,11 @@ def _all(closed: bool) -> Work[list[Case]]:
 def _put(number: str, serials: Sequence[CaseSerial], names: Sequence[str], now: float) -> Work[Case]:
     case = yield from _get(number)
     if case is None:
-        yield "INSERT INTO support_case VALUES ($1, $2, 0, '', 0)", (number, now)
+        yield (
+            "INSERT INTO support_case (number, opened_at, approved_at, approved_by, closed_at)"
+            " VALUES ($1, $2, 0, '', 0)",
+            (number, now),
+        )
     case = yield from _open(number)
     yield from _check(case, serials)
     for name in names:
@@ -123,12 +127,12 @@ def _put(number: str, serials: Sequence[CaseSerial], names: Sequence[str], now: 
     joined = [name for name in names if name not in case.engineers]
     for one in added:
         yield (
-            "INSERT INTO case_serial VALUES ($1, $2, $3, $4)"
+            "INSERT INTO case_serial (number, serial, via, address) VALUES ($1, $2, $3, $4)"
             " ON CONFLICT (number, serial) DO UPDATE SET via = excluded.via, address = excluded.address",
             (number, one.serial, one.via, one.address),
         )
     for name in joined:
-        yield "INSERT INTO case_engineer VALUES ($1, $2)", (number, name)
+        yield "INSERT INTO case_engineer (number, engineer) VALUES ($1, $2)", (number, name)
     if added or joined:
         yield "UPDATE support_case SET approved_at = 0, approved_by = '' WHERE number = $1", (number,)
     return (yield from _open(number))
@@ -180,7 +184,8 @@ def _grant(given: Grant) -> Work[Grant | None]:
         raise not_of_case(case.number, given.serial)
     former = yield from _granted(given.case, given.serial)
     yield (
-        "INSERT INTO access_grant VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (number, serial)"
+        "INSERT INTO access_grant (number, serial, grant_id, fingerprint, mode, until_at, given_at, node)"
+        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (number, serial)"
         " DO UPDATE SET grant_id = excluded.grant_id, fingerprint = excluded.fingerprint, mode = excluded.mode,"
         " until_at = excluded.until_at, given_at = excluded.given_at, node = excluded.node",
         msgspec.structs.astuple(given),
