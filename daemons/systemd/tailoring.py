@@ -20,8 +20,8 @@ _GRACE_S, _MARGIN_S = 10.0, 20.0
 """What the units' TimeoutStopSec was reckoned for: the default of [runtime] grace_s, and what the last write takes."""
 _SHELL = """[Service]
 # [tunnel] service_user: support's login shell runs as another user. These rights are worth nearly as much as root's.
-AmbientCapabilities=CAP_SETUID CAP_SETGID CAP_SETPCAP CAP_KILL
-CapabilityBoundingSet=CAP_SETUID CAP_SETGID CAP_SETPCAP CAP_KILL
+AmbientCapabilities=CAP_SETUID CAP_SETGID CAP_SETPCAP CAP_CHOWN CAP_KILL
+CapabilityBoundingSet=CAP_SETUID CAP_SETGID CAP_SETPCAP CAP_CHOWN CAP_KILL
 SystemCallFilter=@setuid @chown capset
 """
 

@@ -58,8 +58,8 @@ class PtyChild:
             os.set_blocking(master, False)
             _resize(master, *size)
             if owner is not None:
+                os.fchmod(slave, 0o600)  # first: afterwards it is another's
                 os.fchown(slave, owner, -1)
-                os.fchmod(slave, 0o600)
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-I", str(_KEEPER), *command),
                 stdin=slave,
