@@ -11,7 +11,7 @@ JOBS   ?= 2
 comma  := ,
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools lab test fault-long check wheels bench depth tunnels profile clean
+.PHONY: help setup tools lab test fault-long check wheels deb bench depth tunnels profile clean
 
 help: ## Print the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -61,6 +61,9 @@ profile: setup tools ## Flame graphs of the gateway and the delivery queue under
 wheels: ## Collect our wheel and those of all libraries in dist/wheels, for the package and the image
 	@test -x $(BIN)/python || $(MAKE) --no-print-directory setup
 	@debian/wheels $(BIN)/python
+
+deb: wheels ## Build the Debian package, dist/gatepost_VERSION_ARCH.deb
+	@debian/build
 
 clean: ## Remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
