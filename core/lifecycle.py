@@ -43,11 +43,19 @@ class Figure(NamedTuple):
     """Of few values each: never a domain or an address."""
 
 
+class Stall(NamedTuple):
+    """Work that a thread beside the loop has in hand, and for how long: nobody would see it standing still."""
+
+    what: str
+    seconds: float
+
+
 class Condition(NamedTuple):
     """How a service is."""
 
     concerns: tuple[Concern, ...] = ()
     figures: tuple[Figure, ...] = ()
+    stalls: tuple[Stall, ...] = ()
 
 
 @runtime_checkable
@@ -64,6 +72,7 @@ def conditions(services: Iterable[object]) -> Condition:
     return Condition(
         tuple(concern for one in said for concern in one.concerns),
         tuple(figure for one in said for figure in one.figures),
+        tuple(stall for one in said for stall in one.stalls),
     )
 
 

@@ -15,7 +15,6 @@ import gc
 import os
 import resource
 import signal
-import socket
 import sys
 import time
 import traceback
@@ -29,10 +28,11 @@ import uvloop
 
 from core import activation, clock
 from core.control import NOBODY, ControlServer, Guests, Handler
-from core.diagnostic import CRITICAL, ERROR, INFO, WARNING, say
+from core.diagnostic import CRITICAL, ERROR, INFO, WARNING, incident, say
 from core.errors import EX_OK, EX_SOFTWARE, GatepostError
-from core.lifecycle import Activities, Service, Signals, conditions, run_service
+from core.lifecycle import Activities, Condition, Service, Signals, Stall, conditions, run_service
 from core.process import process_figures
+from core.service_manager import ServiceManager
 from core.switch import Switch
 
 T = TypeVar("T")
@@ -50,6 +50,11 @@ _LONGEST_LOOK_S = 0.03
 """A full collection that takes the processor for longer is not repeated on the same objects …"""
 _MOST_FREEZES = 1000
 """… unless that has happened so often."""
+_STUCK_S = 60.0
+"""One write of a thread that takes longer stands still, where no watchdog says how long it waits."""
+_LATE_S = 1.0
+_LAST_WRITES_S = 10.0
+"""After the grace: what is cancelled then has to end, and stores are closed."""
 
 
 @dataclass(frozen=True)
@@ -89,14 +94,17 @@ def run(main: Coroutine[Any, Any, T]) -> T:
         return runner.run(main)
 
 
-def run_daemon(daemon: Daemon) -> int:
-    """Run a daemon until it is told to stop; give its exit status."""
+def run_daemon(daemon: Daemon, manager: ServiceManager | None = None) -> int:
+    """Run a daemon until it is told to stop; give its exit status. `manager` knows already that it starts."""
     _spare_collections(daemon.look_again_s)
     sys.setswitchinterval(_TURN_S)
     _allow_descriptors()
     activation.inherit()
+    if manager is None:
+        manager = ServiceManager()
+        manager.begin()
     try:
-        return run(_Supervisor(daemon).main())
+        return run(_Supervisor(daemon, manager).main())
     except GatepostError as error:
         say(ERROR, f"{daemon.name}: {error.text}")
         return error.status
@@ -148,26 +156,16 @@ class _Patience:
             gc.freeze()
 
 
-def notify(text: str) -> None:
-    """Tell the service manager, if there is one (sd_notify(3))."""
-    address = os.environ.get("NOTIFY_SOCKET")
-    if not address:
-        return
-    if address.startswith("@"):
-        address = "\0" + address[1:]
-    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-        sock.connect(address)
-        sock.sendall(text.encode())
-
-
 class _Supervisor:
-    def __init__(self, daemon: Daemon) -> None:
+    def __init__(self, daemon: Daemon, manager: ServiceManager) -> None:
         self._daemon = daemon
+        self._manager = manager
         self._work = Activities()
         self._state = "starting"
         self._started = clock.monotonic()
         self._started_at = clock.now()
         self._lag_s = 0.0
+        self._stuck = False
         self._grace: asyncio.Timeout | None = None
 
     async def main(self) -> int:
@@ -236,11 +234,11 @@ class _Supervisor:
         """Go over to the machine's file, and have the service manager know; it hears of readiness only once."""
         if self._state != "ready":
             return await switch.take()
-        notify(f"RELOADING=1\nMONOTONIC_USEC={int(clock.monotonic() * 1_000_000)}")
+        self._manager.reloading()
         try:
             return await switch.take()
         finally:
-            notify("READY=1")
+            self._manager.ready()
 
     async def _refused(self, take: Callable[[], Coroutine[Any, Any, object]]) -> None:
         """Go over to another configuration; say so if it cannot be."""
@@ -260,24 +258,55 @@ class _Supervisor:
             for line in activation.unused():
                 say(WARNING, f"{self._daemon.name}: {line}")
             say(INFO, f"{self._daemon.name}: ready")
-            notify("READY=1")
+            self._manager.ready()
+            self._manager.status("ready")
             if self._daemon.switch is not None:
                 spawn(self._refused(self._daemon.switch.catch_up), "configuration since the start")
 
     async def _watch(self) -> None:
-        """Measure how late the loop is, and tell the watchdog only from a loop that still turns."""
-        usec = int(os.environ.get("WATCHDOG_USEC", "0"))
-        interval_s = min(1.0, usec / 2_000_000) if usec else 1.0
+        """Measure how late the loop is; give a sign of life only from a loop that turns, while its threads get on."""
+        bound_s = self._manager.watchdog_s
+        interval_s = min(1.0, bound_s / 2) if bound_s else 1.0
         while True:
+            told = self._condition()
+            stuck = [one for one in told.stalls if one.seconds > (bound_s or _STUCK_S)]
+            self._say_stuck(stuck)
+            if not stuck:
+                self._manager.alive()
+            self._manager.status(self._how(told, stuck))
             before = clock.monotonic()
             await asyncio.sleep(interval_s)
             self._lag_s = max(0.0, clock.monotonic() - before - interval_s)
-            if usec:
-                notify("WATCHDOG=1")
+
+    def _condition(self) -> Condition:
+        """Ask the services how they are, while they do their work."""
+        try:
+            return conditions(self._daemon.services) if self._state == "ready" else Condition()
+        except Exception as error:  # a figure that cannot be told ends no daemon
+            incident("condition", error)
+            return Condition()
+
+    def _say_stuck(self, stuck: Sequence[Stall]) -> None:
+        """Log that a thread does not get on, once, and that it does again."""
+        if bool(stuck) != self._stuck:
+            self._stuck = bool(stuck)
+            text = _stalled(stuck) if stuck else "what stood still gets on again"
+            say(CRITICAL if stuck else INFO, f"{self._daemon.name}: {text}")
+
+    def _how(self, told: Condition, stuck: Sequence[Stall]) -> str:
+        """Say in one line how the daemon is."""
+        if stuck:
+            return f"{self._state}, but {_stalled(stuck)}"
+        if self._state == "starting":
+            return f"starting, waiting for: {', '.join(self._signals.waiting_for())}"
+        if self._state == "stopping":
+            return f"stopping, busy with: {', '.join(self._work.names()) or 'the end'}"
+        late = [f"the loop was {self._lag_s:.1f} s late"] if self._lag_s > _LATE_S else []
+        return "; ".join([self._state, *late, *(concern.text for concern in told.concerns)])
 
     async def _wind_down(self, tasks: list[asyncio.Task[None]]) -> None:
         self._state = "stopping"
-        notify("STOPPING=1")
+        self._manager.stopping(self._daemon.grace_s + _LAST_WRITES_S)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._daemon.grace_s) as self._grace:
                 await asyncio.wait(tasks)
@@ -306,6 +335,11 @@ class _Supervisor:
     async def _stop(self, _: dict[str, Any]) -> dict[str, Any]:
         asyncio.get_running_loop().call_later(0.05, self._stopping.set)
         return {"stopping": self._daemon.name}
+
+
+def _stalled(stuck: Sequence[Stall]) -> str:
+    """Name what stands still; the seconds are left out, so that the line stays as it is while that lasts."""
+    return f"{', '.join(one.what for one in stuck)} does not end; is the disk alive?"
 
 
 def _leaves(error: BaseException) -> list[BaseException]:

@@ -68,8 +68,11 @@ def _nothing(_: argparse.Namespace) -> int:
 
 def _run(args: argparse.Namespace) -> int:
     from core.runtime import run_daemon
+    from core.service_manager import ServiceManager
     from daemons.machine import machine_for
 
+    manager = ServiceManager()
+    manager.begin()
     machine = machine_for(args.daemon, args.config, DAEMONS[args.daemon])
     _warn_root(args.daemon, machine.dir, owner_of(args.config))
     gc.disable()  # what is made here stays; run_daemon begins to collect
@@ -77,7 +80,7 @@ def _run(args: argparse.Namespace) -> int:
     machine.note(f"{daemon.name}: started, version {importlib.metadata.version('gatepost')}, process {os.getpid()}")
     status = EX_SOFTWARE
     try:
-        status = run_daemon(daemon)
+        status = run_daemon(daemon, manager)
     finally:
         machine.note(f"{daemon.name}: ended, status {status}")
     return status

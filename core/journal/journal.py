@@ -32,7 +32,7 @@ from core.journal.recovery import Recovery, read_records
 from core.journal.segment import CONTENT_DIRECTORY
 from core.journal.spare import Spares
 from core.journal.writer import Writer
-from core.lifecycle import Concern, Condition, Figure, Scope
+from core.lifecycle import Concern, Condition, Figure, Scope, Stall
 
 GENERATION_BLOCK = 16
 
@@ -228,10 +228,11 @@ class Journal:
             "journal_refusing": float(refusal is not None),
         }
         figures = tuple(Figure(name, value, owner) for name, value in values.items())
+        stalls = (Stall(f"{self.name}: one write", self._writer.in_hand_s),)
         if refusal is None:
-            return Condition(figures=figures)
+            return Condition(figures=figures, stalls=stalls)
         text = f"{self.name} takes nothing: {str(refusal).removeprefix(f'{self.directory}: ')}"
-        return Condition((Concern("spool", self.settings.reserve_bytes != 0, text),), figures)
+        return Condition((Concern("spool", self.settings.reserve_bytes != 0, text),), figures, stalls)
 
     async def run(self, scope: Scope) -> None:
         """Be a service: ready at once; at the stop, stay until everybody who waits was told."""

@@ -64,6 +64,11 @@ class Writer:
             return now - self._began
         return self._ended - self._began if now - self._ended < RECENT_S else 0.0
 
+    @property
+    def in_hand_s(self) -> float:
+        """How long the batch in flight has taken so far, 0 while there is none."""
+        return clock.monotonic() - self._began if self._busy else 0.0
+
     def submit(self, item: Item) -> None:
         """Have the item written with the next batch."""
         self._waiting.append(item)

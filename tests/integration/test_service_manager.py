@@ -5,6 +5,7 @@ The manager is the test: a socket for sd_notify(3), variables, signals. `test_sy
 
 import os
 import signal
+import smtplib
 import socket
 import ssl
 import subprocess
@@ -17,8 +18,10 @@ import pytest
 
 from tests.integration.test_daemons import Machine, Started, make, started
 from tests.support.lab import ask_socket, free_port, gatepost, refused, short_folder
+from tests.support.need import needs
 
 pytestmark = pytest.mark.slow
+SHIM = Path(__file__).parents[1] / "support" / "failsync.c"
 
 
 @pytest.fixture(scope="module")
@@ -208,3 +211,38 @@ def test_a_port_in_use_names_the_process(esa: Machine, daemon: str) -> None:
     assert len(lines) == 1, done
     assert f"127.0.0.1:{port}: Address already in use by " in lines[0]
     assert f"(process {os.getpid()}); stop it, or choose another port" in lines[0]
+
+
+@needs("cc")
+def test_a_journal_that_hangs_is_no_life_although_the_loop_turns(esa: Machine, tmp_path: Path) -> None:
+    shim, hanging = tmp_path / "failsync.so", tmp_path / "hanging"
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", shim, SHIM, "-ldl"], check=True, timeout=60)
+    more = {"LD_PRELOAD": str(shim), "HANGSYNC_WHILE": str(hanging), "WATCHDOG_USEC": "1000000"}
+    with started(esa, "gateway", **more) as one:
+        one.notice("READY=1")
+        one.notice("WATCHDOG=1")
+        with smtplib.SMTP("127.0.0.1", esa.ports["gateway"][0], timeout=60) as client:
+            client.sendmail("a@example.org", ["b@example.test"], "Subject: first\r\n\r\nx\r\n")
+            hanging.touch()
+            client.docmd("MAIL", "FROM:<a@example.org>")
+            client.docmd("RCPT", "TO:<b@example.test>")
+            client.docmd("DATA")
+            client.send(b"Subject: second\r\n\r\nx\r\n.\r\n")
+            one.notice("STATUS=ready, but journal gateway-0: one write does not end; is the disk alive?", within_s=30)
+            assert ask_socket(esa.socket("gateway"), "health")["state"] == "ready", "the loop turns all the while"
+            one.notices.settimeout(2)
+            with pytest.raises(TimeoutError):
+                one.notices.recv(4096)
+            hanging.unlink()
+            one.notice("WATCHDOG=1")
+            assert client.getreply()[0] == 250
+
+
+def test_a_daemon_says_how_it_is_and_that_a_drain_may_take_its_grace(esa: Machine) -> None:
+    with started(esa, "delivery-queue") as one:
+        one.notice("STATUS=starting")
+        one.notice("READY=1")
+        one.notice("STATUS=ready")
+        one.process.send_signal(signal.SIGTERM)
+        one.notice("STOPPING=1\nEXTEND_TIMEOUT_USEC=20000000")
+        assert one.process.wait(20) == 0

@@ -55,18 +55,24 @@ def notifications(tmp_path: Path) -> tuple[socket.socket, str]:
     return sock, path
 
 
+def heard_until(sock: socket.socket, last: str) -> list[str]:
+    """Give what the service manager is told, up to a message."""
+    heard = []
+    while last not in heard:
+        heard.append(sock.recv(999).decode())
+    return heard
+
+
 async def test_ready_watchdog_stopping_and_a_clean_exit(tmp_path: Path) -> None:
     sock, path = notifications(tmp_path)
     with sock, start(tmp_path, WAITS, NOTIFY_SOCKET=path, WATCHDOG_USEC="200000") as process:
-        assert sock.recv(99) == b"READY=1"
-        assert sock.recv(99) == b"WATCHDOG=1"
+        heard_until(sock, "READY=1")
+        heard_until(sock, "WATCHDOG=1")
         health = await call(tmp_path / "sample.sock", "health")
         assert health["state"] == "ready"
         assert health["pid"] == process.pid
         process.send_signal(signal.SIGTERM)
-        heard = set()
-        while "STOPPING=1" not in heard:
-            heard.add(sock.recv(99).decode())
+        heard_until(sock, "STOPPING=1\nEXTEND_TIMEOUT_USEC=20000000")
         assert process.wait(10) == 0
     assert not (tmp_path / "sample.sock").exists()
 
@@ -85,7 +91,7 @@ async def test_what_services_say_of_themselves_is_part_of_the_health(tmp_path: P
     """
     sock, path = notifications(tmp_path)
     with sock, start(tmp_path, body, NOTIFY_SOCKET=path) as process:
-        assert sock.recv(99) == b"READY=1"
+        heard_until(sock, "READY=1")
         health = await call(tmp_path / "sample.sock", "health")
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 0
@@ -99,7 +105,7 @@ async def test_what_services_say_of_themselves_is_part_of_the_health(tmp_path: P
 async def test_a_second_one_of_its_kind_is_told_to_try_later(tmp_path: Path) -> None:
     sock, path = notifications(tmp_path)
     with sock, start(tmp_path, WAITS, NOTIFY_SOCKET=path) as first:
-        assert sock.recv(99) == b"READY=1"
+        heard_until(sock, "READY=1")
         with start(tmp_path, WAITS) as second:
             assert second.wait(10) == 75
             assert "already running" in second.stderr.read()
@@ -231,3 +237,102 @@ def test_what_was_spared_while_it_was_used_is_freed_once_it_is_looked_at_again(m
         gc.callbacks.remove(patience.looked)
         gc.unfreeze()
     assert gone() is None
+
+
+TELLS = """
+import os, time
+from core.lifecycle import Concern, Condition, Stall
+STUCK = RUN / "stuck"
+class Tells:
+    name = "tells"
+    async def run(self, scope):
+        while not (RUN / "go").exists():
+            await asyncio.sleep(0.01)
+        scope.ready()
+        with scope.activity("the last letter"):
+            await scope.stopping.wait()
+            while not (RUN / "gone").exists():
+                await asyncio.sleep(0.01)
+    def condition(self):
+        (RUN / "asked").touch()
+        if (RUN / "broken").exists():
+            raise ValueError("odd")
+        return Condition((Concern("spool", True, "no room"),), (), (Stall("one write", STUCK.exists() * 99.0),))
+sys.exit(run_daemon(Daemon("sample", [Tells()], RUN / "sample.sock", grace_s=60)))
+"""
+
+
+def test_its_status_says_what_is_waited_for_what_is_wrong_and_what_keeps_it(tmp_path: Path) -> None:
+    sock, path = notifications(tmp_path)
+    with sock, start(tmp_path, TELLS, NOTIFY_SOCKET=path, WATCHDOG_USEC="400000") as process:
+        heard_until(sock, "STATUS=starting, waiting for: tells")
+        assert not (tmp_path / "asked").exists(), "a service that does not work yet is not asked"
+        (tmp_path / "go").touch()
+        heard_until(sock, "READY=1")
+        heard_until(sock, "STATUS=ready; no room")
+        (tmp_path / "broken").touch()
+        heard_until(sock, "STATUS=ready")
+        process.send_signal(signal.SIGTERM)
+        heard_until(sock, "STATUS=stopping, busy with: the last letter")
+        heard_until(sock, "WATCHDOG=1")
+        (tmp_path / "gone").touch()
+        assert process.wait(20) == 0
+        assert "condition: incident" in process.stderr.read()
+
+
+def test_a_thread_that_stands_still_gives_no_sign_of_life_until_it_gets_on(tmp_path: Path) -> None:
+    sock, path = notifications(tmp_path)
+    (tmp_path / "go").touch()
+    (tmp_path / "gone").touch()
+    with sock, start(tmp_path, TELLS, NOTIFY_SOCKET=path, WATCHDOG_USEC="200000") as process:
+        heard_until(sock, "READY=1")
+        heard_until(sock, "WATCHDOG=1")
+        (tmp_path / "stuck").touch()
+        heard_until(sock, "STATUS=ready, but one write does not end; is the disk alive?")
+        sock.settimeout(1)
+        with pytest.raises(TimeoutError):  # five periods of the watchdog
+            sock.recv(999)
+        sock.settimeout(10)
+        (tmp_path / "stuck").unlink()
+        heard_until(sock, "WATCHDOG=1")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+        said = process.stderr.read()
+    assert said.count("sample: one write does not end") == 1
+    assert "sample: what stood still gets on again" in said
+
+
+def test_a_watchdog_that_is_another_process_s_is_told_nothing(tmp_path: Path) -> None:
+    sock, path = notifications(tmp_path)
+    with sock, start(tmp_path, WAITS, NOTIFY_SOCKET=path, WATCHDOG_USEC="20000", WATCHDOG_PID="1") as process:
+        heard_until(sock, "READY=1")
+        process.send_signal(signal.SIGTERM)
+        heard = heard_until(sock, "STOPPING=1\nEXTEND_TIMEOUT_USEC=20000000")
+        assert process.wait(10) == 0
+    assert "WATCHDOG=1" not in heard
+
+
+@pytest.mark.parametrize(("does", "longer"), [("sum(range(40_000))", True), ("time.sleep(0.01)", False)])
+def test_a_start_is_prolonged_while_it_works_and_not_while_it_waits(tmp_path: Path, does: str, longer: bool) -> None:
+    body = f"""
+    import time
+    from core.service_manager import ServiceManager
+    manager = ServiceManager()
+    manager.begin()
+    end = time.monotonic() + 3.5
+    while time.monotonic() < end:
+        {does}
+    class Waits:
+        name = "waits"
+        async def run(self, scope):
+            scope.ready()
+            await scope.stopping.wait()
+    sys.exit(run_daemon(Daemon("sample", [Waits()], RUN / "sample.sock"), manager))
+    """
+    sock, path = notifications(tmp_path)
+    with sock, start(tmp_path, body, NOTIFY_SOCKET=path) as process:
+        assert sock.recv(99) == b"STATUS=starting"
+        heard = heard_until(sock, "READY=1")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
+    assert ("EXTEND_TIMEOUT_USEC=30000000" in heard) is longer
