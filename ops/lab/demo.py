@@ -48,6 +48,7 @@ class Demo:
 
     async def run(self) -> bool:
         """Do it all; true if everything is as it must be."""
+        self._ledger.ignore(self._maildir.refresh())
         half = len(self._plan) // 2
         bar = Bar("messages sent", len(self._plan))
         await self._send(self._plan[:half], bar)

@@ -55,6 +55,10 @@ class Ledger:
         self.bounced: Counter[int] = Counter()
         self._read = 0
 
+    def ignore(self, arrivals: list[Arrival]) -> None:
+        """Leave out what was there before: of another run."""
+        self._read = len(arrivals)
+
     def enter(self, arrivals: list[Arrival]) -> None:
         """Take in what is new since the last call."""
         for arrival in arrivals[self._read :]:
