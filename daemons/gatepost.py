@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from core.diagnostic import until_read
 from core.errors import EX_OK, EX_OSERR, EX_SOFTWARE, EX_TEMPFAIL, EX_USAGE, ConfigError, GatepostError
 from daemons.owner import act_as_owner, add_config, name_of, owner_of, remark
 
@@ -167,9 +168,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         more = remark(error) if changed else ""
         lines = error.problems if isinstance(error, ConfigError) else (error.text,)
         sys.stderr.write("".join(f"gatepost: {line}{more}\n" for line in lines))
-        return error.status
+        status = error.status
     except KeyboardInterrupt:
-        return 130
+        status = 130
+    if status:
+        until_read()
     return int(status)
 
 

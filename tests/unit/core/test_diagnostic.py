@@ -1,5 +1,8 @@
 """What is written for whoever runs the daemon."""
 
+import os
+import select
+import socket
 import subprocess
 import sys
 
@@ -40,3 +43,16 @@ def test_a_standard_error_on_a_full_disk_stops_nobody() -> None:
     with open("/dev/full", "wb") as full:
         run = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=full, check=False)
     assert (run.returncode, run.stdout) == (0, b"goes on\n")
+
+
+def test_a_process_that_ends_with_a_fault_waits_for_the_journal_which_finds_its_unit_by_it() -> None:
+    """`systemctl status` showed no word of a daemon that had ended before the journal read its line."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    script = "from core.diagnostic import say, until_read; say(3, 'why'); until_read()"
+    argv = [sys.executable, "-c", script]
+    with ours, theirs, subprocess.Popen(argv, stderr=theirs, env={**os.environ, "JOURNAL_STREAM": "1:2"}) as child:
+        assert select.select([ours], [], [], 30)[0]
+        with pytest.raises(subprocess.TimeoutExpired):
+            child.wait(0.3)
+        assert ours.recv(100) == b"<3>why\n"
+        assert child.wait(30) == 0
