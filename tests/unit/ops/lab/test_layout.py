@@ -1,6 +1,7 @@
 """Places of a lab: on loopback as they were, in containers as compose.yaml has them; the zone that goes with each."""
 
 import hashlib
+import re
 from pathlib import Path
 
 import pytest
@@ -47,3 +48,14 @@ def test_in_containers_mail_goes_to_both_gateways_whose_keys_are_in_the_zone() -
     assert layout.exchangers["esa2"] in rows["esa2.example.test.", "A"]
     assert rows["_25._tcp.esa1.example.test.", "TLSA"].replace(" ", "").endswith(f"TLSA311{digest}")
     assert "25 upgrades.gatepost.test." in rows["_gatepost-tunnel._tcp.upgrades.gatepost.test.", "SRV"]
+
+
+def test_compose_gives_every_container_the_address_that_the_layout_has() -> None:
+    text = (Path(__file__).parents[4] / "compose.yaml").read_text()
+    given = set(re.findall(r"ipv4_address: ([0-9.]+)", text))
+    layout = Layout.containers(Path("lab"))
+    addresses = {host for host, _ in layout.sockets().values()} - {layout.bastion_management}
+    assert addresses <= given
+    assert layout.outside.removesuffix("/32") in given
+    assert f"subnet: {layout.inside}" in text
+    assert all(f"{name}:/lab/{name}" in text for name in layout.machines)
