@@ -76,7 +76,10 @@ def _remove(args: argparse.Namespace) -> int:
     _check_root()
     root: Path = args.root.absolute()
     if _runs(root):
-        _systemctl("disable", "--now", *(f"gatepost-{role}.target" for role in DOCUMENTS))
+        _systemctl("stop", "gatepost-*.socket", "gatepost-*.target", "gatepost-*.service")  # waits for each of them
+        for target in (units.SYSTEM / f"gatepost-{role}.target" for role in DOCUMENTS):
+            if (root / target).exists():
+                _systemctl("disable", target.name)
     names = [*units.unit_files(Path(units.STANDARD)), *tailoring.written_before(root)]
     gone = units.remove(root, dict.fromkeys(names, ""))
     if not (root / "usr/lib/tmpfiles.d/gatepost.conf").exists():
