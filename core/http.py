@@ -1,21 +1,25 @@
-"""An HTTPS server as a service: uvicorn, which is touched here only.
+"""HTTP servers as services: uvicorn, which is touched here only.
 
-A root makes one for an ASGI application. Signals stay the daemon's; on stopping, requests under way get a few
-seconds. Bounded: open connections, time for a request to come, time to keep a connection alive. Raises status 69
+A root makes one for an ASGI application: `HttpServer` speaks TLS; `HttpPort` speaks in the clear, on an address that
+may change while it runs. Signals stay the daemon's; on stopping, requests under way get a few seconds. Bounded: open
+connections, size of a request's head, time for a request to come, time to keep a connection alive. Raises status 69
 when the address is taken.
 """
 
 import asyncio
 import contextlib
+import socket
 import ssl
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from core.errors import GatepostError
 from core.lifecycle import Scope
-from core.port import listen
+from core.port import bind, listen, start
+from core.switch import Prepared
 from core.tls_rules import TlsRules
 
 _CONNECTIONS = 100
@@ -38,11 +42,16 @@ class _Patient(H11Protocol):
     so would everybody else once all connections are taken."""
 
     request_s = _REQUEST_S
+    most = 2 * _CONNECTIONS
+    """Connections; beyond `limit_concurrency` there is an answer that says so, beyond this none."""
     _deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for the first request."""
         super().connection_made(transport)
+        if len(self.connections) > self.most:
+            self.loop.call_soon(transport.abort)  # uvloop does not bear it within this call
+            return
         self._await_request()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -64,6 +73,13 @@ class _Patient(H11Protocol):
     def _give_up(self) -> None:
         if self.cycle is None or self.cycle.response_complete:
             self.transport.abort()
+
+
+class _Brief(_Patient):
+    """For programs that ask and go."""
+
+    request_s = 5.0
+    most = 40
 
 
 class HttpServer:
@@ -118,4 +134,94 @@ class HttpServer:
         await scope.stopping.wait()
         server.should_exit = True
         with scope.activity("requests being answered"), contextlib.suppress(asyncio.CancelledError):
+            await serving
+
+
+class Place(NamedTuple):
+    """An address to listen on."""
+
+    host: str
+    port: int
+
+
+class HttpPort:
+    """Serves one application in the clear, each connection for one request, on a place that may change or be none."""
+
+    def __init__(self, name: str, application: Any, place: Place | None) -> None:
+        self.name = name
+        self._application = application
+        self._place = place
+        self._scope: Scope
+        self._open: tuple[_Server, asyncio.Task[None]] | None = None
+
+    @property
+    def place(self) -> Place | None:
+        """Where it listens, with the port that was found where any would do."""
+        return self._place
+
+    async def run(self, scope: Scope) -> None:
+        """Serve until stopping."""
+        self._scope = scope
+        if self._place is not None:
+            self._serve(bind(self.name, *self._place))
+        scope.ready()
+        try:
+            await scope.stopping.wait()
+            await self._close()
+        finally:
+            for server in self._open[0].servers if self._open else ():
+                server.close()  # whoever is cancelled leaves no open port behind: the loop would never close
+
+    async def prepare(self, place: Place | None) -> Prepared:
+        """Take hold of another place. Raises `GatepostError` if it is taken."""
+        if place == self._place:
+            return Prepared()
+        if place is None:
+            return Prepared(self._close)
+        if self._place is not None and self._place.port == place.port:
+            return Prepared(lambda: self._move(place))  # one may cover the other: it is free only when that is closed
+        sock = bind(self.name, *place)
+
+        async def apply() -> None:
+            await self._close()
+            self._serve(sock)
+
+        return Prepared(apply, sock.close)
+
+    async def _move(self, place: Place) -> None:
+        before = self._place
+        await self._close()
+        try:
+            self._serve(bind(self.name, *place))
+        except GatepostError:
+            if before is None:
+                raise
+            self._serve(bind(self.name, *before))
+
+    def _serve(self, sock: socket.socket) -> None:
+        start(self.name, sock, _CONNECTIONS)
+        host, port = sock.getsockname()[:2]
+        self._place = Place(host, port)
+        config = uvicorn.Config(
+            self._application,
+            http=_Brief,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            limit_concurrency=_Brief.most // 2,
+            timeout_keep_alive=1,
+            timeout_graceful_shutdown=_GRACE_S,
+            h11_max_incomplete_event_size=16 << 10,
+        )
+        server = _Server(config)
+        self._open = server, self._scope.start(server.serve(sockets=[sock]), name=f"port {port}")
+
+    async def _close(self) -> None:
+        if self._open is None:
+            return
+        (server, serving), self._open, self._place = self._open, None, None
+        server.should_exit = True
+        with self._scope.activity("requests being answered"), contextlib.suppress(asyncio.CancelledError):
             await serving

@@ -4,6 +4,7 @@ import os
 import socket
 from collections.abc import Callable, Iterator
 from functools import partial
+from ipaddress import ip_address
 from itertools import combinations
 from pathlib import Path
 
@@ -73,6 +74,8 @@ def _places(document: Esa | Sma | Bastion) -> Iterator[tuple[str, str, int]]:
     """Give the addresses and ports that daemons of this machine listen on, each one alone, and the keys for them."""
     yield "console.port", document.console.address, document.console.port
     yield "web.port", document.web.address, document.web.port
+    if document.health.enabled:
+        yield "health.port", document.health.address, document.health.port
     if not isinstance(document, Bastion):
         yield "cpq.port", document.cpq.address, document.cpq.port
         return
@@ -157,9 +160,20 @@ def _notes(machine: Machine) -> list[str]:
         notes.append("there is no [[listener]]: this gateway takes no mail")
     if isinstance(machine.document, Esa | Sma):
         notes += _absent(machine.document)
+    health = machine.document.health
+    if health.enabled and not _is_loopback(health.address):
+        where = f"{health.address} port {health.port}"
+        notes.append(f"[health] listens on {where} without log-in or TLS: let only your collectors reach it")
     if not machine.document.user:
         notes.append("there is no [[user]]: nobody can log in to the console, only `gatepost cli` works")
     return notes
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ip_address(address).is_loopback
+    except ValueError:
+        return address == "localhost"
 
 
 def _absent(document: Esa | Sma) -> list[str]:

@@ -19,7 +19,7 @@ from core.log.config import LogSubscriptions
 from cpq.config import EsaCpqSection, QuarantineSection, SmaCpqSection, policy_of
 from mail.config import DeliverySections, MailSections
 from mail.delivery.config import RouteSection
-from ops.config import ConsoleSection, LoginSection, UserSection, WebSection
+from ops.config import ConsoleSection, HealthSection, LoginSection, UserSection, WebSection
 from tunnel.config import BastionSection, KeydSection, TunnelSection
 
 
@@ -60,6 +60,7 @@ class Document(Section):
     login: LoginSection = LoginSection()
     user: Users = ()
     web: WebSection = WebSection()
+    health: HealthSection = HealthSection()
     log_subscription: LogSubscriptions = ()
 
     @model_validator(mode="after")

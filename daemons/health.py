@@ -16,7 +16,7 @@ from ops import health
 from ops.configuration.handover import ON
 
 _LONG: Final = 256 << 10
-_NEEDED: Final = frozenset({"[appliance]", "[spool]", "[health]"})
+_NEEDED: Final = frozenset({"[appliance]", "[spool]", "[health]", "[runtime]"})
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,24 +52,12 @@ def _lines(report: health.Report) -> list[str]:
 def place_of(config: Path) -> health.Place:
     """Read where a machine is and what belongs to it. Raises `ConfigError`."""
     tables = _tables(config)
-    appliance, spool, section = (_table(tables, name) for name in ("appliance", "spool", "health"))
-    role = appliance.get("role")
+    appliance = tables.get("appliance")
+    role = appliance.get("role") if isinstance(appliance, dict) else None
     if role not in ON:
         roles = ", ".join(ON)
         raise ConfigError([Problem(str(config), "appliance.role", f"one of {roles} is needed (found {role!r})")])
-    reserve, left = spool.get("reserve_percent", health.Place.reserve_percent), section.get("leave_out", ())
-    return health.Place(
-        role,
-        str(appliance.get("hostname", "")),
-        config.resolve().parent,
-        float(reserve) if isinstance(reserve, int | float) else health.Place.reserve_percent,
-        frozenset(map(str, left)) if isinstance(left, list) else frozenset(),
-    )
-
-
-def _table(tables: dict[str, Any], name: str) -> dict[str, Any]:
-    found = tables.get(name)
-    return found if isinstance(found, dict) else {}
+    return health.Place.of(tables, config.resolve().parent)
 
 
 def _tables(config: Path) -> dict[str, Any]:

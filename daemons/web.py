@@ -1,8 +1,9 @@
-"""web: the machine's figures over HTTPS, `/xml/status` and `/metrics`, for users that have a password.
+"""web: the machine's figures over HTTPS, `/xml/status` and `/metrics`, for users that have a password; on [health] in
+the clear and without log-in `/healthz`, `/readyz` and `/metrics`.
 
-Listens on [web] with the certificate keys/tls.crt, and on run/web.sock. Asks the other daemons over their control
-sockets; locks and the record of log-ins are those of the console, failures go to the CLI audit log. SIGHUP reads the
-certificate and the users again, a commit brings the users.
+Listens on [web] with the certificate keys/tls.crt, on [health], and on run/web.sock. Asks the other daemons over their
+control sockets; locks and the record of log-ins are those of the console, failures go to the CLI audit log. SIGHUP
+reads the certificate and the users again, a commit brings the users and the health port.
 """
 
 from pathlib import Path
@@ -15,6 +16,7 @@ from daemons.access import accounts_of, gate_of
 from daemons.machine import Machine
 from daemons.operator import appliance_of, audit_log
 from daemons.reload import switch_of
+from daemons.watched import Watched
 from ops.access.gate import terms_of
 from ops.cli.sessions import Sessions
 from ops.web.application import build as build_application
@@ -27,7 +29,8 @@ def build(config: Path) -> Daemon:
     document, log, certificate = machine.document, audit_log(machine), machine.certificate(https=True)
     users = {user.name: user for user in accounts_of(document)}
     gate = gate_of(machine, log, FRONT)
-    application = build_application(appliance_of(machine, Sessions()), Logins(users, gate))
+    watched = Watched(machine, appliance_of(machine, Sessions()))
+    application = build_application(watched.appliance, watched.metrics, Logins(users, gate))
     server = HttpServer(application, document.web.address, document.web.port, tls=certificate.context)
 
     async def certificates() -> None:
@@ -46,6 +49,6 @@ def build(config: Path) -> Daemon:
 
         return Prepared(prompt(apply))
 
-    switch = switch_of(machine, "web", log.warning, prepare, also=certificates)
-    services: list[Service] = [log, gate.records, server]
+    switch = switch_of(machine, "web", log.warning, prepare, watched.prepare, also=certificates)
+    services: list[Service] = [log, gate.records, server, watched.port]
     return Daemon("web", services, machine.socket("web"), {}, document.runtime.grace_s, switch)

@@ -147,3 +147,21 @@ class WebSection(Section):
 
     address: Host = Field(default="127.0.0.1", description="address to listen on")
     port: Port = Field(default=443, description="port to listen on")
+
+
+DaemonName = Literal[
+    "gateway", "cpq-listener", "delivery-queue", "release-host", "tunnel-client", "bastion", "keyd", "console", "web"
+]
+
+
+class HealthSection(Section):
+    """Health and figures for programs, over plain HTTP without log-in: /healthz, /readyz and /metrics."""
+
+    enabled: bool = Field(default=True, description="whether the daemon `web` listens here")
+    address: Host = Field(
+        default="127.0.0.1", description="address to listen on; whoever reaches it sees the figures of this machine"
+    )
+    port: Port = Field(default=9825, description="port to listen on")
+    leave_out: Annotated[tuple[DaemonName, ...], AfterValidator(_each_once)] = Field(
+        default=(), description="daemons that are not run on this machine, so that nobody misses them"
+    )

@@ -14,8 +14,8 @@ Each check is a function bounded in time. Imports little: a container asks twice
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -49,17 +49,43 @@ class Place:
     reserve_percent: float = 5.0
     leave_out: frozenset[str] = frozenset()
     """Daemons that are not run there."""
+    gateways: int = 1
+    """Processes of the gateway that should run at the least."""
+    certificates: Mapping[str, Path] = field(default_factory=dict)
+    """Certificates that end some day, by name."""
+
+    @classmethod
+    def of(cls, tables: Mapping[str, Any], folder: Path) -> "Place":
+        """Take what is needed from the tables of a document, which need not have been checked; the role must be one."""
+        names = ("appliance", "spool", "health", "runtime")
+        appliance, spool, section, runtime = (_table(tables.get(name)) for name in names)
+        reserve, left, gateways = spool.get("reserve_percent"), section.get("leave_out"), runtime.get("gateways")
+        rows = [_table(row) for row in tables.get("certificate") or ()]
+        named = {str(row.get("name") or row.get("certificate")): folder / str(row.get("certificate")) for row in rows}
+        return cls(
+            str(appliance["role"]),
+            str(appliance.get("hostname", "")),
+            folder,
+            float(reserve) if isinstance(reserve, int | float) else cls.reserve_percent,
+            frozenset(map(str, left)) if isinstance(left, list | tuple) else frozenset(),
+            gateways if isinstance(gateways, int) else cls.gateways,
+            {"keys/tls.crt": folder / "keys" / "tls.crt", **named},
+        )
 
     def sockets(self) -> list[Path]:
-        """Give the control sockets of the daemons that should run; of gateways those of all that ever did."""
+        """Give the control sockets of the daemons that should run, and those of further gateways that ever did."""
         run = self.dir / "run"
         found: list[Path] = []
         for daemon in ON[self.role]:
             if daemon in self.leave_out:
                 continue
-            many = sorted(run.glob("gateway-*.sock")) if daemon == "gateway" else []
-            found += many or [run / ("gateway-0.sock" if daemon == "gateway" else f"{daemon}.sock")]
+            many = {run / f"gateway-{number}.sock" for number in range(self.gateways)}
+            found += sorted(many.union(run.glob("gateway-*.sock"))) if daemon == "gateway" else [run / f"{daemon}.sock"]
         return found
+
+
+def _table(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
 
 
 class Check(NamedTuple):

@@ -11,7 +11,7 @@ from typing import Any
 
 from core.clock import Clock, monotonic
 from core.errors import EX_NOINPUT, EX_USAGE, GatepostError
-from core.record import CHANNEL, PSEUDO_HOSTS
+from core.record import CHANNEL, HOLD_QUEUE, PSEUDO_HOSTS
 from core.sqlite import DatabaseThread
 from mail.queue.destination import Destination, HostState
 from mail.queue.documents import DAMAGED, received_at
@@ -178,8 +178,9 @@ class Views:
     def gauges(self) -> dict[str, Any]:
         """Give the gauges of the status page that the queue knows."""
         destinations = self._scheduler.destinations.values()
-        active = attempted = connections = 0
+        active = attempted = connections = down = 0
         for one in destinations:
+            down += one.state is HostState.DOWN
             active += one.active
             attempted += one.attempted
             connections += one.busy + len(one.idle)
@@ -189,6 +190,9 @@ class Views:
             "unattempted_recips": active - attempted,
             "attempted_recips": attempted,
             "dests_in_memory": len(destinations),
+            "dests_down": down,
+            "cpq_recips": sum(one.active for name in CHANNEL for one in self._of(name)),
+            "held_recips": sum(one.active for one in self._of(HOLD_QUEUE)),
         }
 
 

@@ -13,8 +13,8 @@ from starlette.routing import Route
 from core.diagnostic import incident
 from core.errors import GatepostError
 from ops.cli.appliance import Appliance
-from ops.metrics import CONTENT_TYPE, metrics_text
-from ops.status import answers_of, collect
+from ops.metrics import CONTENT_TYPE
+from ops.status import collect
 from ops.web.login import Busy, Logins
 from ops.web.xml import status_xml
 
@@ -24,8 +24,8 @@ _AGAIN = {"Retry-After": "2"}
 _FIXED = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
-def build(appliance: Appliance, logins: Logins) -> Starlette:
-    """Build the application."""
+def build(appliance: Appliance, text: Callable[[], Awaitable[bytes]], logins: Logins) -> Starlette:
+    """Build the application; `text` gives the metrics."""
 
     async def xml() -> Response:
         document = await collect(appliance)
@@ -33,7 +33,7 @@ def build(appliance: Appliance, logins: Logins) -> Starlette:
         return Response(status_xml(document, build=build_, hostname=appliance.hostname), media_type="text/xml")
 
     async def metrics() -> Response:
-        return Response(metrics_text(await answers_of(appliance)), headers={"Content-Type": CONTENT_TYPE})
+        return Response(await text(), headers={"Content-Type": CONTENT_TYPE})
 
     def guarded(answer: Answer) -> Callable[[Request], Awaitable[Response]]:
         async def endpoint(request: Request) -> Response:

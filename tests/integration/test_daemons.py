@@ -52,6 +52,8 @@ def make(role: str, folder: Path) -> Machine:
     ports = {"console": [free_port()], "web": [free_port()]}
     text = moved(text, "console", "port", str(ports["console"][0]))
     text = moved(text, "web", "port", str(ports["web"][0]))
+    ports["web"].append(free_port())
+    text = moved(text, "health", "port", str(ports["web"][1]))
     if role == "bastion":
         ports["bastion"] = [free_port(), free_port(), free_port()]
         text = moved(text, "bastion", "address", '"127.0.0.1"')

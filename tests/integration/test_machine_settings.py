@@ -54,6 +54,9 @@ port = {console}
 address = "{host}"
 port = {web}
 
+[health]
+address = "{host}"
+
 [cpq]
 address = "{host}"
 port = {cpq}

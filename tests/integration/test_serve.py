@@ -33,7 +33,7 @@ class Served:
         self.write(
             appliance_table(self.config.read_text())
             + "[runtime]\ngateways = 2\ngrace_s = 3\n"
-            + f"[console]\nport = {self.console}\n[web]\nport = {web}\n"
+            + f"[console]\nport = {self.console}\n[web]\nport = {web}\n[health]\nport = {free_port()}\n"
             + f'[cpq]\naddress = "127.0.0.1"\nport = {cpq}\n'
             + f'[[listener]]\nname = "In"\nkind = "public"\naddress = "127.0.0.1"\nport = {self.smtp}\n'
             + 'rat = ["example.test"]\n[listener.policy]\nmax_messages_per_session = 0\n'

@@ -42,6 +42,7 @@ def running(folder: Path) -> Iterator[Esa]:
     config.write_text(
         appliance_table(config.read_text())
         + f"\n[console]\nport = {free_port()}\nstatus_log_s = 0.2\n[web]\nport = {port}\n"
+        + f"[health]\nport = {free_port()}\n"
         + f'[[user]]\nname = "ana"\nrole = "guest"\npassword = "{make_hash(PASSWORD)}"\n'
         + f'[[listener]]\nname = "In"\naddress = "127.0.0.1"\nport = {free_port()}\nrat = ["example.test"]\n'
     )

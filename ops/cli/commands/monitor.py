@@ -15,8 +15,9 @@ from ops.cli.dialogue import Dialogue
 from ops.cli.display import moment, number
 from ops.cli.registry import MACHINES, MAIL_MACHINES, Call, Document, command
 from ops.cli.table import Column, table
-from ops.metrics import metrics_text
-from ops.status import answers_of, collect
+from ops.health import Place, ready
+from ops.metrics import metrics_of
+from ops.status import collect
 
 _MOST_ROWS = 100_000
 _AGAIN = 20
@@ -219,7 +220,10 @@ def _render_metrics(document: Document, width: int) -> str:
 )
 async def metrics(call: Call) -> Document:
     """The same text as /metrics of the web side."""
-    return {"text": metrics_text(await answers_of(call.appliance)).decode()}
+    appliance = call.appliance
+    identity = {"appliance": {"role": appliance.role, "hostname": appliance.hostname}}
+    place = Place.of({**appliance.configuration(), **identity}, appliance.dir)
+    return {"text": (await metrics_of(appliance, place, await ready(place))).decode()}
 
 
 COMMANDS = (rate, hostrate, topin, dnsstatus, metrics)

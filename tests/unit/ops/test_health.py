@@ -74,6 +74,13 @@ async def test_a_daemon_left_out_is_not_missed(place: Place) -> None:
         assert (await health.ready(place)).state == OK
 
 
+async def test_a_gateway_that_never_came_is_missed(place: Place) -> None:
+    place = Place("esa", place.hostname, place.dir, 0.0, gateways=2)
+    async with daemons(place, without="gateway-1"):
+        report = await health.alive(place)
+    assert [one.check for one in report.checks if one.state == FAILED] == ["gateway-1"]
+
+
 async def test_every_gateway_that_ever_ran_counts(place: Place) -> None:
     (place.dir / "run" / "gateway-1.sock").touch()
     async with daemons(place, without="gateway-1"):

@@ -10,6 +10,8 @@ import pytest
 from ops.access.gate import Gate
 from ops.access.record import Records
 from ops.cli.account import Account, Role
+from ops.health import Place, ready
+from ops.metrics import metrics_of
 from ops.web.application import build
 from ops.web.login import Busy, Logins
 from tests.support.access import Time, gate_in, stored
@@ -22,7 +24,13 @@ STATUS = {"state": "Online", "counters": {"inj_msgs": {"reset": 1, "uptime": 2, 
 async def client(daemons: Daemons, audit: Audit, tmp_path: Path) -> AsyncIterator[httpx2.AsyncClient]:
     users = {"ana": Account("ana", Role.GUEST, (), password=stored("a secret word"))}
     async with gate_in(tmp_path, audit, Time()) as gate:
-        transport = httpx2.ASGITransport(build(machine(daemons.run), Logins(users, gate)))
+        esa = machine(daemons.run)
+        place = Place(esa.role, esa.hostname, esa.dir)
+
+        async def text() -> bytes:
+            return await metrics_of(esa, place, await ready(place))
+
+        transport = httpx2.ASGITransport(build(esa, text, Logins(users, gate)))
         async with httpx2.AsyncClient(transport=transport, base_url="https://esa.example.test") as made:
             yield made
 
@@ -82,11 +90,14 @@ async def test_who_could_not_be_checked_is_told_to_come_again(daemons: Daemons, 
     """The right password got a 401 while guesses were checked."""
     gate = Gate(Records(tmp_path / "access.db"), audit.info)
 
+    async def nothing() -> bytes:
+        return b""
+
     class Full(Logins):
         async def user_of(self, authorization: str, source: str) -> Account | None:
             raise Busy
 
-    transport = httpx2.ASGITransport(build(machine(daemons.run), Full({}, gate)))
+    transport = httpx2.ASGITransport(build(machine(daemons.run), nothing, Full({}, gate)))
     async with httpx2.AsyncClient(transport=transport, base_url="https://esa.example.test") as full:
         answer = await full.get("/metrics", auth=("ana", "a secret word"))
     assert answer.status_code == 503
