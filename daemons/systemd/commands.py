@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from core.errors import EX_CANTCREAT, EX_CONFIG, EX_NOPERM, EX_OK, EX_USAGE, GatepostError
+from core.occupant import occupant
 from core.port import taken
 from daemons.config import DOCUMENTS, Document
 from daemons.machine import Machine
@@ -113,10 +114,10 @@ def _advice(root: Path, document: Document) -> Iterator[str]:
     for port in tailoring.ports(document) if _runs(root) else ():
         if not _active(port.unit) and taken(port.address, port.port, port.unit):
             other = "2222" if port.port == 22 else "another"
-            holder = "; sshd, probably" if port.port == 22 else ""
+            who = occupant(port.address, port.port)
             yield (
-                f"{port.unit}: {port.address} port {port.port} is in use{holder}: stop what uses it, or set"
-                f" [{port.key}] {port.number} = {other} in /{CONFIG} and run this again"
+                f"{port.unit}: {port.address} port {port.port} is in use{f' by {who}' if who else ''}: stop that, or"
+                f" set [{port.key}] {port.number} = {other} in /{CONFIG} and run this again"
             )
     if not _runs(root):
         yield f"next, on the machine itself: systemctl enable --now {target}"
