@@ -3,7 +3,8 @@
 Only where `techsupport` was enabled with a full shell and `[tunnel] service_user` names who it runs as. The shell
 gets none of our rights: it is started through `setpriv` as that user, with that user's groups, without capabilities
 and without a way to gain any. Changing the user needs a console that runs as root (or with CAP_SETUID,
-CAP_SETGID, CAP_SETPCAP, CAP_CHOWN and CAP_KILL); naming the console's own user works without, and is for laboratories: such a shell reads our keys.
+CAP_SETGID, CAP_SETPCAP, CAP_CHOWN and CAP_KILL); naming the console's own user works without, and is for laboratories:
+such a shell reads our keys.
 """
 
 import asyncio
