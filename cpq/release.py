@@ -61,7 +61,12 @@ class Release:
         """Give the gauges of the quarantine, by the names of the status page."""
         messages, octets = await self._store.catalogue.held()
         gauges = {"msgs_in_quarantine": messages, "kbytes_in_quarantine": -(-octets // 1024)}
-        return {"state": "Online", "gauges": gauges}
+        held = {name: await self._store.catalogue.held_in(name) for name in self._quarantines}
+        figures = [
+            {"name": "quarantine_messages", "value": count, "labels": {"quarantine": name}}
+            for name, count in held.items()
+        ]
+        return {"state": "Online", "gauges": gauges, "figures": figures}
 
     async def list(self, args: dict[str, Any]) -> dict[str, Any]:
         """Give held messages, newest first."""

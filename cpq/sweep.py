@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from core.alert.kind import CRITICAL, INFO, SEVERITIES, WARNING
 from core.clock import Clock, now
 from core.errors import GatepostError
-from core.lifecycle import Scope
+from core.lifecycle import Condition, Figure, Scope
 from core.maillog import MailLog, clean
 from cpq.handover import HandOver
 from cpq.held import Due, Order, QuarantineStore
@@ -51,6 +51,17 @@ class Sweep:
         self._quota = quota_octets
         self._clock = clock
         self._full = False
+        self._left = {Cause.EXPIRED: 0, Cause.OVERFLOW: 0}
+
+    def condition(self) -> Condition:
+        """Say what left by itself, and whether there is no room to be made."""
+        figures = (
+            Figure("quarantine_expired_total", self._left[Cause.EXPIRED]),
+            Figure("quarantine_overflowed_total", self._left[Cause.OVERFLOW]),
+            Figure("quarantine_quota_bytes", self._quota),
+            Figure("quarantine_full", self._full),
+        )
+        return Condition(figures=figures)
 
     async def run(self, scope: Scope) -> None:
         """Sweep every few seconds until stopping."""
@@ -102,6 +113,7 @@ class Sweep:
         ]
         departures = await self._store.decisions.apply(orders, self._clock())
         log_departures(self._log, departures)
+        self._left[cause] += len(departures)
         self._handover.wake()
         return len(departures)
 

@@ -35,11 +35,12 @@ from mail.config import ListenerSection
 from mail.dnscheck import DnsCheck
 from mail.edge.conserve import Conservation, Meter, Readings
 from mail.edge.door import build_door
+from mail.gateway import Gateway
 from mail.intake import Intake
 from mail.listeners import Listeners, Ways
 from mail.login.attempt import Logins
 from mail.login.users import Users
-from mail.receive import Gateway, GatewaySession
+from mail.receive import GatewaySession
 
 ASK_S: Final = 5.0
 """Longest answer of a sibling about its listeners."""

@@ -22,8 +22,8 @@ from daemons.policy import MailPolicy
 from daemons.reload import switch_of
 from daemons.wiring import journal_settings
 from mail.adopt import Adoption
+from mail.gateway import Gateway
 from mail.intake import Intake, IntakeSettings
-from mail.receive import Gateway
 from mail.recover import Recovery
 from mail.status import GatewayStatus
 from mail.workqueue import Pause, WorkQueues

@@ -1,32 +1,26 @@
 """The SMTP session of a gateway listener: host access, recipients, limits, ids, and the mail log lines of receiving.
 
-The listener makes one `GatewaySession` per connection; all of a process share a `Gateway`. Everything here is
-synchronous and table-driven; scanning and storing are the intake's (mail/intake.py). Replies carry the enhanced code
-first (RFC 2034) and the wording that operators know. What a peer sent is cleaned before it is logged.
+The listener makes one `GatewaySession` per connection; all of a process share a `Gateway` (mail/gateway.py).
+Everything here is synchronous and table-driven; scanning and storing are the intake's (mail/intake.py). Replies carry
+the enhanced code first (RFC 2034) and the wording that operators know. What a peer sent is cleaned before it is logged.
 """
 
-from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from typing import Final
 
-from core import clock
 from core.content import Content
-from core.ids import IdBlocks
-from core.maillog import MailLog, clean
+from core.maillog import clean
 from core.record import Accepted
-from core.smtp.door import Brake
 from core.smtp.session import Answer, Peer, TlsInfo
 from mail import reply
 from mail.access import Access
 from mail.bounce.verify import Verification
-from mail.decide import Decide, admission
+from mail.decide import admission
 from mail.envelope import NO_ENVELOPE, envelope_of, tls_demand
+from mail.gateway import Gateway
 from mail.hat import Match, Policy, Rule
 from mail.inspect import TOO_LARGE, refuse_content
-from mail.intake import NOT_STORED, Intake, Taken
-from mail.limit import HourlyCount
-from mail.login.attempt import Logins
+from mail.intake import NOT_STORED, Taken
 from mail.login.side import LOG_IN_FIRST, LoginSide
 from mail.mime import Headers
 from mail.noted import cut_off, note_headers
@@ -40,29 +34,6 @@ from protocol.address import Path
 from protocol.reply import Reply
 
 NOBODY: Final = Peer("", 0, "", 0)
-
-
-@dataclass(slots=True)
-class Gateway:
-    """What the sessions of one gateway process share."""
-
-    hostname: str
-    intake: Intake
-    log: MailLog
-    mids: IdBlocks
-    icids: IdBlocks
-    brake: Brake = field(default_factory=Brake)
-    """How far receiving is slowed down (mail/edge/conserve.py)."""
-    logins: Logins | None = None
-    """Who may log in, None where nobody can."""
-    now: clock.Clock = clock.now
-    connections: Counter[str] = field(default_factory=Counter)
-    """Open connections by address."""
-    received: HourlyCount = field(default_factory=HourlyCount)
-    refused: HourlyCount = field(default_factory=HourlyCount)
-    harvest: Callable[[str, str], None] = lambda _host, _text: None
-    decide: Decide | None = None
-    """Gets a record of each decision of the conversation, also where nothing changed (trace)."""
 
 
 class GatewaySession(LoginSide, NoFurtherVerbs):
@@ -116,6 +87,8 @@ class GatewaySession(LoginSide, NoFurtherVerbs):
         if gateway.decide is not None:
             gateway.decide(admission(peer.host, name, match))
         greeting = match.greeting(peer.host, gateway.hostname)
+        if match.rule in (Rule.TCPREFUSE, Rule.REJECT):
+            gateway.count_refused(match.rule)
         if match.rule is Rule.TCPREFUSE:
             self._log.info(f"ICID 0 TCPREFUSE SG {match.group} match {match.entry} SBRS None")
             return greeting
@@ -168,6 +141,7 @@ class GatewaySession(LoginSide, NoFurtherVerbs):
         if not self._icid:
             return
         if reason.startswith("TLS"):
+            self._gateway.count_refused("TLS failed")
             self._log.info(f"ICID {self._icid} TLS failed: {clean(reason)}")
         elif reason == "connection lost":
             self._log.info(f"ICID {self._icid} lost")
@@ -197,9 +171,11 @@ class GatewaySession(LoginSide, NoFurtherVerbs):
             self._failed("Resource conservation")
             return reply.CONSERVING
         if policy.tls == "required" and not self._tls:
+            self._gateway.count_refused("TLS required")
             self._log.info(f"ICID {self._icid} TLS was required but remote host did not initiate it")
             return reply.TLS_FIRST
         if policy.auth == "required" and not self._user:
+            self._gateway.count_refused("Log-in required")
             self._log.info(f"SMTP Auth (ICID {self._icid}) was required but remote host did not initiate it")
             return LOG_IN_FIRST
         if policy.max_messages_per_session and self._messages >= policy.max_messages_per_session:
@@ -265,6 +241,7 @@ class GatewaySession(LoginSide, NoFurtherVerbs):
         self._envelope.invalid_bounce = taken = verification.mode == "header"
         if not taken:
             self._gateway.intake.counters.add("rejected_recips")
+            self._gateway.count_refused("Invalid bounce")
         self._log.info(
             f"MID {self._envelope.mid} ICID {self._icid} invalid bounce, rcpt address <{clean(recipient.text)}> "
             f"{'marked' if taken else 'rejected'} by bounce verification."
@@ -287,6 +264,7 @@ class GatewaySession(LoginSide, NoFurtherVerbs):
 
     def _log_rejected(self, recipient: Path, by: str) -> None:
         self._gateway.intake.counters.add("rejected_recips")
+        self._gateway.count_refused(by)
         self._log.info(f"MID {self._envelope.mid} ICID {self._icid} To: <{clean(recipient.text)}> Rejected by {by}")
 
     # The content.
@@ -301,6 +279,7 @@ class GatewaySession(LoginSide, NoFurtherVerbs):
         store = self._gateway.intake.store
         refusal = store.refusal
         if refusal is not None:
+            self._gateway.count_refused("Message not stored")
             self._log.warning(f"MID {self._envelope.mid} refused: {clean(str(refusal))}")
             return None
         return store.content()
@@ -395,4 +374,5 @@ class GatewaySession(LoginSide, NoFurtherVerbs):
             self._log.info(f"Message aborted MID {mid} Receiving aborted")
 
     def _failed(self, reason: str) -> None:
+        self._gateway.count_refused(reason)
         self._log.info(f"ICID {self._icid} Receiving Failed: {reason}")

@@ -19,9 +19,10 @@ from core.smtp.session import Peer, TlsInfo
 from mail.access import Access
 from mail.content import render
 from mail.decide import DEFAULT_DOMAIN, MASQUERADE_SENDER, UNCHANGED, decision
+from mail.gateway import Gateway
 from mail.intake import Intake, Taken
 from mail.pipeline import BOUNCE_PROFILE, GATEWAY, Notes, Pipeline, Readable
-from mail.receive import Gateway, GatewaySession
+from mail.receive import GatewaySession
 from mail.rewrite.tables import Rewriting
 from protocol.address import AddressError, parse_path
 from protocol.address import Path as AddressPath

@@ -16,7 +16,8 @@ from mail.config import ListenerSection
 from mail.filter.compiler import Around, compile_filters
 from mail.intake import Intake, IntakeSettings
 from mail.pipeline import Pipeline
-from mail.receive import Gateway, GatewaySession
+from mail.gateway import Gateway
+from mail.receive import GatewaySession
 from protocol.reply import Reply
 from protocol.smtp.conversation import Peer, TlsInfo
 from protocol.smtp.server import ServerMachine, make_dialect

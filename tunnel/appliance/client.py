@@ -14,7 +14,7 @@ from typing import Any
 
 from core import clock
 from core.errors import EX_IOERR, EX_USAGE, GatepostError
-from core.lifecycle import Scope
+from core.lifecycle import Condition, Figure, Scope
 from core.runtime import spawn
 from tunnel.appliance import activation, roaming
 from tunnel.appliance.activation import Activation
@@ -98,6 +98,18 @@ class TunnelClient:
             self._link.cut()
 
     # --- the verbs -----------------------------------------------------------------------------------------
+
+    def condition(self) -> Condition:
+        """Say whether remote access is allowed, and whether the tunnel is up."""
+        current, link = self._activation, self._link
+        enabled = current.mode == activation.TUNNEL
+        figures = (
+            Figure("tunnel_enabled", enabled),
+            Figure("tunnel_connected", link is not None),
+            Figure("tunnel_until_seconds", current.tunnel_until_at if enabled else 0.0),
+            Figure("tunnel_sessions", len(link.sessions()) if link else 0),
+        )
+        return Condition(figures=figures)
 
     async def status(self, _args: dict[str, Any]) -> dict[str, Any]:
         """Answer `techsupport_status`: the document of `techsupport status`."""

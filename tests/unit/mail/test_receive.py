@@ -133,6 +133,7 @@ async def test_a_refused_recipient_is_logged_and_counted(tmp_path: Path) -> None
             "Info: MID 1 ICID 1 To: <a@no.example> Rejected by RAT",
         ]
         assert under_test.counters.snapshot()["rejected_recips"]["uptime"] == 1
+        assert under_test.counters.snapshot()["smtp_refused_recipient_access"]["uptime"] == 1
 
 
 async def test_sender_groups(tmp_path: Path) -> None:
