@@ -86,6 +86,8 @@ def _remove(args: argparse.Namespace) -> int:
     if not (root / "usr/lib/tmpfiles.d/gatepost.conf").exists():
         release(root)
     _reload(root)
+    if _runs(root):
+        _systemctl("reset-failed", "gatepost-*")  # a unit that is no longer there is listed for that alone
     print(f"{len(gone)} files removed; /{FOLDER} with mail, keys and configuration, /var/log/gatepost and users stay")
     return EX_OK
 
