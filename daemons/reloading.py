@@ -6,6 +6,7 @@ runs.
 """
 
 import argparse
+import os
 import sys
 
 from core.config.document import read_toml
@@ -29,8 +30,8 @@ def add_arguments(sub: argparse.ArgumentParser) -> None:
 
 
 def _reload(args: argparse.Namespace) -> int:
-    if not args.config.exists():
-        read_toml(args.config)  # says what makes one
+    if not os.access(args.config, os.R_OK):
+        read_toml(args.config)  # says what makes one, or who may read it
     name = f"gateway-{args.instance}" if args.daemon == "gateway" else args.daemon
     socket = args.config.resolve().parent / "run" / f"{name}.sock"
     try:

@@ -5,6 +5,7 @@ does not fit.
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -76,7 +77,7 @@ def _machine(args: argparse.Namespace) -> "Machine | None":
     from daemons.owner import standard_config
 
     needed = args.all or (args.audit and not args.files)
-    if needed or args.config != standard_config() or args.config.exists():
+    if needed or args.config != standard_config() or os.access(args.config, os.R_OK):
         return Machine.open(args.config)
     return None
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.test_daemons import moved
-from tests.support.lab import free_port, gatepost, short_folder
+from tests.support.lab import GATEPOST, free_port, gatepost, ran, short_folder
 from tests.support.need import as_root
 
 pytestmark = [pytest.mark.slow, as_root("to act as another user")]
@@ -57,6 +57,19 @@ def test_an_administrators_key_that_is_roots_pairs(config: Path, tmp_path: Path)
     done = gatepost("pair", "--config", str(config), "--appliance", nobody, "--key", str(key), "--fingerprint", "x")
     assert done.status == 69, done  # the key was read: it is the gateway that does not answer
     assert strangers(config.parent) == []
+
+
+def test_who_may_not_enter_the_folder_is_told_so_in_one_line(config: Path) -> None:
+    config.parent.chmod(0o750)
+    stranger = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", "env", "PYTHONDONTWRITEBYTECODE=1"]
+    for words in (["check"], ["reload", "console"], ["cli", "--config", str(config), "version"]):
+        more = [] if words[0] == "cli" else ["--config", str(config)]
+        done = ran([*stranger, *GATEPOST, *words, *more])
+        assert (done.status, done.err.count("\n")) == (78, 1), done
+        assert f"{config}: cannot be read by this user; run this as the machine's owner or as root" in done.err
+    named = {"GATEPOST_CONFIG": str(config), "PATH": os.environ["PATH"]}
+    recording = ran([*stranger, *GATEPOST, "bastion", "verify", "/nowhere"], env=named)
+    assert "Traceback" not in recording.err, recording
 
 
 def test_a_daemon_that_root_starts_by_hand_says_whose_machine_it_is(config: Path) -> None:
