@@ -67,10 +67,10 @@ def debian() -> Path:
 
 
 class Machine:
-    """One machine; give `lower` from the uppermost layer down."""
+    """One machine; give `lower` from the uppermost layer down, and the far end of its cable: namespace and device."""
 
-    def __init__(self, folder: Path, host: Host, lower: Sequence[Path]) -> None:
-        self.host, self.lower, self._dir = host, lower, folder
+    def __init__(self, folder: Path, host: Host, lower: Sequence[Path], cable: tuple[str, str]) -> None:
+        self.host, self.lower, self._dir, self._cable = host, lower, folder, cable
         self.name = host.namespace
         self._process: subprocess.Popen[bytes] | None = None
         self._first = 0
@@ -95,7 +95,7 @@ class Machine:
         words += [f"--network-namespace-path=/run/netns/{self.name}", *(options or ["--boot"])]
         places = [" ".join(map(str, groups)), ":".join(map(str, self.lower)), str(self._dir)]
         inside = [*_NAMESPACES, "sh", "-c", _START, "machine", *places, *words]
-        subprocess.run(["ip", "-n", self.name, "link", "set", "eth0", "up"], check=True, capture_output=True)
+        self._plug("up")
         with (self._dir / "console").open("ab") as console:
             self._process = subprocess.Popen(
                 inside,
@@ -124,7 +124,7 @@ class Machine:
     def cut_power(self) -> None:
         """Pull the plug: nobody is told, and what is not on the disk now never will be."""
         assert self._process is not None
-        subprocess.run(["ip", "-n", self.name, "link", "set", "eth0", "down"], check=True, capture_output=True)
+        self._plug("down")
         disk = os.open(f"/proc/{_child(self._process.pid)}/root{self._dir}/disk", os.O_RDONLY)
         try:
             fcntl.ioctl(disk, EXT4_IOC_SHUTDOWN, NO_LOG_FLUSH)
@@ -146,6 +146,10 @@ class Machine:
         if self._process is not None:
             self._process.kill()
             self._ended()
+
+    def _plug(self, state: str) -> None:
+        namespace, device = self._cable
+        subprocess.run(["ip", "-n", namespace, "link", "set", device, state], check=True, capture_output=True)
 
     def _ended(self) -> None:
         assert self._process is not None
@@ -185,9 +189,14 @@ class Machine:
         shown = self.run("systemctl", "show", unit, "--property", ",".join(properties)).out
         return dict(line.split("=", 1) for line in shown.splitlines())
 
-    def journal(self, unit: str, *options: str) -> list[str]:
+    def journal(self, unit: str) -> list[str]:
         """Give the messages of a unit and of systemd about it since it was booted."""
-        return self.run("journalctl", "--boot", "--output=cat", "--unit", unit, *options).out.splitlines()
+        return self.run("journalctl", "--boot", "--output=cat", "--unit", unit).out.splitlines()
+
+    def said(self, unit: str) -> list[str]:
+        """Give what a unit itself has said since it was started last."""
+        invocation = self.show(unit, "InvocationID")["InvocationID"]
+        return self.run("journalctl", "--output=cat", f"_SYSTEMD_INVOCATION_ID={invocation}").out.splitlines()
 
     def console(self) -> str:
         """Give the end of what it wrote to its console."""
