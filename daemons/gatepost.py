@@ -161,8 +161,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the executable; give its exit status."""
     words = sys.argv[1:] if argv is None else argv
     args = parser(next((word for word in words if not word.startswith("-")), "")).parse_args(words)
-    changed = getattr(args, "as_owner", False) and act_as_owner(args.config)
+    changed = False
     try:
+        changed = getattr(args, "as_owner", False) and act_as_owner(args.config)
         status = args.action(args)
     except GatepostError as error:
         more = remark(error) if changed else ""

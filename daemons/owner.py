@@ -10,6 +10,8 @@ import os
 import pwd
 from pathlib import Path
 
+from core.errors import EX_NOPERM, GatepostError
+
 STANDARD = Path("/etc/gatepost/gatepost.toml")
 VARIABLE = "GATEPOST_CONFIG"
 _HELP = f"the machine's gatepost.toml (default: ${VARIABLE}, else {STANDARD})"
@@ -43,10 +45,19 @@ def name_of(uid: int) -> str:
 
 
 def act_as_owner(config: Path) -> bool:
-    """Have root go on as the machine's owner, for good; tell whether that was done."""
+    """Have root go on as the machine's owner, for good; tell whether that was done. Raises status 77."""
     uid = owner_of(config)
     if os.geteuid() != 0 or uid == 0:
         return False
+    try:
+        _become(uid, config)
+    except PermissionError as error:  # a container's root may have no right to
+        text = f"{config}: this machine is of {name_of(uid)}, and root may not become that user here; do it as that user"
+        raise GatepostError(text, EX_NOPERM) from error
+    return True
+
+
+def _become(uid: int, config: Path) -> None:
     try:
         user = pwd.getpwuid(uid)
     except KeyError:  # a container's user, say: only the numbers are known
@@ -57,7 +68,6 @@ def act_as_owner(config: Path) -> bool:
         os.setgid(user.pw_gid)
         os.environ.update(HOME=user.pw_dir, USER=user.pw_name, LOGNAME=user.pw_name)
     os.setuid(uid)
-    return True
 
 
 def remark(error: BaseException) -> str:
