@@ -52,7 +52,7 @@ def act_as_owner(config: Path) -> bool:
     try:
         _become(uid, config)
     except PermissionError as error:  # a container's root may have no right to
-        text = f"{config}: this machine is of {name_of(uid)}, and root may not become that user here; do it as that user"
+        text = f"{config}: the machine is of {name_of(uid)}; root may not become that user here: run it as that user"
         raise GatepostError(text, EX_NOPERM) from error
     return True
 

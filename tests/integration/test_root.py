@@ -76,7 +76,7 @@ def test_root_that_may_not_become_the_owner_is_told_to_be_that_user(config: Path
     powerless = ["setpriv", "--bounding-set=-setuid,-setgid", "--inh-caps=-all"]
     done = ran([*powerless, *GATEPOST, "check", "--config", str(config)])
     assert (done.status, done.err.count("\n")) == (77, 1), done
-    assert f"{config}: this machine is of {OWNER}, and root may not become that user here" in done.err
+    assert f"{config}: the machine is of {OWNER}; root may not become that user here" in done.err
 
 
 def test_a_daemon_that_root_starts_by_hand_says_whose_machine_it_is(config: Path) -> None:
