@@ -149,6 +149,22 @@ def open_database(path: Path, schema: Schema, *, busy_timeout_s: float = 5.0, co
     return database
 
 
+def copy_database(source: Path, target: Path) -> None:
+    """Copy a database that may be in use, as it is at one instant; `target` is replaced. Blocking."""
+    with _translated(source):
+        origin = apsw.Connection(os.fspath(source), flags=apsw.SQLITE_OPEN_READWRITE)
+        target.unlink(missing_ok=True)
+        copy = apsw.Connection(os.fspath(target))
+        try:
+            origin.set_busy_timeout(5000)
+            with copy.backup("main", origin, "main") as backup:
+                while not backup.done:
+                    backup.step(-1)
+        finally:
+            copy.close()
+            origin.close()
+
+
 def _refuse_newer(path: Path, schema: Schema) -> None:
     """Look at the layout without writing an octet, as far as that can be told: `_prepare` has the last word.
 

@@ -42,6 +42,8 @@ MODULES = {
     "reload": ("reloading", "have a running daemon take the machine's configuration, and say whether it has"),
     "pair": ("pair", "pair this management host with a gateway, through the gateway's console"),
     "bastion": ("support.commands", "enrol appliances, keep cases and sign engineers' certificates"),
+    "backup": ("keeping.backup", "write all that makes this machine into one file, while it runs"),
+    "restore": ("keeping.restore", "make a machine of a backup, in a folder where there is none"),
     "password": (
         "password",
         "make the stored form of a password that is typed or piped in, for a [[smtp_user]] or [[user]]",
@@ -70,6 +72,7 @@ def _nothing(_: argparse.Namespace) -> int:
 def _run(args: argparse.Namespace) -> int:
     from core.runtime import run_daemon
     from core.service_manager import ServiceManager
+    from daemons.ahead import import_ahead
     from daemons.machine import machine_for
 
     manager = ServiceManager()
@@ -77,6 +80,7 @@ def _run(args: argparse.Namespace) -> int:
     machine = machine_for(args.daemon, args.config, DAEMONS[args.daemon])
     _warn_root(args.daemon, machine.dir, owner_of(args.config))
     gc.disable()  # what is made here stays; run_daemon begins to collect
+    import_ahead(args.daemon)
     daemon = _build(args)
     machine.note(f"{daemon.name}: started, version {importlib.metadata.version('gatepost')}, process {os.getpid()}")
     status = EX_SOFTWARE

@@ -1,0 +1,113 @@
+"""`gatepost backup`: one file with all that makes a machine, taken while its daemons run.
+
+docs/upgrade.md says what is in it, and why the queue is not.
+"""
+
+import argparse
+import contextlib
+import grp
+import io
+import os
+import stat
+import tarfile
+import time
+from pathlib import Path
+
+import msgspec
+
+from core import clock
+from core.disk import Disk
+from core.errors import EX_CANTCREAT, EX_IOERR, EX_NOPERM, EX_OK, GatepostError
+from daemons.formats import release
+from daemons.keeping.form import BELOW, FACTS, STEP, SUMS, Facts, Hashed
+from daemons.keeping.source import Source
+from daemons.machine import Machine
+from daemons.owner import add_config, name_of
+from ops.lab.progress import Bar
+
+
+def add_arguments(sub: argparse.ArgumentParser) -> None:
+    """Describe the command."""
+    add_config(sub, as_owner=False)  # keyd's folder is for its own user and root
+    sub.add_argument("--to", type=Path, required=True, metavar="PATH", help="the new file, or a folder for it")
+    sub.set_defaults(action=_backup)
+
+
+def _backup(args: argparse.Namespace) -> int:
+    machine = Machine.open(args.config)
+    target = _target(args.to, machine.serial)
+    draft = target.with_name(target.name + ".part")
+    try:
+        with Source(machine.dir) as source:
+            facts = _write(draft, machine, source)
+        draft.rename(target)
+        Disk().fsync_directory(target.parent)
+    except OSError as error:
+        status = EX_NOPERM if isinstance(error, PermissionError) else EX_IOERR
+        remedy = "; run this as root" if status == EX_NOPERM else ""
+        raise GatepostError(f"{error.filename or target}: {error.strerror or error}{remedy}", status) from error
+    finally:
+        draft.unlink(missing_ok=True)
+    print(
+        f"{target}: {facts.files} files, {facts.octets} octets; it holds private keys: keep it as safe as the machine"
+    )
+    return EX_OK
+
+
+def _target(given: Path, serial: str) -> Path:
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(clock.now()))
+    target = given / f"gatepost-{serial}-{stamp}.tar" if given.is_dir() else given
+    if target.exists():
+        raise GatepostError(f"{target} exists; name another file, or a folder", EX_CANTCREAT)
+    return target
+
+
+def _write(draft: Path, machine: Machine, source: Source) -> Facts:
+    files = source.files()
+    total = sum(path.stat().st_size for _, path in files)
+    facts = Facts(
+        *(machine.serial, machine.role, machine.hostname, release(), clock.now(), len(files), total),
+        counters=source.counters(),
+    )
+    bar = Bar("octets", total)
+    sums: dict[str, str] = {}
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with open(descriptor, "wb", buffering=STEP) as out:
+        with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as archive:
+            _document(archive, FACTS, facts)
+            for name in source.folders(files):
+                archive.addfile(_entry(BELOW + name, machine.dir / name, tarfile.DIRTYPE))
+            for name, path in files:
+                sums[name] = _file(archive, machine.dir / name, name, path)
+                bar.step(path.stat().st_size)
+            _document(archive, SUMS, sums)
+        out.flush()
+        os.fsync(descriptor)
+    return facts
+
+
+def _document(archive: tarfile.TarFile, name: str, what: object) -> None:
+    data = msgspec.json.encode(what)
+    entry = tarfile.TarInfo(name)
+    entry.size, entry.mode, entry.mtime = len(data), 0o600, int(clock.now())
+    archive.addfile(entry, io.BytesIO(data))
+
+
+def _file(archive: tarfile.TarFile, origin: Path, name: str, path: Path) -> str:
+    """Add one file with owner and mode of the one that it is a copy of; gives its SHA-256."""
+    with path.open("rb") as file:
+        entry = _entry(BELOW + name, origin if origin.exists() else path, tarfile.REGTYPE)
+        entry.size = os.fstat(file.fileno()).st_size
+        hashed = Hashed(file, entry.size)
+        archive.addfile(entry, hashed)
+    return hashed.sum
+
+
+def _entry(name: str, like: Path, kind: bytes) -> tarfile.TarInfo:
+    """Make an entry with owner, mode and time of a file or folder."""
+    facts, entry = like.stat(), tarfile.TarInfo(name)
+    entry.type, entry.mode, entry.mtime = kind, stat.S_IMODE(facts.st_mode), int(facts.st_mtime)
+    entry.uid, entry.gid, entry.uname = facts.st_uid, facts.st_gid, name_of(facts.st_uid)
+    with contextlib.suppress(KeyError):
+        entry.gname = grp.getgrgid(facts.st_gid).gr_name
+    return entry

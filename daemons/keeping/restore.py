@@ -1,0 +1,191 @@
+"""`gatepost restore`: make a machine of a backup, in a folder where there is none.
+
+Everything is checked before the folder becomes a machine: `gatepost.toml` is written last, and what fails leaves the
+folder as empty as it was. The id counters go on far beyond what the old machine can have given since the backup.
+"""
+
+import argparse
+import contextlib
+import grp
+import hashlib
+import os
+import pwd
+import shutil
+import tarfile
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+import msgspec
+
+from core import clock
+from core.disk import Disk, replace_file
+from core.errors import EX_CANTCREAT, EX_DATAERR, EX_NOINPUT, EX_OK, GatepostError
+from core.format import NAME
+from daemons.formats import refuse_newer
+from daemons.keeping.form import BELOW, CONFIG, FACTS, STEP, SUMS, Facts
+from daemons.keeping.source import COUNTERS
+from ops.lab.progress import Bar
+
+AHEAD = 1_000_000
+PER_S = 10_000
+"""More messages a second than any machine takes: that many numbers are passed over for each since the backup."""
+_FOLDERS = ("keys", "spool", "state", "run", "log", "pairing", "captures", "configuration")
+_OTHERS = {"run", "log"}
+"""What may be in the folder before: links that the packages make."""
+
+
+def add_arguments(sub: argparse.ArgumentParser) -> None:
+    """Describe the command."""
+    sub.add_argument("--from", dest="file", type=Path, required=True, metavar="FILE", help="what `backup` made")
+    sub.add_argument("--dir", type=Path, required=True, metavar="DIR", help="a folder that is empty or is not there")
+    sub.set_defaults(action=_restore)
+
+
+def _restore(args: argparse.Namespace) -> int:
+    folder = args.dir.absolute()
+    if folder.exists() and {path.name for path in folder.iterdir()} - _OTHERS:
+        raise GatepostError(f"{folder} is not empty; restore into a new folder, and move it there", EX_CANTCREAT)
+    made = not folder.exists()
+    try:
+        with tarfile.open(args.file, "r:") as archive:
+            facts = _unpack(archive, folder, str(args.file))
+        _number(folder, facts)
+        (folder / f"{CONFIG}.restored").rename(folder / CONFIG)
+        Disk().fsync_directory(folder)
+    except BaseException as error:
+        _clear(folder, made=made)
+        raise _told(error, args.file, folder) from error
+    print(
+        f"{folder / CONFIG}: {facts.hostname}, serial {facts.serial}, as it was {_age(facts.made_at)} ago;"
+        f" look it over: gatepost check --config {folder / CONFIG}"
+    )
+    return EX_OK
+
+
+def _told(error: BaseException, file: Path, folder: Path) -> BaseException:
+    if isinstance(error, FileNotFoundError) and error.filename == os.fspath(file):
+        return GatepostError(f"{file}: there is no such file", EX_NOINPUT)
+    if isinstance(error, tarfile.TarError | msgspec.DecodeError | EOFError):
+        return GatepostError(f"{file}: is no backup, or not the whole of one: {error}", EX_DATAERR)
+    if isinstance(error, OSError):
+        return GatepostError(f"{folder}: {error.strerror or error}; nothing is left there", EX_CANTCREAT)
+    return error
+
+
+def _age(made_at: float) -> str:
+    minutes = max(0, int(clock.now() - made_at)) // 60
+    return f"{minutes // 1440} d {minutes // 60 % 24} h {minutes % 60} min"
+
+
+def _unpack(archive: tarfile.TarFile, folder: Path, where: str) -> Facts:
+    """Write every file, check them all, and give what the backup says of itself."""
+    first = archive.next()
+    if first is None or first.name != FACTS:
+        raise tarfile.ReadError(f"it does not begin with {FACTS}")
+    facts = msgspec.json.decode(_whole(archive, first), type=Facts)
+    if facts.form != 1:
+        raise GatepostError(f"{where}: was made by release {facts.release}; restore it with that", EX_DATAERR)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o750)
+    bar, found, sums = Bar("octets", facts.octets), dict[str, str](), dict[str, str]()
+    while (entry := archive.next()) is not None:
+        if entry.name == SUMS:
+            sums = msgspec.json.decode(_whole(archive, entry), type=dict[str, str])
+            break
+        name = _safe(entry)
+        if entry.isdir():
+            _make(entry, folder / name)
+            continue
+        found[name] = _put(archive, entry, folder / (f"{CONFIG}.restored" if name == CONFIG else name))
+        bar.step(entry.size)
+        if name == f"state/{NAME}":
+            refuse_newer(folder)
+    wrong = sorted(name for name in sums.keys() | found.keys() if sums.get(name) != found.get(name))
+    if not sums or wrong or CONFIG not in found:
+        raise GatepostError(f"{where}: is damaged: {', '.join(wrong[:5]) or 'it ends too early'}", EX_DATAERR)
+    return facts
+
+
+def _whole(archive: tarfile.TarFile, entry: tarfile.TarInfo) -> bytes:
+    return _opened(archive, entry).read()
+
+
+def _opened(archive: tarfile.TarFile, entry: tarfile.TarInfo) -> IO[bytes]:
+    file = archive.extractfile(entry)
+    if file is None:
+        raise tarfile.ReadError(f"{entry.name} is no file")
+    return file
+
+
+def _safe(entry: tarfile.TarInfo) -> str:
+    """Give the name of a file below the machine's folder; one that leads elsewhere ends it all."""
+    name = PurePosixPath(f"{entry.name}/".removeprefix(BELOW))
+    if (
+        not (entry.isreg() or entry.isdir())
+        or not f"{entry.name}/".startswith(BELOW)
+        or name.is_absolute()
+        or ".." in name.parts
+    ):
+        raise tarfile.ReadError(f"{entry.name} does not belong in a backup")
+    return str(name)
+
+
+def _put(archive: tarfile.TarFile, entry: tarfile.TarInfo, path: Path) -> str:
+    """Write one file, with owner and mode where this user may give them; gives its SHA-256."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
+    source, total = _opened(archive, entry), hashlib.sha256()
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    with open(descriptor, "wb") as file:
+        while data := source.read(STEP):
+            file.write(data)
+            total.update(data)
+        _own(entry, descriptor)
+        file.flush()
+        os.fsync(descriptor)
+    return total.hexdigest()
+
+
+def _make(entry: tarfile.TarInfo, path: Path) -> None:
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        _own(entry, descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _own(entry: tarfile.TarInfo, descriptor: int) -> None:
+    """Give a file the mode that it had, and where this user may, the owner: by name, else by number."""
+    if os.geteuid() == 0:
+        uid, gid = entry.uid, entry.gid
+        with contextlib.suppress(KeyError):
+            uid = pwd.getpwnam(entry.uname).pw_uid
+        with contextlib.suppress(KeyError):
+            gid = grp.getgrnam(entry.gname).gr_gid
+        os.fchown(descriptor, uid, gid)
+    os.fchmod(descriptor, entry.mode)
+
+
+def _number(folder: Path, facts: Facts) -> None:
+    """Make the folders that are missing, and counters that give no number of the old machine again."""
+    owner = folder.stat()
+    for name in (*_FOLDERS, "spool/ids"):
+        if not (folder / name).exists():
+            (folder / name).mkdir(mode=0o750)
+            os.chown(folder / name, owner.st_uid, owner.st_gid)
+    if facts.role == "bastion":
+        (folder / "run").chmod(0o1770)  # as `init` makes it: keyd's user has its socket there
+    passed = AHEAD + int(PER_S * max(0.0, clock.now() - facts.made_at))
+    for name in COUNTERS:
+        number = b"%d\n" % (facts.counters.get(name, 1) + passed)
+        replace_file(Disk(), folder / "spool" / "ids" / name, number, owner=(owner.st_uid, owner.st_gid))
+
+
+def _clear(folder: Path, *, made: bool) -> None:
+    """Take away what was written."""
+    if not folder.exists():
+        return
+    for path in folder.iterdir():
+        if path.name not in _OTHERS:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    if made:
+        shutil.rmtree(folder)
