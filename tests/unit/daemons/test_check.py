@@ -94,6 +94,23 @@ def test_an_address_that_this_machine_has_not_is_a_note(config: Path, capsys: py
     assert "Here" not in said
 
 
+@pytest.mark.parametrize(
+    ("section", "noted"),
+    [
+        ("", False),
+        ('address = "::1"', False),
+        ('address = "0.0.0.0"', True),
+        ('address = "0.0.0.0"\nenabled = false', False),
+    ],
+)
+def test_a_health_port_that_others_can_reach_is_a_note(
+    config: Path, capsys: pytest.CaptureFixture[str], section: str, noted: bool
+) -> None:
+    status, said = check(config, f"[health]\n{section}\n", capsys)
+    assert status == 0
+    assert ("[health] listens on 0.0.0.0 port 9825 without log-in or TLS" in said) is noted
+
+
 def test_two_daemons_of_a_bastion_cannot_have_one_place(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     make("bastion", tmp_path / "bastion", hostname="bastion.example.test")
     config = tmp_path / "bastion" / "gatepost.toml"
