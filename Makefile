@@ -11,10 +11,10 @@ JOBS   ?= 2
 comma  := ,
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools lab test fault-long check wheels deb bench depth tunnels profile clean
+.PHONY: help setup tools lab test fault-long check compose-demo compose-test wheels deb bench depth tunnels profile clean
 
 help: ## Print the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 setup: $(VENV)/ready ## Make the virtual environment with `gatepost` in it
 
@@ -57,6 +57,12 @@ tunnels: setup tools ## Measure 2,000 appliances at one bastion: memory, reconne
 
 profile: setup tools ## Flame graphs of the gateway and the delivery queue under load
 	@$(BIN)/python -m bench.profile
+
+compose-demo: setup tools ## The same main job across containers, without a registry (as root)
+	@$(BIN)/python -m tests.support.compose_lab
+
+compose-test: setup tools ## The containers' tests: cut networks, kill, stop, without a registry (as root)
+	@$(BIN)/python -m pytest -q tests/integration/test_compose_lab.py
 
 wheels: ## Collect our wheel and those of all libraries in dist/wheels, for the package and the image
 	@test -x $(BIN)/python || $(MAKE) --no-print-directory setup

@@ -96,9 +96,13 @@ class Engine:
     ) -> subprocess.CompletedProcess[str]:
         """Run `docker` to its end. Raises with what it said if it failed and `check` is set."""
         argv = ["docker", *(str(word) for word in words)]
-        done = subprocess.run(
-            argv, env=self.environment, capture_output=True, text=True, timeout=timeout, check=False, **options
-        )
+        try:
+            done = subprocess.run(
+                argv, env=self.environment, capture_output=True, text=True, timeout=timeout, check=False, **options
+            )
+        except subprocess.TimeoutExpired as error:
+            said = [(part or b"").decode() for part in (error.stdout, error.stderr)]
+            done = subprocess.CompletedProcess(argv, 124, said[0], f"{said[1]}\nnot within {timeout:.0f} s")
         if check and done.returncode:
             raise RuntimeError(
                 f"{' '.join(argv)}: status {done.returncode}\n{done.stdout[-2000:]}{done.stderr[-4000:]}"
