@@ -80,6 +80,11 @@ def unused() -> list[str]:
     ]
 
 
+def in_use() -> bool:
+    """Tell whether this process listens on something that was handed over."""
+    return any(one.used for one in _held)
+
+
 def misfits() -> str:
     """Name the addresses that were handed over and that nobody here has gone by, '' if there are none."""
     return ", ".join(_text(*one.address) for one in _held if not one.used)

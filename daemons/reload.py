@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from core import activation
 from core.config import Section
 from core.errors import ConfigError, Problem
 from core.maillog import clean
@@ -47,6 +48,14 @@ FIXED: dict[str, tuple[str, ...]] = {
 """Sections and keys (`section.key`) that each daemon takes at its start."""
 
 
+_OPENED = frozenset(
+    (
+        *(f"{section}.{key}" for section in ("console", "web", "cpq") for key in ("address", "port")),
+        *(f"bastion.{key}" for key in ("address", "ports", "engineer_address", "engineer_port")),
+    )
+)
+"""Where systemd may listen on behalf of a daemon."""
+
 BULK = {"route": ("delivery-queue",), "alt_source": ("gateway", "cpq-listener")}
 """Tables that may have tens of thousands of rows, and the daemons that have a use for them."""
 
@@ -68,10 +77,17 @@ def switch_of(machine: Machine, who: str, warn: Warn, *parts: Part, also: Also |
             for problem in error.problems:
                 warn(f"{who}: {what} not reloaded: {clean(str(problem))}")
             raise
-        keys = tuple(differing(machine.document, candidate.document, fixed))
+        keys = tuple(map(_with_remedy, differing(machine.document, candidate.document, fixed)))
         return Prepared(found.apply, found.drop, (*found.restart, *keys))
 
     return Switch(machine.config, machine.digest, prepare, also=also)
+
+
+def _with_remedy(key: str) -> str:
+    """Say of an address that the service manager opens what has to precede the restart."""
+    if key in _OPENED and activation.in_use():
+        return f"{key} (first `gatepost systemd install`: systemd opens it)"
+    return key
 
 
 async def _zone(candidate: Machine) -> Prepared:

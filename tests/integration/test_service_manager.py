@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.test_daemons import Machine, Started, make, started
-from tests.support.lab import ask_socket, free_port, gatepost, refused, short_folder
+from tests.support.lab import ask_socket, eventually, free_port, gatepost, refused, short_folder
 from tests.support.need import needs
 
 pytestmark = pytest.mark.slow
@@ -148,7 +148,8 @@ def test_a_suspended_port_of_the_manager_refuses_and_listens_again_when_the_daem
         assert not refused(f"127.0.0.1:{port}"), "the manager's own copy waits for somebody to come"
         with activated(esa, name, cpq=ours):
             assert refused(f"127.0.0.1:{port}"), "what was suspended stays so over a restart"
-            ask_socket(control, "resume")
+            ask_socket(control, "resume")  # answers before the port is open, where it has not been open yet
+            eventually(lambda: not refused(f"127.0.0.1:{port}"))
             assert greeting(port).startswith(b"220 ")
         # Nobody is refused while the daemon is away: who comes meanwhile is served by the next one.
         with socket.create_connection(("127.0.0.1", port), 20) as early, activated(esa, name, cpq=ours):
@@ -165,6 +166,10 @@ def test_console_and_web_take_the_managers_sockets(esa: Machine) -> None:
             assert ask_socket(esa.socket(daemon), "health")["pid"] == one.process.pid
             if hello:
                 assert greeting(port).startswith(hello)
+        with changed(esa, f"port = {esa.ports['console'][0]}", f"port = {free_port()}"):
+            done = gatepost("reload", "console", "--config", str(esa.config))
+        restart = "only after a restart: console.port (first `gatepost systemd install`: systemd opens it)"
+        assert (done.status, restart in done.out) == (0, True), done
         context = ssl.create_default_context()
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         with (

@@ -51,6 +51,7 @@ def test_a_listener_takes_the_socket_of_its_address(handed: socket.socket) -> No
             peer, _ = taken.accept()
             peer.close()
     assert activation.unused() == []
+    assert activation.in_use()
     connect((host, port))  # the manager's copy goes on: whoever comes meanwhile waits for the next process
 
 
@@ -74,6 +75,7 @@ def test_a_withdrawn_socket_refuses_until_somebody_listens_again(handed: socket.
 
 def test_a_socket_that_fits_nothing_is_named_with_the_remedy_and_refuses(handed: socket.socket) -> None:
     host, port = handed.getsockname()
+    assert not activation.in_use()
     assert activation.misfits() == f"{host}:{port}"
     with listen("console", "127.0.0.1", 0, backlog=5):
         (line,) = activation.unused()
