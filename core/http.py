@@ -183,8 +183,9 @@ class HttpPort:
         sock = bind(self.name, *place)
 
         async def apply() -> None:
-            await self._close()
+            before = self._open
             self._serve(sock)
+            await self._end(before)
 
         return Prepared(apply, sock.close)
 
@@ -219,9 +220,13 @@ class HttpPort:
         self._open = server, self._scope.start(server.serve(sockets=[sock]), name=f"port {port}")
 
     async def _close(self) -> None:
-        if self._open is None:
+        before, self._open, self._place = self._open, None, None
+        await self._end(before)
+
+    async def _end(self, one: tuple[_Server, asyncio.Task[None]] | None) -> None:
+        if one is None:
             return
-        (server, serving), self._open, self._place = self._open, None, None
+        server, serving = one
         server.should_exit = True
         with self._scope.activity("requests being answered"), contextlib.suppress(asyncio.CancelledError):
             await serving

@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from core import pki
 from core.password import make_hash
 from ops.lab.document import appliance_table
-from tests.support.lab import GATEPOST, eventually, free_port, gatepost, short_folder
+from tests.support.lab import GATEPOST, eventually, free_port, gatepost, refused, short_folder
 
 pytestmark = pytest.mark.slow
 PASSWORD = "correct horse"
@@ -52,7 +52,7 @@ def running(folder: Path) -> Iterator[Esa]:
     }
     esa = Esa(folder, port, processes)
     try:
-        eventually(lambda: _answers(esa))
+        eventually(lambda: _answers(esa), 60)
         yield esa
     finally:
         for process in processes.values():
@@ -95,6 +95,19 @@ def test_processor_and_disk_gauges_come_within_seconds(esa: Esa) -> None:
     eventually(measured)
 
 
+def test_the_health_port_needs_no_password_and_moves_with_the_configuration(esa: Esa) -> None:
+    config = esa.folder / "gatepost.toml"
+    before, after = int(config.read_text().partition("[health]\nport = ")[2].partition("\n")[0]), free_port()
+    answer = httpx2.get(f"http://127.0.0.1:{before}/readyz")
+    assert (answer.status_code, answer.json()["ready"]) == (503, False), "not all daemons were started"
+    assert httpx2.get(f"http://127.0.0.1:{before}/metrics").status_code == 200
+    config.write_text(config.read_text().replace(f"[health]\nport = {before}", f"[health]\nport = {after}"))
+    esa.processes["web"].send_signal(signal.SIGHUP)
+    eventually(lambda: refused(f"127.0.0.1:{before}"), 60)
+    eventually(lambda: not refused(f"127.0.0.1:{after}"), 60)
+    assert httpx2.get(f"http://127.0.0.1:{after}/healthz").json() == {"state": "ok"}
+
+
 def test_a_wrong_password_gets_nothing(esa: Esa) -> None:
     answer = esa.get("/xml/status", "wrong")
     assert (answer.status_code, answer.headers["www-authenticate"][:5]) == (401, "Basic")
@@ -116,5 +129,5 @@ def test_a_new_certificate_is_shown_after_sighup_without_a_restart(esa: Esa) -> 
     with pytest.raises(httpx2.ConnectError):
         esa.get("/metrics")  # the old one is still shown, and only the new one is trusted
     esa.processes["web"].send_signal(signal.SIGHUP)
-    eventually(lambda: _answers(esa))
+    eventually(lambda: _answers(esa), 60)
     assert certificate != before
