@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from tests.support.lab import eventually
 from tests.support.need import as_root, needs
 from tests.support.nspawn import PROGRAMS
 from tests.support.package import PROGRAMS as PACKAGING
+from tests.support.package import as_version, built_package
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), needs(*PROGRAMS, *PACKAGING), as_root("systemd-nspawn")]
 
@@ -176,6 +178,22 @@ def test_a_stop_drains_and_everything_that_was_accepted_is_delivered_once(site: 
     site.wait_arrived(all_of_it)
     copies = site.arrived()
     assert {one: copies[one] for one in all_of_it if copies[one] != 1} == {}
+
+
+def test_an_upgrade_under_load_keeps_the_queue_and_loses_nothing(site: Fleet, esa: Booted) -> None:
+    site.send("later-kept@example.test")  # the mail host says 450: it waits in the queue
+    shutil.copy(as_version(built_package(), "99.0", site.dir), esa.path("/srv/newer.deb"))
+    with site.load("upgraded") as sent:
+        accepted(sent)
+        esa.run("env", "DEBIAN_FRONTEND=noninteractive", "dpkg", "--install", "/srv/newer.deb", within_s=180)
+        esa.wait_ready()
+        all_of_it = accepted(sent)
+    assert esa.run("dpkg-query", "--show", "--showformat=${Version}", "gatepost").out == "99.0"
+    site.wait_arrived(all_of_it)
+    copies = site.arrived()
+    assert {one: copies[one] for one in all_of_it if copies[one] != 1} == {}
+    waiting = json.loads(esa.cli("showrecipients", "--host", "example.test", "--json").out)["recipients"]
+    assert [row["recipient"] for row in waiting] == ["later-kept@example.test"]
 
 
 def test_after_a_power_cut_every_accepted_message_is_there_and_the_configuration(site: Fleet, esa: Booted) -> None:
