@@ -14,9 +14,9 @@ from core.metrics import Counters
 from mail.access import build_access, listener_settings
 from mail.config import ListenerSection
 from mail.filter.compiler import Around, compile_filters
+from mail.gateway import Gateway
 from mail.intake import Intake, IntakeSettings
 from mail.pipeline import Pipeline
-from mail.gateway import Gateway
 from mail.receive import GatewaySession
 from protocol.reply import Reply
 from protocol.smtp.conversation import Peer, TlsInfo
