@@ -9,9 +9,9 @@ Used by `core/runtime.py` and by every service. Knows no signals and no sockets.
 
 import asyncio
 from collections import Counter
-from collections.abc import Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Coroutine, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 
 class Service(Protocol):
@@ -21,59 +21,6 @@ class Service(Protocol):
 
     async def run(self, scope: "Scope") -> None:
         """Open what is needed, call `scope.ready()`, work until `scope.stopping` is set."""
-
-
-class Concern(NamedTuple):
-    """Something that keeps a daemon from its work, or slows it."""
-
-    check: str
-    """What it is about: receiving, delivery, spool, database, …"""
-    grave: bool
-    """Whether the machine should be left alone by who has another one to go to."""
-    text: str
-    """One line without addresses of people, passwords or content: it is shown to whoever can reach the port."""
-
-
-class Figure(NamedTuple):
-    """One value for the metrics: `ops/metric.py` knows every name; one that only grows ends in `_total`."""
-
-    name: str
-    value: float
-    labels: Mapping[str, str] = {}
-    """Of few values each: never a domain or an address."""
-
-
-class Stall(NamedTuple):
-    """Work that a thread beside the loop has in hand, and for how long: nobody would see it standing still."""
-
-    what: str
-    seconds: float
-
-
-class Condition(NamedTuple):
-    """How a service is."""
-
-    concerns: tuple[Concern, ...] = ()
-    figures: tuple[Figure, ...] = ()
-    stalls: tuple[Stall, ...] = ()
-
-
-@runtime_checkable
-class Telling(Protocol):
-    """A service that can say how it is; asked for each answer to the verb `health`, so it must be quick."""
-
-    def condition(self) -> Condition:
-        """Give what is wrong and what was counted."""
-
-
-def conditions(services: Iterable[object]) -> Condition:
-    """Gather what all those services say that say anything."""
-    said = [service.condition() for service in services if isinstance(service, Telling)]
-    return Condition(
-        tuple(concern for one in said for concern in one.concerns),
-        tuple(figure for one in said for figure in one.figures),
-        tuple(stall for one in said for stall in one.stalls),
-    )
 
 
 class Activities:

@@ -13,7 +13,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from core.lifecycle import Condition, Figure, Scope
+from core.condition import Condition, Figure
+from core.lifecycle import Scope
 from core.log.detail import Details
 from core.log.file import LogFile
 from core.log.sink import Sink

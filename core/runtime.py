@@ -27,10 +27,11 @@ from typing import Any, TypeVar
 import uvloop
 
 from core import activation, clock
+from core.condition import Condition, Stall, conditions
 from core.control import NOBODY, ControlServer, Guests, Handler
 from core.diagnostic import CRITICAL, ERROR, INFO, WARNING, incident, say
 from core.errors import EX_OK, EX_SOFTWARE, GatepostError
-from core.lifecycle import Activities, Condition, Service, Signals, Stall, conditions, run_service
+from core.lifecycle import Activities, Service, Signals, run_service
 from core.process import process_figures
 from core.service_manager import ServiceManager
 from core.switch import Switch

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from core.activation import withdraw
-from core.lifecycle import Concern, Condition, Figure, Scope
+from core.condition import Concern, Condition, Figure
+from core.lifecycle import Scope
 from core.maillog import MailLog
 from core.smtp.listener import SmtpListener
 from core.smtp.settings import ListenerSettings

@@ -9,8 +9,9 @@ from collections.abc import Callable, Sequence
 
 from core.alert.kind import CRITICAL, INFO, SEVERITIES, WARNING
 from core.clock import Clock, now
+from core.condition import Condition, Figure
 from core.errors import GatepostError
-from core.lifecycle import Condition, Figure, Scope
+from core.lifecycle import Scope
 from core.maillog import MailLog, clean
 from cpq.handover import HandOver
 from cpq.held import Due, Order, QuarantineStore

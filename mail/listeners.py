@@ -15,8 +15,9 @@ from socket import socket
 from typing import Any, Final
 
 from core import port
+from core.condition import Concern, Condition, Figure
 from core.errors import EX_NOINPUT, EX_TEMPFAIL, EX_UNAVAILABLE, GatepostError
-from core.lifecycle import Concern, Condition, Figure, Scope
+from core.lifecycle import Scope
 from core.maillog import MailLog
 from core.smtp.door import Door
 from core.smtp.listener import SmtpListener

@@ -16,11 +16,12 @@ import msgspec
 
 from core import clock
 from core.clock import Clock
+from core.condition import Concern, Condition
 from core.content import HEAD_BYTES
 from core.disk import Disk, read_file, replace_file
 from core.errors import EX_CANTCREAT, EX_CONFIG, EX_NOINPUT, EX_TEMPFAIL, EX_USAGE, GatepostError
 from core.journal import Journal, JournalDamaged, JournalError, Recovered, open_content, read_content
-from core.lifecycle import Concern, Condition, Scope
+from core.lifecycle import Scope
 from core.maillog import MailLog, clean
 from core.record import Outcome, decode_accepted, encode
 from mail.content import render_chunks

@@ -5,7 +5,7 @@ ready, and nothing keeps the machine from its work. What each check finds is `ok
 machine goes on) or `failed` (whoever has another machine to go to should go there):
 
 - a daemon: failed if it does not answer, or is not ready;
-- receiving, quarantine, spool, delivery: what the daemons themselves say (`core.lifecycle.Concern`);
+- receiving, quarantine, spool, delivery: what the daemons themselves say (`core.condition.Concern`);
 - disk: failed below the reserve of the spool;
 - dns: degraded without an answer, since mail is taken and waits, and one name server must not take every gateway out;
 - database: failed if a bastion's does not answer.

@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from core.condition import Concern, Condition, Figure, Stall
 from core.content import Content, ContentSettings, ContentStore
 from core.disk import Disk
 from core.ids import IdBlocks
@@ -32,7 +33,7 @@ from core.journal.recovery import Recovery, read_records
 from core.journal.segment import CONTENT_DIRECTORY
 from core.journal.spare import Spares
 from core.journal.writer import Writer
-from core.lifecycle import Concern, Condition, Figure, Scope, Stall
+from core.lifecycle import Scope
 
 GENERATION_BLOCK = 16
 

@@ -15,9 +15,10 @@ from typing import Any, Final
 
 from core.alert.alerts import Alerts
 from core.alert.kind import CRITICAL, INFO
+from core.condition import Concern, Condition, Figure
 from core.control import peer_pid
 from core.disk import Disk, used_percent
-from core.lifecycle import Concern, Condition, Figure, Scope
+from core.lifecycle import Scope
 from core.maillog import MailLog, clean
 from core.memory import Memory, give_back, is_shortage
 from core.pressure import REFUSE, Cause, Change, Pressure

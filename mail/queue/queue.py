@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Protocol
 
 from core import clock
+from core.condition import Concern, Condition
 from core.control import Handler
 from core.errors import GatepostError
 from core.ids import IdBlocks
 from core.journal import Journal
-from core.lifecycle import Concern, Condition, Scope
+from core.lifecycle import Scope
 from core.maillog import Log, clean
 from core.memory import give_back
 from core.record import Recipient

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from core import clock
+from core.condition import Condition, Figure
 from core.errors import EX_IOERR, EX_USAGE, GatepostError
-from core.lifecycle import Condition, Figure, Scope
+from core.lifecycle import Scope
 from core.runtime import spawn
 from tunnel.appliance import activation, roaming
 from tunnel.appliance.activation import Activation

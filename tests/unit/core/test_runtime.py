@@ -79,7 +79,7 @@ async def test_ready_watchdog_stopping_and_a_clean_exit(tmp_path: Path) -> None:
 
 async def test_what_services_say_of_themselves_is_part_of_the_health(tmp_path: Path) -> None:
     body = """
-    from core.lifecycle import Concern, Condition, Figure
+    from core.condition import Concern, Condition, Figure
     class Tells:
         name = "tells"
         async def run(self, scope):
@@ -241,7 +241,7 @@ def test_what_was_spared_while_it_was_used_is_freed_once_it_is_looked_at_again(m
 
 TELLS = """
 import os, time
-from core.lifecycle import Concern, Condition, Stall
+from core.condition import Concern, Condition, Stall
 STUCK = RUN / "stuck"
 class Tells:
     name = "tells"
