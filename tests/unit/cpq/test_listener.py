@@ -58,7 +58,7 @@ async def test_a_suspension_closes_the_port_and_outlives_a_restart(tmp_path: Pat
         status = await held.listener.status({})
         assert (status["state"], status["accepting"], status["takes"]) == ("listening", True, "hold")
         assert [one["serial"] for one in status["peers"]] == ["ESA-1"]
-        concerns, figures = held.listener.condition()
+        concerns, figures, _ = held.listener.condition()
         assert (concerns, {one.name: one.value for one in figures}["cpq_peers"]) == ((), 1)
     async with quarantine(sma) as held:
         assert (await held.listener.status({}))["state"] == "listening"

@@ -77,7 +77,7 @@ async def test_a_slow_journal_slows_receiving_then_stops_it_and_all_is_undone(tm
         await world.service.turn()
         assert (world.brake.delay_s, world.brake.refusing) == (delay, refusing)
         assert world.service.gauges()["resource_conservation"] == shown
-        concerns, figures = world.service.condition()
+        concerns, figures, _ = world.service.condition()
         assert [one.grave for one in concerns] == ([refusing] if shown else [])
         assert all("journal write" in one.text for one in concerns)
         shares = {figure.labels["cause"]: figure.value for figure in figures}
