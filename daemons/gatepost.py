@@ -17,22 +17,14 @@ from typing import TYPE_CHECKING, NoReturn
 
 from core.diagnostic import until_read
 from core.errors import EX_OK, EX_OSERR, EX_SOFTWARE, EX_TEMPFAIL, EX_USAGE, ConfigError, GatepostError
+from core.role import DAEMONS as NAMES
+from core.role import roles_of
 from daemons.owner import act_as_owner, add_config, name_of, owner_of, remark
 
 if TYPE_CHECKING:
     from core.runtime import Daemon
 
-DAEMONS = {
-    "gateway": ("esa",),
-    "cpq-listener": ("esa", "sma"),
-    "delivery-queue": ("esa", "sma"),
-    "release-host": ("sma",),
-    "tunnel-client": ("esa", "sma"),
-    "bastion": ("bastion",),
-    "keyd": ("bastion",),
-    "console": ("esa", "sma", "bastion"),
-    "web": ("esa", "sma", "bastion"),
-}
+DAEMONS = {name: roles_of(name) for name in NAMES}
 """Every daemon and the roles of the machines that it belongs on."""
 
 MODULES = {
@@ -167,6 +159,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser(next((word for word in words if not word.startswith("-")), "")).parse_args(words)
     changed = False
     try:
+        getattr(args, "read_first", _nothing)(args)
         changed = getattr(args, "as_owner", False) and act_as_owner(args.config)
         status = args.action(args)
     except GatepostError as error:

@@ -10,10 +10,10 @@ from typing import Any, Final
 
 from core import toml
 from core.errors import EX_OK, EX_UNAVAILABLE, ConfigError, Problem
+from core.role import ON
 from core.runtime import run
 from daemons.owner import add_config
 from ops import health
-from ops.configuration.handover import ON
 
 _LONG: Final = 256 << 10
 _NEEDED: Final = frozenset({"[appliance]", "[spool]", "[health]", "[runtime]"})

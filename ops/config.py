@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from core.config import Host, Port, PublicKey, Section, repeated
 from core.password import check_stored
+from core.role import DaemonName
 from protocol.totp import secret_octets
 
 Kex = Literal["mlkem768x25519-sha256", "curve25519-sha256", "curve25519-sha256@libssh.org"]
@@ -147,11 +148,6 @@ class WebSection(Section):
 
     address: Host = Field(default="127.0.0.1", description="address to listen on")
     port: Port = Field(default=443, description="port to listen on")
-
-
-DaemonName = Literal[
-    "gateway", "cpq-listener", "delivery-queue", "release-host", "tunnel-client", "bastion", "keyd", "console", "web"
-]
 
 
 class HealthSection(Section):

@@ -23,7 +23,7 @@ from core import control
 from core.clock import now
 from core.disk import Disk, share
 from core.errors import EX_NOPERM, GatepostError
-from ops.configuration.handover import ON
+from core.role import ON
 
 OK, DEGRADED, FAILED = "ok", "degraded", "failed"
 STATES = (OK, DEGRADED, FAILED)

@@ -15,16 +15,17 @@ from core.alert.direct import DirectPath
 from core.alert.record import AlertRecords
 from core.errors import EX_CONFIG, EX_UNAVAILABLE, GatepostError
 from core.log.book import Logs
+from core.role import ON
 from core.schema import Schema
 from ops.access.record import Records
 from ops.configuration.commit import Committer
 from ops.configuration.editing import Editing
 
+_WITHOUT_FIGURES = ("keyd", "console", "web")
 DAEMONS: Mapping[str, tuple[str, ...]] = {
-    "esa": ("gateway", "cpq-listener", "delivery-queue", "tunnel-client"),
-    "sma": ("cpq-listener", "delivery-queue", "release-host", "tunnel-client"),
-    "bastion": ("bastion",),
+    role: tuple(one for one in daemons if one not in _WITHOUT_FIGURES) for role, daemons in ON.items()
 }
+"""The daemons of each role that have the verb `status`."""
 
 Pairing = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
 """Takes the document that the management host sends, gives the one it gets back."""

@@ -12,18 +12,9 @@ from typing import Any
 
 from core import control
 from core.errors import EX_NOPERM, GatepostError
+from core.role import DAEMONS, ON
 from core.switch import HELD_S
 
-DAEMONS = (
-    *("gateway", "cpq-listener", "delivery-queue", "release-host", "tunnel-client"),
-    *("bastion", "keyd", "console", "web"),
-)
-ON = {
-    "esa": ("gateway", "cpq-listener", "delivery-queue", "tunnel-client", "console", "web"),
-    "sma": ("cpq-listener", "delivery-queue", "release-host", "tunnel-client", "console", "web"),
-    "bastion": ("bastion", "keyd", "console", "web"),
-}
-"""The daemons of each role."""
 PREPARE_S = 30.0
 APPLY_S = 30.0
 _DROP_S = 2.0

@@ -16,16 +16,12 @@ from typing import Any
 
 from core.disk import Disk, replace_file
 from core.errors import EX_NOINPUT, EX_SOFTWARE, EX_UNAVAILABLE, EX_USAGE, GatepostError
+from core.role import ON
 from ops.lab import process
 from ops.lab.join import join
 from ops.lab.layout import Layout
 from ops.lab.machines import make_machines
 
-DAEMONS = {
-    "esa": ("delivery-queue", "gateway", "cpq-listener", "tunnel-client", "console", "web"),
-    "sma": ("delivery-queue", "release-host", "cpq-listener", "tunnel-client", "console", "web"),
-    "bastion": ("bastion", "keyd", "console", "web"),
-}
 Report = Callable[[str], None]
 
 
@@ -84,7 +80,7 @@ class Lab:
         report("name server and outside mail host")
         self._start_servers()
         report("daemons")
-        for role, daemons in DAEMONS.items():
+        for role, daemons in ON.items():
             for daemon in daemons:
                 self._spawn(role, daemon)
         await self._wait_all()
@@ -129,12 +125,12 @@ class Lab:
 
     def names(self, name: str) -> list[str]:
         """Give the daemons that a name stands for: `esa/gateway`, or `sma` for all of a machine."""
-        if name in DAEMONS:
-            return [f"{name}/{daemon}" for daemon in DAEMONS[name]]
+        if name in ON:
+            return [f"{name}/{daemon}" for daemon in ON[name]]
         role, _, daemon = name.partition("/")
-        if daemon in DAEMONS.get(role, ()) or name in ("lab/dns", "lab/mailhost"):
+        if daemon in ON.get(role, ()) or name in ("lab/dns", "lab/mailhost"):
             return [name]
-        known = ", ".join([*DAEMONS, *(f"{r}/{d}" for r, ds in DAEMONS.items() for d in ds)])
+        known = ", ".join([*ON, *(f"{r}/{d}" for r, ds in ON.items() for d in ds)])
         raise GatepostError(f"the lab has nothing called {name}; there are: {known}", EX_USAGE)
 
     def _spawn(self, role: str, daemon: str) -> None:

@@ -14,7 +14,6 @@ from core.runtime import run
 from core.ssh import key as ssh_key
 from daemons.gatepost import DAEMONS, MODULES, main, parser
 from daemons.machine import Machine
-from ops.lab.build import DAEMONS as LAB_DAEMONS
 from ops.lab.sender import Letter, send_all
 
 
@@ -127,10 +126,6 @@ def test_a_daemon_of_another_role_is_one_line_and_no_traceback(
             error = capsys.readouterr().err
             assert error.count("\n") == 1
             assert f"of role {role}" in error
-
-
-def test_the_lab_runs_no_daemon_on_a_machine_of_another_role() -> None:
-    assert all(role in DAEMONS[daemon] for role, daemons in LAB_DAEMONS.items() for daemon in daemons)
 
 
 def test_a_daemon_that_runs_already_is_one_line_and_no_traceback(
