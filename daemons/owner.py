@@ -1,19 +1,23 @@
 """Which machine a command is about where none is named, and the user whom it belongs to.
 
 Commands that take `--config` describe it by `add_config`. Those that read and write a machine's files act as its owner:
-root becomes that user before anything is opened, so that no file is left that the daemons cannot write. Raises nothing
-for a machine that is not there: whoever opens it says so.
+root becomes that user before anything is opened, so that no file is left that the daemons cannot write. What the
+command line names and root may read, such as a key in root's home folder, a command reads before that: its parser's
+default `read_first`. Raises nothing for a machine that is not there: whoever opens it says so.
 """
 
 import argparse
 import os
 import pwd
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from core.errors import EX_NOPERM, GatepostError
 
 STANDARD = Path("/etc/gatepost/gatepost.toml")
 VARIABLE = "GATEPOST_CONFIG"
+_MOST_LINKS = 40
 _HELP = f"the machine's gatepost.toml (default: ${VARIABLE}, else {STANDARD})"
 
 
@@ -29,11 +33,22 @@ def add_config(parser: argparse.ArgumentParser, *, as_owner: bool = True) -> Non
 
 
 def owner_of(config: Path) -> int:
-    """Give the user id whom the machine's folder belongs to; that of this process where there is no folder."""
+    """Give the user id whom the machine's folder belongs to; that of this process where there is no folder.
+
+    A link counts with the folder that it stands in: where root follows the link of another user, that user decides
+    where it leads, so root acts as that user.
+    """
+    place = Path(os.path.abspath(config))
     try:
-        return config.resolve().parent.stat().st_uid
+        for _ in range(_MOST_LINKS):
+            folder = place.parent.resolve()
+            uid = folder.stat().st_uid
+            if uid != 0 or not place.is_symlink():
+                return uid
+            place = Path(os.path.abspath(folder / place.readlink()))
     except OSError:
-        return os.geteuid()
+        pass
+    return os.geteuid()
 
 
 def name_of(uid: int) -> str:
@@ -68,6 +83,29 @@ def _become(uid: int, config: Path) -> None:
         os.setgid(user.pw_gid)
         os.environ.update(HOME=user.pw_dir, USER=user.pw_name, LOGNAME=user.pw_name)
     os.setuid(uid)
+
+
+@contextmanager
+def acting_as(uid: int) -> Iterator[None]:
+    """Have root open and write files as another user for a while: what that user's folders lead to is that user's."""
+    if os.geteuid() != 0 or uid == 0:
+        yield
+        return
+    groups, gid = os.getgroups(), os.getegid()
+    try:
+        user = pwd.getpwuid(uid)
+        theirs, own = os.getgrouplist(user.pw_name, user.pw_gid), user.pw_gid
+    except KeyError:
+        theirs, own = [], uid
+    try:
+        os.setgroups(theirs)
+        os.setegid(own)
+        os.seteuid(uid)
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(gid)
+        os.setgroups(groups)
 
 
 def remark(error: BaseException) -> str:
