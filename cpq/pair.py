@@ -66,7 +66,11 @@ async def pair(
     """Pair this management host with the gateway whose console is at host:port. Repeating it renews the pairing."""
     host_key = await host_key_fingerprint(host, port, TIMEOUT_S)
     if not await confirm(host_key.fingerprint):
-        raise GatepostError(f"{host}:{port}: its host key {host_key.fingerprint} was not confirmed", EX_NOPERM)
+        raise GatepostError(
+            f"{host}:{port}: its host key {host_key.fingerprint} was not confirmed; "
+            "`gatepost cli sshconfig list` on the gateway shows its own, --fingerprint takes it",
+            EX_NOPERM,
+        )
     question = msgspec.json.encode(own)
     result = await run_command(host, port, username, key_path, host_key.public, PAIR_COMMAND, TIMEOUT_S, stdin=question)
     if result.status != 0:

@@ -157,7 +157,9 @@ def faults_of(machine: Machine) -> list[Problem]:
 def _notes(machine: Machine) -> list[str]:
     notes = []
     if isinstance(machine.document, Esa) and not machine.document.listener:
-        notes.append("there is no [[listener]]: this gateway takes no mail")
+        notes.append(
+            "there is no [[listener]]: this gateway takes no mail; `gatepost cli listenerconfig new` makes one"
+        )
     if isinstance(machine.document, Esa | Sma):
         notes += _absent(machine.document)
     health = machine.document.health
@@ -165,7 +167,10 @@ def _notes(machine: Machine) -> list[str]:
         where = f"{health.address} port {health.port}"
         notes.append(f"[health] listens on {where} without log-in or TLS: let only your collectors reach it")
     if not machine.document.user:
-        notes.append("there is no [[user]]: nobody can log in to the console, only `gatepost cli` works")
+        notes.append(
+            "there is no [[user]]: nobody can log in to the console; "
+            "`gatepost cli userconfig new NAME --role administrator --key LINE` makes one"
+        )
     return notes
 
 

@@ -5,10 +5,11 @@ appliance of the case whose seed string was taken, and writes the ssh configurat
 """
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core.errors import EX_NOPERM, EX_UNAVAILABLE, EX_USAGE, GatepostError
+from core.errors import EX_NOPERM, EX_OK, EX_UNAVAILABLE, EX_USAGE, GatepostError
 
 if TYPE_CHECKING:
     from daemons.support.opened_bastion import OpenedBastion
@@ -32,13 +33,21 @@ def add_arguments(verbs: Any) -> None:
     )
     sign.add_argument("--minutes", type=float, default=None, help="life (default: certificate_minutes)")
     sign.add_argument("--forwarding", action="store_true", help="allow ssh -J, which is not recorded here")
-    sign.add_argument("--out", type=Path, metavar="FILE", help="default: beside the key, -cert.pub")
+    sign.add_argument(
+        "--out", type=Path, metavar="FILE", help="- is standard output; default: beside the key, -cert.pub"
+    )
     add_json(sign)
     add_common([sign], _sign)
+    sign.set_defaults(read_first=_read_key)
+
+
+def _read_key(args: argparse.Namespace) -> None:
+    from core.ssh import key as ssh_key
+
+    args.public = ssh_key.read_public(args.key)
 
 
 def _sign(args: argparse.Namespace) -> int:
-    from core.ssh import key as ssh_key
     from daemons.support.command_line import stamp, tell, word
     from daemons.support.opened_bastion import with_bastion
 
@@ -46,8 +55,12 @@ def _sign(args: argparse.Namespace) -> int:
         raise GatepostError("a certificate lives more than 0 minutes and at most 1440, which is 24 hours", EX_USAGE)
     word(args.engineer, "engineer")
     word(args.case, "case")
-    public = ssh_key.read_public(args.key)
-    document = with_bastion(args, lambda bastion: _signed(bastion, args, public))
+    if str(args.out) == "-" and (args.forwarding or args.json):
+        raise GatepostError("--out - is for the one certificate alone; name a file with --out", EX_USAGE)
+    document = with_bastion(args, lambda bastion: _signed(bastion, args, args.public))
+    if str(args.out) == "-":
+        sys.stderr.write("".join(f"note: {note}\n" for note in document["notes"]))
+        return EX_OK
     text = f"{document['certificate']}: valid for {document['minutes']:g} minutes, case {args.case}"
     for one in document["appliances"]:
         text += f"\n{one['certificate']}: {one['serial']}, until {stamp(one['until'])}"

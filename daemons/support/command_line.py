@@ -4,6 +4,7 @@ Used by all modules of this package, and knows none of them. Raises `GatepostErr
 """
 
 import argparse
+import sys
 import time
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -41,12 +42,16 @@ def tell(args: argparse.Namespace, document: Any, text: str) -> int:
 
 
 def write_out(file: Path, text: str) -> None:
-    """Write a file that may be carried away. Raises status 73 with the remedy."""
+    """Write a file that may be carried away, or `-`, standard output. Raises status 73 with the remedy."""
+    if str(file) == "-":
+        sys.stdout.write(text)
+        return
     try:
         replace_file(Disk(), file, text.encode(), mode=0o644)
     except OSError as error:
         raise GatepostError(
-            f"{file}: cannot be written: {error.strerror}; choose another place with --out", EX_CANTCREAT
+            f"{file}: cannot be written: {error.strerror}; choose another place with --out, or - for standard output",
+            EX_CANTCREAT,
         ) from error
 
 

@@ -31,16 +31,22 @@ def add_arguments(verbs: Any) -> None:
     add_json(shown)
     for parser, action in ((add, _add), (disable, _disable), (shown, _list)):
         add_common([parser], action)
+    add.set_defaults(read_first=_read_keys)
+
+
+def _read_keys(args: argparse.Namespace) -> None:
+    from core.ssh import key as ssh_key
+
+    args.keys = [ssh_key.read_public(file) for file in args.key]
 
 
 def _add(args: argparse.Namespace) -> int:
-    from core.ssh import key as ssh_key
     from daemons.support.command_line import word
     from daemons.support.opened_bastion import OpenedBastion, with_bastion
     from tunnel.bastion.store import EngineerEntry
 
     name = word(args.name, "engineer")
-    given = [ssh_key.read_public(file) for file in args.key]
+    given: list[str] = args.keys
 
     async def work(bastion: OpenedBastion) -> EngineerEntry:
         known = await bastion.store.engineers.get(name)

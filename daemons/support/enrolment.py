@@ -33,6 +33,7 @@ def add_arguments(verbs: Any) -> None:
     add_json(appliances)
     for parser, action in ((request, _request), (enroll, _enroll), (thaw, _thaw), (appliances, _appliances)):
         add_common([parser], action)
+    enroll.set_defaults(read_first=_read_request)
 
 
 def _request(args: argparse.Namespace) -> int:
@@ -58,7 +59,7 @@ def _request(args: argparse.Namespace) -> int:
         sys.stdout.write(document)
         return EX_OK
     write_out(args.out, document)
-    print(f"{args.out}: take it to the bastion: gatepost bastion enroll {machine.serial} --request FILE --config …")
+    print(f"{args.out}: take it to the bastion: gatepost bastion enroll {machine.serial} --request FILE")
     return EX_OK
 
 
@@ -67,7 +68,7 @@ def _enroll(args: argparse.Namespace) -> int:
     from daemons.support.opened_bastion import OpenedBastion, with_bastion
 
     machine_for("gatepost bastion enroll", args.config, ("bastion",))
-    wanted = _read(args.request)
+    wanted = _parsed(args.request, args.content)
     if wanted.serial.lower() != args.serial.lower():
         text = f"{args.request} is the request of {wanted.serial}, not of {args.serial}; check which machine it is"
         raise GatepostError(text, EX_DATAERR)
@@ -86,14 +87,22 @@ def _enroll(args: argparse.Namespace) -> int:
     return EX_OK
 
 
-def _read(file: Path) -> "Enrolled":
-    """Read the document of `bastion request`."""
+def _read_request(args: argparse.Namespace) -> None:
+    try:
+        args.content = sys.stdin.buffer.read(65_536) if str(args.request) == "-" else args.request.read_bytes()
+    except OSError as error:
+        args.content = error
+
+
+def _parsed(file: Path, content: bytes | OSError) -> "Enrolled":
+    """Give what the document of `bastion request` says."""
     import msgspec
 
     from tunnel.bastion.store import Enrolled
 
+    if isinstance(content, OSError):
+        raise GatepostError(f"{file}: {content.strerror}", EX_NOINPUT) from content
     try:
-        content = sys.stdin.buffer.read(65_536) if str(file) == "-" else file.read_bytes()
         facts = msgspec.json.decode(content, type=dict[str, str])
         return Enrolled(
             serial=facts["serial"],
@@ -102,8 +111,6 @@ def _read(file: Path) -> "Enrolled":
             exchange_key=facts.get("exchange_key", ""),
             series=facts.get("series", ""),
         )
-    except OSError as error:
-        raise GatepostError(f"{file}: {error.strerror}", EX_NOINPUT) from error
     except (msgspec.DecodeError, UnicodeDecodeError, KeyError) as error:
         raise GatepostError(f"{file}: not a file that `gatepost bastion request` wrote: {error}", EX_DATAERR) from error
 

@@ -139,6 +139,16 @@ def test_logs_in_both_places_are_refused_and_none_is_lost(esa: System) -> None:
     assert (esa.machine / "log/mail_logs/mail.current").exists()
 
 
+def test_a_configuration_that_an_editor_put_in_the_links_place_is_refused(esa: System) -> None:
+    assert esa.install().status == 0
+    link = esa.root / "etc/gatepost/gatepost.toml"
+    link.unlink()
+    link.write_text(esa.config.read_text())
+    tried = esa.install()
+    assert (tried.status, tried.err.count("\n")) == (73, 1)
+    assert f"to take it as the configuration: mv {link} {esa.config}" in tried.err
+
+
 def test_remove_takes_the_units_and_leaves_the_machine(esa: System) -> None:
     assert esa.install().status == 0
     own = esa.root / UNITS / "gatepost-web.service.d" / "60-own.conf"
