@@ -31,6 +31,7 @@ from core.condition import Condition, Stall, conditions
 from core.control import NOBODY, ControlServer, Guests, Handler
 from core.diagnostic import CRITICAL, ERROR, INFO, WARNING, incident, say
 from core.errors import EX_OK, EX_SOFTWARE, GatepostError
+from core.last_resort import LastResort
 from core.lifecycle import Activities, Service, Signals, run_service
 from core.process import process_figures
 from core.service_manager import ServiceManager
@@ -55,7 +56,7 @@ _STUCK_S = 60.0
 """One write of a thread that takes longer stands still, where no watchdog says how long it waits."""
 _LATE_S = 1.0
 _LAST_WRITES_S = 10.0
-"""After the grace: what is cancelled then has to end, and stores are closed."""
+"""After the grace: what is cancelled then has to end, and stores are closed. Then the process is ended."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,10 @@ def run(main: Coroutine[Any, Any, T]) -> T:
 
 
 def run_daemon(daemon: Daemon, manager: ServiceManager | None = None) -> int:
-    """Run a daemon until it is told to stop; give its exit status. `manager` knows already that it starts."""
+    """Run a daemon until it is told to stop; give its exit status. `manager` knows already that it starts.
+
+    The last thing that a process does: it is gone some seconds later, whatever still runs in it.
+    """
     _spare_collections(daemon.look_again_s)
     sys.setswitchinterval(_TURN_S)
     _allow_descriptors()
@@ -168,6 +172,9 @@ class _Supervisor:
         self._lag_s = 0.0
         self._stuck = False
         self._grace: asyncio.Timeout | None = None
+        self._hurry = False
+        self._hung_up = self._rereading = False
+        self._last = LastResort(daemon.name)
 
     async def main(self) -> int:
         verbs = {**self._daemon.verbs, "health": self._health, "stop": self._stop}
@@ -188,7 +195,11 @@ class _Supervisor:
                     for service in services
                 ]
                 own = [group.create_task(self._announce()), group.create_task(self._watch())]
-                await self._stopping.wait()
+                try:
+                    await self._stopping.wait()
+                except asyncio.CancelledError:  # a service has failed
+                    self._last.within(_LAST_WRITES_S)
+                    raise
                 await self._wind_down(tasks)
                 for task in own:
                     task.cancel()
@@ -214,13 +225,25 @@ class _Supervisor:
         loop.add_signal_handler(signal.SIGHUP, self._on_reload_signal)
 
     def _on_stop_signal(self) -> None:
-        if self._stopping.is_set() and self._grace is not None:
+        self._hurry = self._stopping.is_set()
+        if self._hurry and self._grace is not None:
             self._grace.reschedule(asyncio.get_running_loop().time())
         self._stopping.set()
 
     def _on_reload_signal(self) -> None:
-        if self._daemon.switch is not None:
-            spawn(self._refused(partial(self._reload, self._daemon.switch)), "reload")
+        self._hung_up = True
+        if self._daemon.switch is not None and not self._rereading:
+            self._rereading = True
+            spawn(self._reread(self._daemon.switch), "reload")
+
+    async def _reread(self, switch: Switch) -> None:
+        """Take the machine's file; once more if it was asked for meanwhile, however often."""
+        try:
+            while self._hung_up:
+                self._hung_up = False
+                await self._refused(partial(self._reload, switch))
+        finally:
+            self._rereading = False
 
     async def _on_reload_verb(self, _: dict[str, Any]) -> dict[str, Any]:
         """Control verb: take the machine's own configuration, both steps; every reason why not is the answer."""
@@ -308,9 +331,12 @@ class _Supervisor:
     async def _wind_down(self, tasks: list[asyncio.Task[None]]) -> None:
         self._state = "stopping"
         self._manager.stopping(self._daemon.grace_s + _LAST_WRITES_S)
+        self._last.within(self._daemon.grace_s + _LAST_WRITES_S)
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._daemon.grace_s) as self._grace:
+            async with asyncio.timeout(0 if self._hurry else self._daemon.grace_s) as self._grace:
                 await asyncio.wait(tasks)
+        self._grace = None
+        self._last.within(_LAST_WRITES_S)
         for task in tasks:
             if not task.done():
                 busy = ", ".join(self._work.names()) or "nothing it named"

@@ -336,3 +336,108 @@ def test_a_start_is_prolonged_while_it_works_and_not_while_it_waits(tmp_path: Pa
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 0
     assert ("EXTEND_TIMEOUT_USEC=30000000" in heard) is longer
+
+
+HANGS = {
+    "a thread that the loop waits for": "asyncio.get_running_loop().run_in_executor(None, time.sleep, 3600)",
+    "a thread that Python waits for": "threading.Thread(target=time.sleep, args=[3600]).start()",
+    "a task that does not let itself be cancelled": "scope.start(stays(), name='stays')",
+}
+
+
+@pytest.mark.parametrize(
+    ("hang", "fails"),
+    [
+        pytest.param(hang, fails, id=f"{name}, {'failing' if fails else 'told to stop'}")
+        for name, hang in HANGS.items()
+        for fails in (False, True)
+        if "thread" in name or not fails
+    ],
+)
+def test_what_never_ends_kept_the_process_for_ever(tmp_path: Path, hang: str, fails: bool) -> None:
+    body = f"""
+    import threading, time
+    from core import runtime
+    runtime._LAST_WRITES_S = 0.5
+    async def stays():
+        while True:
+            try:
+                await asyncio.sleep(3600)
+            except asyncio.CancelledError:
+                pass
+    class Hangs:
+        name = "hangs"
+        async def run(self, scope):
+            {hang}
+            await asyncio.sleep(0.05)
+            scope.ready()
+            if {fails}:
+                raise GatepostError("no room", 75)
+            asyncio.get_running_loop().call_soon(scope.stopping.set)
+            await scope.stopping.wait()
+    sys.exit(run_daemon(Daemon("sample", [Hangs()], RUN / "sample.sock", grace_s=0.2)))
+    """
+    with start(tmp_path, body) as process:
+        try:
+            assert process.wait(30) == 70
+        finally:
+            process.kill()
+        said = process.stderr.read()
+    assert "sample: did not come to its end in time and is ended" in said
+    assert "most recent call first" in said
+
+
+def test_two_signals_at_once_cut_the_grace_short_and_a_third_is_no_fault(tmp_path: Path) -> None:
+    body = """
+    import os, signal
+    class Stubborn:
+        name = "stubborn"
+        async def run(self, scope):
+            scope.ready()
+            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGINT)
+            try:
+                await asyncio.sleep(3600)
+            finally:
+                os.kill(os.getpid(), signal.SIGTERM)
+                await asyncio.sleep(0.2)
+    sys.exit(run_daemon(Daemon("sample", [Stubborn()], RUN / "sample.sock", grace_s=600)))
+    """
+    with start(tmp_path, body) as process:
+        try:
+            assert process.wait(30) == 0
+        finally:
+            process.kill()
+        said = process.stderr.read()
+    assert "stubborn did not stop in time" in said
+    assert "Traceback" not in said
+
+
+async def test_a_storm_of_hangups_made_as_many_tasks_and_reads(tmp_path: Path) -> None:
+    body = """
+    import os, signal
+    from core.switch import Prepared, Switch
+    reads = 0
+    async def prepare(file):
+        global reads
+        reads += 1
+        await asyncio.sleep(0.05)
+        return Prepared()
+    class Storm:
+        name = "storm"
+        async def run(self, scope):
+            scope.ready()
+            for _ in range(500):
+                os.kill(os.getpid(), signal.SIGHUP)
+                await asyncio.sleep(0)
+            while len(asyncio.all_tasks()) > 5:
+                await asyncio.sleep(0.01)
+            raise GatepostError(f"reads: {reads}", 69)
+    config = RUN / "c.toml"
+    config.write_text("")
+    sys.exit(run_daemon(Daemon("sample", [Storm()], RUN / "sample.sock", switch=Switch(config, "", prepare))))
+    """
+    with start(tmp_path, body) as process:
+        assert process.wait(60) == 69
+        reads = int(process.stderr.read().rpartition("reads: ")[2])
+    assert 1 <= reads <= 100
