@@ -15,13 +15,17 @@ from pathlib import Path
 from typing import NoReturn
 
 from core.control import peer_pid
+from core.disk import Disk, replace_file
 from core.errors import EX_CANTCREAT, EX_NOPERM, EX_OSERR, EX_TEMPFAIL, EX_UNAVAILABLE, GatepostError
+from daemons.systemd.units import credentials
 from tunnel.keyd.keyring import FOLDER as KEYD
 
 FOLDER = Path("var/lib/gatepost")
 CONFIG = FOLDER / "gatepost.toml"
 _STANDARD = Path("etc/gatepost/gatepost.toml")
 _LINKS = {"run": Path("/run/gatepost"), "log": Path("/var/log/gatepost")}
+CREDENTIALS = Path("etc/gatepost/credentials")
+_LARGEST_KEY = 1 << 16
 _HARD_LINKS = Path("/proc/sys/fs/protected_hardlinks")
 _OWNER, _KEYD_OWNER = "gatepost", "gatepost-keyd"
 
@@ -41,13 +45,35 @@ def prepare(root: Path) -> None:
     except OSError as error:
         raise GatepostError(f"{error.filename or folder}: {error.strerror}; it is left as it is", EX_OSERR) from error
     _as_user(root, users[_OWNER], _link_all)
+    _copy_keys(folder / "keys", root / CREDENTIALS, users[_OWNER][0])
 
 
 def release(root: Path) -> None:
     """Have sockets in the machine's own folder again, for daemons that are started without the units."""
+    shutil.rmtree(root / CREDENTIALS, ignore_errors=True)
     if (root / FOLDER / "run").is_symlink():
         facts = (root / FOLDER).stat()
         _as_user(root, (facts.st_uid, facts.st_gid), _unlink_run)
+
+
+def _copy_keys(keys: Path, copies: Path, owner: int) -> None:
+    """Copy what units get by LoadCredential= to where only root can say what a name stands for.
+
+    systemd reads it as root and follows links; here a file counts that is one, and its user's own.
+    """
+    copies.mkdir(mode=0o700, exist_ok=True)
+    for name in credentials():
+        data = b""
+        with suppress(OSError):
+            descriptor = os.open(keys / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            with open(descriptor, "rb") as file:
+                facts = os.fstat(descriptor)
+                if stat.S_ISREG(facts.st_mode) and facts.st_uid == owner:
+                    data = file.read(_LARGEST_KEY)
+        if data:
+            replace_file(Disk(), copies / name, data, mode=0o600)
+        else:
+            (copies / name).unlink(missing_ok=True)
 
 
 def _as_user(root: Path, user: tuple[int, int], work: Callable[[], None]) -> None:

@@ -4,6 +4,7 @@ They lie in `systemd/` of a checkout and inside the installed package. As they a
 another executable that path is replaced. What depends on a machine's configuration is beside them (tailoring.py).
 """
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,6 +13,7 @@ STANDARD = "/usr/bin/gatepost"
 SYSTEM = Path("etc/systemd/system")
 LINK, LINKED = SYSTEM / "gatepost-@.service.d", "gatepost-.service.d"
 """An instance's name matches no drop-in of its prefix alone: the same folder under the template's prefix."""
+_CREDENTIAL = re.compile(r"^LoadCredential=(\w+):", re.MULTILINE)
 _PLACES = {"sysusers.d": Path("etc/sysusers.d"), "tmpfiles.d": Path("etc/tmpfiles.d")}
 
 
@@ -32,6 +34,12 @@ def unit_files(executable: Path) -> dict[Path, str]:
             target = SYSTEM / name if place is None else place / name.name
             found[target] = path.read_text(encoding="utf-8").replace(STANDARD, str(executable))
     return found
+
+
+def credentials() -> list[str]:
+    """Name the keys that systemd hands to units."""
+    texts = (path.read_text(encoding="utf-8") for path in source().glob("*.service"))
+    return sorted({name for text in texts for name in _CREDENTIAL.findall(text)})
 
 
 def write(root: Path, files: Mapping[Path, str]) -> list[Path]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import GatepostError
-from daemons.systemd import folder
+from daemons.systemd import folder, units
 from tests.support.need import as_root
 
 pytestmark = as_root("gives files away and goes on as other users")
@@ -98,3 +98,29 @@ def test_files_with_further_names_are_refused_where_anybody_may_make_names(
     assert (tmp_path / "shadow").stat().st_uid == 0
     setting.write_text("1\n")  # then it can only be a name of its own
     folder._give_away(tmp_path / "machine", USER, KEYD)
+
+
+def test_a_link_in_the_place_of_a_key_hands_no_file_of_root_to_a_unit(tmp_path: Path) -> None:
+    keys, copies = tmp_path / "keys", tmp_path / "credentials"
+    keys.mkdir()
+    (tmp_path / "shadow").write_text("root's own\n")
+    (keys / "host_ed25519").symlink_to(tmp_path / "shadow")
+    (keys / "tunnel_ed25519").hardlink_to(tmp_path / "shadow")
+    os.mkfifo(keys / "bastion_host_ed25519")
+    (keys / "command_client_ed25519").write_text("a key\n")
+    for path in keys.iterdir():
+        if path.name != "tunnel_ed25519":
+            os.chown(path, *USER, follow_symlinks=False)
+    folder._copy_keys(keys, copies, USER[0])
+    assert [path.name for path in copies.iterdir()] == ["command_client_ed25519"]
+    assert (copies.stat().st_mode & 0o777, (copies / "command_client_ed25519").read_text()) == (0o700, "a key\n")
+    (keys / "command_client_ed25519").unlink()
+    folder._copy_keys(keys, copies, USER[0])
+    assert list(copies.iterdir()) == []
+
+
+def test_systemd_reads_keys_from_where_only_root_says_what_a_name_stands_for() -> None:
+    texts = [path.read_text() for path in units.source().glob("*.service")]
+    places = {line for text in texts for line in text.splitlines() if line.startswith("LoadCredential=")}
+    assert places == {f"LoadCredential={name}:/{folder.CREDENTIALS}/{name}" for name in units.credentials()}
+    assert len(places) == 4
