@@ -6,7 +6,7 @@ CODE   := core cpq daemons mail ops protocol tunnel
 CASES  ?= all
 PEERS  ?= all
 ROUNDS ?= 3
-JOBS   ?= 2
+JOBS   ?= 4
 
 comma  := ,
 
@@ -31,7 +31,7 @@ lab: setup ## Run the main job: the whole system, one message road end to end
 
 test: setup tools ## Run every test, a few files at a time since most of them wait (one by one: JOBS=0)
 	@folder=$$(mktemp -d /tmp/gp.XXXXXX) && trap 'rm -rf "$$folder"' EXIT && \
-	  $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --basetemp "$$folder"
+	  $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --basetemp "$$folder"
 
 fault-long: setup tools ## Kill, fill, break, cut and lie for an hour: the long forms
 	@for file in tests/fault/test_*.py tests/integration/test_tunnel_network.py; do echo "$$file"; \
