@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from ipaddress import ip_address
 from itertools import combinations
@@ -16,6 +16,7 @@ from daemons.config import DOCUMENTS, Appliance, Bastion, Esa, Sma, document_of
 from daemons.delivery import unsubscribe_list
 from daemons.keyd import guests_of
 from daemons.machine import Machine, outbound_contexts
+from daemons.port import ports
 from daemons.stamping import disclaimers
 from daemons.wiring import bounce_tags, filters_of, handler_of, rewriting
 from mail.bounce.config import load_texts
@@ -70,30 +71,14 @@ def _outbound(machine: Machine) -> None:
         raise ConfigError([Problem(str(machine.config), "tls.delivery_certificate", reason)]) from error
 
 
-def _places(document: Esa | Sma | Bastion) -> Iterator[tuple[str, str, int]]:
-    """Give the addresses and ports that daemons of this machine listen on, each one alone, and the keys for them."""
-    yield "console.port", document.console.address, document.console.port
-    yield "web.port", document.web.address, document.web.port
-    if document.health.enabled:
-        yield "health.port", document.health.address, document.health.port
-    if not isinstance(document, Bastion):
-        yield "cpq.port", document.cpq.address, document.cpq.port
-        return
-    section = document.bastion
-    for port in section.ports:
-        yield "bastion.ports", section.address, port
-    yield "bastion.engineer_port", section.engineer_address, section.engineer_port
-    if section.peer_port:
-        yield "bastion.peer_port", section.peer_address, section.peer_port
-
-
 def _taken_twice(config: Path, document: Esa | Sma | Bastion) -> list[Problem]:
     """Name the places that only one of two daemons could have; a wildcard is every address."""
     problems = []
-    for (first, here, port), (second, there, other) in combinations(_places(document), 2):
-        if port == other and (here == there or not {here, there}.isdisjoint(_EVERY)):
-            reason = f"{there} port {port} is taken by {first} ({here}); give one of them another address or port"
-            problems.append(Problem(str(config), second, reason))
+    for first, second in combinations(ports(document), 2):
+        here, there = first.address, second.address
+        if first.port == second.port and (here == there or not {here, there}.isdisjoint(_EVERY)):
+            taken = f"{there} port {first.port} is taken by {first.key} ({here})"
+            problems.append(Problem(str(config), second.key, f"{taken}; give one of them another address or port"))
     return problems
 
 

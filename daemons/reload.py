@@ -7,7 +7,7 @@ whoever commits it is told.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from core.switch import Also, Prepared, Switch, prompt, together
 from core.time_zone import set_zone
 from daemons.config import Document
 from daemons.machine import Machine
+from daemons.port import opened_by_systemd
 
 Warn = Callable[[str], None]
 Part = Callable[[Machine], Awaitable[Prepared]]
@@ -47,15 +48,6 @@ FIXED: dict[str, tuple[str, ...]] = {
 }
 """Sections and keys (`section.key`) that each daemon takes at its start."""
 
-
-_OPENED = frozenset(
-    (
-        *(f"{section}.{key}" for section in ("console", "web", "cpq") for key in ("address", "port")),
-        *(f"bastion.{key}" for key in ("address", "ports", "engineer_address", "engineer_port")),
-    )
-)
-"""Where systemd may listen on behalf of a daemon."""
-
 BULK = {"route": ("delivery-queue",), "alt_source": ("gateway", "cpq-listener")}
 """Tables that may have tens of thousands of rows, and the daemons that have a use for them."""
 
@@ -77,17 +69,18 @@ def switch_of(machine: Machine, who: str, warn: Warn, *parts: Part, also: Also |
             for problem in error.problems:
                 warn(f"{who}: {what} not reloaded: {clean(str(problem))}")
             raise
-        keys = tuple(map(_with_remedy, differing(machine.document, candidate.document, fixed)))
+        keys = tuple(_with_remedy(machine, differing(machine.document, candidate.document, fixed)))
         return Prepared(found.apply, found.drop, (*found.restart, *keys))
 
     return Switch(machine.config, machine.digest, prepare, also=also)
 
 
-def _with_remedy(key: str) -> str:
+def _with_remedy(machine: Machine, keys: Iterable[str]) -> Iterator[str]:
     """Say of an address that the service manager opens what has to precede the restart."""
-    if key in _OPENED and activation.in_use():
-        return f"{key} (first `gatepost systemd install`: systemd opens it)"
-    return key
+    places = [port for port in opened_by_systemd(machine.document) if activation.in_use()]
+    opened_keys = {key for port in places for key in (port.key, f"{port.section}.{port.address_key}")}
+    for key in keys:
+        yield f"{key} (first `gatepost systemd install`: systemd opens it)" if key in opened_keys else key
 
 
 async def _zone(candidate: Machine) -> Prepared:

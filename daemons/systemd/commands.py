@@ -17,6 +17,7 @@ from core.occupant import occupant
 from core.port import taken
 from daemons.config import DOCUMENTS, Document
 from daemons.machine import Machine
+from daemons.port import opened_by_systemd
 from daemons.systemd import tailoring, units
 from daemons.systemd.executable import executable_for
 from daemons.systemd.folder import CONFIG, FOLDER, prepare, release
@@ -113,13 +114,13 @@ def _document(root: Path, role: str | None) -> Document:
 def _advice(root: Path, document: Document) -> Iterator[str]:
     """Say what to do next, and what would keep a daemon from its port."""
     target = f"gatepost-{document.appliance.role}.target"
-    for port in tailoring.ports(document) if _runs(root) else ():
+    for port in opened_by_systemd(document) if _runs(root) else ():
         if not _active(port.unit) and taken(port.address, port.port, port.unit):
             other = "2222" if port.port == 22 else "another"
             who = occupant(port.address, port.port)
             yield (
                 f"{port.unit}: {port.address} port {port.port} is in use{f' by {who}' if who else ''}: stop that, or"
-                f" set [{port.key}] {port.number} = {other} in /{CONFIG} and run this again"
+                f" set [{port.section}] {port.port_key} = {other} in /{CONFIG} and run this again"
             )
     if not _runs(root):
         yield f"next, on the machine itself: systemctl enable --now {target}"

@@ -4,13 +4,10 @@ Ports of sockets, the number of gateways, a grace that is longer than the units'
 Pure: a document in, texts out.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from ipaddress import ip_address
 from pathlib import Path
 
-from core.errors import EX_CONFIG, GatepostError
-from daemons.config import Appliance, Bastion, Document, Esa, Sma
+from daemons.config import Appliance, Bastion, Document, Esa
+from daemons.port import Port, opened_by_systemd
 from daemons.systemd.units import LINKED, SYSTEM
 
 NAME = "50-machine.conf"
@@ -26,44 +23,9 @@ SystemCallFilter=@setuid @chown capset
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Port:
-    """A port that one daemon owns: its socket unit, where it listens, and where that is configured."""
-
-    unit: str
-    address: str
-    port: int
-    key: str
-    number: str = "port"
-
-    @property
-    def stream(self) -> str:
-        """Where systemd is to listen, as ListenStream= has it. Raises status 78 for a name."""
-        try:
-            version = ip_address(self.address.partition("%")[0]).version
-        except ValueError:
-            text = f"[{self.key}] {self.address}: a port that systemd opens needs an address, not a name"
-            raise GatepostError(text, EX_CONFIG) from None
-        return f"[{self.address}]:{self.port}" if version == 6 else f"{self.address}:{self.port}"
-
-
-def ports(document: Document) -> Iterator[Port]:
-    """Give the ports that one daemon of this machine owns."""
-    yield Port("gatepost-console.socket", document.console.address, document.console.port, "console")
-    yield Port("gatepost-web.socket", document.web.address, document.web.port, "web")
-    if isinstance(document, Esa | Sma):
-        yield Port("gatepost-cpq-listener.socket", document.cpq.address, document.cpq.port, "cpq")
-    if isinstance(document, Bastion):
-        section = document.bastion
-        for port in section.ports:
-            yield Port(f"gatepost-bastion@{port}.socket", section.address, port, "bastion", "ports")
-        engineers = "gatepost-bastion-engineers.socket"
-        yield Port(engineers, section.engineer_address, section.engineer_port, "bastion", "engineer_port")
-
-
 def drop_ins(document: Document, gateways: int) -> dict[Path, str]:
     """Give all drop-ins of a machine by their place below `/`."""
-    found = {_place(f"{port.unit}.d"): _listening(port) for port in ports(document)}
+    found = {_place(f"{port.unit}.d"): _listening(port) for port in opened_by_systemd(document)}
     instances = _instances(document, gateways)
     if instances:
         found[_place(f"gatepost-{document.appliance.role}.target.d")] = f"{_HEAD}[Unit]\nWants={instances}\n"
@@ -94,11 +56,11 @@ def _instances(document: Document, gateways: int) -> str:
     """Name the instances of the role's template: gateways of an ESA, appliances' ports of a bastion."""
     if isinstance(document, Esa):
         return " ".join(f"gatepost-gateway@{number}.service" for number in range(gateways))
-    return " ".join(port.unit for port in ports(document) if "@" in port.unit)
+    return " ".join(port.unit for port in opened_by_systemd(document) if "@" in port.unit)
 
 
 def _listening(port: Port) -> str:
-    return f"{_HEAD}# [{port.key}] of the configuration\n[Socket]\nListenStream=\nListenStream={port.stream}\n"
+    return f"{_HEAD}# [{port.section}] of the configuration\n[Socket]\nListenStream=\nListenStream={port.stream}\n"
 
 
 def _place(folder: str) -> Path:

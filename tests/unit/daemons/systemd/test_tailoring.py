@@ -5,7 +5,8 @@ import pytest
 from core.config.document import check_document
 from core.errors import GatepostError
 from daemons.config import DOCUMENTS, Document
-from daemons.systemd.tailoring import NAME, Port, drop_ins, ports
+from daemons.port import Port, ports
+from daemons.systemd.tailoring import NAME, drop_ins
 from daemons.systemd.units import SYSTEM
 
 
@@ -65,4 +66,5 @@ def test_a_name_is_refused_since_systemd_listens_on_addresses_only() -> None:
 
 
 def test_an_ipv6_address_stands_in_brackets() -> None:
-    assert [Port("x", one, 22, "web").stream for one in ("::1", "192.0.2.1")] == ["[::1]:22", "192.0.2.1:22"]
+    assert [Port("web", one, 22).stream for one in ("::1", "192.0.2.1")] == ["[::1]:22", "192.0.2.1:22"]
+    assert Port("web", "fe80::1%eth0", 22).stream == "[fe80::1%%eth0]:22"  # % is a specifier of systemd's
