@@ -38,21 +38,40 @@ class _Server(uvicorn.Server):
 
 
 class _Patient(H11Protocol):
-    """A connection that ends when no whole request has come in time: uvicorn would wait for ever for the first, and
-    so would everybody else once all connections are taken."""
+    """A connection that ends when no whole request has come in time: uvicorn would wait for ever for the first.
+
+    Where there are too many, the one that has been silent for longest makes room: who says nothing keeps nobody out.
+    """
 
     request_s = _REQUEST_S
-    most = 2 * _CONNECTIONS
-    """Connections; beyond `limit_concurrency` there is an answer that says so, beyond this none."""
+    most = _CONNECTIONS
+    """Connections; when all of them are being answered, another is told so, and beyond twice as many nothing."""
     _deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for the first request."""
         super().connection_made(transport)
-        if len(self.connections) > self.most:
-            self.loop.call_soon(transport.abort)  # uvloop does not bear it within this call
-            return
         self._await_request()
+        if len(self.connections) >= self.most:
+            self._make_room()
+
+    def _make_room(self) -> None:
+        silent = [one for one in self.connections if isinstance(one, _Patient) and one is not self and one.silent]
+        if not silent and len(self.connections) <= 2 * self.most:
+            return
+        leaves = min(silent, key=lambda one: one.waits_until, default=self)
+        self.connections.discard(leaves)
+        self.loop.call_soon(leaves.transport.abort)
+
+    @property
+    def silent(self) -> bool:
+        """Whether a request is waited for."""
+        return self.cycle is None or self.cycle.response_complete
+
+    @property
+    def waits_until(self) -> float:
+        """When the time for a request is over."""
+        return self._deadline.when() if self._deadline is not None else 0.0
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait for nothing more."""
@@ -71,7 +90,7 @@ class _Patient(H11Protocol):
         self._deadline = self.loop.call_later(self.request_s, self._give_up)
 
     def _give_up(self) -> None:
-        if self.cycle is None or self.cycle.response_complete:
+        if self.silent:
             self.transport.abort()
 
 
@@ -79,7 +98,30 @@ class _Brief(_Patient):
     """For programs that ask and go."""
 
     request_s = 5.0
-    most = 40
+    most = 20
+
+
+def _config(application: Any, protocol: type[_Patient], **more: Any) -> uvicorn.Config:
+    """Give what both kinds have in common. What peers do wrong is no line in a log that nothing bounds."""
+    return uvicorn.Config(
+        application,
+        http=protocol,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        log_level="error",
+        access_log=False,
+        server_header=False,
+        limit_concurrency=protocol.most,
+        timeout_graceful_shutdown=_GRACE_S,
+        **more,
+    )
+
+
+def _close(server: _Server) -> None:
+    """Whoever is cancelled leaves no open port behind: the loop would never close."""
+    for one in getattr(server, "servers", ()):  # none before it has begun
+        one.close()
 
 
 class HttpServer:
@@ -115,26 +157,22 @@ class HttpServer:
         """Serve until stopping."""
         sock = listen(self.name, self._address, self.port, backlog=_CONNECTIONS)
         self.port = sock.getsockname()[1]
-        config = uvicorn.Config(
+        config = _config(
             self._application,
-            http=_Patient,
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            limit_concurrency=_CONNECTIONS,
+            _Patient,
             timeout_keep_alive=_KEEP_ALIVE_S,
-            timeout_graceful_shutdown=_GRACE_S,
             ssl_context_factory=lambda _config, _default: self._front(),
         )
         server = _Server(config)
         serving = scope.start(server.serve(sockets=[sock]), name="http server")
         scope.ready()
-        await scope.stopping.wait()
-        server.should_exit = True
-        with scope.activity("requests being answered"), contextlib.suppress(asyncio.CancelledError):
-            await serving
+        try:
+            await scope.stopping.wait()
+            server.should_exit = True
+            with scope.activity("requests being answered"), contextlib.suppress(asyncio.CancelledError):
+                await serving
+        finally:
+            _close(server)
 
 
 class Place(NamedTuple):
@@ -169,8 +207,8 @@ class HttpPort:
             await scope.stopping.wait()
             await self._close()
         finally:
-            for server in self._open[0].servers if self._open else ():
-                server.close()  # whoever is cancelled leaves no open port behind: the loop would never close
+            if self._open is not None:
+                _close(self._open[0])
 
     async def prepare(self, place: Place | None) -> Prepared:
         """Take hold of another place. Raises `GatepostError` if it is taken."""
@@ -203,18 +241,12 @@ class HttpPort:
         start(self.name, sock, _CONNECTIONS)
         host, port = sock.getsockname()[:2]
         self._place = Place(host, port)
-        config = uvicorn.Config(
+        config = _config(
             self._application,
-            http=_Brief,
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            limit_concurrency=_Brief.most // 2,
+            _Brief,
             timeout_keep_alive=1,
-            timeout_graceful_shutdown=_GRACE_S,
             h11_max_incomplete_event_size=16 << 10,
+            headers=[("Connection", "close")],
         )
         server = _Server(config)
         self._open = server, self._scope.start(server.serve(sockets=[sock]), name=f"port {port}")

@@ -50,12 +50,14 @@ def build(appliance: Appliance, text: Callable[[], Awaitable[bytes]], logins: Lo
 
         return endpoint
 
-    return Starlette(
+    made = Starlette(
         routes=[
             Route("/xml/status", guarded(xml), methods=["GET"]),
             Route("/metrics", guarded(metrics), methods=["GET"]),
         ]
     )
+    made.router.redirect_slashes = False  # it would send the asker to whatever host the request names
+    return made
 
 
 async def _safely(answer: Answer) -> Response:

@@ -21,7 +21,7 @@ from ops.metrics import CONTENT_TYPE
 
 T = TypeVar("T")
 FRESH_S: Final = 1.0
-_HEADERS: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Connection": "close"}
+_HEADERS: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 Look = Callable[[Place], Awaitable[Report]]
 
 
@@ -80,4 +80,6 @@ def build(place: Callable[[], Place], metrics: Callable[[Report], Awaitable[byte
         return endpoint
 
     ways = {"/healthz": healthz, "/readyz": readyz, "/metrics": show}
-    return Starlette(routes=[Route(path, safely(answer), methods=["GET"]) for path, answer in ways.items()])
+    made = Starlette(routes=[Route(path, safely(answer), methods=["GET"]) for path, answer in ways.items()])
+    made.router.redirect_slashes = False  # it would send the asker to whatever host the request names
+    return made

@@ -59,6 +59,60 @@ async def test_a_head_that_does_not_end_is_refused() -> None:
         assert b" 400 " in await asked(server.place, b"GET / HTTP/1.1\r\nX: " + b"x" * 40_000)
 
 
+async def _refusing(_scope: Any, _receive: Any, send: Any) -> None:
+    await send({"type": "http.response.start", "status": 404, "headers": [(b"content-length", b"0")]})
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def test_an_answer_that_did_not_close_the_connection_let_a_second_request_follow() -> None:
+    server = HttpPort("health", _refusing, Place("127.0.0.1", 0))
+    async with running(server):
+        answer = await asked(server.place, GET * 3)
+        assert answer.count(b"HTTP/1.1") == 1
+        assert b"connection: close" in answer.lower()
+
+
+async def test_twenty_silent_connections_had_everybody_else_told_503() -> None:
+    server = port_on()
+    async with running(server):
+        assert server.place is not None
+        silent = [await asyncio.open_connection(*server.place) for _ in range(60)]
+        for _ in range(30):
+            assert b"200 OK" in await asked(server.place)
+        for _, writer in silent:
+            writer.close()
+
+
+async def test_those_that_are_being_answered_do_not_make_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http._Brief, "most", 4)
+    goes_on = asyncio.Event()
+    came: list[int] = []
+
+    async def waits(scope: Any, receive: Any, send: Any) -> None:
+        came.append(1)
+        await goes_on.wait()
+        await _application(scope, receive, send)
+
+    server = HttpPort("health", waits, Place("127.0.0.1", 0))
+    async with running(server), asyncio.timeout(30), asyncio.TaskGroup() as group:
+        first = []
+        for number in range(3):
+            first.append(group.create_task(asked(server.place)))
+            while len(came) <= number:
+                await asyncio.sleep(0.01)
+        assert b" 503 " in await asked(server.place)
+        goes_on.set()
+        assert [b"200 OK" in await one for one in first] == [True] * 3
+
+
+async def test_noise_wrote_a_line_each_into_the_log(capfd: pytest.CaptureFixture[str]) -> None:
+    server = port_on()
+    async with running(server):
+        for _ in range(3):
+            assert b" 400 " in await asked(server.place, b"\x16\x03\x01 no HTTP\r\n\r\n")
+    assert capfd.readouterr().err == ""
+
+
 async def test_silent_connections_are_bounded_and_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http._Brief, "request_s", 0.3)
     monkeypatch.setattr(http._Brief, "most", 4)
