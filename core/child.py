@@ -13,7 +13,6 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 from asyncio.subprocess import Process
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -25,7 +24,6 @@ from core.control import call
 from core.diagnostic import ERROR, WARNING, say
 from core.errors import EX_CONFIG, EX_USAGE, GatepostError
 from core.lifecycle import Scope
-from core.program import command_line
 from core.relay import LINE_LIMIT, Relay
 
 FINAL: Final = (EX_USAGE, EX_CONFIG)
@@ -238,11 +236,6 @@ class Reaper:
                 os.waitpid(found.si_pid, os.WNOHANG)
                 count += 1
         return count
-
-
-def gatepost_argv(*words: str) -> list[str]:
-    """Give the words that run the executable by this interpreter, so that it is told to stop if this process dies."""
-    return command_line([sys.executable, "-m", "daemons.gatepost", *words], on_death="TERM")
 
 
 def _said(status: int) -> str:

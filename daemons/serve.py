@@ -7,12 +7,15 @@ configuration, and starts those that were left alone. Listens on run/serve.sock:
 
 import argparse
 import asyncio
+import sys
 from pathlib import Path
 from typing import Any
 
-from core.child import Child, Household, Reaper, gatepost_argv
+from core.child import Child, Household, Reaper
+from core.config.section import MOST_GATEWAYS
 from core.control import Handler
 from core.lifecycle import Service
+from core.program import command_line
 from core.relay import Relay
 from core.runtime import Daemon, run_daemon
 from core.switch import Prepared, Switch
@@ -31,12 +34,16 @@ def add_arguments(sub: argparse.ArgumentParser) -> None:
     sub.set_defaults(action=_serve)
     add_config(sub, as_owner=False)
     sub.add_argument(
-        "--gateways",
-        type=int,
-        choices=range(1, 65),
-        metavar="N",
-        help="gateway processes (default: [runtime] gateways)",
+        "--gateways", type=gateway_count, metavar="N", help="gateway processes (default: [runtime] gateways)"
     )
+
+
+def gateway_count(text: str) -> int:
+    """Read how many gateway processes are wanted, from a command line."""
+    number = int(text)
+    if not 1 <= number <= MOST_GATEWAYS:
+        raise argparse.ArgumentTypeError(f"1 to {MOST_GATEWAYS}")
+    return number
 
 
 def _serve(args: argparse.Namespace) -> int:
@@ -53,8 +60,9 @@ def build(machine: Machine, gateways: int, home: Household) -> Daemon:
     for name in _names(machine.role, gateways):
         daemon, _, instance = name.partition("-") if name.startswith("gateway-") else (name, "", "")
         words = ["run", daemon, "--config", str(machine.config), *(["--instance", instance] if instance else [])]
+        argv = command_line([sys.executable, "-m", "daemons.gatepost", *words], on_death="TERM")
         first = [child for child in home.children if child.name not in _LAST] if name in _LAST else []
-        Child(name, gatepost_argv(*words), machine.socket(name), home, first)
+        Child(name, argv, machine.socket(name), home, first)
 
     async def check(file: Path) -> Prepared:
         await asyncio.to_thread(opened, machine, file)

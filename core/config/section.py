@@ -10,6 +10,9 @@ from core.name_server import name_server
 from core.time_zone import check_zone
 from core.tls_rules import MODERN, VERSIONS, WIDE, TlsRules, check_ciphers, check_versions
 
+MOST_GATEWAYS = 64
+"""Gateway processes of one machine."""
+
 
 def _domain(value: str) -> None:
     labels = value.rstrip(".").split(".")
@@ -151,5 +154,8 @@ class RuntimeSection(Section):
         description="seconds that work in hand gets after SIGTERM before it is cancelled",
     )
     gateways: int = Field(
-        default=1, ge=1, le=64, description="gateway processes that `gatepost serve` starts on a mail gateway"
+        default=1,
+        ge=1,
+        le=MOST_GATEWAYS,
+        description="gateway processes that `gatepost serve` starts on a mail gateway",
     )

@@ -79,8 +79,7 @@ def _option(action: argparse.Action) -> Option:
     if action.nargs == 0:
         return Option(text)
     value = action.metavar if isinstance(action.metavar, str) else action.dest.upper()
-    named = () if isinstance(action.choices, range) else action.choices or ()
-    choices = tuple(map(str, named))
+    choices = tuple(str(choice) for choice in action.choices or ())
     is_path = value in _PATHS or getattr(action.type, "__name__", "") == "Path"
     return Option(text, value, choices or (FILE if is_path else ()))
 

@@ -18,12 +18,12 @@ from core.port import taken
 from daemons.config import DOCUMENTS, Document
 from daemons.machine import Machine
 from daemons.port import opened_by_systemd
+from daemons.serve import gateway_count
 from daemons.systemd import tailoring, units
 from daemons.systemd.executable import executable_for
 from daemons.systemd.folder import CONFIG, FOLDER, prepare, release
 
 SYSTEM_ROOT = Path("/")
-_MOST = 64
 
 
 def add_arguments(sub: argparse.ArgumentParser) -> None:
@@ -33,20 +33,15 @@ def add_arguments(sub: argparse.ArgumentParser) -> None:
     install = verbs.add_parser("install", help=text, description=text)
     install.set_defaults(action=_install)
     install.add_argument("--role", choices=sorted(DOCUMENTS), help="the machine's role (default: as it is configured)")
-    install.add_argument("--instances", type=_count, metavar="N", help="gateways (default: one on two processors)")
+    install.add_argument(
+        "--instances", type=gateway_count, metavar="N", help="gateways (default: one on two processors)"
+    )
     install.add_argument("--executable", type=Path, metavar="FILE", help="what units start (default: this gatepost)")
     text = "stop the daemons and take away what install wrote; the machine's folder, logs and users stay"
     remove = verbs.add_parser("remove", help=text, description=text)
     remove.set_defaults(action=_remove)
     for verb in (install, remove):
         verb.add_argument("--root", type=Path, default=SYSTEM_ROOT, metavar="DIR", help="another system's root folder")
-
-
-def _count(text: str) -> int:
-    number = int(text)
-    if not 1 <= number <= _MOST:
-        raise argparse.ArgumentTypeError(f"1 to {_MOST}")
-    return number
 
 
 def _install(args: argparse.Namespace) -> int:
