@@ -83,16 +83,16 @@ def test_children_come_back_are_halted_and_stop_in_order_under_load(served: Serv
         assert set(served.daemons()) == DAEMONS
         first = served.daemons()["cpq-listener"]["pid"]
         os.kill(first, signal.SIGKILL)
-        eventually(lambda: served.daemons()["cpq-listener"]["state"] == "ready" and served.said().count("SIGKILL"))
+        eventually(lambda: served.daemons()["cpq-listener"]["state"] == "ready" and served.said().count("SIGKILL"), 60)
         after = served.daemons()
         assert after["cpq-listener"]["pid"] != first
         assert {name: row["starts"] for name, row in after.items() if row["starts"] > 1} == {"cpq-listener": 2}
 
         control = served.dir / "run" / "serve.sock"
         ask_socket(control, "halt", daemons=["web"])
-        eventually(lambda: served.daemons()["web"]["state"] == "halted")
+        eventually(lambda: served.daemons()["web"]["state"] == "halted", 60)
         ask_socket(control, "resume", daemons=["web"])
-        eventually(lambda: served.daemons()["web"]["state"] == "ready")
+        eventually(lambda: served.daemons()["web"]["state"] == "ready", 60)
         after = served.daemons()
         assert after["console"]["starts"] == 1
 
@@ -141,7 +141,7 @@ def test_a_daemon_that_refuses_is_left_alone_until_sighup(served: Served) -> Non
         refused = eventually(lambda: [row for row in served.daemons().values() if row["state"] == "refused"], 60)
         names = {row["daemon"] for row in refused}
         assert "left alone until this process gets SIGHUP" in served.said()
-        assert served.daemons()["console"]["state"] == "ready"
+        eventually(lambda: served.daemons()["console"]["state"] == "ready", 60)
         (served.dir / "keys" / "away").rename(served.dir / "keys" / "tls.crt")
         process.send_signal(signal.SIGHUP)
         served.ready()
