@@ -16,6 +16,8 @@ from ipaddress import ip_address
 FIRST = 3
 REMEDY = "`gatepost systemd install` writes the socket units anew"
 _BACKLOG = 512
+_MOST = 1024
+"""Sockets that are looked for, whatever number is told."""
 
 
 @dataclass
@@ -40,15 +42,17 @@ _own: list[str] = []
 def inherit(environ: MutableMapping[str, str] = os.environ) -> None:
     """Take over what was handed to this process; children are handed nothing."""
     told = {name: environ.pop(f"LISTEN_{name}", "") for name in ("FDS", "PID", "FDNAMES")}
-    if told["PID"] != str(os.getpid()) or not told["FDS"].isdigit():
+    if told["PID"] != str(os.getpid()) or not told["FDS"].isdecimal():
         return
     names = told["FDNAMES"].split(":")
-    for place in range(int(told["FDS"])):
+    for place in range(min(int(told["FDS"][:6]), _MOST)):
         with suppress(OSError):  # no socket: not ours to use
             sock = socket.socket(fileno=FIRST + place)
             sock.set_inheritable(False)
             if sock.family in (socket.AF_INET, socket.AF_INET6) and sock.type == socket.SOCK_STREAM:
                 _held.append(_Held(names[place] if place < len(names) else "", sock))
+            else:
+                sock.detach()  # nor to close
 
 
 def adopt(host: str, port: int) -> socket.socket | None:

@@ -12,19 +12,24 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import Final
 
+from core.name_server import is_address
+
 _PROC: Final = Path("/proc")
 _LISTENING: Final = "0A"
 
 
 def occupant(host: str, port: int, proc: Path = _PROC) -> str:
     """Name the process that listens on an address, or on all of them: `exim4 (process 712)`; '' if it is not known."""
+    if not is_address(host):  # a name
+        return ""
     sockets = {f"socket:[{inode}]" for inode in _listening(host, port, proc)}
     if not sockets:
         return ""
     for folder in sorted(proc.glob("[0-9]*"), key=lambda one: int(one.name)):
         with suppress(OSError):
             if any(os.readlink(one) in sockets for one in (folder / "fd").iterdir()):
-                return f"{(folder / 'comm').read_text().strip()} (process {folder.name})"
+                name = (folder / "comm").read_text(errors="replace").strip()  # which a process gives to itself
+                return f"{''.join(one if one.isprintable() else '?' for one in name)} (process {folder.name})"
     return ""
 
 

@@ -22,6 +22,8 @@ _LEAST_WORK_S: Final = 0.02
 """Processor time in a second that tells work from the upkeep of a process that waits."""
 _LEAST_BLOCKS: Final = 100
 _LONGEST: Final = 300
+_DIGITS: Final = 19
+_MOST_OWED: Final = 8
 
 
 class ServiceManager:
@@ -30,9 +32,11 @@ class ServiceManager:
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
         self._address = environ.get("NOTIFY_SOCKET", "")
         mine = environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
-        self.watchdog_s = int(environ.get("WATCHDOG_USEC", "0")) / 1e6 if mine else 0.0
+        self.watchdog_s = _number(environ.get("WATCHDOG_USEC", "")) / 1e6 if mine else 0.0
         """How long it waits for a sign of life; 0 = for ever."""
         self._status = ""
+        self._owed: list[str] = []
+        self._lock = threading.Lock()
         self._started = threading.Event()
 
     def begin(self) -> None:
@@ -63,17 +67,22 @@ class ServiceManager:
     def status(self, text: str) -> None:
         """Say in one line how the daemon is (`systemctl status`)."""
         line = " ".join(text.split())[:_LONGEST]
-        if line != self._status:
+        if line != self._status or self._owed:
             self._status = line
             self.tell(f"STATUS={line}")
 
     def tell(self, text: str) -> None:
-        """Send a message."""
-        if self._address:
-            address = f"\0{self._address[1:]}" if self._address.startswith("@") else self._address
-            with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-                sock.connect(address)
-                sock.sendall(text.encode())
+        """Send a message; while the manager takes none it is kept, and goes with a later one: nobody waits for it."""
+        if not self._address:
+            return
+        address = f"\0{self._address[1:]}" if self._address.startswith("@") else self._address
+        with self._lock, suppress(OSError, ValueError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+            self._owed = [*(one for one in self._owed if one != text), text][-_MOST_OWED:]
+            sock.setblocking(False)
+            sock.connect(address)
+            while self._owed:
+                sock.send(self._owed[0].encode(errors="replace"))
+                del self._owed[0]
 
     def _prolong(self) -> None:
         before = _work()
@@ -82,6 +91,10 @@ class ServiceManager:
             if now[0] - before[0] >= _LEAST_WORK_S or now[1] - before[1] >= _LEAST_BLOCKS:
                 self.tell(f"EXTEND_TIMEOUT_USEC={int(_MORE_S * 1_000_000)}")
             before = now
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isdecimal() and len(text) <= _DIGITS else 0
 
 
 def _work() -> tuple[float, int]:

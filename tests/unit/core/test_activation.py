@@ -96,3 +96,22 @@ def test_version_6_is_written_with_brackets() -> None:
     assert activation._text("::1", 25) == "[::1]:25"
     assert activation._same("::1", "0:0:0:0:0:0:0:1")
     assert not activation._same("0.0.0.0", "127.0.0.1")
+
+
+def test_lies_about_what_was_handed_over_take_nothing_and_harm_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(activation, "_held", [])
+    reader, writer = os.pipe()
+    monkeypatch.setattr(activation, "FIRST", reader)
+    monkeypatch.setattr(activation, "_MOST", writer - reader + 1)
+    for number in ("1", "99999999999999999999", "²", "-1", " 1", "0"):
+        activation.inherit({"LISTEN_FDS": number, "LISTEN_PID": str(os.getpid()), "LISTEN_FDNAMES": "a:b"})
+    for kind in ((socket.AF_INET, socket.SOCK_DGRAM), (socket.AF_UNIX, socket.SOCK_STREAM)):
+        with socket.socket(*kind) as other:
+            monkeypatch.setattr(activation, "FIRST", other.fileno())
+            activation.inherit({"LISTEN_FDS": "1", "LISTEN_PID": str(os.getpid())})
+            os.fstat(other.fileno())
+    assert activation._held == []
+    os.write(writer, b"still open")
+    assert os.read(reader, 10) == b"still open"
+    os.close(reader)
+    os.close(writer)

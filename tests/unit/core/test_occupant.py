@@ -49,3 +49,13 @@ def test_where_processes_are_not_to_be_seen_the_error_says_how_to_look(
         monkeypatch.setattr("core.port.occupant", lambda host, port: occupant(host, port, tmp_path))
         with pytest.raises(GatepostError, match=f"ss -ltnp 'sport = :{port}'"):
             listen("console", "127.0.0.1", port, backlog=5)
+
+
+def test_a_name_that_a_process_gives_itself_does_nothing_to_a_terminal(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        (tmp_path / "net").symlink_to("/proc/net")
+        (tmp_path / "7" / "fd").mkdir(parents=True)
+        (tmp_path / "7" / "fd" / "3").symlink_to(os.readlink(f"/proc/self/fd/{sock.fileno()}"))
+        (tmp_path / "7" / "comm").write_bytes(b"\x1b]0;\xffe\nvil\n")
+        assert occupant("127.0.0.1", sock.getsockname()[1], tmp_path) == "?]0;\ufffde?vil (process 7)"
+        assert occupant("localhost", sock.getsockname()[1], tmp_path) == ""
