@@ -9,7 +9,7 @@ default `read_first`. Raises nothing for a machine that is not there: whoever op
 import argparse
 import os
 import pwd
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -88,24 +88,27 @@ def _become(uid: int, config: Path) -> None:
 @contextmanager
 def acting_as(uid: int) -> Iterator[None]:
     """Have root open and write files as another user for a while: what that user's folders lead to is that user's."""
-    if os.geteuid() != 0 or uid == 0:
+    before = os.geteuid(), os.getegid(), os.getgroups()
+    if os.getuid() != 0 or uid == before[0]:
         yield
         return
-    groups, gid = os.getgroups(), os.getegid()
     try:
         user = pwd.getpwuid(uid)
-        theirs, own = os.getgrouplist(user.pw_name, user.pw_gid), user.pw_gid
+        groups, group = os.getgrouplist(user.pw_name, user.pw_gid), user.pw_gid
     except KeyError:
-        theirs, own = [], uid
+        groups, group = [], uid
+    _switch(uid, group, groups)
     try:
-        os.setgroups(theirs)
-        os.setegid(own)
-        os.seteuid(uid)
         yield
     finally:
-        os.seteuid(0)
-        os.setegid(gid)
-        os.setgroups(groups)
+        _switch(*before)
+
+
+def _switch(uid: int, gid: int, groups: Sequence[int]) -> None:
+    os.seteuid(0)
+    os.setgroups(groups)
+    os.setegid(gid)
+    os.seteuid(uid)
 
 
 def remark(error: BaseException) -> str:

@@ -5,6 +5,7 @@ docs/upgrade.md says what is in it, and why the queue is not.
 
 import argparse
 import contextlib
+import errno
 import grp
 import io
 import os
@@ -12,6 +13,7 @@ import stat
 import tarfile
 import time
 from pathlib import Path
+from typing import IO
 
 import msgspec
 
@@ -20,31 +22,37 @@ from core.disk import Disk
 from core.errors import EX_CANTCREAT, EX_IOERR, EX_NOPERM, EX_OK, GatepostError
 from daemons.formats import release
 from daemons.keeping.form import BELOW, FACTS, STEP, SUMS, Facts, Hashed
-from daemons.keeping.source import Source
+from daemons.keeping.source import Source, remedy_for_closed
 from daemons.machine import Machine
-from daemons.owner import add_config, name_of
+from daemons.owner import acting_as, add_config, name_of, owner_of
 from ops.lab.progress import Bar
 
 
 def add_arguments(sub: argparse.ArgumentParser) -> None:
     """Describe the command."""
-    add_config(sub, as_owner=False)  # keyd's folder is for its own user and root
+    add_config(sub, as_owner=False)  # the file may be where only root writes; the machine is read as its users
     sub.add_argument("--to", type=Path, required=True, metavar="PATH", help="the new file, or a folder for it")
     sub.set_defaults(action=_backup)
 
 
 def _backup(args: argparse.Namespace) -> int:
-    machine = Machine.open(args.config)
+    owner = owner_of(args.config)
+    with acting_as(owner):
+        machine = Machine.open(args.config)
     target = _target(args.to, machine.serial)
-    draft = target.with_name(target.name + ".part")
+    draft = target.with_name(f"{target.name}.{os.getpid()}.part")
     try:
-        with Source(machine.dir) as source:
-            facts = _write(draft, machine, source)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        with open(os.open(draft, flags, 0o600), "wb", buffering=STEP) as out:
+            with acting_as(owner), Source(machine.dir) as source:
+                facts = _write(out, machine, source)
+            out.flush()
+            os.fsync(out.fileno())
         draft.rename(target)
         Disk().fsync_directory(target.parent)
     except OSError as error:
         status = EX_NOPERM if isinstance(error, PermissionError) else EX_IOERR
-        remedy = "; run this as root" if status == EX_NOPERM else ""
+        remedy = f"; {remedy_for_closed()}" if status == EX_NOPERM else ""
         raise GatepostError(f"{error.filename or target}: {error.strerror or error}{remedy}", status) from error
     finally:
         draft.unlink(missing_ok=True)
@@ -62,27 +70,30 @@ def _target(given: Path, serial: str) -> Path:
     return target
 
 
-def _write(draft: Path, machine: Machine, source: Source) -> Facts:
+def _write(out: IO[bytes], machine: Machine, source: Source) -> Facts:
     files = source.files()
-    total = sum(path.stat().st_size for _, path in files)
+    total = sum(size for _, _, size in files)
     facts = Facts(
         *(machine.serial, machine.role, machine.hostname, release(), clock.now(), len(files), total),
         counters=source.counters(),
     )
     bar = Bar("octets", total)
     sums: dict[str, str] = {}
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with open(descriptor, "wb", buffering=STEP) as out:
-        with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as archive:
-            _document(archive, FACTS, facts)
-            for name in source.folders(files):
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        _document(archive, FACTS, facts)
+        for name in source.folders([name for name, _, _ in files]):
+            with source.reading(name):
                 archive.addfile(_entry(BELOW + name, machine.dir / name, tarfile.DIRTYPE))
-            for name, path in files:
-                sums[name] = _file(archive, machine.dir / name, name, path)
-                bar.step(path.stat().st_size)
-            _document(archive, SUMS, sums)
-        out.flush()
-        os.fsync(descriptor)
+        for name, path, size in files:
+            try:
+                with source.reading(name):
+                    sums[name] = _file(archive, machine.dir / name, name, path)
+            except FileNotFoundError:
+                if path != machine.dir / name:
+                    raise
+                continue  # a daemon has removed it since
+            bar.step(size)
+        _document(archive, SUMS, sums)
     return facts
 
 
@@ -95,7 +106,9 @@ def _document(archive: tarfile.TarFile, name: str, what: object) -> None:
 
 def _file(archive: tarfile.TarFile, origin: Path, name: str, path: Path) -> str:
     """Add one file with owner and mode of the one that it is a copy of; gives its SHA-256."""
-    with path.open("rb") as file:
+    with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "is no file any more", os.fspath(path))
         entry = _entry(BELOW + name, origin if origin.exists() else path, tarfile.REGTYPE)
         entry.size = os.fstat(file.fileno()).st_size
         hashed = Hashed(file, entry.size)

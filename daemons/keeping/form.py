@@ -5,7 +5,7 @@ SHA-256 of each file: an archive that ends before it is not whole. Used by `back
 """
 
 import hashlib
-from typing import IO
+from typing import IO, Annotated
 
 import msgspec
 
@@ -14,19 +14,22 @@ SUMS = "sums.json"
 BELOW = "machine/"
 CONFIG = "gatepost.toml"
 STEP = 1 << 20
+Word = Annotated[str, msgspec.Meta(max_length=255, pattern=r"^[^\x00-\x20\x7f-\x9f]*$")]
+"""What a terminal shows as it is."""
+Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 60)]
 
 
 class Facts(msgspec.Struct, frozen=True):
     """What a backup says of itself."""
 
-    serial: str
-    role: str
-    hostname: str
-    release: str
-    made_at: float
-    files: int
-    octets: int
-    counters: dict[str, int] = {}
+    serial: Word
+    role: Word
+    hostname: Word
+    release: Word
+    made_at: Annotated[float, msgspec.Meta(ge=0, le=1e11)]
+    files: Count
+    octets: Count
+    counters: dict[str, Count] = {}
     """The next number of each id counter."""
     form: int = 1
     """Of the archive; another one is refused."""

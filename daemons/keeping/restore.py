@@ -11,7 +11,9 @@ import hashlib
 import os
 import pwd
 import shutil
+import stat
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO
 
@@ -43,15 +45,16 @@ def add_arguments(sub: argparse.ArgumentParser) -> None:
 
 def _restore(args: argparse.Namespace) -> int:
     folder = args.dir.absolute()
-    if folder.exists() and {path.name for path in folder.iterdir()} - _OTHERS:
+    if folder.exists() and (not folder.is_dir() or {path.name for path in folder.iterdir()} - _OTHERS):
         raise GatepostError(f"{folder} is not empty; restore into a new folder, and move it there", EX_CANTCREAT)
     made = not folder.exists()
     try:
-        with tarfile.open(args.file, "r:") as archive:
-            facts = _unpack(archive, folder, str(args.file))
-        _number(folder, facts)
-        (folder / f"{CONFIG}.restored").rename(folder / CONFIG)
-        Disk().fsync_directory(folder)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o750)
+        with tarfile.open(args.file, "r:") as archive, _held(folder) as top:
+            facts, top.entry = _unpack(archive, folder, str(args.file))
+            _number(folder, facts, top.owner)
+            (folder / f"{CONFIG}.restored").rename(folder / CONFIG)
+            Disk().fsync_directory(folder)
     except BaseException as error:
         _clear(folder, made=made)
         raise _told(error, args.file, folder) from error
@@ -62,10 +65,49 @@ def _restore(args: argparse.Namespace) -> int:
     return EX_OK
 
 
+class _Top:
+    """The machine's folder while it is written."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._before = os.fstat(descriptor)
+        self.entry: tarfile.TarInfo | None = None
+        """What the backup says of it."""
+        if os.geteuid() == 0:
+            os.fchown(descriptor, 0, 0)
+            os.fchmod(descriptor, 0o700)
+
+    @property
+    def owner(self) -> tuple[int, int]:
+        """User and group that it is to have in the end."""
+        if self.entry is None or os.geteuid() != 0:
+            return self._before.st_uid, self._before.st_gid
+        return _owner(self.entry)
+
+    def open(self) -> None:
+        """Let others in."""
+        os.fchown(self._descriptor, *self.owner)
+        os.fchmod(self._descriptor, _mode(self.entry.mode) if self.entry else stat.S_IMODE(self._before.st_mode))
+
+
+@contextlib.contextmanager
+def _held(folder: Path) -> Iterator[_Top]:
+    """Keep the folder closed to all but root while root writes: its user could put links in the way."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        top = _Top(descriptor)
+        try:
+            yield top
+        finally:
+            top.open()
+    finally:
+        os.close(descriptor)
+
+
 def _told(error: BaseException, file: Path, folder: Path) -> BaseException:
     if isinstance(error, FileNotFoundError) and error.filename == os.fspath(file):
         return GatepostError(f"{file}: there is no such file", EX_NOINPUT)
-    if isinstance(error, tarfile.TarError | msgspec.DecodeError | EOFError):
+    if isinstance(error, tarfile.TarError | msgspec.DecodeError | EOFError | ValueError | OverflowError):
         return GatepostError(f"{file}: is no backup, or not the whole of one: {error}", EX_DATAERR)
     if isinstance(error, OSError):
         return GatepostError(f"{folder}: {error.strerror or error}; nothing is left there", EX_CANTCREAT)
@@ -77,21 +119,18 @@ def _age(made_at: float) -> str:
     return f"{minutes // 1440} d {minutes // 60 % 24} h {minutes % 60} min"
 
 
-def _unpack(archive: tarfile.TarFile, folder: Path, where: str) -> Facts:
-    """Write every file, check them all, and give what the backup says of itself."""
-    first = archive.next()
-    if first is None or first.name != FACTS:
-        raise tarfile.ReadError(f"it does not begin with {FACTS}")
-    facts = msgspec.json.decode(_whole(archive, first), type=Facts)
-    if facts.form != 1:
-        raise GatepostError(f"{where}: was made by release {facts.release}; restore it with that", EX_DATAERR)
-    folder.mkdir(parents=True, exist_ok=True, mode=0o750)
+def _unpack(archive: tarfile.TarFile, folder: Path, where: str) -> tuple[Facts, tarfile.TarInfo | None]:
+    """Write every file, check them all; gives what the backup says of itself, and of the machine's folder."""
+    facts, top = _facts(archive, where), None
     bar, found, sums = Bar("octets", facts.octets), dict[str, str](), dict[str, str]()
     while (entry := archive.next()) is not None:
         if entry.name == SUMS:
             sums = msgspec.json.decode(_whole(archive, entry), type=dict[str, str])
             break
         name = _safe(entry)
+        if name == ".":
+            top = entry
+            continue
         if entry.isdir():
             _make(entry, folder / name)
             continue
@@ -102,6 +141,16 @@ def _unpack(archive: tarfile.TarFile, folder: Path, where: str) -> Facts:
     wrong = sorted(name for name in sums.keys() | found.keys() if sums.get(name) != found.get(name))
     if not sums or wrong or CONFIG not in found:
         raise GatepostError(f"{where}: is damaged: {', '.join(wrong[:5]) or 'it ends too early'}", EX_DATAERR)
+    return facts, top
+
+
+def _facts(archive: tarfile.TarFile, where: str) -> Facts:
+    first = archive.next()
+    if first is None or first.name != FACTS or first.size > STEP:
+        raise tarfile.ReadError(f"it does not begin with {FACTS}")
+    facts = msgspec.json.decode(_whole(archive, first), type=Facts)
+    if facts.form != 1:
+        raise GatepostError(f"{where}: was made by release {facts.release}; restore it with that", EX_DATAERR)
     return facts
 
 
@@ -110,9 +159,9 @@ def _whole(archive: tarfile.TarFile, entry: tarfile.TarInfo) -> bytes:
 
 
 def _opened(archive: tarfile.TarFile, entry: tarfile.TarInfo) -> IO[bytes]:
-    file = archive.extractfile(entry)
+    file = archive.extractfile(entry) if entry.isreg() and not entry.issparse() else None
     if file is None:
-        raise tarfile.ReadError(f"{entry.name} is no file")
+        raise tarfile.ReadError(f"{entry.name!r} is no file as backups have it")
     return file
 
 
@@ -124,8 +173,10 @@ def _safe(entry: tarfile.TarInfo) -> str:
         or not f"{entry.name}/".startswith(BELOW)
         or name.is_absolute()
         or ".." in name.parts
+        or name.parts[:1] in {(other,) for other in _OTHERS}
+        or not entry.name.isprintable()
     ):
-        raise tarfile.ReadError(f"{entry.name} does not belong in a backup")
+        raise tarfile.ReadError(f"{entry.name!r} does not belong in a backup")
     return str(name)
 
 
@@ -154,30 +205,39 @@ def _make(entry: tarfile.TarInfo, path: Path) -> None:
 
 
 def _own(entry: tarfile.TarInfo, descriptor: int) -> None:
-    """Give a file the mode that it had, and where this user may, the owner: by name, else by number."""
+    """Give a file the mode that it had, and where this user may, the owner."""
     if os.geteuid() == 0:
-        uid, gid = entry.uid, entry.gid
-        with contextlib.suppress(KeyError):
-            uid = pwd.getpwnam(entry.uname).pw_uid
-        with contextlib.suppress(KeyError):
-            gid = grp.getgrnam(entry.gname).gr_gid
-        os.fchown(descriptor, uid, gid)
-    os.fchmod(descriptor, entry.mode)
+        os.fchown(descriptor, *_owner(entry))
+    os.fchmod(descriptor, _mode(entry.mode))
 
 
-def _number(folder: Path, facts: Facts) -> None:
+def _owner(entry: tarfile.TarInfo) -> tuple[int, int]:
+    """Give user and group of an entry: by name, else by number."""
+    uid, gid = entry.uid, entry.gid
+    with contextlib.suppress(KeyError):
+        uid = pwd.getpwnam(entry.uname).pw_uid
+    with contextlib.suppress(KeyError):
+        gid = grp.getgrnam(entry.gname).gr_gid
+    return uid, gid
+
+
+def _mode(mode: int) -> int:
+    """Give a mode without what no file of ours has: set-user-id, set-group-id, writable by everybody."""
+    return mode & 0o1775
+
+
+def _number(folder: Path, facts: Facts, owner: tuple[int, int]) -> None:
     """Make the folders that are missing, and counters that give no number of the old machine again."""
-    owner = folder.stat()
     for name in (*_FOLDERS, "spool/ids"):
         if not (folder / name).exists():
             (folder / name).mkdir(mode=0o750)
-            os.chown(folder / name, owner.st_uid, owner.st_gid)
+            os.chown(folder / name, *owner)
     if facts.role == "bastion":
         (folder / "run").chmod(0o1770)  # as `init` makes it: keyd's user has its socket there
     passed = AHEAD + int(PER_S * max(0.0, clock.now() - facts.made_at))
     for name in COUNTERS:
         number = b"%d\n" % (facts.counters.get(name, 1) + passed)
-        replace_file(Disk(), folder / "spool" / "ids" / name, number, owner=(owner.st_uid, owner.st_gid))
+        replace_file(Disk(), folder / "spool" / "ids" / name, number, owner=owner)
 
 
 def _clear(folder: Path, *, made: bool) -> None:
@@ -186,6 +246,6 @@ def _clear(folder: Path, *, made: bool) -> None:
         return
     for path in folder.iterdir():
         if path.name not in _OTHERS:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
     if made:
         shutil.rmtree(folder)

@@ -8,7 +8,9 @@ queue and journals, whose mail would be delivered a second time; counters, which
 
 import os
 import shutil
+import stat
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path, PurePosixPath
 
 from core.disk import Disk, read_file
@@ -17,8 +19,10 @@ from core.runtime import run
 from core.sqlite import copy_database
 from cpq.content import ContentFolder
 from cpq.store import SqliteStore
+from daemons.owner import acting_as
+from tunnel.keyd.keyring import FOLDER as KEYD
 
-_ELSEWHERE = {"run", "log", "captures", "recordings", "spool"}
+_ELSEWHERE = {KEYD, "run", "log", "captures", "recordings", "spool"}
 _BESIDE = ("-wal", "-shm", "-journal", ".lock", ".new", ".tmp")
 _STAGE = ".backup-"
 _ROUNDS = 5
@@ -30,6 +34,10 @@ class Source:
 
     def __init__(self, machine: Path) -> None:
         self._machine = machine
+        try:
+            self._keyd = (machine / KEYD).lstat().st_uid or os.geteuid()
+        except OSError:
+            self._keyd = os.geteuid()
         self._stage = machine / "spool" / f"{_STAGE}{os.getpid()}"
 
     def __enter__(self) -> "Source":
@@ -42,14 +50,23 @@ class Source:
     def __exit__(self, *_: object) -> None:
         shutil.rmtree(self._stage, ignore_errors=True)
 
-    def files(self) -> list[tuple[str, Path]]:
-        """Give every file of the copy: its name in the machine's folder, and where it can be read."""
-        found = [(str(path.relative_to(self._machine)), path) for path in self._plain()]
-        return [(name, self._laid_out(name, path)) for name, path in found] + list(self._quarantine())
+    def files(self) -> list[tuple[str, Path, int]]:
+        """Give every file of the copy: its name in the machine's folder, where it can be read, and its length."""
+        found = self._plain(self._machine)
+        with self.reading(KEYD):
+            found += self._plain(self._machine / KEYD)
+        laid = [(name, self._laid_out(name, path), size) for name, path, size in found]
+        return laid + [(name, path, path.stat().st_size) for name, path in self._quarantine()]
 
-    def folders(self, files: list[tuple[str, Path]]) -> list[str]:
+    def reading(self, name: str) -> AbstractContextManager[None]:
+        """Go by the rights of whom a file belongs to: root follows no link that the machine's users have made."""
+        if os.geteuid() == os.getuid() or PurePosixPath(name).parts[:1] != (KEYD,):
+            return nullcontext()
+        return acting_as(self._keyd)
+
+    def folders(self, files: list[str]) -> list[str]:
         """Give the folders of these files, the outer before the inner; '' is the machine's own."""
-        found = {str(above) for name, _ in files for above in PurePosixPath(name).parents} - {"."}
+        found = {str(above) for name in files for above in PurePosixPath(name).parents} - {"."}
         return ["", *sorted(found)]
 
     def counters(self) -> dict[str, int]:
@@ -58,13 +75,18 @@ class Source:
         numbers = {name: read_file(Disk(), folder / name).strip() for name in COUNTERS}
         return {name: int(text) for name, text in numbers.items() if text.isdigit()}
 
-    def _plain(self) -> Iterator[Path]:
-        for folder, folders, names in os.walk(self._machine, onerror=_closed):
+    def _plain(self, top: Path) -> list[tuple[str, Path, int]]:
+        found = []
+        for folder, folders, names in os.walk(top, onerror=_closed):
             here = Path(folder)
             if here == self._machine:
                 folders[:] = [name for name in folders if name not in _ELSEWHERE]
-            paths = (here / name for name in sorted(names) if not name.endswith(_BESIDE))
-            yield from (path for path in paths if path.is_file() and not path.is_symlink())
+            for path in (here / name for name in sorted(names) if not name.endswith(_BESIDE)):
+                with suppress(FileNotFoundError):  # removed since it was listed
+                    facts = path.lstat()
+                    if stat.S_ISREG(facts.st_mode):
+                        found.append((str(path.relative_to(self._machine)), path, facts.st_size))
+        return found
 
     def _laid_out(self, name: str, path: Path) -> Path:
         """Give a file that does not change: of a database a copy."""
@@ -112,5 +134,11 @@ def _link(source: Path, target: Path) -> None:
             continue  # linked before, or gone from the quarantine since it was listed
 
 
+def remedy_for_closed() -> str:
+    """Say what to do about a file of the machine that may not be read."""
+    return "run this as root" if os.getuid() else "`gatepost systemd install` gives it back to its user"
+
+
 def _closed(error: OSError) -> None:
-    raise GatepostError(f"{error.filename}: {error.strerror}; run this as root", EX_NOPERM) from error
+    if not isinstance(error, FileNotFoundError):
+        raise GatepostError(f"{error.filename}: {error.strerror}; {remedy_for_closed()}", EX_NOPERM) from error
