@@ -17,7 +17,8 @@ RUN set -eu; \
     fi; \
     run() { case $pip in -m*) python3 $pip "$@" ;; *) /usr/lib/gatepost/bin/python3 "$pip" "$@" ;; esac; }; \
     run install --no-cache-dir --no-compile $from "$what"; \
-    run install --no-cache-dir --no-compile $from --target /usr/lib/gatepost-lab 'flufl.bounce==4.0'; \
+    lab=$(sed -n 's/^lab = \["\(.*\)"\]$/\1/p' pyproject.toml); \
+    run install --no-cache-dir --no-compile $from --target /usr/lib/gatepost-lab "$lab"; \
     /usr/lib/gatepost/bin/python3 -m compileall -q -j 0 /usr/lib/gatepost/lib
 
 FROM ${BASE} AS runtime

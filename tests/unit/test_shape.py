@@ -3,6 +3,7 @@
 import ast
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -30,6 +31,11 @@ def test_the_tree_holds_modules() -> None:
 def test_the_top_of_the_tree_has_no_other_folders() -> None:
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert {name.split("/")[0] for name in listed.split("\0") if "/" in name} <= FOLDERS
+
+
+def test_the_image_is_labelled_with_the_release() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert f"\nARG VERSION={version}\n" in (ROOT / "Dockerfile").read_text()
 
 
 def test_no_module_is_over_400_lines() -> None:
