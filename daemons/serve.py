@@ -50,7 +50,9 @@ def _serve(args: argparse.Namespace) -> int:
     machine = Machine.open(args.config)
     relay = Relay()
     try:
-        return run_daemon(build(machine, args.gateways or machine.document.runtime.gateways, Household(relay)))
+        runtime = machine.document.runtime
+        home = Household(relay, patience_s=runtime.grace_s + _MARGIN_S)
+        return run_daemon(build(machine, args.gateways or runtime.gateways, home))
     finally:
         relay.close()
 
@@ -74,7 +76,7 @@ def build(machine: Machine, gateways: int, home: Household) -> Daemon:
 
     switch = Switch(machine.config, machine.digest, check, also=again)
     services: list[Service] = [*home.children, Reaper(home)]
-    grace_s = 2 * (machine.document.runtime.grace_s + _MARGIN_S)
+    grace_s = 2 * home.patience_s + _MARGIN_S
     return Daemon("serve", services, machine.socket("serve"), _verbs(home), grace_s, switch)
 
 

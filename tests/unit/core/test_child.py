@@ -1,9 +1,12 @@
 """Children of one process: how long a daemon that ended waits, and which processes are strays."""
 
 import asyncio
+import contextlib
 import os
+import signal
 import subprocess
 import sys
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,8 @@ from core.child import Child, Household, Pace, Reaper
 from core.errors import GatepostError
 from core.lifecycle import Activities, Signals, run_service
 from core.relay import Relay
+
+ROOT = Path(__file__).parents[3]
 
 
 def test_the_pause_grows_to_its_limit_and_is_short_again_after_a_good_run() -> None:
@@ -65,6 +70,91 @@ async def test_a_daemon_that_fails_otherwise_is_started_until_stopping(home: Hou
         group.create_task(_run([child], signals))
         group.create_task(stop())
     assert len(mark.read_text()) >= 2
+
+
+@contextlib.asynccontextmanager
+async def _kept(*children: Child) -> AsyncIterator[None]:
+    signals = Signals(child.name for child in children)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(_run(list(children), signals))
+        try:
+            async with asyncio.timeout(30):
+                yield
+        finally:
+            signals.stopping.set()
+
+
+async def _until(reached: Callable[[], object]) -> None:
+    while not reached():
+        await asyncio.sleep(0.01)
+
+
+def _daemon(name: str, folder: Path, home: Household, first: str = "", after: Sequence[Child] = ()) -> Child:
+    """Make a child that is a real daemon; `first` is what it does before."""
+    program = f"""
+import asyncio, os, signal, subprocess, sys, time
+from pathlib import Path
+HERE = Path({str(folder)!r})
+sys.path.insert(0, {str(ROOT)!r})
+{first}
+from core.runtime import Daemon, run_daemon
+class Waits:
+    name = "waits"
+    async def run(self, scope):
+        scope.ready()
+        await scope.stopping.wait()
+        (HERE / "{name} was told").touch()
+sys.exit(run_daemon(Daemon("{name}", [Waits()], HERE / "{name}.sock")))
+"""
+    return Child(name, [sys.executable, "-c", program], folder / f"{name}.sock", home, after)
+
+
+async def test_one_that_does_not_end_had_those_after_it_killed_untold(home: Household, tmp_path: Path) -> None:
+    home.patience_s = 0.2
+    first = _daemon("first", tmp_path, home)
+    last = _daemon("last", tmp_path, home, after=[first])
+    async with _kept(first, last):
+        await _until(lambda: (first.state, last.state) == ("ready", "ready"))
+        os.kill(first.pid, signal.SIGSTOP)
+    assert (tmp_path / "last was told").exists()
+
+
+async def test_one_that_gave_no_answer_any_more_was_left_to_itself(home: Household, tmp_path: Path) -> None:
+    home.look_every_s = 0.05
+    child = _daemon("one", tmp_path, home)
+    async with _kept(child):
+        await _until(lambda: child.state == "ready")
+        os.kill(child.pid, signal.SIGSTOP)
+        await _until(lambda: child.starts == 2 and child.state == "ready")
+
+
+async def test_a_daemon_that_could_not_be_started_ended_all_others(home: Household, tmp_path: Path) -> None:
+    child = Child("one", [str(tmp_path / "not there")], tmp_path / "one.sock", home)
+    async with _kept(child):
+        await _until(lambda: child.starts >= 3)
+
+
+async def test_sighup_during_the_start_killed_the_daemon(home: Household, tmp_path: Path) -> None:
+    child = _daemon("one", tmp_path, home, "time.sleep(0.3); (HERE / 'begun').touch(); time.sleep(0.3)")
+    async with _kept(child):
+        await _until((tmp_path / "begun").exists)
+        child.again()
+        await _until(lambda: child.state == "ready")
+        assert child.starts == 1
+
+
+async def test_a_pipe_that_a_grandchild_held_stayed_open_for_each_start(home: Household, tmp_path: Path) -> None:
+    script = f"sleep 60 & echo $! >> {tmp_path / 'pids'}; exit 1"
+    child = Child("one", ["sh", "-c", script], tmp_path / "one.sock", home)
+    try:
+        async with _kept(child):
+            await _until(lambda: child.starts == 2)
+            before = len(os.listdir("/proc/self/fd"))
+            await _until(lambda: child.starts == 5)
+            assert len(os.listdir("/proc/self/fd")) <= before + 1
+    finally:
+        for pid in (tmp_path / "pids").read_text().split():
+            os.kill(int(pid), signal.SIGKILL)
 
 
 async def test_the_reaper_leaves_our_own_children_to_the_loop(home: Household, tmp_path: Path) -> None:
