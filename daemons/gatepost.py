@@ -10,6 +10,7 @@ import getpass
 import importlib
 import importlib.metadata
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -153,8 +154,14 @@ def parser(chosen: str | None = None) -> argparse.ArgumentParser:
     return top
 
 
+def _leave(number: int, _: object) -> NoReturn:
+    raise SystemExit(128 + number)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the executable; give its exit status."""
+    if os.getpid() == 1:  # the kernel drops what process 1 does not handle: a container would wait to be killed
+        signal.signal(signal.SIGTERM, _leave)
     words = sys.argv[1:] if argv is None else argv
     args = parser(next((word for word in words if not word.startswith("-")), "")).parse_args(words)
     changed = False

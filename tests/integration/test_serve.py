@@ -148,6 +148,21 @@ def test_a_daemon_that_refuses_is_left_alone_until_sighup(served: Served) -> Non
         assert all(served.daemons()[name]["state"] == "ready" for name in names)
 
 
+@needs("unshare")
+@as_root("process namespaces")
+def test_process_one_did_not_hear_sigterm_before_it_had_read_its_configuration(served: Served) -> None:
+    os.mkfifo(fifo := served.dir / "fifo")
+    start = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", *GATEPOST, "serve", "--config", str(fifo)]
+    with subprocess.Popen(start) as process:
+        try:
+            with fifo.open("wb"):  # it has come as far as to read the configuration
+                inside = int(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text())
+                os.kill(inside, signal.SIGTERM)
+                assert process.wait(30) == 128 + signal.SIGTERM
+        finally:
+            process.kill()
+
+
 @needs("unshare", "nsenter", "setpriv")
 @as_root("process namespaces")
 def test_as_process_one_it_takes_in_strays(served: Served) -> None:
