@@ -11,6 +11,7 @@ Used by the roots through `Machine`, by `core/database.py` and by the journal. R
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +22,7 @@ from core.errors import EX_CONFIG, GatepostError
 
 NAME = "format.json"
 """In the folder `state`."""
+COPY = "format.json.copy"
 REMEDY = "install the newer release again, or restore a backup of this one (docs/upgrade.md); nothing was changed"
 
 
@@ -58,13 +60,24 @@ def too_new(where: str, found: Layout, known: int) -> str:
 
 
 def read_written(state: Path) -> Written:
-    """Read the record of a machine; empty for one from before there was one. Raises `FormatRefused`, `OSError`."""
-    path = state / NAME
-    data = read_file(Disk(), path)
-    try:
-        return msgspec.json.decode(data, type=Written) if data else Written()
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise FormatRefused(f"{path}: damaged: {error}; restore it from a backup (docs/upgrade.md)") from error
+    """Read the record of a machine; empty for one from before there was one. Raises `FormatRefused`, `OSError`.
+
+    One that is damaged is read from its copy: a machine is not to stand still for it, nor a newer store to be hidden.
+    """
+    path, copy = state / NAME, state / COPY
+    if not path.exists() and not copy.exists():
+        return Written()
+    found = _decoded(path) or _decoded(copy)
+    if found is None:
+        text = f"{path}: damaged, and {COPY} too; if no release newer than this one was ever started here, remove both"
+        raise FormatRefused(f"{text}; else install that release (docs/upgrade.md)")
+    return found
+
+
+def _decoded(path: Path) -> Written | None:
+    with suppress(msgspec.DecodeError, UnicodeDecodeError):
+        return msgspec.json.decode(read_file(Disk(), path), type=Written)
+    return None
 
 
 def check_layouts(written: Written, known: Mapping[str, Layout], folder: Path, release: str) -> None:
@@ -83,22 +96,27 @@ def check_layouts(written: Written, known: Mapping[str, Layout], folder: Path, r
 
 def stamp(state: Path, known: Mapping[str, Layout], release: str) -> None:
     """Write down, durably, what `release` is about to write, if the record does not say so. Raises `OSError`."""
-    if _merged(read_written(state), known, release) is None:
+    if _is_written(state, known, release):
         return
     disk = Disk()
     state.mkdir(parents=True, exist_ok=True, mode=0o750)
     lock = disk.lock(state / f"{NAME}.lock", wait=True)
     try:
-        merged = _merged(read_written(state), known, release)
-        if merged is not None:
-            replace_file(disk, state / NAME, msgspec.json.encode(merged) + b"\n")
+        if not _is_written(state, known, release):
+            data = msgspec.json.encode(_merged(read_written(state), known, release)) + b"\n"
+            replace_file(disk, state / COPY, data)
+            replace_file(disk, state / NAME, data)
     finally:
         disk.close(lock)
 
 
-def _merged(written: Written, known: Mapping[str, Layout], release: str) -> Written | None:
-    """Give what is to be written, None if that is there: of each store the newer layout, for it may be in use."""
+def _is_written(state: Path, known: Mapping[str, Layout], release: str) -> bool:
+    """Tell whether both copies say all that they have to."""
+    found = read_written(state)
+    return found == _merged(found, known, release) == _decoded(state / NAME) == _decoded(state / COPY)
+
+
+def _merged(written: Written, known: Mapping[str, Layout], release: str) -> Written:
+    """Give what is to be written: of each store the newer layout, for it may be in use."""
     newer = {name: layout for name, layout in known.items() if layout > written.layouts.get(name, Layout(0, 0))}
-    if not newer and written.release == release:
-        return None
     return Written(release, {**written.layouts, **newer})

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 from core.condition import Concern, Condition, Figure, Stall
 from core.content import Content, ContentSettings, ContentStore
+from core.diagnostic import CRITICAL, say
 from core.disk import Disk
 from core.ids import IdBlocks
 from core.journal.entry import ContentRef, Recovered
@@ -103,6 +104,7 @@ class Journal:
         """Accepted messages without an outcome, oldest first; each must get `append_outcome`."""
         self.damaged = found.damaged
         """Places that recovery skipped; after a crash those of the batch that was being written."""
+        self._aside = _told(directory, found.aside)
         self._content = ContentStore(directory / CONTENT_DIRECTORY, settings.content, disk)
         self._writer = Writer(self._log, settings.retry_s)
         reserve = Reserve(settings.reserve_fraction, settings.reserve_bytes)
@@ -230,10 +232,11 @@ class Journal:
         }
         figures = tuple(Figure(name, value, owner) for name, value in values.items())
         stalls = (Stall(f"{self.name}: one write", self._writer.in_hand_s),)
-        if refusal is None:
-            return Condition(figures=figures, stalls=stalls)
-        text = f"{self.name} takes nothing: {str(refusal).removeprefix(f'{self.directory}: ')}"
-        return Condition((Concern("spool", self.settings.reserve_bytes != 0, text),), figures, stalls)
+        concerns = [Concern("spool", False, self._aside)] if self._aside else []
+        if refusal is not None:
+            text = f"{self.name} takes nothing: {str(refusal).removeprefix(f'{self.directory}: ')}"
+            concerns.insert(0, Concern("spool", self.settings.reserve_bytes != 0, text))
+        return Condition(tuple(concerns), figures, stalls)
 
     async def run(self, scope: Scope) -> None:
         """Be a service: ready at once; at the stop, stay until everybody who waits was told."""
@@ -267,3 +270,12 @@ class Journal:
         if item.content is not None:
             item.content.discard()
         asyncio.get_running_loop().call_soon(item.done, reason)
+
+
+def _told(directory: Path, aside: list[str]) -> str:
+    """Log that segments are set aside; gives what is said of them for as long as they are there."""
+    if not aside:
+        return ""
+    text = f"journal {directory.name}: accepted mail may be in what cannot be read: {directory}/{', '.join(aside)}"
+    say(CRITICAL, f"{text}; content that it may name is kept; docs/queue.md")
+    return text

@@ -52,6 +52,8 @@ class Findings:
     """Places that were neither record nor padding."""
     spills: set[str] = field(default_factory=set)
     """Content files that a record names."""
+    aside: list[str] = field(default_factory=list)
+    """Files of segments whose first page is damaged: accepted messages may be in them."""
     empty: list[int] = field(default_factory=list)
     """Segments to recycle once a new one is open: until then their headers say where others end."""
 
@@ -77,8 +79,9 @@ class Recovery:
                 self._set_aside(generation)
             elif not self._recover_segment(generation, ends[generation]):
                 self.findings.empty.append(generation)
+        self.findings.aside = sorted(name for name in self.disk.names(self.directory) if name.endswith(UNREADABLE))
         content = self.directory / CONTENT_DIRECTORY
-        for name in self.disk.names(content):
+        for name in [] if self.findings.aside else self.disk.names(content):  # what is set aside may name any of it
             if name not in self.findings.spills:
                 self.disk.unlink(content / name)
         killpoint("journal.recovered")

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import EX_CONFIG
-from core.format import NAME, FormatRefused, Layout, Written, check_layouts, read_written, stamp, too_new
+from core.format import COPY, NAME, FormatRefused, Layout, Written, check_layouts, read_written, stamp, too_new
 
 OLD = {"machine": Layout(1), "queue": Layout(4, 4)}
 NEW = {"machine": Layout(2, 1), "queue": Layout(5, 4), "tape": Layout(1, 0)}
@@ -53,7 +53,21 @@ def test_a_machine_with_one_store_too_new_is_refused_with_both_versions_and_the_
     assert "\n" not in refused.value.text
 
 
-def test_a_damaged_record_is_not_taken_for_none(tmp_path: Path) -> None:
-    (tmp_path / NAME).write_bytes(b'{"release": "2.0", "layouts"')
-    with pytest.raises(FormatRefused, match="damaged"):
+@pytest.mark.parametrize(
+    "damage", [b"", b'{"release": "2.0", "layouts"', b"[]", b'{"layouts": {"queue": ["x"]}}', b"\xff"]
+)
+def test_a_damaged_record_is_read_from_its_copy_and_never_taken_for_none(damage: bytes, tmp_path: Path) -> None:
+    (tmp_path / NAME).write_bytes(damage)  # one from before there was a copy
+    with pytest.raises(FormatRefused, match="damaged") as refused:
         read_written(tmp_path)
+    assert "remove both" in refused.value.text
+    (tmp_path / NAME).unlink()
+    stamp(tmp_path, NEW, "2.0")
+    (tmp_path / NAME).write_bytes(damage)
+    assert read_written(tmp_path) == Written("2.0", NEW)
+    stamp(tmp_path, NEW, "2.0")
+    (tmp_path / COPY).write_bytes(damage)
+    assert read_written(tmp_path) == Written("2.0", NEW)
+    stamp(tmp_path, NEW, "2.0")
+    (tmp_path / NAME).unlink()
+    assert read_written(tmp_path) == Written("2.0", NEW)

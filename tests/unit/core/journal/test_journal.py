@@ -437,3 +437,29 @@ async def test_a_segment_whose_first_page_is_damaged_is_kept(tmp_path: Path) -> 
     assert generations(Disk(), tmp_path)[-1] > int(path.stem)
     journal.close()
     assert path.with_suffix(".unreadable").read_bytes() == damaged
+
+
+async def test_content_that_a_damaged_segment_names_is_kept_and_told_until_it_is_looked_after(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """It was removed as content without a record: a repair of the segment could not give the mail back."""
+    body = b"large " * 10_000
+    journal = Journal.open(tmp_path, SETTINGS)
+    assert await accept(journal, 7, body) is None
+    journal.close()
+    path = segment_path(tmp_path, generations(Disk(), tmp_path)[-1])
+    damaged = bytearray(path.read_bytes())
+    damaged[20] ^= 1
+    path.write_bytes(damaged)
+    for _ in "12":
+        journal = Journal.open(tmp_path, SETTINGS)
+        [concern] = journal.condition().concerns
+        journal.close()
+        assert f"accepted mail may be in what cannot be read: {tmp_path}/{path.stem}.unreadable" in concern.text
+        assert concern.text in capfd.readouterr().err
+        assert [one.read_bytes() for one in (tmp_path / "content").iterdir()] == [body]
+    path.with_suffix(".unreadable").unlink()
+    journal = Journal.open(tmp_path, SETTINGS)
+    assert journal.condition().concerns == ()
+    journal.close()
+    assert list((tmp_path / "content").iterdir()) == []
