@@ -4,24 +4,42 @@
 #   docker build --target lab -t gatepost-lab .   with what only the lab uses: sample messages, SSH client, firewall
 ARG BASE=python:3.11-slim-bookworm
 
-FROM ${BASE} AS build
-COPY . /src
-WORKDIR /src
+# Libraries first and our own wheel last, so that a change of the code makes two small layers anew.
+FROM ${BASE} AS libraries
+COPY pyproject.toml dist/wheel[s]/[^g]*.whl dist/wheel[s]/g[^a]*.whl /libraries/
+WORKDIR /libraries
+# What is compiled is taken without a look at its source's time: nothing can be compiled at a daemon's start.
 # hadolint ignore=DL3013,SC2086
 RUN set -eu; \
     python3 -m venv --without-pip /usr/lib/gatepost; \
-    if [ -d dist/wheels ]; then \
-        pip=$(echo dist/wheels/pip-*.whl)/pip; from="--no-index --find-links dist/wheels"; what=gatepost; \
+    python3 -c 'import tomllib; \
+        project = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
+        open("run.txt", "w").write("\n".join(project["dependencies"])); \
+        open("lab.txt", "w").write("\n".join(project["optional-dependencies"]["lab"]))'; \
+    set -- pip-*.whl; \
+    if [ -e "$1" ]; then \
+        pip="/usr/lib/gatepost/bin/python3 $1/pip install --no-index --find-links ."; \
     else \
-        pip="-m pip --python /usr/lib/gatepost/bin/python3"; from=""; what=.; \
+        pip="python3 -m pip --python /usr/lib/gatepost/bin/python3 install --no-cache-dir"; \
     fi; \
-    run() { case $pip in -m*) python3 $pip "$@" ;; *) /usr/lib/gatepost/bin/python3 "$pip" "$@" ;; esac; }; \
-    run install --no-cache-dir --no-compile $from "$what"; \
-    lab=$(sed -n 's/^lab = \["\(.*\)"\]$/\1/p' pyproject.toml); \
-    run install --no-cache-dir --no-compile $from --target /usr/lib/gatepost-lab "$lab"; \
-    /usr/lib/gatepost/bin/python3 -m compileall -q -j 0 /usr/lib/gatepost/lib
+    $pip --no-compile --requirement run.txt; \
+    $pip --no-compile --requirement lab.txt --target /usr/lib/gatepost-lab; \
+    python3 -m compileall -q -j 0 --invalidation-mode unchecked-hash /usr/lib/gatepost/lib /usr/lib/gatepost-lab
 
-FROM ${BASE} AS runtime
+FROM libraries AS build
+COPY . /src
+WORKDIR /src
+# hadolint ignore=DL3013
+RUN set -eu; \
+    if [ -d dist/wheels ]; then \
+        /usr/lib/gatepost/bin/python3 "$(echo /libraries/pip-*.whl)/pip" install --no-index --no-deps --no-compile \
+            --root /own dist/wheels/gatepost-*.whl; \
+    else \
+        python3 -m pip --python /usr/lib/gatepost/bin/python3 install --no-cache-dir --no-deps --no-compile --root /own .; \
+    fi; \
+    python3 -m compileall -q -j 0 --invalidation-mode unchecked-hash -s /own -p / /own
+
+FROM ${BASE} AS system
 ARG VERSION=0.1.0
 LABEL org.opencontainers.image.title="Gatepost" \
       org.opencontainers.image.description="Mail gateways, one central quarantine and remote support" \
@@ -44,7 +62,7 @@ RUN set -eu; \
     useradd --uid 2500 --gid 2500 --home-dir /var/lib/gatepost --no-create-home --shell /usr/sbin/nologin gatepost; \
     install -d -o gatepost -g gatepost -m 0750 /var/lib/gatepost; \
     ln -s /usr/lib/gatepost/bin/gatepost /usr/bin/gatepost
-COPY --from=build /usr/lib/gatepost /usr/lib/gatepost
+COPY --from=libraries /usr/lib/gatepost /usr/lib/gatepost
 ENV GATEPOST_CONFIG=/var/lib/gatepost/gatepost.toml \
     PYTHONDONTWRITEBYTECODE=1
 USER 2500:2500
@@ -55,7 +73,7 @@ HEALTHCHECK --interval=15s --timeout=10s --start-period=60s CMD ["gatepost", "he
 ENTRYPOINT ["gatepost"]
 CMD ["serve"]
 
-FROM runtime AS lab
+FROM system AS lab
 USER 0
 # hadolint ignore=DL3008
 RUN set -eu; \
@@ -66,8 +84,10 @@ RUN set -eu; \
     fi; \
     install -d -o gatepost -g gatepost -m 0750 /lab; \
     for name in esa1 esa2 sma bastion mailhost engineer; do install -d -o gatepost -g gatepost -m 0750 "/lab/$name"; done
-COPY --from=build /usr/lib/gatepost-lab /usr/lib/gatepost/lib/python3.11/site-packages
+COPY --from=libraries /usr/lib/gatepost-lab /usr/lib/gatepost/lib/python3.11/site-packages
+COPY --from=build /own/usr/lib/gatepost /usr/lib/gatepost
 USER 2500:2500
 HEALTHCHECK NONE
 
-FROM runtime AS gatepost
+FROM system AS gatepost
+COPY --from=build /own/usr/lib/gatepost /usr/lib/gatepost
