@@ -86,16 +86,23 @@ def make(
     if admin_key is not None or admin_password:
         values["user"] = _administrator(admin_key, admin_password)
     try:
-        for name in _FOLDERS:
-            (folder / name).mkdir(parents=True, exist_ok=True, mode=0o750)
-        if role == "bastion":
-            (folder / "run").chmod(0o1770)  # keyd's user, of the same group, has its socket there and removes no other
+        make_folders(folder, role)
         _make_keys(role, folder, serial)
         _make_certificates(role, folder / "keys", serial, hostname)
         replace_file(Disk(), config, render(DOCUMENTS[role], values).encode())
     except OSError as error:
         raise GatepostError(f"{folder}: {error.strerror}; choose a folder that can be written", EX_CANTCREAT) from error
     return serial
+
+
+def make_folders(folder: Path, role: str) -> list[Path]:
+    """Make the folders of a machine that are missing, and give those. Raises `OSError`."""
+    missing = [folder / name for name in _FOLDERS if not (folder / name).exists()]
+    for path in missing:
+        path.mkdir(parents=True, mode=0o750)
+    if role == "bastion":
+        (folder / "run").chmod(0o1770)  # keyd's user, of the same group, has its socket there and removes no other
+    return missing
 
 
 def _administrator(key: Path | None, password: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import grp
 import io
 import os
 import stat
+import sys
 import tarfile
 import time
 from pathlib import Path
@@ -25,7 +26,7 @@ from daemons.keeping.form import BELOW, FACTS, STEP, SUMS, Facts, Hashed
 from daemons.keeping.source import Source, remedy_for_closed
 from daemons.machine import Machine
 from daemons.owner import acting_as, add_config, name_of, owner_of
-from ops.lab.progress import Bar
+from ops.cli.progress import progress_on
 
 
 def add_arguments(sub: argparse.ArgumentParser) -> None:
@@ -77,7 +78,7 @@ def _write(out: IO[bytes], machine: Machine, source: Source) -> Facts:
         *(machine.serial, machine.role, machine.hostname, release(), clock.now(), len(files), total),
         counters=source.counters(),
     )
-    bar = Bar("octets", total)
+    progress, done = progress_on(sys.stderr), 0
     sums: dict[str, str] = {}
     with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as archive:
         _document(archive, FACTS, facts)
@@ -92,8 +93,10 @@ def _write(out: IO[bytes], machine: Machine, source: Source) -> Facts:
                 if path != machine.dir / name:
                     raise
                 continue  # a daemon has removed it since
-            bar.step(size)
+            done += size
+            progress(done, total, "octets")
         _document(archive, SUMS, sums)
+    progress(-1, 0, "")
     return facts
 
 

@@ -12,6 +12,7 @@ import os
 import pwd
 import shutil
 import stat
+import sys
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -24,14 +25,14 @@ from core.disk import Disk, replace_file
 from core.errors import EX_CANTCREAT, EX_DATAERR, EX_NOINPUT, EX_OK, GatepostError
 from core.format import NAME
 from daemons.formats import refuse_newer
+from daemons.initial import make_folders
 from daemons.keeping.form import BELOW, CONFIG, FACTS, STEP, SUMS, Facts
 from daemons.keeping.source import COUNTERS
-from ops.lab.progress import Bar
+from ops.cli.progress import progress_on
 
 AHEAD = 1_000_000
 PER_S = 10_000
 """More messages a second than any machine takes: that many numbers are passed over for each since the backup."""
-_FOLDERS = ("keys", "spool", "state", "run", "log", "pairing", "captures", "configuration")
 _OTHERS = {"run", "log"}
 """What may be in the folder before: links that the packages make."""
 
@@ -122,7 +123,8 @@ def _age(made_at: float) -> str:
 def _unpack(archive: tarfile.TarFile, folder: Path, where: str) -> tuple[Facts, tarfile.TarInfo | None]:
     """Write every file, check them all; gives what the backup says of itself, and of the machine's folder."""
     facts, top = _facts(archive, where), None
-    bar, found, sums = Bar("octets", facts.octets), dict[str, str](), dict[str, str]()
+    progress, done = progress_on(sys.stderr), 0
+    found, sums = dict[str, str](), dict[str, str]()
     while (entry := archive.next()) is not None:
         if entry.name == SUMS:
             sums = msgspec.json.decode(_whole(archive, entry), type=dict[str, str])
@@ -135,9 +137,11 @@ def _unpack(archive: tarfile.TarFile, folder: Path, where: str) -> tuple[Facts, 
             _make(entry, folder / name)
             continue
         found[name] = _put(archive, entry, folder / (f"{CONFIG}.restored" if name == CONFIG else name))
-        bar.step(entry.size)
+        done += entry.size
+        progress(done, facts.octets, "octets")
         if name == f"state/{NAME}":
             refuse_newer(folder)
+    progress(-1, 0, "")
     wrong = sorted(name for name in sums.keys() | found.keys() if sums.get(name) != found.get(name))
     if not sums or wrong or CONFIG not in found:
         raise GatepostError(f"{where}: is damaged: {', '.join(wrong[:5]) or 'it ends too early'}", EX_DATAERR)
@@ -228,16 +232,16 @@ def _mode(mode: int) -> int:
 
 def _number(folder: Path, facts: Facts, owner: tuple[int, int]) -> None:
     """Make the folders that are missing, and counters that give no number of the old machine again."""
-    for name in (*_FOLDERS, "spool/ids"):
-        if not (folder / name).exists():
-            (folder / name).mkdir(mode=0o750)
-            os.chown(folder / name, *owner)
-    if facts.role == "bastion":
-        (folder / "run").chmod(0o1770)  # as `init` makes it: keyd's user has its socket there
+    ids = folder / "spool" / "ids"
+    for path in make_folders(folder, facts.role):
+        os.chown(path, *owner)
+    if not ids.exists():
+        ids.mkdir(mode=0o750)
+        os.chown(ids, *owner)
     passed = AHEAD + int(PER_S * max(0.0, clock.now() - facts.made_at))
     for name in COUNTERS:
         number = b"%d\n" % (facts.counters.get(name, 1) + passed)
-        replace_file(Disk(), folder / "spool" / "ids" / name, number, owner=owner)
+        replace_file(Disk(), ids / name, number, owner=owner)
 
 
 def _clear(folder: Path, *, made: bool) -> None:

@@ -8,7 +8,6 @@ import asyncio
 import os
 import sys
 from collections.abc import Sequence
-from shutil import get_terminal_size
 from typing import TextIO
 
 from ops.cli.account import LOCAL
@@ -17,7 +16,7 @@ from ops.cli.commands import registry
 from ops.cli.display import clean, is_plain, unpainted
 from ops.cli.execute import AuditLog, Executor, SilentLog
 from ops.cli.line import LineScreen
-from ops.cli.progress import ProgressDisplay
+from ops.cli.progress import progress_on
 from ops.cli.registry import Call
 from ops.cli.session import Session
 
@@ -60,7 +59,7 @@ async def run_local(
     def show(text: str) -> None:
         write(clean(text, lines=True) + "\n")
 
-    call = Call(appliance, LOCAL, executor.registry, read_all, show, _progress(stderr), write, width)
+    call = Call(appliance, LOCAL, executor.registry, read_all, show, progress_on(stderr), write, width)
     result = await executor.alone(call, argv, width)
     if result.output:
         write(result.output + "\n")
@@ -72,12 +71,3 @@ async def run_local(
 def _without_styles() -> bool:
     """Tell whether the one before the terminal wants no colours, or has a terminal without them."""
     return bool(os.environ.get("NO_COLOR")) or is_plain(os.environ.get("TERM", ""))
-
-
-def _progress(stderr: TextIO) -> ProgressDisplay:
-    def write(text: str) -> None:
-        stderr.write(text)
-        stderr.flush()
-
-    bar = stderr.isatty()
-    return ProgressDisplay(write, bar=bar, width=get_terminal_size().columns if bar else 0)

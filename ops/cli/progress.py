@@ -5,6 +5,8 @@ command that is done at once.
 """
 
 from collections.abc import Callable
+from shutil import get_terminal_size
+from typing import TextIO
 
 from core.clock import Clock, monotonic
 from ops.cli.display import cut, number
@@ -53,6 +55,17 @@ class ProgressDisplay:
         if self._drawn:
             self._write("\r" + " " * self._drawn + "\r")
             self._drawn = 0
+
+
+def progress_on(stream: TextIO) -> ProgressDisplay:
+    """Make a display on this process's own terminal, or for lines in a file or pipe."""
+
+    def write(text: str) -> None:
+        stream.write(text)
+        stream.flush()
+
+    bar = stream.isatty()
+    return ProgressDisplay(write, bar=bar, width=get_terminal_size().columns if bar else 0)
 
 
 def _share(done: int, total: int) -> str:
