@@ -12,10 +12,19 @@ import termios
 import time
 import traceback
 import uuid
+from collections.abc import Callable
 
 CRITICAL, ERROR, WARNING, INFO = 2, 3, 4, 6
 _STDERR = 2
 _JOURNAL_S, _LOOK_S = 2.0, 0.05
+
+
+_WAYS: list[Callable[[bytes], object]] = []
+
+
+def divert(way: Callable[[bytes], object] | None) -> None:
+    """Have lines go another way than straight to stderr, None = straight: where nobody reads it, who writes waits."""
+    _WAYS[:] = [way] if way is not None else []
 
 
 def say(level: int, text: str) -> None:
@@ -24,8 +33,12 @@ def say(level: int, text: str) -> None:
     Where stderr is a file on a disk that is full, or was closed, the line is lost and nothing else.
     """
     prefix = f"<{level}>" if "JOURNAL_STREAM" in os.environ else ""
+    line = f"{prefix}{text}\n".encode("utf-8", "backslashreplace")
+    for way in _WAYS:
+        way(line)
+        return
     with contextlib.suppress(OSError):
-        os.write(_STDERR, f"{prefix}{text}\n".encode("utf-8", "backslashreplace"))
+        os.write(_STDERR, line)
 
 
 def until_read() -> None:

@@ -43,9 +43,10 @@ class Relay:
         """Take one line."""
         mark = f"{name}: ".encode()
         text = line.rstrip(b"\r\n")
-        self._offer((text if text.startswith(mark) else mark + text) + b"\n")
+        self.take((text if text.startswith(mark) else mark + text) + b"\n")
 
-    def _offer(self, line: bytes) -> None:
+    def take(self, line: bytes) -> None:
+        """Take one whole line as it is."""
         try:
             if self._dropped:
                 self._lines.put_nowait(f"{self._dropped} lines were dropped: nobody read them\n".encode())

@@ -14,6 +14,7 @@ from typing import Any
 from core.child import Child, Household, Reaper
 from core.config.section import MOST_GATEWAYS
 from core.control import Handler
+from core.diagnostic import divert
 from core.lifecycle import Service
 from core.program import command_line
 from core.relay import Relay
@@ -49,12 +50,14 @@ def gateway_count(text: str) -> int:
 def _serve(args: argparse.Namespace) -> int:
     machine = Machine.open(args.config)
     relay = Relay()
+    divert(relay.take)
     try:
         runtime = machine.document.runtime
         home = Household(relay, patience_s=runtime.grace_s + _MARGIN_S)
         return run_daemon(build(machine, args.gateways or runtime.gateways, home))
     finally:
         relay.close()
+        divert(None)
 
 
 def build(machine: Machine, gateways: int, home: Household) -> Daemon:

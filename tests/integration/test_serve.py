@@ -125,6 +125,31 @@ def _system_log(served: Served) -> str:
     return "".join(file.read_text() for file in sorted((served.dir / "log").rglob("system*current")))
 
 
+def test_standard_error_that_nobody_read_had_serve_itself_stand_still(served: Served) -> None:
+    """It said each refusal of a reload straight to the pipe, and then took no signal any more."""
+    served.write(served.config.read_text().replace("gateways = 2", "gateways = 1"))
+    unread, full = os.pipe()
+    os.set_blocking(full, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(full, b"x" * 4096)
+    os.set_blocking(full, True)
+    process = subprocess.Popen([*GATEPOST, "serve", "--config", str(served.config)], stderr=full)
+    try:
+        control = served.dir / "run" / "serve.sock"
+        eventually(lambda: control.exists() and {row["state"] for row in served.daemons().values()} == {"ready"}, 60)
+        served.write("nonsense")
+        process.send_signal(signal.SIGHUP)
+        assert set(served.daemons()) == DAEMONS - {"gateway-1"}
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+        process.wait(30)
+        os.close(unread)
+        os.close(full)
+
+
 def test_a_configuration_that_cannot_be_used_ends_it_with_every_fault_once(served: Served) -> None:
     served.write(served.config.read_text().replace("[console]", "[console]\nnonsense = 1\nidle_s = 1"))
     with running(served) as process:
