@@ -129,7 +129,10 @@ def test_a_machine_is_made_at_the_installation_and_survives_all_but_a_purge_that
         sha256sum -c /before
         systemctl is-enabled gatepost-esa.target
         echo gatepost gatepost/purge_machine boolean true | debconf-set-selections
+        mv /var/lib/gatepost /srv/machine
+        ln -s /srv/machine /var/lib/gatepost
         dpkg -P gatepost
+        test -z "$(ls -A /srv/machine)"
         find /etc /usr /run /var -name '*gatepost*'""")
     assert said.splitlines()[-1].startswith("Purging"), said
 
@@ -137,6 +140,10 @@ def test_a_machine_is_made_at_the_installation_and_survives_all_but_a_purge_that
 def test_without_a_role_there_are_programs_and_the_command_that_gives_one(root: Root) -> None:
     said = root.step("dpkg -i /gatepost.deb\ntest ! -e /var/lib/gatepost\ngatepost run console || test $? = 78")
     assert "this machine has no role yet. To give it one: dpkg-reconfigure gatepost" in said
+    bad = PRESEED.replace("mx1.example.org", "-x $(id) y")
+    said = root.step(f"{bad}dpkg-reconfigure gatepost\ntest ! -e {MACHINE}\ndpkg -s gatepost")
+    assert "mend what is said above, then: dpkg-reconfigure gatepost" in said
+    assert "Status: install ok installed" in said
     said = root.step(
         PRESEED + f"dpkg-reconfigure gatepost\ntest -e {MACHINE}\nsystemctl is-enabled gatepost-esa.target"
     )
