@@ -19,7 +19,7 @@ from tests.support.need import allowed, needs
 pytestmark = [
     needs(*PROGRAMS, "mmdebstrap"),
     allowed(permitted(), "namespaces for a Docker engine"),
-    pytest.mark.timeout(900),
+    pytest.mark.timeout(1500),
 ]
 
 MACHINES = ("bastion", "esa1", "esa2", "sma")
@@ -53,6 +53,7 @@ def lab() -> Iterator[ComposeLab]:
 
 
 def _names(letter: str, count: int) -> list[str]:
+    """Name messages; the demonstration has m and s for itself."""
     return [f"{letter}{number}" for number in range(count)]
 
 
@@ -80,12 +81,13 @@ def test_a_container_has_no_rights_it_does_not_need(lab: ComposeLab, service: st
     bounding = f"{1 << 12:016x}" if service == "firewall" else rights
     assert seen == {"Uid": user, "CapEff": rights, "CapBnd": bounding, "NoNewPrivs": "1", "denied": 30}
     assert shells == set()
-    config = lab.inspect(service)["Config"]
-    assert config["Healthcheck"]["Test"][0] == "CMD"
+    facts = lab.inspect(service)
+    assert facts["Config"]["Healthcheck"]["Test"][0] == "CMD"
+    assert not facts["HostConfig"]["PortBindings"], "it is reached from the host"
 
 
 def test_the_demonstration_of_make_lab_holds_across_the_containers(lab: ComposeLab) -> None:
-    done = lab.compose("run", "--rm", "demo", check=False, timeout=300)
+    done = lab.compose("run", "--rm", "demo", "--messages", "66", check=False, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "all of it holds" in done.stdout
 
@@ -106,7 +108,9 @@ def test_the_customer_gets_out_and_nobody_gets_in(lab: ComposeLab) -> None:
 def outage(lab: ComposeLab) -> None:
     """Names do not answer, the bastion has left the network, the SMA's cable is out, a daemon of esa2 is down."""
     lab.run("esa1", "gatepost", "cli", "smtproutes", "new", "outside.test", "USEDNS")
-    lab.run("esa1", "gatepost", "cli", "commit", "mail for outside.test goes by DNS")
+    retries = ("--initial-retry-s", "5", "--max-retry-s", "5")
+    lab.run("esa1", "gatepost", "cli", "bounceconfig", "edit", "Default", *retries)
+    lab.run("esa1", "gatepost", "cli", "commit", "mail for outside.test goes by DNS, and is tried again soon")
     lab.compose("pause", "dns")
     lab.engine.docker("network", "disconnect", OUTSIDE_NET, lab.container("bastion"))
     lab.engine.cable(lab.container("sma"), SMA, "down")
@@ -179,12 +183,12 @@ def test_a_gateway_that_is_killed_under_load_loses_nothing_and_comes_back(lab: C
         lab.engine.inside("kill", "-KILL", pid)
         taken = {*first, *sending.communicate(timeout=120)[0].split()}
     assert 40 <= len(taken) < 2000, "it was not killed under load"
-    until("it runs again", lambda: lab.inspect("esa1")["RestartCount"] == 1 and lab.healthy("esa1"), 180)
-    until("what was acknowledged is delivered", lambda: taken <= set(lab.arrived("k")))
+    until("it runs again", lambda: lab.inspect("esa1")["RestartCount"] == 1 and lab.ready("esa1"), 180)
+    until("what was acknowledged is delivered", lambda: taken <= set(lab.arrived("k")), 180)
 
 
 def test_a_gateway_that_is_stopped_under_load_finishes_within_its_grace(lab: ComposeLab) -> None:
-    with lab.begin_sending("esa1", ESA2_MAIL, _names("s", 2000), "stopped", "example.test") as sending:
+    with lab.begin_sending("esa1", ESA2_MAIL, _names("f", 2000), "stopped", "example.test") as sending:
         assert sending.stdout is not None
         first = [sending.stdout.readline().strip() for _ in range(40)]
         lab.compose("stop", "esa2")
@@ -192,8 +196,10 @@ def test_a_gateway_that_is_stopped_under_load_finishes_within_its_grace(lab: Com
     assert 40 <= len(taken) < 2000, "it was not stopped under load"
     assert lab.inspect("esa2")["State"]["ExitCode"] == 0, "the engine had to kill it"
     lab.compose("start", "esa2")
-    until("it is healthy", lambda: lab.healthy("esa2"), 180)
-    until("each message is delivered once", lambda: lab.arrived("s") == Counter(taken))
+    until("it is ready", lambda: lab.ready("esa2"), 180)
+    until("what was acknowledged is delivered", lambda: taken <= set(lab.arrived("f")), 180)
+    arrived = lab.arrived("f")
+    assert {name: arrived[name] for name in arrived if arrived[name] > 1 or name not in taken} == {}
 
 
 def test_a_restarted_sma_still_holds_what_it_held(lab: ComposeLab) -> None:
@@ -201,7 +207,7 @@ def test_a_restarted_sma_still_holds_what_it_held(lab: ComposeLab) -> None:
     until("mail is in quarantine", lambda: len(_held(lab, "r")) == 4)
     before = _held(lab, "r")
     lab.compose("restart", "sma")
-    until("it is healthy", lambda: lab.healthy("sma"), 180)
+    until("it is ready", lambda: lab.ready("sma"), 180)
     assert _held(lab, "r") == before
     lab.ask("sma", "quarantine", "release", *(row["id"] for row in before))
     until("what was released is delivered", lambda: lab.arrived("r") == Counter(_names("r", 4)))
