@@ -15,6 +15,7 @@ from core.errors import EX_CANTCREAT, EX_DATAERR, EX_OK, GatepostError
 from core.ssh import key as ssh_key
 from daemons.config import DOCUMENTS
 from daemons.example import render
+from daemons.owner import acting_as, owner_of
 from daemons.password import asked
 from ops.access.rule import stored_password
 from ops.cli.account import KEY, PASSWORD
@@ -86,10 +87,11 @@ def make(
     if admin_key is not None or admin_password:
         values["user"] = _administrator(admin_key, admin_password)
     try:
-        make_folders(folder, role)
-        _make_keys(role, folder, serial)
-        _make_certificates(role, folder / "keys", serial, hostname)
-        replace_file(Disk(), config, render(DOCUMENTS[role], values).encode())
+        with acting_as(owner_of(config)):  # a folder that is there may be another user's
+            make_folders(folder, role)
+            _make_keys(role, folder, serial)
+            _make_certificates(role, folder / "keys", serial, hostname)
+            replace_file(Disk(), config, render(DOCUMENTS[role], values).encode())
     except OSError as error:
         raise GatepostError(f"{folder}: {error.strerror}; choose a folder that can be written", EX_CANTCREAT) from error
     return serial

@@ -1,16 +1,18 @@
 """`gatepost init`: the first administrator can log in as was asked for."""
 
 import io
+import os
 import tomllib
 from pathlib import Path
 
 import pytest
 
-from core.errors import EX_DATAERR, EX_OK
+from core.errors import EX_CANTCREAT, EX_DATAERR, EX_OK
 from core.password import matches
 from core.ssh import make_key, public_text
 from daemons.gatepost import main
 from ops.cli.commands.access.table import administers
+from tests.support.need import as_root
 
 
 @pytest.fixture
@@ -56,3 +58,18 @@ def test_a_password_that_everybody_tries_makes_no_machine(
     assert made(tmp_path, "--admin-password") == EX_DATAERR
     assert "too easily guessed" in capsys.readouterr().err
     assert not (tmp_path / "m").exists()
+
+
+@as_root("gives a folder to another user")
+def test_in_a_folder_of_another_user_root_makes_what_that_user_may(tmp_path: Path) -> None:
+    for place in (tmp_path, *tmp_path.parents[:-2]):
+        place.chmod(place.stat().st_mode | 0o011)
+    (tmp_path / "m").mkdir()
+    (tmp_path / "cron.d").mkdir(mode=0o755)
+    (tmp_path / "m" / "keys").symlink_to(tmp_path / "cron.d")
+    os.chown(tmp_path / "m", 4_000_111, 4_000_111)
+    assert made(tmp_path) == EX_CANTCREAT
+    assert list((tmp_path / "cron.d").iterdir()) == []
+    (tmp_path / "m" / "keys").unlink()
+    assert made(tmp_path) == EX_OK
+    assert {path.stat().st_uid for path in (tmp_path / "m").rglob("*")} == {4_000_111}
