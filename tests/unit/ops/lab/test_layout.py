@@ -50,6 +50,14 @@ def test_in_containers_mail_goes_to_both_gateways_whose_keys_are_in_the_zone() -
     assert "25 upgrades.gatepost.test." in rows["_gatepost-tunnel._tcp.upgrades.gatepost.test.", "SRV"]
 
 
+def test_containers_in_two_networks_were_a_way_around_the_firewall() -> None:
+    text = (Path(__file__).parents[4] / "compose.yaml").read_text()
+    hardened, services = text.split("\nservices:")
+    assert 'net.ipv4.ip_forward: "0"' in hardened
+    forwarding = [part for part in re.split(r"\n  (?=[a-z]+:)", services) if "sysctls:" in part]
+    assert [part.partition(":")[0].strip().split()[-1] for part in forwarding] == ["setup", "firewall"]
+
+
 def test_compose_gives_every_container_the_address_that_the_layout_has() -> None:
     text = (Path(__file__).parents[4] / "compose.yaml").read_text()
     given = set(re.findall(r"ipv4_address: ([0-9.]+)", text))
