@@ -1,6 +1,5 @@
 """What the console and `gatepost cli` share: this machine as commands see it, the audit log, and the local form."""
 
-import importlib.metadata
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -19,6 +18,7 @@ from core.time_zone import set_zone
 from daemons.alerting import alert_records, direct_path
 from daemons.config import DOCUMENTS
 from daemons.filtering import FilterReader
+from daemons.formats import release
 from daemons.in_force import InForce
 from daemons.machine import Machine
 from daemons.pair import pairing_verb
@@ -47,7 +47,7 @@ def appliance_of(
         hostname=machine.hostname,
         run=machine.dir / "run",
         files=machine.dir / "configuration",
-        version=importlib.metadata.version("gatepost"),
+        version=release(),
         configuration=InForce(machine),
         schema=document_keys(),
         listener_defaults={kind: policy.model_dump(exclude_none=True) for kind, policy in KIND_POLICY.items()},

@@ -5,7 +5,6 @@ Listens on run/tunnel-client.sock: `techsupport_status`, `techsupport_enable`, `
 engineer's SSH session itself.
 """
 
-import importlib.metadata
 from pathlib import Path
 from typing import cast
 
@@ -15,6 +14,7 @@ from core.lifecycle import Service
 from core.runtime import Daemon
 from daemons.alerting import alerts_of, following, names_verbs
 from daemons.config import Appliance
+from daemons.formats import release
 from daemons.machine import machine_for
 from daemons.reload import switch_of
 from tunnel.appliance.assembly import Whose, build_client
@@ -32,7 +32,7 @@ def build(config: Path) -> Daemon:
         log.warning(text)
         alerts.send(WARNING, "SUPPORT.ACCESS", text)
 
-    whose = Whose(machine.serial, machine.role, machine.dir, importlib.metadata.version("gatepost"))
+    whose = Whose(machine.serial, machine.role, machine.dir, release())
     client = build_client(document.tunnel, whose, names, log.info, warn=warn)
     verbs = {
         "techsupport_status": client.status,

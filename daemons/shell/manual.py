@@ -6,7 +6,6 @@
 
 import argparse
 import ast
-import importlib.metadata
 import importlib.util
 import os
 import textwrap
@@ -17,6 +16,7 @@ from pathlib import Path
 from core.errors import EX_CANTCREAT, EX_OK, GatepostError
 from core.schema import Key, Schema
 from daemons.document import every_command
+from daemons.formats import release
 from daemons.gatepost import DAEMONS, parser
 from daemons.operator import document_keys
 from daemons.owner import STANDARD, VARIABLE
@@ -65,8 +65,7 @@ def _filled(text: str) -> Iterator[str]:
 
 
 def _page(name: str, section: int, about: str, body: Iterable[str]) -> str:
-    release = importlib.metadata.version("gatepost")
-    head = f'.TH "{_escaped(name.upper())}" {section} "{_day()}" "Gatepost {release}" "Gatepost"'
+    head = f'.TH "{_escaped(name.upper())}" {section} "{_day()}" "Gatepost {release()}" "Gatepost"'
     lines = [head, ".ad l", ".nh", ".SH NAME", f"{_escaped(name)} \\- {_escaped(about.rstrip('.'))}", *body]
     return "\n".join(lines) + "\n"
 

@@ -21,7 +21,7 @@ from daemons.port import opened_by_systemd
 from daemons.serve import gateway_count
 from daemons.systemd import tailoring, units
 from daemons.systemd.executable import executable_for
-from daemons.systemd.folder import CONFIG, FOLDER, prepare, release
+from daemons.systemd.folder import CONFIG, FOLDER, prepare, undo
 
 SYSTEM_ROOT = Path("/")
 
@@ -80,7 +80,7 @@ def _remove(args: argparse.Namespace) -> int:
     names = [*units.unit_files(Path(units.STANDARD)), *tailoring.written_before(root)]
     gone = units.remove(root, dict.fromkeys(names, ""))
     if not (root / "usr/lib/tmpfiles.d/gatepost.conf").exists():
-        release(root)
+        undo(root)
     _reload(root)
     if _runs(root):
         _systemctl("reset-failed", "gatepost-*")  # a unit that is no longer there is listed for that alone

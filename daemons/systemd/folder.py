@@ -48,7 +48,7 @@ def prepare(root: Path) -> None:
     _copy_keys(folder / "keys", root / CREDENTIALS, users[_OWNER][0])
 
 
-def release(root: Path) -> None:
+def undo(root: Path) -> None:
     """Have sockets in the machine's own folder again, for daemons that are started without the units."""
     shutil.rmtree(root / CREDENTIALS, ignore_errors=True)
     if (root / FOLDER / "run").is_symlink():
