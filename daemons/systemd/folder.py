@@ -1,8 +1,8 @@
 """The machine's folder as the units have it: users, `run` and `log` where the system keeps such things, ownership.
 
 `run` becomes a link to /run/gatepost, `log` one to /var/log/gatepost; what was in `log` goes along. All of the folder
-belongs to the user gatepost but `keyd/`, which is keyd's user's. Doing it again changes nothing. Raises `GatepostError`
-with the remedy.
+belongs to the user gatepost but `keyd/`, which is keyd's user's. Keys that systemd hands over are copied to a folder of
+root's. Doing it again changes nothing. Raises `GatepostError` with the remedy.
 """
 
 import os
