@@ -2,10 +2,13 @@
 
 `/healthz`: 200 as long as this process turns. `/readyz`: 200, or 503 while the machine should be left alone, with the
 reasons as JSON (`ops/health.py`). `/metrics`: the text for Prometheus. Many who ask at a time get one look's answer,
-and one that is less than a second old: the port must not be a way to keep the daemons busy.
+and one that is less than a second old: the port must not be a way to keep the daemons busy. On loopback only questions
+that name this machine are answered: not those of a page in a browser here whose own name was turned to 127.0.0.1.
 """
 
 import asyncio
+import ipaddress
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, Generic, TypeVar
 
@@ -22,6 +25,8 @@ from ops.metrics import CONTENT_TYPE
 T = TypeVar("T")
 FRESH_S: Final = 1.0
 _HEADERS: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+_PORT: Final = re.compile(r":[0-9]*$")
+Answer = Callable[[Request], Awaitable[Response]]
 Look = Callable[[Place], Awaitable[Report]]
 
 
@@ -42,6 +47,41 @@ class Recent(Generic[T]):
                 found = await self._look()
                 self._found = self._now(), found
             return self._found[1]
+
+
+def _is_meant(request: Request, own: str) -> bool:
+    """Tell whether the host that a request names is this one; beyond loopback that is for the network to see to."""
+    local = (request.scope.get("server") or ("",))[0]
+    named = _PORT.sub("", request.headers.get("host", "")).strip("[]").lower()
+    return not _is_loopback(local) or named in ("", "localhost", own.lower()) or _address(named) is not None
+
+
+def _is_loopback(text: str) -> bool:
+    address = _address(text)
+    return address is not None and address.is_loopback
+
+
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(text)
+    except ValueError:
+        return None
+
+
+def _guarded(answer: Answer, own: Callable[[], str]) -> Answer:
+    """Wrap an answer: only for who means this machine, whose name `own` gives, and never without one."""
+
+    async def endpoint(request: Request) -> Response:
+        try:
+            if not _is_meant(request, own()):
+                return PlainTextResponse(f"ask by address, as localhost or as {own()}\n", 421, headers=_HEADERS)
+            response = await answer(request)
+        except Exception as error:  # a request never takes its siblings down
+            response = PlainTextResponse(f"internal error, incident {incident('health', error)}\n", 500)
+        response.headers.update(_HEADERS)
+        return response
+
+    return endpoint
 
 
 def build(place: Callable[[], Place], metrics: Callable[[Report], Awaitable[bytes]], look: Look = ready) -> Starlette:
@@ -68,18 +108,10 @@ def build(place: Callable[[], Place], metrics: Callable[[Report], Awaitable[byte
     async def show(_: Request) -> Response:
         return Response(await texts.get(), headers={"Content-Type": CONTENT_TYPE})
 
-    def safely(answer: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
-        async def endpoint(request: Request) -> Response:
-            try:
-                response = await answer(request)
-            except Exception as error:  # a request never takes its siblings down
-                response = PlainTextResponse(f"internal error, incident {incident('health', error)}\n", 500)
-            response.headers.update(_HEADERS)
-            return response
-
-        return endpoint
+    def own() -> str:
+        return place().hostname
 
     ways = {"/healthz": healthz, "/readyz": readyz, "/metrics": show}
-    made = Starlette(routes=[Route(path, safely(answer), methods=["GET"]) for path, answer in ways.items()])
+    made = Starlette(routes=[Route(path, _guarded(answer, own), methods=["GET"]) for path, answer in ways.items()])
     made.router.redirect_slashes = False  # it would send the asker to whatever host the request names
     return made

@@ -52,6 +52,29 @@ async def test_metrics_are_text_for_a_collector() -> None:
         assert (await one.get("/xml/status")).status_code == 404
 
 
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("rebound.test", 421),
+        ("rebound.test:9825", 421),
+        ("localhost.rebound.test", 421),
+        ("127.0.0.1.rebound.test:9825", 421),
+        ("localhost:9825", 200),
+        ("ESA.example.test:9825", 200),
+        ("127.0.0.1:9825", 200),
+        ("[::1]:9825", 200),
+    ],
+)
+async def test_a_page_whose_name_was_turned_to_loopback_could_read_the_metrics(host: str, status: int) -> None:
+    async with client() as one:
+        assert (await one.get("/metrics", headers={"Host": host})).status_code == status
+
+
+async def test_beyond_loopback_any_name_of_the_machine_will_do() -> None:
+    async with client() as one:
+        assert (await one.get("http://192.0.2.1:9825/metrics", headers={"Host": "esa1"})).status_code == 200
+
+
 async def test_what_went_wrong_inside_is_not_shown() -> None:
     async with client(fault="a path and a password") as one:
         answer = await one.get("/readyz")
