@@ -68,6 +68,18 @@ def test_no_daemon_is_root_and_none_can_write_what_it_only_reads(esa: Booted) ->
         assert "Read-only file system" in refused.err, daemon
 
 
+def test_a_link_among_the_keys_hands_a_daemon_no_file_of_root(esa: Booted) -> None:
+    key = f"{FOLDER}/keys/host_ed25519"
+    esa.run("sh", "-c", f"mv {key} {key}.aside && ln -s /etc/shadow {key}")
+    try:
+        esa.run("systemctl", "restart", "gatepost-console")
+        enter = ("nsenter", "--target", str(esa.pid("console")), "--mount", "--")
+        given = esa.run(*enter, "cat", "/run/credentials/gatepost-console.service/host_ed25519").out
+    finally:
+        esa.run("mv", f"{key}.aside", key)
+    assert given == esa.run("cat", key).out
+
+
 def test_killed_daemons_come_back_and_no_mail_is_lost(site: Fleet, esa: Booted) -> None:
     with site.load("killed") as sent:
         accepted(sent)
