@@ -7,8 +7,10 @@ store has which, and what a change of one asks for; a test holds the list agains
 
 import contextlib
 import importlib.metadata
+import os
 from pathlib import Path
 
+from core.errors import EX_NOPERM, GatepostError
 from core.format import Layout, Written, check_layouts, read_written, stamp
 
 LAYOUTS = {
@@ -33,10 +35,17 @@ def refuse_newer(folder: Path) -> Written:
     """Refuse the machine in `folder` if a store there is too new; gives what is known of it. Raises `FormatRefused`.
 
     keyd's user may not read the record where the folder is closed to it; its keys have no layout but their own files.
+    Whose folder it is has to read it: a record that root has left there could be of a newer release. Raises status 77.
     """
     written = Written()
-    with contextlib.suppress(PermissionError):
+    try:
         written = read_written(folder / "state")
+    except PermissionError as error:
+        if folder.stat().st_uid == os.geteuid():
+            text = (
+                f"{error.filename}: {error.strerror}; `gatepost systemd install`, or chown, gives it back to its user"
+            )
+            raise GatepostError(text, EX_NOPERM) from error
     check_layouts(written, LAYOUTS, folder, release())
     return written
 

@@ -12,12 +12,14 @@ import mail
 import ops
 import tunnel
 from core.database import Schema
-from core.errors import EX_CONFIG, ConfigError
+from core.errors import EX_CONFIG, EX_NOPERM, ConfigError, GatepostError
 from core.format import NAME, FormatRefused, Layout
 from core.journal.segment import LAYOUT
 from daemons import formats
 from daemons.initial import make
 from daemons.machine import Machine, machine_for
+from daemons.owner import acting_as
+from tests.support.need import as_root
 from tests.support.release import files_below
 
 
@@ -84,6 +86,7 @@ def test_a_user_who_may_not_write_the_record_uses_the_machine_all_the_same(
 
     monkeypatch.setattr(formats, "stamp", closed)
     monkeypatch.setattr(formats, "read_written", closed)
+    monkeypatch.setattr("os.geteuid", lambda: 4_000_111)  # not the owner, who has to read it
     assert machine_for("gateway", tmp_path / "m" / "gatepost.toml", ["esa"]).role == "esa"
 
 
@@ -92,3 +95,17 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("machine") / "m"
     make("esa", folder, hostname="esa.example.test")
     return folder
+
+
+@as_root("leaves a file that others may not read")
+def test_a_record_that_root_left_unreadable_hides_no_newer_store_from_the_machines_user(tmp_path: Path) -> None:
+    for place in (tmp_path, *tmp_path.parents[:-2]):
+        place.chmod(place.stat().st_mode | 0o011)
+    (tmp_path / "m" / "state").mkdir(parents=True)
+    os.chown(tmp_path / "m", 4_000_111, 4_000_111)
+    (tmp_path / "m" / "state" / NAME).touch(mode=0o600)
+    with acting_as(4_000_111), pytest.raises(GatepostError, match="gives it back to its user") as refused:
+        formats.refuse_newer(tmp_path / "m")
+    assert refused.value.status == EX_NOPERM
+    with acting_as(4_000_112):
+        formats.refuse_newer(tmp_path / "m")
