@@ -29,7 +29,7 @@ QUEUED = either(200, 20_000)
 SENDERS = 2
 PENDING = "later.example"
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(either(240, 3000))]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(either(600, 3000))]
 
 
 class Outside:
@@ -161,10 +161,9 @@ def test_a_release_that_cannot_follow_is_refused_and_changes_nothing(site: Site)
     names = [f"esa/{name}" for name in ("gateway", "cpq-listener", "delivery-queue", "tunnel-client", "console", "web")]
     for name in names:
         lab.signal(name, signal.SIGTERM)
-    for name in names[:3]:
-        assert (started := site.start(site.strange, name)).status == 0, started
+    assert (started := site.start(site.strange, "esa")).status == 0, started
     lab.hold()
-    for name in names[:3]:
+    for name in names:
         lab.signal(name, signal.SIGKILL)
     before = files_below(machine)
     for name in names:
@@ -174,8 +173,7 @@ def test_a_release_that_cannot_follow_is_refused_and_changes_nothing(site: Site)
         for word in ("release 99.2", "journal 2 (here 1)", "queue 5 (here 4)", "install the newer release again"):
             assert word in line
     assert files_below(machine) == before
-    for name in names:
-        assert (started := site.start(site.strange, name)).status == 0, started
+    assert (started := site.start(site.strange, "esa")).status == 0, started
     to = lab.address()
     lab.send([to], b"Subject: after all\r\n\r\nbody\r\n")
     lab.wait_delivered(to)
