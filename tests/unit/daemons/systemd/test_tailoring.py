@@ -5,7 +5,7 @@ import pytest
 from core.config.document import check_document
 from core.errors import GatepostError
 from daemons.config import DOCUMENTS, Document
-from daemons.port import Port, ports
+from daemons.port import ports
 from daemons.systemd.tailoring import NAME, drop_ins
 from daemons.systemd.units import SYSTEM
 
@@ -63,8 +63,3 @@ def test_the_console_may_change_its_user_only_where_support_has_a_login_shell() 
 def test_a_name_is_refused_since_systemd_listens_on_addresses_only() -> None:
     with pytest.raises(GatepostError, match=r"\[console\] localhost: a port that systemd opens needs an address"):
         drop_ins(_document("esa", console={"address": "localhost"}), 1)
-
-
-def test_an_ipv6_address_stands_in_brackets() -> None:
-    assert [Port("web", one, 22).stream for one in ("::1", "192.0.2.1")] == ["[::1]:22", "192.0.2.1:22"]
-    assert Port("web", "fe80::1%eth0", 22).stream == "[fe80::1%%eth0]:22"  # % is a specifier of systemd's
