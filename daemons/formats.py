@@ -12,6 +12,7 @@ from pathlib import Path
 
 from core.errors import EX_NOPERM, GatepostError
 from core.format import Layout, Written, check_layouts, read_written, stamp
+from daemons.owner import acting_as
 
 LAYOUTS = {
     "machine": Layout(1),
@@ -53,7 +54,8 @@ def refuse_newer(folder: Path) -> Written:
 def begin_use(folder: Path) -> None:
     """Note, before a daemon opens a store, that this release uses the machine.
 
-    A user who may not write there, and a full disk, leave it to the numbers that databases and journals carry.
+    A user who may not write there, and a full disk, leave it to the numbers that databases and journals carry. Root
+    writes as whose folder it is, who has to read it.
     """
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError), acting_as(folder.stat().st_uid):
         stamp(folder / "state", LAYOUTS, release())

@@ -2,6 +2,7 @@ import json
 import os
 import pkgutil
 import shutil
+from contextlib import nullcontext
 from importlib import import_module
 from pathlib import Path
 
@@ -87,6 +88,7 @@ def test_a_user_who_may_not_write_the_record_uses_the_machine_all_the_same(
     monkeypatch.setattr(formats, "stamp", closed)
     monkeypatch.setattr(formats, "read_written", closed)
     monkeypatch.setattr("os.geteuid", lambda: 4_000_111)  # not the owner, who has to read it
+    monkeypatch.setattr(formats, "acting_as", lambda _: nullcontext())
     assert machine_for("gateway", tmp_path / "m" / "gatepost.toml", ["esa"]).role == "esa"
 
 
@@ -109,3 +111,19 @@ def test_a_record_that_root_left_unreadable_hides_no_newer_store_from_the_machin
     assert refused.value.status == EX_NOPERM
     with acting_as(4_000_112):
         formats.refuse_newer(tmp_path / "m")
+
+
+@as_root("gives a folder to another user")
+def test_root_writes_the_record_as_whose_machine_it_is_and_follows_no_link(tmp_path: Path) -> None:
+    for place in (tmp_path, *tmp_path.parents[:-2]):
+        place.chmod(place.stat().st_mode | 0o011)
+    (tmp_path / "m" / "state").mkdir(parents=True)
+    (tmp_path / "etc").mkdir(mode=0o755)
+    for path in (tmp_path / "m", tmp_path / "m" / "state"):
+        os.chown(path, 4_000_111, 4_000_111)
+    formats.begin_use(tmp_path / "m")
+    assert (tmp_path / "m" / "state" / NAME).stat().st_uid == 4_000_111
+    shutil.rmtree(tmp_path / "m" / "state")
+    (tmp_path / "m" / "state").symlink_to(tmp_path / "etc")
+    formats.begin_use(tmp_path / "m")
+    assert list((tmp_path / "etc").iterdir()) == []
