@@ -38,17 +38,21 @@ def owner_of(config: Path) -> int:
     A link counts with the folder that it stands in: where root follows the link of another user, that user decides
     where it leads, so root acts as that user.
     """
+    return _owner_of(config)[0]
+
+
+def _owner_of(config: Path) -> tuple[int, int]:
     place = Path(os.path.abspath(config))
     try:
         for _ in range(_MOST_LINKS):
             folder = place.parent.resolve()
-            uid = folder.stat().st_uid
-            if uid != 0 or not place.is_symlink():
-                return uid
+            facts = folder.stat()
+            if facts.st_uid != 0 or not place.is_symlink():
+                return facts.st_uid, facts.st_gid
             place = Path(os.path.abspath(folder / place.readlink()))
     except OSError:
         pass
-    return os.geteuid()
+    return os.geteuid(), os.getegid()
 
 
 def name_of(uid: int) -> str:
@@ -77,7 +81,7 @@ def _become(uid: int, config: Path) -> None:
         user = pwd.getpwuid(uid)
     except KeyError:  # a container's user, say: only the numbers are known
         os.setgroups([])
-        os.setgid(config.resolve().parent.stat().st_gid)
+        os.setgid(_owner_of(config)[1])
     else:
         os.initgroups(user.pw_name, user.pw_gid)
         os.setgid(user.pw_gid)
