@@ -91,7 +91,10 @@ class LogKeeper:
                 self._say("keeper", f"the logs cannot be looked after: incident {incident('log keeper', error)}")
             if not await scope.pause(_LOOK_S):
                 break
-        await asyncio.to_thread(self._memory.save, self._memory.text())
+        try:
+            await asyncio.to_thread(self._memory.save, self._memory.text())
+        except OSError as error:  # what it does not remember is sent or rolled once more
+            self._say("keeper", f"what was done with the logs cannot be kept: {error.strerror or error}")
 
     async def _roll(self) -> None:
         before, now = self._memory.checked_at, self._now()
