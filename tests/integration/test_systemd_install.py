@@ -1,6 +1,7 @@
 """`gatepost systemd install` and `remove` on the root folder of another system: users, links, ownership, units."""
 
 import os
+import shutil
 import stat
 from pathlib import Path
 from typing import NamedTuple
@@ -53,9 +54,15 @@ def _made(root: Path, role: str) -> System:
     return system
 
 
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> System:
+    return _made(tmp_path_factory.mktemp("template") / "system", "esa")
+
+
 @pytest.fixture
-def esa(tmp_path: Path) -> System:
-    return _made(tmp_path / "system", "esa")
+def esa(template: System, tmp_path: Path) -> System:
+    shutil.copytree(template.root, tmp_path / "system", symlinks=True)
+    return System(tmp_path / "system")
 
 
 def test_the_folder_is_linked_and_given_to_its_users_and_keeps_its_logs(esa: System) -> None:
