@@ -1,4 +1,6 @@
-"""A mail gateway under a real systemd: units, restarts, watchdog, reload, refusals, two gateways, drain, power cut."""
+"""A mail gateway under a real systemd: installation, units, restarts, watchdog, reload, refusals, drain, power cut,
+upgrade, downgrade and removal of its package, with mail coming in.
+"""
 
 import json
 import os
@@ -19,14 +21,27 @@ from tests.support.package import as_version, built_package
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), needs(*PROGRAMS, *PACKAGING), as_root("systemd-nspawn")]
 
 
+TARGET = "gatepost-esa.target"
+NEWER = "99.0"
+
+
 @pytest.fixture(scope="module")
-def site() -> Iterator[Fleet]:
-    """Boot one ESA and start its target."""
+def installed() -> Iterator[Fleet]:
+    """Boot a Debian machine and install the package with the role esa, and nothing else."""
     with fleet("esa") as made:
-        made["esa"].make_esa(made.admin)
-        made["esa"].start_all()
-        made["esa"].wait_ready()
+        made["esa"].configure("esa")
         yield made
+
+
+@pytest.fixture(scope="module")
+def site(installed: Fleet) -> Fleet:
+    """Give the machine a configuration with which it takes mail."""
+    esa = installed["esa"]
+    esa.set_esa()
+    esa.gatepost("systemd", "install")
+    esa.run("systemctl", "restart", TARGET)
+    esa.wait_ready()
+    return installed
 
 
 @pytest.fixture
@@ -41,6 +56,13 @@ def accepted(file: Path, more_than: int = 20) -> list[str]:
     before = len(file.read_text().splitlines())
     eventually(lambda: len(file.read_text().splitlines()) > before + more_than, 60, "mail is accepted")
     return file.read_text().splitlines()
+
+
+def test_the_first_installation_with_a_role_makes_a_machine_and_starts_it(installed: Fleet) -> None:
+    esa = installed["esa"]
+    assert esa.show(TARGET, "ActiveState", "UnitFileState") == {"ActiveState": "active", "UnitFileState": "enabled"}
+    esa.wait_ready()
+    assert esa.cli("version", "--json").document["serial"] == esa.serial
 
 
 def test_every_unit_is_active_and_sound(esa: Booted) -> None:
@@ -80,15 +102,19 @@ def test_a_link_among_the_keys_hands_a_daemon_no_file_of_root(esa: Booted) -> No
     assert given == esa.run("cat", key).out
 
 
+def restarted(esa: Booted) -> list[int]:
+    """Count how often systemd has started each daemon again."""
+    units = [f"gatepost-{daemon}.service" for daemon in UNITS["esa"]]
+    return [int(n) for n in esa.run("systemctl", "show", "--value", "--property=NRestarts", *units).out.split()]
+
+
 def test_killed_daemons_come_back_and_no_mail_is_lost(site: Fleet, esa: Booted) -> None:
     with site.load("killed") as sent:
         accepted(sent)
         before = {daemon: esa.pid(daemon) for daemon in UNITS["esa"]}
-        for daemon, pid in before.items():
-            restarts = int(esa.show(f"gatepost-{daemon}.service", "NRestarts")["NRestarts"])
-            esa.run("kill", "-KILL", str(pid))
-            unit = f"gatepost-{daemon}.service"
-            eventually(lambda u=unit, r=restarts: int(esa.show(u, "NRestarts")["NRestarts"]) == r + 1, 30, unit)  # type: ignore[misc]
+        restarts = restarted(esa)
+        esa.run("kill", "-KILL", *map(str, before.values()))
+        eventually(lambda: restarted(esa) == [count + 1 for count in restarts], 60, "systemd starts each again")
         esa.wait_ready()
         assert all(esa.pid(daemon) not in (0, pid) for daemon, pid in before.items())
         all_of_it = accepted(sent)
@@ -100,7 +126,7 @@ def test_the_watchdog_ends_a_daemon_that_stands_still(esa: Booted) -> None:
     assert esa.show(unit, "WatchdogUSec") == {"WatchdogUSec": "1min"}
     quicker = f"/run/systemd/system/{unit}.d/watchdog.conf"
     esa.run("mkdir", "-p", os.path.dirname(quicker))
-    esa.write(quicker, "[Service]\nWatchdogSec=3\n")
+    esa.write(quicker, "[Service]\nWatchdogSec=5\n")
     esa.run("systemctl", "daemon-reload")
     esa.run("systemctl", "restart", unit)
     stopped = esa.pid("gateway@0")
@@ -177,37 +203,6 @@ def test_two_gateways_share_the_port_and_one_may_go(site: Fleet, esa: Booted) ->
     esa.gatepost("systemd", "install", "--instances", "1")
 
 
-def test_a_stop_drains_and_everything_that_was_accepted_is_delivered_once(site: Fleet, esa: Booted) -> None:
-    with site.load("drained") as sent:
-        accepted(sent)
-        esa.run("systemctl", "stop", "gatepost-esa.target")
-        eventually(lambda: len(esa.inactive()) == len(UNITS["esa"]), 60, "all daemons have ended")
-        results = {daemon: esa.show(f"gatepost-{daemon}.service", "Result")["Result"] for daemon in UNITS["esa"]}
-        assert set(results.values()) == {"success"}, results
-        esa.run("systemctl", "start", "gatepost-esa.target")
-        esa.wait_ready()
-        all_of_it = accepted(sent)
-    site.wait_arrived(all_of_it)
-    copies = site.arrived()
-    assert {one: copies[one] for one in all_of_it if copies[one] != 1} == {}
-
-
-def test_an_upgrade_under_load_keeps_the_queue_and_loses_nothing(site: Fleet, esa: Booted) -> None:
-    site.send("later-kept@example.test")  # the mail host says 450: it waits in the queue
-    shutil.copy(as_version(built_package(), "99.0", site.dir), esa.path("/srv/newer.deb"))
-    with site.load("upgraded") as sent:
-        accepted(sent)
-        esa.run("env", "DEBIAN_FRONTEND=noninteractive", "dpkg", "--install", "/srv/newer.deb", within_s=180)
-        esa.wait_ready()
-        all_of_it = accepted(sent)
-    assert esa.run("dpkg-query", "--show", "--showformat=${Version}", "gatepost").out == "99.0"
-    site.wait_arrived(all_of_it)
-    copies = site.arrived()
-    assert {one: copies[one] for one in all_of_it if copies[one] != 1} == {}
-    waiting = json.loads(esa.cli("showrecipients", "--host", "example.test", "--json").out)["recipients"]
-    assert [row["recipient"] for row in waiting] == ["later-kept@example.test"]
-
-
 def test_after_a_power_cut_every_accepted_message_is_there_and_the_configuration(site: Fleet, esa: Booted) -> None:
     esa.cli("smtproutes", "new", "parked.example.test", "10.77.1.99")
     esa.cli("commit", "before the power cut")
@@ -220,3 +215,63 @@ def test_after_a_power_cut_every_accepted_message_is_there_and_the_configuration
     site.wait_arrived(all_of_it)
     assert "parked.example.test" in esa.cli("smtproutes", "list").out
     assert esa.state() == "running"
+
+
+def moment(esa: Booted, daemon: str, which: str) -> int:
+    """Give a time of a unit in seconds since 1970."""
+    unit = f"gatepost-{daemon}.service"
+    return int(esa.run("systemctl", "show", "--timestamp=unix", "--value", f"--property={which}", unit).out.lstrip("@"))
+
+
+def test_an_upgrade_under_load_loses_nothing_and_no_daemon_meets_files_of_another_release(
+    site: Fleet, esa: Booted
+) -> None:
+    site.send("later-kept@example.test")  # the mail host says 450: it waits in the queue
+    shutil.copy(as_version(built_package(), NEWER, site.dir), esa.path("/srv/newer.deb"))
+    with site.load("upgraded") as sent:
+        accepted(sent)
+        said = esa.dpkg("--install", "/srv/newer.deb")
+        esa.wait_ready()
+        all_of_it = accepted(sent)
+    assert "has no role" not in said
+    assert esa.run("dpkg-query", "--show", "--showformat=${Version}", "gatepost").out == NEWER
+    unpacked = int(esa.run("stat", "--format=%Z", "/usr/lib/gatepost/bin/gatepost").out)
+    for daemon in UNITS["esa"]:
+        stopped, started = moment(esa, daemon, "ActiveExitTimestamp"), moment(esa, daemon, "ExecMainStartTimestamp")
+        assert stopped <= unpacked <= started, daemon
+    site.wait_arrived(all_of_it)
+    copies = site.arrived()
+    assert {one: copies[one] for one in all_of_it if copies[one] != 1} == {}
+    waiting = json.loads(esa.cli("showrecipients", "--host", "example.test", "--json").out)["recipients"]
+    assert [row["recipient"] for row in waiting] == ["later-kept@example.test"]
+
+
+def test_a_stop_drains_a_downgrade_leaves_it_stopped_and_what_was_accepted_is_delivered_once(
+    site: Fleet, esa: Booted
+) -> None:
+    shutil.copy(built_package(), esa.path("/srv/first.deb"))
+    with site.load("drained") as sent:
+        accepted(sent)
+        esa.run("systemctl", "stop", TARGET)
+        eventually(lambda: len(esa.inactive()) == len(UNITS["esa"]), 60, "all daemons have ended")
+        all_of_it = sent.read_text().splitlines()
+    results = {daemon: esa.show(f"gatepost-{daemon}.service", "Result")["Result"] for daemon in UNITS["esa"]}
+    assert set(results.values()) == {"success"}, results
+    assert "downgrading" in esa.dpkg("--install", "/srv/first.deb")
+    assert esa.show(TARGET, "ActiveState") == {"ActiveState": "inactive"}
+    assert len(esa.inactive()) == len(UNITS["esa"])
+    esa.run("systemctl", "start", TARGET)
+    esa.wait_ready()
+    site.wait_arrived(all_of_it)
+    copies = site.arrived()
+    assert {one: copies[one] for one in all_of_it if copies[one] != 1} == {}
+
+
+def test_removal_stops_every_daemon_and_a_new_installation_goes_on(site: Fleet, esa: Booted) -> None:
+    assert len(esa.run("pgrep", "gatepost").out.split()) >= len(UNITS["esa"])
+    esa.dpkg("--remove", "gatepost")
+    assert esa.run("pgrep", "--list-full", "gatepost", check=False).out == ""
+    esa.dpkg("--install", "/srv/first.deb")
+    esa.wait_ready()
+    site.send("again@example.test")
+    site.wait_arrived(["again@example.test"])

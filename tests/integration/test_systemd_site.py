@@ -27,7 +27,7 @@ CASE, ENGINEER = "SR1", "ana"
 
 @pytest.fixture(scope="module")
 def site() -> Iterator[Fleet]:
-    """Boot all three, give them their roles, start their targets, and pair ESA and SMA."""
+    """Boot all three, make them what they are, configure the package, which starts them, and pair ESA and SMA."""
     with fleet("bastion", "esa", "sma") as made:
         made.net["bastion"].add_address(f"{ENGINEERS}/24")
         bastion = {
@@ -49,7 +49,7 @@ def site() -> Iterator[Fleet]:
         made["sma"].make("sma", made.admin, dns=DNS, console=here, cpq=here, tunnel=tunnel)
         made["sma"].set(POLICY)
         for role in ("bastion", "esa", "sma"):
-            made[role].start_all()
+            made[role].configure(role)
         for role in ("bastion", "esa", "sma"):
             made[role].wait_ready()
         pair(made)

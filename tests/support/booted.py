@@ -1,4 +1,4 @@
-"""ESA, SMA and bastion as machines that boot: the package installed, made and started with the commands of the docs.
+"""ESA, SMA and bastion as machines that boot: the package unpacked; made, configured and started as the docs say.
 
 They stand in the network of `namespaces.py`: a mail host and a name server on the internet, a client there whose mail
 the firewall lets in to the ESA's port 25, the SMA without a route out.
@@ -18,9 +18,9 @@ from typing import Any
 from core import ssh
 from tests.support.lab import Ran, eventually, short_folder
 from tests.support.namespaces import CUSTOMER, Network, network
-from tests.support.nspawn import Machine, debian, install
+from tests.support.nspawn import Machine
 from tests.support.outside import content_of
-from tests.support.package import built_package
+from tests.support.package import unpacked
 
 FOLDER = "/var/lib/gatepost"
 DOMAIN = "support.test"
@@ -93,19 +93,38 @@ class Booted(Machine):
 
     def make_esa(self, public_key: str, **sections: dict[str, Any]) -> None:
         """Make it an ESA that takes mail from anywhere for example.test, and holds what has [hold] in its subject."""
+        self.make("esa", public_key)
+        self.set_esa(**sections)
+
+    def set_esa(self, **sections: dict[str, Any]) -> None:
+        """Write the configuration of such an ESA into the one that its machine was made with."""
         here = {"address": ADDRESSES["esa"]}
-        self.make("esa", public_key, dns=DNS, console=here, cpq=here, filters={"file": "filters.txt"}, **sections)
+        self.set(INBOUND, dns=DNS, console=here, cpq=here, filters={"file": "filters.txt"}, **sections)
         self.write(f"{FOLDER}/filters.txt", FILTERS)
-        self.set(INBOUND)
 
-    def start_all(self) -> None:
-        """Start its target at once and at every boot."""
-        self.gatepost("systemd", "install", "--role", self.role)
-        self.run("systemctl", "enable", "--now", f"gatepost-{self.role}.target")
+    def configure(self, role: str) -> str:
+        """Let dpkg configure the unpacked package with a role given in advance, and give what that said.
 
-    def wait_ready(self, within_s: float = 60) -> None:
+        It makes the machine if there is none yet, and starts its target now and at every boot.
+        """
+        self.role = role
+        answers = f"gatepost gatepost/role select {role}\ngatepost gatepost/hostname string {role}.example.test\n"
+        self.run("debconf-set-selections", stdin=answers)
+        return self.dpkg("--configure", "gatepost")
+
+    def dpkg(self, *words: str) -> str:
+        """Run dpkg, which asks nothing, and give what it said."""
+        done = self.run("env", "DEBIAN_FRONTEND=noninteractive", "dpkg", "--force-unsafe-io", *words, within_s=240)
+        return done.out + done.err
+
+    def wait_ready(self, within_s: float = 120) -> None:
         """Wait until every unit of its role is active: that is when the daemon has said that it is ready."""
-        eventually(lambda: self.inactive() == [], within_s, f"units of {self.role}: {self.inactive()}")
+        try:
+            eventually(lambda: self.inactive() == [], within_s)
+        except AssertionError as error:
+            late = self.inactive()
+            said = {one: self.journal(one.split()[0])[-15:] for one in late}
+            raise AssertionError(f"{self.role} is not ready: {json.dumps(said, indent=1)}") from error
 
     def inactive(self) -> list[str]:
         """Name the units of its role that are not active."""
@@ -208,19 +227,12 @@ class Fleet:
 
 @contextlib.contextmanager
 def fleet(*roles: str) -> Iterator[Fleet]:
-    """Boot machines with the package installed in the network with its outside; all of it goes in the end."""
+    """Boot machines with the package unpacked in the network with its outside; all of it goes in the end."""
     with short_folder() as folder, network() as net:
-        base = debian()
-        made = Fleet(folder, net, [package_layer(folder / "package", base), base])
+        made = Fleet(folder, net, unpacked())
         made.start_world()
         try:
             made.boot(*roles)
             yield made
         finally:
             made.remove()
-
-
-def package_layer(folder: Path, base: Path) -> Path:
-    """Install the package, without a role, in a layer upon Debian."""
-    script = "DEBIAN_FRONTEND=noninteractive dpkg --install /gatepost.deb >/said 2>&1 || { cat /said >&2; exit 1; }"
-    return install(folder, [base], script, f"--bind-ro={built_package()}:/gatepost.deb")
