@@ -35,7 +35,7 @@ test: setup tools package ## Run every test, a few files at a time since most of
 
 # Made before the tests that install it, since it takes longer than a test may.
 package:
-	@if [ "$$(id -u)" -eq 0 ] && command -v dpkg-buildpackage >/dev/null; then $(BIN)/python -m tests.support.package >/dev/null; fi
+	@[ "$$(id -u)" -ne 0 ] || $(BIN)/python -m tests.support.package >/dev/null || [ "$$CI" != true ]
 
 fault-long: setup tools ## Kill, fill, break, cut and lie for an hour: the long forms
 	@for file in tests/fault/test_*.py tests/integration/test_tunnel_network.py; do echo "$$file"; \
