@@ -114,7 +114,7 @@ class ControlServer:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            uid = _peer_uid(writer)
+            uid = _peer_uid(writer.get_extra_info("socket"))
             allowed = self._allowed(uid)
             if not allowed:
                 text = f"{self._path.stem} may not be asked by user {uid}"
@@ -204,8 +204,7 @@ def _error(status: int, text: str) -> dict[str, Any]:
     return {"v": VERSION, "error": {"status": status, "text": text}}
 
 
-def _peer_uid(writer: asyncio.StreamWriter) -> int:
-    sock = writer.get_extra_info("socket")
+def _peer_uid(sock: socket.socket) -> int:
     _, uid, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
     return int(uid)
 
@@ -221,11 +220,13 @@ def peer_pid(path: Path) -> int:
     return int(pid)
 
 
-async def _asked(path: Path, request: bytes) -> bytes:
+async def _asked(path: Path, request: bytes, of_users: Collection[int]) -> bytes:
     """Send a line and give the one that comes back. Who is refused before it has asked still reads why."""
     loop = asyncio.get_running_loop()
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as sock:
         await loop.sock_connect(sock, str(path))
+        if of_users and (uid := _peer_uid(sock)) not in of_users:
+            raise GatepostError(f"{path}: the user with number {uid} answers there, which is not its own", EX_NOPERM)
         with contextlib.suppress(ConnectionError):
             await loop.sock_sendall(sock, request)
         reader, writer = await asyncio.open_unix_connection(sock=sock.dup(), limit=LINE_LIMIT)
@@ -235,13 +236,17 @@ async def _asked(path: Path, request: bytes) -> bytes:
             writer.close()
 
 
-async def call(path: Path, do: str, /, timeout_s: float = 10.0, **args: Any) -> Any:
-    """Ask the daemon behind `path` to do something and give its answer."""
+async def call(path: Path, do: str, /, timeout_s: float = 10.0, of_users: Collection[int] = (), **args: Any) -> Any:
+    """Ask the daemon behind `path` to do something and give its answer.
+
+    `of_users` are the numbers of the users whose daemon is believed, where others can put a socket in its place; none
+    = anybody's. Raises status 77 for another's, before anything is asked.
+    """
     name = path.stem
     request = msgspec.json.encode({"v": VERSION, "do": do, "args": args}) + b"\n"
     try:
         async with asyncio.timeout(timeout_s):
-            line = await _asked(path, request)
+            line = await _asked(path, request, of_users)
     except TimeoutError:
         raise GatepostError(f"{name} did not answer within {timeout_s:g} s", EX_TEMPFAIL) from None
     except PermissionError:

@@ -4,7 +4,10 @@ All of it is asked of keyd. Listing is for the bastion's user as well; making an
 """
 
 import argparse
+import os
+import pwd
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -39,7 +42,7 @@ def _act(args: argparse.Namespace) -> int:
     from tunnel.keyd.client import Keyd, asked
 
     machine = machine_for("gatepost bastion support-key", args.config, ("bastion",))
-    keyd = Keyd(machine.socket("keyd"))
+    keyd = Keyd(machine.socket("keyd"), of_users=_believed(machine.config))
     if args.act == "new":
         asked(keyd.rotate())
     elif args.act == "retire":
@@ -51,6 +54,19 @@ def _act(args: argparse.Namespace) -> int:
     tunnel = {"support_keys": lines, "bastion_cas": [" ".join(public.host_ca.split()[:2])]}
     document = {"support_keys": msgspec.to_builtins(public.support_keys), "tunnel": tunnel}
     return tell(args, document, _text(public.support_keys, tunnel))
+
+
+def _believed(config: Path) -> tuple[int, ...]:
+    """Give whose keyd root believes: the bastion's user owns run/ and could have keys of its own shown to root."""
+    from daemons.owner import owner_of
+    from daemons.systemd.folder import KEYD_OWNER
+
+    if os.geteuid() != 0 or owner_of(config) == 0:
+        return ()
+    try:
+        return 0, pwd.getpwnam(KEYD_OWNER).pw_uid
+    except KeyError:  # not installed as units: keyd runs as whoever started it
+        return ()
 
 
 def _text(keys: "Sequence[SupportKey]", tunnel: dict[str, list[str]]) -> str:

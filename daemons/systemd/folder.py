@@ -27,7 +27,7 @@ _LINKS = {"run": Path("/run/gatepost"), "log": Path("/var/log/gatepost")}
 CREDENTIALS = Path("etc/gatepost/credentials")
 _LARGEST_KEY = 1 << 16
 _HARD_LINKS = Path("/proc/sys/fs/protected_hardlinks")
-_OWNER, _KEYD_OWNER = "gatepost", "gatepost-keyd"
+OWNER, KEYD_OWNER = "gatepost", "gatepost-keyd"
 
 
 def prepare(root: Path) -> None:
@@ -39,13 +39,13 @@ def prepare(root: Path) -> None:
     _system("systemd-tmpfiles", root, "--create", "gatepost.conf")
     users = dict(_users(root))
     try:
-        _give_away(folder, users[_OWNER], users[_KEYD_OWNER][0])
-        _give_away(root / _LINKS["log"].relative_to("/"), users[_OWNER], users[_KEYD_OWNER][0])
+        _give_away(folder, users[OWNER], users[KEYD_OWNER][0])
+        _give_away(root / _LINKS["log"].relative_to("/"), users[OWNER], users[KEYD_OWNER][0])
         folder.chmod(0o750)
     except OSError as error:
         raise GatepostError(f"{error.filename or folder}: {error.strerror}; it is left as it is", EX_OSERR) from error
-    _as_user(root, users[_OWNER], _link_all)
-    _copy_keys(folder / "keys", root / CREDENTIALS, users[_OWNER][0])
+    _as_user(root, users[OWNER], _link_all)
+    _copy_keys(folder / "keys", root / CREDENTIALS, users[OWNER][0])
 
 
 def undo(root: Path) -> None:

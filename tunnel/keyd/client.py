@@ -5,7 +5,7 @@ raises `GatepostError`: 69 with the command that starts keyd when it is away, 77
 seed does not fit, 75 when a limit says to wait.
 """
 
-from collections.abc import Coroutine, Sequence
+from collections.abc import Collection, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -34,9 +34,11 @@ def asked(coroutine: Coroutine[Any, Any, T]) -> T:
 class Keyd:
     """The keyd of one machine, by its socket."""
 
-    def __init__(self, socket: Path, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(self, socket: Path, timeout_s: float = TIMEOUT_S, of_users: Collection[int] = ()) -> None:
+        """`of_users` are the numbers of those whose keyd is believed, none = anybody's (`core.control.call`)."""
         self._socket = socket
         self._timeout_s = timeout_s
+        self._of_users = of_users
 
     async def public(self) -> api.Public:
         """Give the public halves of all keys."""
@@ -118,7 +120,7 @@ class Keyd:
 
     async def _ask(self, verb: str, args: api.Args, kind: type[Struct]) -> Struct:
         try:
-            answer = await call(self._socket, verb, self._timeout_s, **msgspec.to_builtins(args))
+            answer = await call(self._socket, verb, self._timeout_s, self._of_users, **msgspec.to_builtins(args))
         except GatepostError as error:
             raise self._explained(error) from error
         return api.understood(kind, answer)

@@ -1,6 +1,7 @@
 """The control socket answers what it knows, bounds what it reads and hides what went wrong inside."""
 
 import asyncio
+import os
 import shutil
 import sys
 import tempfile
@@ -49,6 +50,14 @@ async def path(tmp_path: Path) -> AsyncIterator[Path]:
 
 async def test_a_request_is_answered(path: Path) -> None:
     assert await call(path, "greet", name="ada") == {"hello": "ada"}
+
+
+async def test_an_answer_of_another_user_is_not_taken(path: Path) -> None:
+    us = os.geteuid()
+    assert await call(path, "greet", of_users=(us,), name="ann") == {"hello": "ann"}
+    with pytest.raises(GatepostError, match=f"number {us} answers there") as caught:
+        await call(path, "greet", of_users=(us + 1,), name="ann")
+    assert caught.value.status == 77
 
 
 async def test_an_error_keeps_its_status(path: Path) -> None:
