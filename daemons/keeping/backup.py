@@ -94,7 +94,7 @@ def _write(out: IO[bytes], machine: Machine, source: Source) -> Facts:
                     raise
                 continue  # a daemon has removed it since
             done += size
-            progress(done, total, "octets")
+            progress(done, total, "octets written")
         _document(archive, SUMS, sums)
     progress(-1, 0, "")
     return facts

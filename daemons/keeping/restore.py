@@ -138,7 +138,7 @@ def _unpack(archive: tarfile.TarFile, folder: Path, where: str) -> tuple[Facts, 
             continue
         found[name] = _put(archive, entry, folder / (f"{CONFIG}.restored" if name == CONFIG else name))
         done += entry.size
-        progress(done, facts.octets, "octets")
+        progress(done, facts.octets, "octets read")
         if name == f"state/{NAME}":
             refuse_newer(folder)
     progress(-1, 0, "")

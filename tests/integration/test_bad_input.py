@@ -49,6 +49,9 @@ def tree(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*")}
 
 
+NOTED = {f"esa/state/format.json{end}" for end in ("", ".copy", ".lock")}
+"""Written before a daemon opens anything: which release used the machine last."""
+
 BROKEN = """
 [delivery]
 max_connections = 0
@@ -146,7 +149,7 @@ def test_a_filter_with_a_fault_is_said_with_line_column_and_what_was_expected(fo
         assert len(done.err.splitlines()) == 1, done
         assert f"{file}: line 2, column 24: " in done.err
         assert "expected" in done.err
-    assert tree(folder) == before
+    assert tree(folder) - NOTED == before
 
 
 @pytest.fixture

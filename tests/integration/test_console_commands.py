@@ -100,8 +100,8 @@ def test_every_command_that_only_looks_gives_json_and_a_status(lab: Lab, role: s
     assert wrong == []
 
 
-AS_IT_IS = {"showconfig", "tail", "grep", "findevent"}
-"""What they show are lines of files."""
+AS_IT_IS = {"showconfig", "tail", "grep", "findevent", "metrics"}
+"""What they show are lines of files, or text that programs read."""
 WITHOUT_QUESTIONS = {"netstat": "listen", "showrecipients": "--limit 5", "tophosts": "conn_out"}
 """Arguments for commands that would ask on a terminal."""
 
