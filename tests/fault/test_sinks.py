@@ -91,7 +91,7 @@ class Sink:
     async def _do_wrong(self, peer: Peer, right: str) -> None:
         """Say what is wrong; after all but a close wait for the queue to go away, or go on."""
         if self.wrong == "late":
-            await asyncio.sleep(2 if self.stage != "DATA" else 125)
+            await asyncio.sleep(5 if self.stage != "DATA" else 125)
         if self.wrong in FLOODS:
             for _ in range(40):
                 await peer.send(FLOODS[self.wrong])
