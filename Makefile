@@ -6,7 +6,7 @@ CODE   := core cpq daemons mail ops protocol tunnel
 CASES  ?= all
 PEERS  ?= all
 ROUNDS ?= 3
-JOBS   ?= 4
+JOBS   ?= 3
 
 comma  := ,
 
