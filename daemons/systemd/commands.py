@@ -61,6 +61,7 @@ def _install(args: argparse.Namespace) -> int:
     except OSError as error:
         raise GatepostError(f"{error.filename}: {error.strerror}; run this as root", EX_CANTCREAT) from error
     prepare(root)
+    os.sync()  # all of it, links and owners too: a machine that loses power now comes back with its ports
     _reload(root)
     changed = len(written) + len(removed)
     print(f"units of a machine of role {role}: {f'{changed} files changed' if changed else 'nothing changed'}")

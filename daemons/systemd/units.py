@@ -8,6 +8,8 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from core.disk import Disk, replace_file
+
 STANDARD = "/usr/bin/gatepost"
 """The executable of the Debian package, which brings the same files in /usr/lib."""
 SYSTEM = Path("etc/systemd/system")
@@ -51,8 +53,8 @@ def write(root: Path, files: Mapping[Path, str]) -> list[Path]:
             path.unlink(missing_ok=True)
         elif _text(path) != text:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
-            path.chmod(0o644)
+            replace_file(Disk(), path, text.encode(), mode=0o644)
+            path.chmod(0o644)  # whatever the umask is
             written.append(name)
     link = root / LINK
     if not link.is_symlink() and (root / SYSTEM / LINKED).is_dir():
