@@ -62,9 +62,9 @@ def _replay(args: argparse.Namespace) -> int:
 
 
 def _verify(args: argparse.Namespace) -> int:
-    machine = _machine(args)
     if args.all + args.audit + bool(args.files and not args.audit) != 1:
         raise GatepostError("name recordings, or --all, or --audit", EX_USAGE)
+    machine = _machine(args)
     allowed = _allowed(args.allowed_signers, machine)
     if not allowed:
         text = "note: signatures are not checked: the signing key is not known here; see --allowed-signers\n"

@@ -73,8 +73,8 @@ async def test_replay_as_text_and_only_on_a_terminal_otherwise(
     ("words", "status"),
     [
         (["verify"], 64),
-        (["verify", "--all"], 64),
-        (["verify", "--audit"], 64),
+        (["verify", "--all", "--config", "/nothing/there"], 78),
+        (["verify", "--audit", "--config", "/nothing/there"], 78),
         (["verify", "--all", "x"], 64),
         (["verify", "--audit", "/nothing/there"], 66),
         (["verify", "/nothing/there"], 66),
