@@ -11,7 +11,6 @@ import os
 import random
 import signal
 import smtplib
-import threading
 import time
 from pathlib import Path
 
@@ -19,6 +18,7 @@ import pytest
 
 from tests.support.lab import Lab, eventually, running_lab
 from tests.support.long import either
+from tests.support.senders import Senders, message, recipient
 
 KILLS = either(8, 200)
 NETS = ("127.41", "127.42", "127.43", "127.44")
@@ -26,48 +26,26 @@ CARRIERS = ("gateway", "delivery-queue", "cpq-listener", "release-host")
 """They get three of four kills."""
 OUTSIDE = ("lab/dns", "lab/mailhost")
 ESTABLISHED = "01"
+HOSTS = 3
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(either(180, 3000))]
 
 
-class Senders:
-    """Hosts outside that send as long as the test runs; half of the mail is held."""
+class Outside(Senders):
+    """Hosts that go on with the next message, whatever became of one."""
 
     def __init__(self, lab: Lab) -> None:
-        host, _, port = lab.place("esa", "smtp").rpartition(":")
-        self._place = host, int(port)
-        self._stopping = threading.Event()
-        self._threads = [threading.Thread(target=self._send, args=(number,)) for number in range(3)]
+        super().__init__(lab, HOSTS, 0.04)
+        self._number = [0] * HOSTS
         self.plain: set[str] = set()
         self.held: set[str] = set()
 
-    def __enter__(self) -> "Senders":
-        for one in self._threads:
-            one.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stopping.set()
-        for one in self._threads:
-            one.join()
-
-    def _send(self, sender: int) -> None:
-        number = 0
-        while not self._stopping.is_set():
-            with contextlib.suppress(OSError, smtplib.SMTPException), smtplib.SMTP(*self._place, timeout=20) as client:
-                for _ in range(20):
-                    number += 1
-                    self._send_one(client, sender, number)
-                    if self._stopping.wait(0.04):
-                        return
-            time.sleep(0.05)
-
-    def _send_one(self, client: smtplib.SMTP, sender: int, number: int) -> None:
-        hold = number % 3 == 0
-        to = f"{'held' if hold else 'plain'}-{sender}-{number}@example.test"
-        text = f"Subject: {'[hold] ' if hold else ''}{to}\r\n\r\n" + "line of text\r\n" * (number % 50)
-        client.sendmail("outside@sender.test", [to], text)
-        (self.held if hold else self.plain).add(to)
+    def send_next(self, client: smtplib.SMTP, host: int) -> None:
+        self._number[host] += 1
+        number = self._number[host]
+        to = recipient(host, number)
+        client.sendmail("outside@sender.test", [to], message(to, number % 50))
+        (self.plain if to.startswith("plain") else self.held).add(to)
 
 
 def open_to(place: str) -> int:
@@ -103,7 +81,7 @@ def test_every_daemon_is_killed_at_random_and_no_mail_is_lost_or_held_twice() ->
         names = [name for name in lab.facts["pids"] if name not in OUTSIDE]
         often = [name for name in names if name.split("/")[1] in CARRIERS and "bastion" not in name]
         order = [name for _ in range(KILLS) for name in (*chance.sample(often, 3), chance.choice(names))]
-        with Senders(lab) as senders:
+        with Outside(lab) as senders:
             for name in order[:KILLS]:
                 time.sleep(chance.uniform(0, 0.6))
                 release(lab, chance)
@@ -113,7 +91,7 @@ def test_every_daemon_is_killed_at_random_and_no_mail_is_lost_or_held_twice() ->
         check(lab, senders, bound, f"{KILLS} kills in {time.monotonic() - began:.0f} s")
 
 
-def check(lab: Lab, senders: Senders, bound: int, did: str) -> None:
+def check(lab: Lab, senders: Outside, bound: int, did: str) -> None:
     """Wait until everything is somewhere, release what is held, and count."""
     everything = senders.plain | senders.held
 

@@ -12,8 +12,6 @@ import signal
 import smtplib
 import sqlite3
 import sys
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -23,6 +21,7 @@ import pytest
 from tests.support.lab import Lab, Ran, eventually, gatepost, ran, running_lab
 from tests.support.long import either
 from tests.support.release import Release, additions, files_below
+from tests.support.senders import Senders, message, recipient
 
 NETS = ("127.84", "127.184", "127.185", "127.186")
 QUEUED = either(200, 20_000)
@@ -32,49 +31,25 @@ PENDING = "later.example"
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(either(600, 3000))]
 
 
-class Outside:
-    """Hosts that have mail for us and try each message until it is taken; a third of it is held."""
+class Outside(Senders):
+    """Hosts that try each message until it is taken."""
 
     def __init__(self, lab: Lab) -> None:
-        host, _, port = lab.place("esa", "smtp").rpartition(":")
-        self._place = host, int(port)
-        self._stopping = threading.Event()
-        self._threads = [threading.Thread(target=self._send, args=(number,)) for number in range(SENDERS)]
+        super().__init__(lab, SENDERS, 0.1)
+        self._next = [0] * SENDERS
         self.taken: set[str] = set()
         self.uncertain: set[str] = set()
         """Sent again because the connection was lost when the answer was due."""
 
-    def __enter__(self) -> "Outside":
-        for one in self._threads:
-            one.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stopping.set()
-        for one in self._threads:
-            one.join()
-
-    def _send(self, sender: int) -> None:
-        number = 0
-        while not self._stopping.is_set():
-            try:
-                with smtplib.SMTP(*self._place, timeout=20) as client:
-                    for _ in range(20):
-                        self._one(client, f"{'held' if number % 3 == 0 else 'plain'}-{sender}-{number}@example.test")
-                        number += 1
-                        if self._stopping.wait(0.1):
-                            return
-            except (OSError, smtplib.SMTPException):
-                time.sleep(0.05)
-
-    def _one(self, client: smtplib.SMTP, to: str) -> None:
-        text = f"Subject: {'[hold] ' if to.startswith('held') else ''}{to}\r\n\r\n" + "line of text\r\n" * 20
+    def send_next(self, client: smtplib.SMTP, host: int) -> None:
+        to = recipient(host, self._next[host])
         try:
-            client.sendmail("outside@sender.test", [to], text)
+            client.sendmail("outside@sender.test", [to], message(to, 20))
         except (smtplib.SMTPServerDisconnected, ConnectionError, TimeoutError):
             self.uncertain.add(to)
             raise
         self.taken.add(to)
+        self._next[host] += 1
 
 
 class Site:
