@@ -46,6 +46,13 @@ def start(tmp_path: Path, body: str, **environment: str) -> Started:
     )
 
 
+def said_until(tmp_path: Path, body: str, status: int) -> str:
+    """Run a process to its end, which is to have this status; give what it wrote."""
+    with start(tmp_path, body) as process:
+        assert process.wait(30) == status
+        return process.stderr.read()
+
+
 WAITS = """
 class Waits:
     name = "waits"
@@ -132,9 +139,7 @@ def test_what_did_not_stop_in_time_is_named(tmp_path: Path) -> None:
                 await asyncio.sleep(3600)
     sys.exit(run_daemon(Daemon("sample", [Stubborn()], RUN / "sample.sock", grace_s=0.1)))
     """
-    with start(tmp_path, body) as process:
-        assert process.wait(30) == 0
-        assert "stubborn did not stop in time; busy with: counting sheep" in process.stderr.read()
+    assert "stubborn did not stop in time; busy with: counting sheep" in said_until(tmp_path, body, 0)
 
 
 @pytest.mark.parametrize(
@@ -153,9 +158,7 @@ def test_a_service_that_fails_ends_the_daemon(tmp_path: Path, error: str, status
             await asyncio.sleep(3600)
     sys.exit(run_daemon(Daemon("sample", [Fails(), Waits()], RUN / "sample.sock")))
     """
-    with start(tmp_path, body) as process:
-        assert process.wait(30) == status
-        assert words in process.stderr.read()
+    assert words in said_until(tmp_path, body, status)
 
 
 async def test_tasks_of_a_service_end_with_it(tmp_path: Path) -> None:
@@ -221,9 +224,7 @@ def test_a_daemon_had_the_usual_thousand_descriptors_whatever_the_system_allows(
             raise GatepostError(f"all of them: {resource.getrlimit(resource.RLIMIT_NOFILE) == (most, most)}", 69)
     sys.exit(run_daemon(Daemon("sample", [Tells()], RUN / "sample.sock")))
     """
-    with start(tmp_path, body) as process:
-        assert process.wait(30) == 69
-        assert "all of them: True" in process.stderr.read()
+    assert "all of them: True" in said_until(tmp_path, body, 69)
 
 
 def test_what_was_spared_while_it_was_used_is_freed_once_it_is_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -386,12 +387,7 @@ def test_what_never_ends_kept_the_process_for_ever(tmp_path: Path, hang: str, fa
             await scope.stopping.wait()
     sys.exit(run_daemon(Daemon("sample", [Hangs()], RUN / "sample.sock", grace_s=0.2)))
     """
-    with start(tmp_path, body) as process:
-        try:
-            assert process.wait(30) == 70
-        finally:
-            process.kill()
-        said = process.stderr.read()
+    said = said_until(tmp_path, body, 70)
     assert "sample: did not come to its end in time and is ended" in said
     assert "most recent call first" in said
 
@@ -412,12 +408,7 @@ def test_two_signals_at_once_cut_the_grace_short_and_a_third_is_no_fault(tmp_pat
                 await asyncio.sleep(0.2)
     sys.exit(run_daemon(Daemon("sample", [Stubborn()], RUN / "sample.sock", grace_s=600)))
     """
-    with start(tmp_path, body) as process:
-        try:
-            assert process.wait(30) == 0
-        finally:
-            process.kill()
-        said = process.stderr.read()
+    said = said_until(tmp_path, body, 0)
     assert "stubborn did not stop in time" in said
     assert "Traceback" not in said
 
