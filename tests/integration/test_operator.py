@@ -100,7 +100,7 @@ COMMANDS: list[tuple[str, str, Callable[[Any], None], str]] = [
     ("esa", "resumelistener All", switched(ALL, delivery=False), r"Receiving resumed for InboundMail"),
     ("esa", "suspend 0", switched(ALL, delivery=True), r"Mail delivery suspended"),
     ("esa", "resume", switched(ALL, delivery=True), r"Mail delivery resumed"),
-    ("esa", "listenerconfig list", check_listeners, r"1\. InboundMail \(on 127\.2\d\.1\.1\) SMTP Port 2525 Public"),
+    ("esa", "listenerconfig list", check_listeners, r"1\. InboundMail \(on 127\.1?2\d\.1\.1\) SMTP Port 2525 Public"),
     ("esa", "showconfig", lambda document: document["configuration"]["cpq"]["port"], r'name = "cpq_listener"'),
     ("esa", "techsupport status", check_support, r"Service Access currently ENABLED"),
     ("esa", "version", check_version, r"Role: +esa"),

@@ -98,7 +98,8 @@ class Machine:
 
     def lines(self, log: str, event: str = "", **facts: Any) -> list[dict[str, Any]]:
         """Give the lines of one of its audit logs, of one kind or with these facts."""
-        found = map(json.loads, (self.dir / log).read_text().splitlines())
+        whole = (self.dir / log).read_text().rpartition("\n")[0]  # the last one may be in the middle of being written
+        found = map(json.loads, whole.splitlines())
         wanted = {**({"event": event} if event else {}), **facts}
         return [line for line in found if wanted.items() <= line.items()]
 
