@@ -62,8 +62,9 @@ class Collector:
 
     def api(self, what: str, **query: str) -> Any:
         status, text = fetch(f"{self.url}/api/v1/{what}?{urllib.parse.urlencode(query)}")
+        assert status == 200, (what, query, status, text)
         document = json.loads(text)
-        assert (status, document["status"]) == (200, "success"), (what, query, document)
+        assert document["status"] == "success", (what, query, document)
         return document["data"]
 
     def values(self, expression: str) -> list[dict[str, Any]]:
