@@ -18,8 +18,9 @@ from typing import IO
 
 import pytest
 
-from tests.support.lab import Lab, Ran, alive, eventually, gatepost, running_lab
+from tests.support.lab import Lab, Ran, alive, gatepost, running_lab
 from tests.support.release import files_below
+from tests.support.waiting import eventually
 
 NETS = ("127.187", "127.188", "127.189", "127.190")
 HELD = 20
@@ -157,6 +158,6 @@ def test_what_was_held_is_held_in_the_restored_machine_and_leaves_as_it_came(kep
         to = kept.rows[one]["recipients"][0]
         assert lab.wait_delivered(to, 60).content.endswith(kept.rows[one]["content"])
     lab.hold()
-    eventually(lambda: re.search(r"\bMID \d{7,}\b", lab.log("sma")), 30, "what comes now has a number never given")
+    eventually(lambda: re.search(r"\bMID \d{7,}\b", lab.log("sma")), "what comes now has a number never given")
     for one in lab.held():
         assert "[hold]" in json.dumps(lab.control("sma", "release-host", "quarantine_show", id=one["id"]))

@@ -14,11 +14,12 @@ from collections.abc import AsyncIterator
 import pytest
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
-from tests.integration.test_delivery_tables import Gateway, OutsideHost, outside_host, route, until
+from tests.integration.test_delivery_tables import Gateway, OutsideHost, outside_host, route
 from tests.support.hostile_dns import WAITS, HostileDns
 from tests.support.lab import short_folder
 from tests.support.long import either
 from tests.support.need import not_allowed
+from tests.support.waiting import until
 
 SINK, TRAP = "127.46.9.1", "127.46.9.2"
 """Where mail should go, and where a lie leads; both on port 25, which an exchanger has."""
@@ -112,14 +113,16 @@ async def test_mail_waits_for_a_name_server_that_lies_and_is_sent_when_it_does_n
             return waited and sink.copies["someone@sender.test"] >= len(STORM) and bool(sink.copies["a@good.test"])
 
         try:
-            await until(told, "", either(25, 120))
+            await until(told, within_s=either(25, 120))
         except TimeoutError:
             said = reasons(gateway.log())
             pytest.fail(f"{ {one: said.get(one) for one in WAITING} } {sink.copies}\n{gateway.log()[-3000:]}")
         assert near.of("a@routed.test")
         assert not [one for one in WAITING if sink.copies[one]], "what nobody said was believed"
         server.hostile = False
-        await until(lambda: all(sink.copies[one] for one in WAITING), "all that waited is there", either(25, 120))
+        await until(
+            lambda: all(sink.copies[one] for one in WAITING), "all that waited is there", within_s=either(25, 120)
+        )
         await asyncio.sleep(either(0.5, 5))
         said = reasons(gateway.log())
     assert {one: set(said[one]) for one in WAITING} == {one: {"Delayed 4.4.0"} for one in WAITING}
@@ -150,7 +153,7 @@ async def test_mail_waits_for_a_name_server_that_is_not_there(gateway: Gateway) 
         server.deaf = False
         expected = {f"{state}{number}@good.test": 1 for state in ("deaf", "closed") for number in range(5)}
         async with server:
-            await until(lambda: sink.copies.keys() >= expected.keys(), "all that waited is there", 25)
+            await until(lambda: sink.copies.keys() >= expected.keys(), "all that waited is there")
             await asyncio.sleep(0.5)
         said = reasons(gateway.log())
     assert sink.copies == expected

@@ -16,9 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.lab import Lab, eventually, running_lab
+from tests.support.lab import Lab, running_lab
 from tests.support.long import either
 from tests.support.senders import Senders, message, recipient
+from tests.support.waiting import eventually
 
 KILLS = either(8, 200)
 NETS = ("127.41", "127.42", "127.43", "127.44")
@@ -87,7 +88,7 @@ def test_every_daemon_is_killed_at_random_and_no_mail_is_lost_or_held_twice() ->
                 release(lab, chance)
                 bound += kill(lab, name)
                 lab.start(name)
-            eventually(lambda: len(senders.held) > 5, 30, "some mail is held")
+            eventually(lambda: len(senders.held) > 5, "some mail is held")
         check(lab, senders, bound, f"{KILLS} kills in {time.monotonic() - began:.0f} s")
 
 
@@ -98,13 +99,13 @@ def check(lab: Lab, senders: Outside, bound: int, did: str) -> None:
     def seen() -> set[str]:
         return lab.counted().keys() | {row["recipients"][0] for row in lab.held()}
 
-    eventually(lambda: not everything - seen(), 120, "all that was accepted is delivered or held")
+    eventually(lambda: not everything - seen(), "all that was accepted is delivered or held", within_s=120)
     held = [row["recipients"][0] for row in lab.held()]
     assert len(set(held)) == len(held), "a message is in the quarantine twice"
     ids = [row["id"] for row in lab.held()]
     for start in range(0, len(ids), 100):
         lab.control("sma", "release-host", "quarantine_release", ids=ids[start : start + 100])
-    eventually(lambda: not everything - lab.counted().keys(), 120, "all that was accepted is delivered")
+    eventually(lambda: not everything - lab.counted().keys(), "all that was accepted is delivered", within_s=120)
     assert not lab.held(), "what was released is held again"
     copies = lab.counted()
     repeats = sum(count - 1 for count in copies.values())

@@ -14,10 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.test_delivery_tables import Gateway, until
+from tests.integration.test_delivery_tables import Gateway
 from tests.support.lab import short_folder
 from tests.support.long import either
 from tests.support.scripted_server import Peer, ScriptedServer
+from tests.support.waiting import until
 
 SETTINGS = """
 [delivery]
@@ -147,7 +148,7 @@ async def test_whatever_a_host_does_its_mail_is_tried_again_and_arrives(gateway:
         def missing() -> list[str]:
             return [name(sink) for sink in CASES if not sink.kept]
 
-        await until(lambda: not missing(), f"{missing()} have their mail", either(40, 200))
+        await until(lambda: not missing(), lambda: f"{missing()} have their mail", within_s=either(40, 200))
         await asyncio.sleep(1.5)
         log = gateway.log()
     assert [name(sink) for sink in CASES if sink.kept > 1] == [], "delivered twice to a host that answered once"

@@ -25,9 +25,10 @@ import pytest
 from asyncssh.packet import Boolean, String, UInt32
 
 from core import ssh
-from tests.support.lab import eventually, free_port, ran
+from tests.support.lab import free_port, ran
 from tests.support.need import needs
 from tests.support.remote_daemons import CASE, ENGINEER, HOST, NET, Machine, Remote, Witness, remote
+from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.slow, needs("ssh", "ssh-keygen")]
 PIPE = Path(__file__).parents[1] / "support" / "unix_pipe.py"
@@ -496,13 +497,13 @@ def test_a_clone_freezes_the_serial_until_a_human_thaws_it(site: Remote) -> None
     shutil.rmtree(one.dir / "state")
     copies.rename(one.dir / "state")  # a snapshot of the machine was brought back
     one.start("tunnel-client")
-    status = eventually(lambda: _verdict(one, "frozen"), 10, str(one.ask("tunnel-client", "techsupport_status")))
+    status = eventually(lambda: _verdict(one, "frozen"), lambda: str(one.ask("tunnel-client", "techsupport_status")))
     assert "thaw" in status["problem"] or "support" in status["problem"]
     assert len(site.audit("clone")) == before + 1
     assert not site.online(one.name)
     assert site.desk("appliances", "--json").out.count('"frozen') >= 1
     site.desk("thaw", one.serial)
-    eventually(lambda: site.online(one.name), 20)
+    eventually(lambda: site.online(one.name))
     one.cli("techsupport", "disable")
 
 

@@ -18,10 +18,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.lab import Lab, Ran, eventually, gatepost, ran, running_lab
+from tests.support.lab import Lab, Ran, gatepost, ran, running_lab
 from tests.support.long import either
 from tests.support.release import Release, additions, files_below
 from tests.support.senders import Senders, message, recipient
+from tests.support.waiting import eventually
 
 NETS = ("127.84", "127.184", "127.185", "127.186")
 QUEUED = either(200, 20_000)
@@ -99,7 +100,7 @@ class Site:
             held = {row["recipients"][0] for row in self.lab.held()}
             return bool(new & self.lab.counted().keys()) and bool(new & held)
 
-        eventually(arrived, 60, "mail goes on, to the mail host and into the quarantine")
+        eventually(arrived, "mail goes on, to the mail host and into the quarantine", within_s=60)
 
 
 @pytest.fixture(scope="module")
@@ -161,12 +162,12 @@ def check(site: Site, outside: Outside) -> None:
     def seen() -> set[str]:
         return lab.counted().keys() | {row["recipients"][0] for row in lab.held()}
 
-    eventually(lambda: not everything - seen(), 120, "all that was accepted is delivered or held")
+    eventually(lambda: not everything - seen(), "all that was accepted is delivered or held", within_s=120)
     ids = [row["id"] for row in lab.held()]
     for start in range(0, len(ids), 100):
         lab.control("sma", "release-host", "quarantine_release", ids=ids[start : start + 100])
-    eventually(lambda: not everything - lab.counted().keys(), 120, "all that was accepted is delivered")
-    eventually(lambda: not lab.held(), 30, "the quarantine is empty")
+    eventually(lambda: not everything - lab.counted().keys(), "all that was accepted is delivered", within_s=120)
+    eventually(lambda: not lab.held(), "the quarantine is empty")
     doubled = {name for name, count in lab.counted().items() if count > 1}
     print(f"{len(everything)} messages, {len(outside.uncertain)} sent again by their host, {len(doubled)} twice")
     assert doubled <= outside.uncertain

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.lab import GATEPOST, Lab, ask_socket, eventually, free_port, gatepost, ran, short_folder
+from tests.support.lab import GATEPOST, Lab, ask_socket, free_port, gatepost, ran, short_folder
 from tests.support.need import as_root, not_allowed
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.slow
 DAEMONS = (
@@ -161,7 +162,7 @@ def delivered(lab: Lab, subject: str) -> bool:
     """Send a message and tell whether it arrives; a second one behind it shows that it would have by now."""
     to, behind = lab.address(), lab.address()
     lab.send([to], f"Subject: {subject}\r\n\r\nx\r\n".encode())
-    if eventually(lambda: lab.arrivals(to) or (lab.held(recipient=to) and ["held"]), 10) == ["held"]:
+    if eventually(lambda: lab.arrivals(to) or (lab.held(recipient=to) and ["held"])) == ["held"]:
         return False
     lab.send([behind], b"Subject: behind\r\n\r\nx\r\n")
     lab.wait_delivered(behind)
@@ -182,14 +183,14 @@ def test_filters_are_reloaded_by_a_signal_and_broken_ones_leave_the_running_ones
         log_from = lab.log_size("esa")
         file.write_text(original + 'new: if (subject == "\\\\[newly\\\\]") { quarantine("Policy"); }\n')
         reload_by_signal(lab)
-        eventually(lambda: lab.log("esa", log_from).count("Message filters reloaded: 5 in force") == 2, 5)
+        eventually(lambda: lab.log("esa", log_from).count("Message filters reloaded: 5 in force") == 2)
         assert not delivered(lab, "[newly] held")
 
         log_from = lab.log_size("esa")
         file.write_text("broken: if (subject == ) { drop(); }\n" + original)
         reload_by_signal(lab)
         lines = eventually(
-            lambda: re.findall(r"Warning: [a-z0-9-]+: Configuration not reloaded: .*", lab.log("esa", log_from)), 5
+            lambda: re.findall(r"Warning: [a-z0-9-]+: Configuration not reloaded: .*", lab.log("esa", log_from))
         )
         assert f"{file}: line 1, column 24: " in lines[0]
         assert "expected" in lines[0]
@@ -272,7 +273,7 @@ def test_a_full_disk_is_answered_451_and_loses_nothing_and_recovers(folder: Path
             assert refused, "the disk was never full"
             assert refused <= {451, 452}
             filler.unlink()
-            codes[80] = eventually(lambda: (code := send(80)) == 250 and code, 15, "mail is taken again")
+            codes[80] = eventually(lambda: (code := send(80)) == 250 and code, "mail is taken again")
         # Nothing acknowledged is lost: the queue has it, and only it.
         with daemon(config, "delivery-queue"):
             path = config.parent / "run" / "delivery-queue.sock"
@@ -282,7 +283,7 @@ def test_a_full_disk_is_answered_451_and_loses_nothing_and_recovers(folder: Path
                 rows = ask_socket(path, "showrecipients", limit=1000)["recipients"]
                 return sorted(row["recipient"] for row in rows)
 
-            eventually(lambda: waiting() == sorted(taken), 15, f"{len(taken)} taken")
+            eventually(lambda: waiting() == sorted(taken), f"{len(taken)} taken")
 
 
 def test_a_folder_that_cannot_be_written_is_said_by_init(tmp_path: Path) -> None:

@@ -12,9 +12,10 @@ from core import agreement, ssh
 from core.ssh import certificate_facts, read_certificate
 from daemons.gatepost import main
 from daemons.initial import make
-from tests.support.lab import GATEPOST, eventually, short_folder
+from tests.support.lab import GATEPOST, short_folder
 from tests.support.need import needs
 from tests.support.remote import free_ports
+from tests.support.waiting import eventually
 from tunnel.audit import verify
 from tunnel.keyd.keyring import Keyring
 from tunnel.seed.code import new_code

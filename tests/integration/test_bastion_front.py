@@ -17,8 +17,9 @@ from core import clock, ssh
 from core.errors import GatepostError
 from tests.support.need import needs
 from tests.support.pump import joined
-from tests.support.remote import CASE, NAME, SERIAL, Appliance, Engineer, Support, connected, eventually
+from tests.support.remote import CASE, NAME, SERIAL, Appliance, Engineer, Support, connected
 from tests.support.service import running
+from tests.support.waiting import until
 from tunnel.bastion.presence import carries
 from tunnel.bastion.reach import Way
 from tunnel.service.hop import HopRule
@@ -72,9 +73,9 @@ async def test_thirty_megabytes_go_up_and_down_and_are_noted_with_their_hash(tmp
                 result = await _program(ana, support, "scp", "-O", *words)
                 assert result[0] == 0, result
         assert (tmp_path / "down").read_bytes() == content
-        await eventually(lambda: not len(support.bastion.visits))
+        await until(lambda: not len(support.bastion.visits))
         wanted = 2 if program == "scp" else 1
-        await eventually(lambda: sum(each["event"] == "recording" for each in support.audit()) == wanted)
+        await until(lambda: sum(each["event"] == "recording" for each in support.audit()) == wanted)
         digests = [each["sha256"] for each in _files(support) if each.get("sha256")]
     assert digests == [hashlib.sha256(content).hexdigest()] * 2
 
@@ -104,7 +105,7 @@ async def test_every_kind_of_channel_needs_its_role(
             assert not await _may(connection.start_unix_server(lambda: None, "/tmp/gatepost-never"))
             assert not await _may(connection.create_tun(lambda: None))
             assert not await _may(connection.create_session(asyncssh.SSHClientSession, subsystem="netconf"))
-        await eventually(lambda: not len(support.bastion.visits))
+        await until(lambda: not len(support.bastion.visits))
         noted = {each["rule"] for each in support.audit() if each["event"] == "refused"}
     assert {"role", "connection", "listen", "device"} <= noted
 
@@ -215,12 +216,12 @@ async def test_who_reads_nothing_and_closes_nothing_is_ended_all_the_same(
             process.channel.pause_reading()
             process.stdin.write(b"x" * 4096)
             tunnel = support.bastion.presence.get(NAME)
-            await eventually(lambda: carries(tunnel))
+            await until(lambda: carries(tunnel))
             [shown] = (await verbs["sessions"]({}))["sessions"]
             [visit] = support.bastion.visits
             await verbs["terminate"]({"id": shown["id"]})
-            await eventually(lambda: not carries(tunnel))
-            await eventually(lambda: not list(support.bastion.visits))
+            await until(lambda: not carries(tunnel))
+            await until(lambda: not list(support.bastion.visits))
             assert visit.recording.close_facts is not None
 
 
@@ -243,11 +244,11 @@ async def test_who_leaves_while_the_appliance_is_being_reached_leaves_no_recordi
         process = await connection.create_process("who", encoding=None)
         await reaching.wait()
         process.channel.abort()
-        await eventually(lambda: not list(support.bastion.visits))
+        await until(lambda: not list(support.bastion.visits))
         left.set()
-        await eventually(lambda: "recording" in [each["event"] for each in support.audit()])
+        await until(lambda: "recording" in [each["event"] for each in support.audit()])
         tunnel = support.bastion.presence.get(NAME)
-        await eventually(lambda: not carries(tunnel))
+        await until(lambda: not carries(tunnel))
 
 
 async def test_octets_that_are_no_text_and_an_error_in_one_session_do_not_end_the_others(tmp_path: Path) -> None:
@@ -262,7 +263,7 @@ async def test_octets_that_are_no_text_and_an_error_in_one_session_do_not_end_th
             ).exit_status == 3
             bad = await connection.create_process("cat", encoding=None)
             [broken] = [visit for visit in support.bastion.visits if visit is not kept]
-            await eventually(lambda: broken.recording is not None)
+            await until(lambda: broken.recording is not None)
 
             def fail(*_: Any) -> None:
                 raise RuntimeError("in one session")
@@ -329,7 +330,7 @@ async def test_a_second_appliance_is_reached_through_the_first_end_to_end_and_re
         outer, inner = first.client(), second.client()
         async with running(*support.services, first.endpoint, outer):
             enabled = await outer.enable({"mode": "tunnel", "hops": ["127.0.0.1"]})
-            await eventually(support.online)
+            await until(support.online)
             await support.open_case(engineers=("ana",))
             await support.open_case(SECOND, engineers=("ana",), via=NAME, address="127.0.0.1")
             await support.take_seed(enabled["seed"])
@@ -341,7 +342,7 @@ async def test_a_second_appliance_is_reached_through_the_first_end_to_end_and_re
                     who = await connection.run("who", encoding=None)
                     assert who.exit_status == 0, who.stderr
                     assert json.loads(who.stdout)[:2] == ["ana", CASE]
-                await eventually(lambda: any(each["event"] == "recording" for each in support.audit()))
+                await until(lambda: any(each["event"] == "recording" for each in support.audit()))
                 [header] = [
                     json.loads(path.read_text().splitlines()[0])["gatepost"]
                     for path in (support.directory / "recordings").rglob("*.cast")

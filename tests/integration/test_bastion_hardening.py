@@ -13,8 +13,9 @@ from asyncssh.packet import String
 
 from core import clock, ssh
 from tests.support.need import needs
-from tests.support.remote import CASE, NAME, SERIAL, Appliance, Engineer, Support, connected, eventually
+from tests.support.remote import CASE, NAME, SERIAL, Appliance, Engineer, Support, connected
 from tests.support.service import running
+from tests.support.waiting import until
 from tunnel.bastion.registration import REGISTRATIONS
 from tunnel.control_message import Confirm, Frames, Granted, Refused, Register, Withdraw, decode_from_bastion, encode
 
@@ -55,11 +56,11 @@ async def test_three_hundred_silent_connections_leave_engineers_and_tunnels_alon
             sock.setblocking(False)
             await loop.sock_connect(sock, ("127.0.0.1", support.ports[0]))
             held.append(sock)
-        await eventually(lambda: support.bastion.counters.snapshot()["door_refused_source"]["uptime"] == 295)
+        await until(lambda: support.bastion.counters.snapshot()["door_refused_source"]["uptime"] == 295)
         assert support.bastion.appliances.gate.unknown == 5
         assert await _works(support, tmp_path / "ana")
         assert await support.online()
-        await eventually(lambda: support.bastion.appliances.gate.unknown == 0)
+        await until(lambda: support.bastion.appliances.gate.unknown == 0)
         lines = [each for each in support.audit() if each["event"] == "refused-at-door"]
         assert [each["rule"] for each in lines] == ["source", "time-out"], "one line for a rule and a minute"
         # Five that said nothing for so long: their source is kept out for a while.
@@ -77,8 +78,8 @@ async def test_ten_thousand_global_requests_of_an_appliance_end_only_its_own_con
         link = client._link
         for _ in range(10_000):
             link._connection.send_packet(80, String(b"tcpip-forward"), b"\1", String(b"x"), (1).to_bytes(4, "big"))
-        await eventually(lambda: support.bastion.presence.get(NAME) not in (None, before))
-        await eventually(support.online)
+        await until(lambda: support.bastion.presence.get(NAME) not in (None, before))
+        await until(support.online)
         assert await _works(support, tmp_path / "ana")
         lines = [each for each in support.audit() if each["event"] == "refused"]
         assert [each["rule"] for each in lines if each["side"] == "appliance"].count("requests") == 1
@@ -101,7 +102,7 @@ async def test_slow_and_endless_banners_end_in_time(tmp_path: Path, what: str) -
         except ConnectionError:
             pass
         writer.close()
-        await eventually(lambda: support.bastion.appliances.gate.unknown == 0)
+        await until(lambda: support.bastion.appliances.gate.unknown == 0)
         assert await _works(support, tmp_path / "ana")
 
 
@@ -189,7 +190,7 @@ async def test_a_copy_that_comes_ends_the_tunnel_that_stands_too(tmp_path: Path)
         clone = await _register(support, appliance, 0, "")
         assert isinstance(clone, Refused)
         assert support.bastion.presence.get(NAME) is None
-        await eventually(standing.connection.is_closed)
+        await until(standing.connection.is_closed)
 
 
 async def test_a_tunnel_ends_when_another_key_is_enrolled(tmp_path: Path) -> None:
@@ -203,7 +204,7 @@ async def test_a_tunnel_ends_when_another_key_is_enrolled(tmp_path: Path) -> Non
         key = ssh.public_text(ssh.make_key())
         await support.bastion.store.appliances.enroll(msgspec.structs.replace(known, tunnel_key=key), replace=True)
         await support.bastion.oversight.recheck({})
-        await eventually(standing.connection.is_closed)
+        await until(standing.connection.is_closed)
         assert "another key is enrolled" in [each.get("why") for each in support.audit()]
 
 
@@ -244,7 +245,7 @@ async def test_what_was_withdrawn_gives_the_name_no_more(tmp_path: Path) -> None
         listener = await connection.create_server(lambda _o, _p: ssh.Half(), NAME, 22)
         assert support.bastion.presence.get(NAME) is not None
         process.stdin.write(encode(Withdraw()))
-        await eventually(lambda: support.bastion.presence.get(NAME) is None)
+        await until(lambda: support.bastion.presence.get(NAME) is None)
         listener.close()
         with pytest.raises(asyncssh.ChannelListenError):
             await connection.create_server(lambda _o, _p: ssh.Half(), NAME, 22)
@@ -282,7 +283,7 @@ async def test_the_bastion_ends_an_activation_on_its_own_clock_and_what_is_open_
             assert (await connection.run("who", encoding=None)).exit_status == 69
             process.stdin.write(b"quit")
             assert (await process.wait()).exit_status == 5
-        await eventually(lambda: _ended(support, tunnel))
+        await until(lambda: _ended(support, tunnel))
 
 
 def _ended(support: Support, tunnel: Any) -> bool:
@@ -338,7 +339,7 @@ async def _register(support: Support, appliance: Appliance, generation: int, non
         answer = decode_from_bastion(content[0])
         if isinstance(answer, Granted):
             process.stdin.write(encode(Confirm(generation=answer.generation)))
-            await eventually(lambda: _generation(support, answer.generation))
+            await until(lambda: _generation(support, answer.generation))
         return answer
 
 

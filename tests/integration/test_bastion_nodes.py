@@ -16,8 +16,9 @@ from tests.support.bastion_nodes import PRESENCE_S, NodeMachine, nodes
 from tests.support.bastion_store import engineer
 from tests.support.lab import short_folder
 from tests.support.need import needs
-from tests.support.remote import CASE, NAME, Appliance, Engineer, eventually
+from tests.support.remote import CASE, NAME, Appliance, Engineer
 from tests.support.service import running
+from tests.support.waiting import until
 from tunnel.bastion.store import CaseSerial, Enrolled, Grant, Store
 from tunnel.bastion.store.postgresql import PostgresqlEngine
 from tunnel.keyd.api import Published
@@ -48,7 +49,7 @@ async def _take_seed(store: Store, node: NodeMachine, appliance: Appliance, seed
 async def _world(folder: Path, url: str) -> AsyncIterator[tuple[NodeMachine, NodeMachine, Store]]:
     with nodes(folder, url) as (north, south):
         store = Store(PostgresqlEngine(url))
-        await eventually(lambda: _names(store, ["north", "south"]), 40)
+        await until(lambda: _names(store, ["north", "south"]), within_s=40)
         yield north, south, store
         await store.close()
 
@@ -78,7 +79,7 @@ async def test_an_engineer_at_the_wrong_bastion_is_relayed_and_a_dead_one_is_rep
             ana = Engineer(south, folder / "ana")  # type: ignore[arg-type]
             async with running(appliance.endpoint, client):
                 seed = (await client.enable({"mode": "tunnel"}))["seed"]
-                await eventually(lambda: _is(_seated(store, NAME), "north"), 20)
+                await until(lambda: _is(_seated(store, NAME), "north"))
                 refused = await _who(ana)
                 assert b"no seed string" in refused.stderr
                 await _take_seed(store, north, appliance, seed)
@@ -90,8 +91,8 @@ async def test_an_engineer_at_the_wrong_bastion_is_relayed_and_a_dead_one_is_rep
 
                 north.kill("bastion")
                 gone_at = time.monotonic()
-                await eventually(lambda: _is(_seated(store, NAME), "south"), 30)
-                await eventually(lambda: _names(store, ["south"]), 2 * PRESENCE_S)
+                await until(lambda: _is(_seated(store, NAME), "south"))
+                await until(lambda: _names(store, ["south"]), within_s=2 * PRESENCE_S)
                 assert time.monotonic() - gone_at < 30
                 await _take_seed(store, south, appliance, seed)
                 result = await _who(ana)
@@ -118,16 +119,16 @@ async def test_the_newest_connection_wins_also_when_the_old_one_is_at_another_ba
             host = ssh.public_text(ssh.make_key())
             await store.appliances.enroll(Enrolled(serial="sn-1", tunnel_key=ssh.public_text(key), host_key=host))
             old = await _dial(north, "sn-1", key)
-            await eventually(lambda: _is(_seated(store, "sn-1"), "north"))
+            await until(lambda: _is(_seated(store, "sn-1"), "north"))
             new = await _dial(south, "sn-1", key)
             async with asyncio.timeout(10):
                 await old.wait_closed()
-            await eventually(lambda: _is(_seated(store, "sn-1"), "south"))
+            await until(lambda: _is(_seated(store, "sn-1"), "south"))
             await asyncio.sleep(PRESENCE_S)
             assert not new.is_closed()
             assert "taken-over" in north.audit()
             new.close()
-            await eventually(lambda: _is(_seated(store, "sn-1"), ""))
+            await until(lambda: _is(_seated(store, "sn-1"), ""))
 
 
 async def test_without_its_database_a_bastion_keeps_its_tunnels_refuses_new_ones_and_recovers() -> None:
@@ -139,15 +140,15 @@ async def test_without_its_database_a_bastion_keeps_its_tunnels_refuses_new_ones
                 public = ssh.public_text(tunnel_key)
                 await store.appliances.enroll(Enrolled(serial=serial, tunnel_key=public, host_key=host))
             kept = await _dial(north, "sn-1", key)
-            await eventually(lambda: _is(_seated(store, "sn-1"), "north"))
+            await until(lambda: _is(_seated(store, "sn-1"), "north"))
             server.stop()
             with pytest.raises((asyncssh.Error, OSError)):
                 await _dial(north, "sn-2", other)
-            await eventually(lambda: "nobody new is let in" in north.said("bastion"), 20)
+            await until(lambda: "nobody new is let in" in north.said("bastion"))
             assert not kept.is_closed()
             server.start()
-            await eventually(lambda: "answers again" in north.said("bastion"), 20)
-            await eventually(lambda: _is(_seated(store, "sn-1"), "north"), 20)
+            await until(lambda: "answers again" in north.said("bastion"))
+            await until(lambda: _is(_seated(store, "sn-1"), "north"))
             late = await _dial(north, "sn-2", other)
             assert not kept.is_closed()
             for connection in (kept, late):

@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,9 +15,10 @@ from core.program import Program
 from core.runtime import spawn
 from ops.network.capture.captures import Captures, finish, said_by
 from ops.network.capture.setting import Setting
-from tests.support.lab import alive, eventually
+from tests.support.lab import alive
 from tests.support.need import as_root, needs
 from tests.support.volume import Volume, fill, on_a_volume
+from tests.support.waiting import eventually, until
 
 ROOT = Path(__file__).parents[2]
 pytestmark = [
@@ -54,12 +54,6 @@ def talk():  # type: ignore[no-untyped-def]
 
 def setting(talk: Talk, **more: object) -> Setting:
     return Setting(**{"interfaces": ("lo",), "ports": str(talk.port), **more})  # type: ignore[arg-type]
-
-
-async def until(check: Callable[[], object]) -> None:
-    async with asyncio.timeout(30):
-        while not check():
-            await asyncio.sleep(0.02)
 
 
 async def over(program: Program) -> dict[str, object]:
@@ -152,7 +146,7 @@ asyncio.run(main())
     child = tcpdump_of(pid)
     console.kill()
     console.wait(30)
-    eventually(lambda: not alive(pid) and not alive(child), 30, "the capture ends with its console")
+    eventually(lambda: not alive(pid) and not alive(child), "the capture ends with its console")
     assert Captures(tmp_path).status()["last"]["reason"] == "its session ended"
 
 

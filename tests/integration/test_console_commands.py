@@ -16,8 +16,9 @@ from ops.cli.account import Caller, Role
 from ops.cli.display import columns, unpainted
 from ops.cli.registry import Command
 from tests.integration.test_console_users import Tmux
-from tests.support.lab import Lab, Ran, eventually, running_lab, ssh_argv
+from tests.support.lab import Lab, Ran, running_lab, ssh_argv
 from tests.support.need import needs
+from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.slow, needs("ssh"), needs("tmux")]
 NETS = ("127.84", "127.85")
@@ -218,7 +219,7 @@ def test_a_dialogue_in_a_terminal(terminal: Tmux, dialogue: tuple[tuple[str, str
     for typed, shown in dialogue:
         terminal.line(typed)
         terminal.sees(shown)
-    eventually(lambda: terminal.screen().rstrip().endswith("test>"), 30, "the main prompt after the dialogue")
+    eventually(lambda: terminal.screen().rstrip().endswith("test>"), "the main prompt after the dialogue")
     assert "internal error" not in terminal.screen()
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from core.ssh import make_key, public_text, write_key
-from tests.support.lab import Ran, eventually, free_port, gatepost, ran
+from tests.support.lab import Ran, free_port, gatepost, ran
 from tests.support.need import needs
+from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.slow, needs("ssh"), needs("tmux")]
 HOST = "127.0.76.1"
@@ -38,7 +39,7 @@ class Box:
         with (self.folder / "console.log").open("ab") as log:
             command = [sys.executable, "-m", "daemons.gatepost", "run", "console", "--config", str(self.config)]
             self.process = subprocess.Popen(command, stdout=log, stderr=log)
-        eventually(lambda: "console: ready" in self.said(), 60, "the console")
+        eventually(lambda: "console: ready" in self.said(), "the console", within_s=60)
 
     def stop(self) -> None:
         if self.process is not None:
@@ -73,7 +74,7 @@ class Tmux:
 
     def sees(self, text: str) -> str:
         try:
-            eventually(lambda: text in self.screen(), 30)
+            eventually(lambda: text in self.screen())
         except AssertionError:
             raise AssertionError(f"no {text!r} on the screen:\n{self.screen()}") from None
         return self.screen()
@@ -130,9 +131,9 @@ def test_a_user_from_the_first_log_in_to_the_last(box: Box, tmp_path: Path, term
     screen.line("help")
     assert len(screen.sees("--More--").splitlines()) > 20
     screen.types("Space")
-    eventually(lambda: screen.screen().count("--More--") == 1 and len(screen.screen().splitlines()) > 40, 30)
+    eventually(lambda: screen.screen().count("--More--") == 1 and len(screen.screen().splitlines()) > 40)
     screen.types("q")
-    eventually(lambda: "--More--" not in screen.screen(), 30, "the end of the pages")
+    eventually(lambda: "--More--" not in screen.screen(), "the end of the pages")
     # Tab completes, Ctrl-L clears, a window that becomes smaller is believed, lines come back in the next session.
     screen.types("whoa", "Tab", "Enter")
     screen.sees("Role:      operator")
@@ -158,7 +159,7 @@ def test_a_user_from_the_first_log_in_to_the_last(box: Box, tmp_path: Path, term
     assert box.admin("userconfig delete bob").status == 0
     assert box.admin("commit").status == 0
     ended = ("closed.", "access was")
-    eventually(lambda: any(text in again.screen() for text in ended), 30, "the end of the session")
+    eventually(lambda: any(text in again.screen() for text in ended), "the end of the session")
     log = (tmp_path / "m" / "log" / "cli_logs" / "cli.current").read_text()
     assert "CLI bob from 127.0.0.1: access was taken away" in log
     assert not any(secret in log + box.said() for secret in (FIRST, SECOND))
@@ -172,7 +173,7 @@ def test_a_lock_outlives_the_console_and_keys_do_not_mind(box: Box, tmp_path: Pa
     screen = Tmux(tmp_path / "t", box.ssh_words("bob"))
     terminals.append(screen)
     for asked in (1, 2, 3):
-        eventually(lambda asked=asked: screen.screen().count("Password:") == asked, 30)  # type: ignore[misc]
+        eventually(lambda asked=asked: screen.screen().count("Password:") == asked)  # type: ignore[misc]
         screen.line("guess-1234")
     screen.sees("@127.0.76.1's password:")
     box.stop()

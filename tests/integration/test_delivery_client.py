@@ -5,8 +5,9 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from tests.integration.test_delivery_tables import Gateway, gateway, route, until
+from tests.integration.test_delivery_tables import Gateway, gateway, route
 from tests.support.scripted_server import Peer, ScriptedServer
+from tests.support.waiting import until
 
 __all__ = ["gateway"]
 PROFILE = '[[bounce_profile]]\nname = "Default"\ninitial_retry_s = 1\nmax_retry_s = 1\n'

@@ -8,7 +8,7 @@ import contextlib
 import os
 import signal
 import smtplib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +19,7 @@ from core.control import call
 from daemons.initial import make
 from tests.support.lab import free_port, short_folder
 from tests.support.road import DaemonProcess
+from tests.support.waiting import until
 
 NET = "127.37.1"
 HEAD = """
@@ -154,19 +155,6 @@ class Gateway:
         await asyncio.to_thread(submit)
 
 
-async def until(check: Callable[[], Any] | Callable[[], Awaitable[Any]], what: str = "", within_s: float = 15) -> Any:
-    """Wait until a check gives something true, and give that."""
-    async with asyncio.timeout(within_s):
-        while True:
-            value = check()
-            if asyncio.iscoroutine(value):
-                value = await value
-            if value:
-                return value
-            await asyncio.sleep(0.05)
-    raise AssertionError(what)
-
-
 @pytest.fixture
 async def gateway() -> AsyncIterator[Gateway]:
     with short_folder() as folder:
@@ -252,7 +240,7 @@ async def test_a_reload_brings_new_tables_to_mail_in_the_queue(gateway: Gateway)
         assert "destination[1].bounce_profile: x.test: there is no [[bounce_profile]] of the name none" in gateway.log()
         gateway.configure(profile + route(host.port) + '[[destination]]\ndomain = "there.test"\nmax_connections = 7\n')
         await gateway.reload("delivery-queue", "Delivery tables reloaded: 1 destinations, 1 routes")
-        await until(lambda: host.of("a@there.test"), within_s=30)
+        await until(lambda: host.of("a@there.test"))
 
 
 async def test_those_who_unsubscribed_get_no_mail_that_was_queued_before(gateway: Gateway) -> None:
@@ -273,9 +261,9 @@ async def test_those_who_unsubscribed_get_no_mail_that_was_queued_before(gateway
         file.write_text("Gone@there.test\n@left.test\n")
         gateway.configure(table("drop") + profile + route(host.port))
         await gateway.reload("delivery-queue", "2 unsubscribed")
-        await until(lambda: host.of("stays@there.test"), within_s=30)
+        await until(lambda: host.of("stays@there.test"))
         line = "Global unsubscribe matched entry gone@there.test RID 0 Address gone@there.test Action dropped"
-        await until(lambda: line in gateway.log(), within_s=30)
+        await until(lambda: line in gateway.log())
 
         gateway.configure(table("bounce") + profile + route(host.port))
         await gateway.reload("delivery-queue", "2 unsubscribed")

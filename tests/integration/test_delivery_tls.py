@@ -18,7 +18,8 @@ from tests.support.authority import Authority, ders, server_context, spki_of
 from tests.support.dnssec import dnssec_programs
 from tests.support.lab import gatepost
 from tests.support.need import allowed
-from tests.support.tls_world import TlsWorld, until
+from tests.support.tls_world import TlsWorld
+from tests.support.waiting import until
 
 pytestmark = [dnssec_programs, pytest.mark.timeout(120)]
 
@@ -191,7 +192,7 @@ async def test_a_level_that_verifies_wants_an_authority_and_a_name(tmp_path: Pat
             "soft.test": "tls",
             "must.test": "deferred",
         }
-        await until(lambda: "TLS not verified: no path" in world.log(), world.log())
+        await until(lambda: "TLS not verified: no path" in world.log(), world.log)
         assert "TLS verified by authority" in world.log()
 
 
@@ -287,10 +288,10 @@ async def test_requiretls_goes_to_verified_hosts_that_offer_it_and_nowhere_else(
         await world.start()
         await world.send(*(f"strict@{name}" for name in world.hosts), strict=True)
         await world.send(*(f"plain@{name}" for name in world.hosts))
-        await until(lambda: world.log().count("5.7.30") >= 3, world.log())
-        await until(lambda: all(host.seen for host in world.hosts.values()), world.log())
-        await until(lambda: len(world.hosts["good.test"].seen) == 2, world.log())
-        await until(lambda: len(world.hosts["authority.test"].seen) == 2, world.log())
+        await until(lambda: world.log().count("5.7.30") >= 3, world.log)
+        await until(lambda: all(host.seen for host in world.hosts.values()), world.log)
+        await until(lambda: len(world.hosts["good.test"].seen) == 2, world.log)
+        await until(lambda: len(world.hosts["authority.test"].seen) == 2, world.log)
         strict = {name: [line for line in host.mails if "REQUIRETLS" in line] for name, host in world.hosts.items()}
         assert {name for name, lines in strict.items() if lines} == {"good.test", "authority.test"}
         for name in ("lacks.test", "stranger.test", "clear.test"):
@@ -307,7 +308,7 @@ async def test_mail_with_requiretls_keeps_to_the_connections_that_its_destinatio
         for _ in range(3):
             await world.send("plain@one.test")
             await world.send("strict@one.test", strict=True)
-        await until(lambda: len(host.seen) == 6, world.log())
+        await until(lambda: len(host.seen) == 6, world.log)
         assert len([line for line in host.mails if "REQUIRETLS" in line]) == 3
         assert host.most_open == 1
 
@@ -327,7 +328,7 @@ async def test_a_report_is_delivered_and_causes_none(tmp_path: Path) -> None:
         world.domain("told.test", server_context(*world.ca.host("mx.told.test")), records, signed=False)
         await world.start("[tls_report]\nenabled = true\n", yesterday)
         host = world.hosts["told.test"]
-        await until(lambda: host.seen, world.log())
+        await until(lambda: host.seen, world.log)
         ((recipients, _, content),) = host.seen
         assert recipients == ("r@told.test",)
         assert host.mails[0].startswith("MAIL FROM:<>")
@@ -336,9 +337,9 @@ async def test_a_report_is_delivered_and_causes_none(tmp_path: Path) -> None:
         assert "TLS report for told.test sent to mailto:r@told.test" in await world.settled_log()
         counted = (await world.ask("tlsreport"))["sessions"]
         assert [one["day"] for one in counted] == []
-        await until(lambda: "DCID 1 close" in world.log(), world.log())
+        await until(lambda: "DCID 1 close" in world.log(), world.log)
         await world.send("a@told.test")
-        await until(lambda: len(host.seen) == 2, world.log())
+        await until(lambda: len(host.seen) == 2, world.log)
         counted = (await world.ask("tlsreport"))["sessions"]
         assert [(one["domain"], one["successful"]) for one in counted] == [("told.test", 1)]
 
@@ -364,10 +365,10 @@ async def test_a_policy_binds_its_own_domain_and_not_others_with_the_same_host(t
         assert [(one["state"], one["retry_at"]) for one in status["addresses"]] == [("unknown", None)]
         # The host failed the policy of one domain a moment ago: the other's mail goes there all the same.
         await world.send("a@sibling.test")
-        await until(lambda: host.seen, world.log())
+        await until(lambda: host.seen, world.log)
         # And the connection that is open to it now is not good enough for the first.
         await world.send("b@strict.test", "b@sibling.test")
-        await until(lambda: len(host.seen) == 2, world.log())
+        await until(lambda: len(host.seen) == 2, world.log)
         await world.settled_log()
         assert [seen[0] for seen in host.seen] == [("a@sibling.test",), ("b@sibling.test",)]
 
@@ -398,7 +399,7 @@ async def test_mail_that_says_tls_required_no_goes_out_where_the_policy_of_the_d
         # Their hosts are held to be down now, for a minute at least: this mail does not wait for that.
         content = "TLS-Required: No\r\nSubject: x\r\n\r\nx"
         await world.send(*(f"free{number}@{name}" for number in range(2) for name in world.hosts), content=content)
-        await until(lambda: all(len(world.hosts[name].seen) == 2 for name in free), world.log())
+        await until(lambda: all(len(world.hosts[name].seen) == 2 for name in free), world.log)
         assert {name: world.hosts[name].seen[0][1] for name in free} == {
             "badcert.test": True,
             "strip.test": False,
@@ -430,13 +431,13 @@ async def test_a_report_reaches_a_domain_whose_policy_fails(tmp_path: Path) -> N
         context = server_context(*Authority("nobody knows").host("mx.told.test"))
         world.domain("told.test", context, records, signed=False)
         await world.start("[tls_report]\nenabled = true\n", yesterday)
-        await until(lambda: world.hosts["told.test"].seen, world.log())
+        await until(lambda: world.hosts["told.test"].seen, world.log)
         ((recipients, _, content),) = world.hosts["told.test"].seen
         assert (recipients, b"TLS-Required: No\r\n" in content) == (("r@told.test",), True)
         # Its delivery causes no report; what fails later is counted again.
         assert (await world.ask("tlsreport"))["sessions"] == []
         await world.send("a@told.test")
-        await until(lambda: "Delayed" in world.log(), world.log())
+        await until(lambda: "Delayed" in world.log(), world.log)
         (counted,) = (await world.ask("tlsreport"))["sessions"]
         assert (counted["policy"], counted["successful"]) == ("sts", 0)
 

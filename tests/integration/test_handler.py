@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.lab import GATEPOST, ask_socket, eventually, free_port, gatepost
+from tests.support.lab import GATEPOST, ask_socket, free_port, gatepost
+from tests.support.waiting import eventually
 
 HANDLER = '''
 class Choosy:
@@ -58,7 +59,7 @@ def port(machine: Path) -> Iterator[int]:
     port = configure(machine, "choosy:Choosy")
     argv = [*GATEPOST, "run", "gateway", "--config", str(machine / "gatepost.toml")]
     with subprocess.Popen(argv, stderr=subprocess.DEVNULL) as process:
-        eventually((machine / "run" / "gateway-0.sock").exists, what="control socket")
+        eventually((machine / "run" / "gateway-0.sock").exists, "control socket")
         eventually(lambda: ask_socket(machine / "run" / "gateway-0.sock", "health")["state"] == "ready")
         yield port
         os.kill(process.pid, signal.SIGTERM)
@@ -81,7 +82,7 @@ def test_the_handler_decides_first_and_the_journal_has_the_last_word(machine: Pa
     assert b"Message" in text
     assert b"accepted" in text
     log = machine / "log" / "mail_logs" / "mail.current"
-    eventually(lambda: log.exists() and " ready " in log.read_text(), what="the mail log")
+    eventually(lambda: log.exists() and " ready " in log.read_text(), "the mail log")
     assert log.read_text().count(" ready ") == 1
 
 

@@ -22,9 +22,10 @@ from core.log.file import LogFile, saved_files
 from core.log.keeper import LogKeeper, due
 from core.log.subscription import Subscription
 from core.ssh.key import ensure_key, public_text
-from tests.support.lab import eventually, free_port
+from tests.support.lab import free_port
 from tests.support.need import needs
 from tests.support.service import running
+from tests.support.waiting import eventually, until
 
 NOW = "Sun Nov 22 02:21:02 2026"
 ME = pwd.getpwuid(os.getuid()).pw_name
@@ -69,13 +70,6 @@ class Site:
 
 def line(text: str, level: str = "Info") -> bytes:
     return f"{NOW} {level}: {text}\n".encode()
-
-
-async def until(check: object, what: str = "") -> None:
-    assert callable(check)
-    async with asyncio.timeout(30):
-        while not check():
-            await asyncio.sleep(0.02)
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from tests.support.dns_server import DnsServer
 from tests.support.lab import free_port, short_folder
 from tests.support.road import ROOT, DaemonProcess
 from tests.support.sink import Inbox, receiving
+from tests.support.waiting import until
 
 HOST = "127.78.1.1"
 TEXT = """
@@ -121,14 +122,6 @@ async def machine(inbox: Inbox, more: str = "", before: Callable[[Path], None] =
             finally:
                 for one in esa.daemons:
                     await one.kill()
-
-
-async def until(check: Callable[[], Any], within_s: float = 30) -> Any:
-    """Wait until a check gives something true, and give that."""
-    async with asyncio.timeout(within_s):
-        while not (value := check()):
-            await asyncio.sleep(0.05)
-    return value
 
 
 def client(versions: tuple[ssl.TLSVersion, ssl.TLSVersion]) -> ssl.SSLContext:

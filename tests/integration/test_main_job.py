@@ -10,19 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.lab import (
-    GATEPOST,
-    Lab,
-    alive,
-    eventually,
-    gatepost,
-    guarded,
-    ran,
-    refused,
-    running_lab,
-    short_folder,
-)
+from tests.support.lab import GATEPOST, Lab, alive, gatepost, guarded, ran, refused, running_lab, short_folder
 from tests.support.need import needs
+from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.slow, needs("ssh")]
 DEMO_NET, NET = "127.21", "127.22"
@@ -252,7 +242,7 @@ def test_a_lab_that_is_up_holds_nothing_of_its_caller_and_down_ends_it() -> None
             assert all(alive(pid) for pid in pids)
             down = gatepost("lab", "down", "--dir", str(folder))
         assert down.status == 0, down
-        eventually(lambda: not any(alive(pid) for pid in pids), 5)
+        eventually(lambda: not any(alive(pid) for pid in pids))
         assert processes_of(folder) == []
         assert refused(f"{DEMO_NET}.1.1:2525")
         assert json.loads((folder / "lab.json").read_text())["pids"] == {}

@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 
 from ops.metric import METRICS, metric_of
-from tests.support.lab import Lab, eventually, free_port, gatepost, ran
+from tests.support.lab import Lab, free_port, gatepost, ran
 from tests.support.need import needs
+from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.slow, needs("prometheus", "promtool")]
 MONITORING = Path(__file__).parents[2] / "etc/monitoring"
@@ -82,7 +83,7 @@ def collector(standing_lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> It
     made = Collector(tmp_path_factory.mktemp("prometheus"), [place(lab, role) for role in ROLES])
     try:
         lab.wait_delivered(sent(lab))
-        eventually(lambda: _answers(made), 60, "all machines scraped several times")
+        eventually(lambda: _answers(made), "all machines scraped several times", within_s=60)
         yield made
     finally:
         made.close()
@@ -128,7 +129,7 @@ def test_every_alert_is_evaluated_without_a_fault(collector: Collector) -> None:
     def rules() -> list[dict[str, Any]]:
         return [rule for group in collector.api("rules")["groups"] for rule in group["rules"]]
 
-    eventually(lambda: all(rule["health"] == "ok" for rule in rules()), 30, "all rules evaluated")
+    eventually(lambda: all(rule["health"] == "ok" for rule in rules()), "all rules evaluated")
     names = re.findall(r"alert: (\w+)", (MONITORING / "alerts.yml").read_text())
     assert [rule["name"] for rule in rules()] == names
     assert [rule["lastError"] for rule in rules() if rule.get("lastError")] == []
@@ -165,13 +166,13 @@ def test_the_health_port_and_the_command_agree(standing_lab: Lab, role: str) -> 
 def test_a_dead_daemon_makes_the_machine_unready_until_it_is_back(standing_lab: Lab) -> None:
     lab, at = standing_lab, f"http://{place(standing_lab, 'sma')}"
     with lab.without("sma/release-host"):
-        eventually(lambda: fetch(f"{at}/readyz")[0] == 503, 30, "unready")
+        eventually(lambda: fetch(f"{at}/readyz")[0] == 503, "unready")
         (reason,) = [one for one in json.loads(fetch(f"{at}/readyz")[1])["reasons"] if one["state"] == "failed"]
         assert reason == {"check": "release-host", "state": "failed", "text": "does not run"}
         said = gatepost("health", "--config", str(lab.config("sma")))
         assert (said.status, "release-host    down       does not run" in said.out) == (69, True), said
         assert fetch(f"{at}/healthz")[0] == 200
-    eventually(lambda: fetch(f"{at}/readyz")[0] == 200, 60, "ready again")
+    eventually(lambda: fetch(f"{at}/readyz")[0] == 200, "ready again", within_s=60)
 
 
 def test_the_alert_rules_do_what_they_say() -> None:

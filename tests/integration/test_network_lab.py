@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.lab import Lab, eventually, running_lab
+from tests.support.lab import Lab, running_lab
 from tests.support.need import as_root, needs
+from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.slow, needs("ssh", "ping", "tcpdump")]
 
@@ -25,7 +26,7 @@ def test_dnscheck_is_answered_and_not_delivered(lab: Lab) -> None:
     before = lab.log_size("esa")
     for pid in lab.facts["pids"]["esa/gateway"]:
         os.kill(pid, signal.SIGHUP)
-    eventually(lambda: "Listeners reloaded" in lab.log("esa", before), 30, "the gateway has read its configuration")
+    eventually(lambda: "Listeners reloaded" in lab.log("esa", before), "the gateway has read its configuration")
     sender = lab.address("asker")
     lab.send(["dnscheck@example.test"], b"Subject: x\r\n\r\nplease\r\n", sender=sender)
     answer = lab.wait_delivered(sender)
@@ -33,7 +34,7 @@ def test_dnscheck_is_answered_and_not_delivered(lab: Lab) -> None:
     assert b"Subject: DNS check: " in answer.content
     assert b"4. MX: " in answer.content
     assert lab.arrivals("dnscheck@example.test") == []
-    eventually(lambda: "dnscheck: " in lab.log("esa", before), what="the mail log says it")
+    eventually(lambda: "dnscheck: " in lab.log("esa", before), "the mail log says it")
     assert "Answered by a responder" in lab.log("esa", before)
 
 

@@ -15,12 +15,13 @@ from typing import NamedTuple
 import pytest
 
 from tests.support.booted import ENGINEERS, Fleet
-from tests.support.lab import Ran, eventually, ran, short_folder
+from tests.support.lab import Ran, ran, short_folder
 from tests.support.namespaces import network
 from tests.support.need import as_root, needs
 from tests.support.nspawn import PROGRAMS, debian
 from tests.support.package import PROGRAMS as PACKAGING
 from tests.support.package import built_package
+from tests.support.waiting import eventually
 
 pytestmark = [
     pytest.mark.slow,
@@ -147,7 +148,7 @@ def looked_up(site: Site, step: Step, pattern: str) -> str:
         said = type_everywhere(site, step)
         return said if re.search(pattern, said, re.MULTILINE) else ""
 
-    return eventually(shown, 60, step.script)
+    return eventually(shown, step.script, within_s=60)
 
 
 def test_every_line_of_the_walk_through_does_what_the_page_says(site: Site) -> None:
@@ -164,8 +165,8 @@ def test_every_line_of_the_walk_through_does_what_the_page_says(site: Site) -> N
             said[step.script] = looked_up(site, step, "Status as of: ")
         else:
             said[step.script] = type_everywhere(site, step)
-    eventually(lambda: site.arrived()[YOU] == 2, 60, "what was released is delivered")
-    eventually(lambda: DONE.search(site["esa"].cli("findevent", "to", YOU).out), 30, "the mail log has it")
+    eventually(lambda: site.arrived()[YOU] == 2, "what was released is delivered", within_s=60)
+    eventually(lambda: DONE.search(site["esa"].cli("findevent", "to", YOU).out), "the mail log has it")
     shown = "\n".join(said.values())
     for expected in EXPECTED:
         assert expected in shown
@@ -182,4 +183,4 @@ def wait_for_tunnel(site: Site) -> None:
     def connected() -> bool:
         return " connected " in str(site["bastion"].gatepost("bastion", "appliances").out)
 
-    eventually(connected, 60, "the tunnel is open")
+    eventually(connected, "the tunnel is open", within_s=60)

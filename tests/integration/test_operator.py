@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.support.lab import Lab, Ran, eventually, gatepost, ran, refused, ssh_argv
+from tests.support.lab import Lab, Ran, gatepost, ran, refused, ssh_argv
 from tests.support.need import needs
+from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.slow, needs("ssh", "ssh-keygen")]
 HOST_FIELDS = {
@@ -187,13 +188,13 @@ def test_a_daemon_that_does_not_run_is_named_with_the_remedy(lab: Lab) -> None:
         for done in (lab.ssh("esa", "techsupport", "status", "--json"), lab.cli("esa", "techsupport", "status")):
             assert (done.status, done.out, len(done.err.splitlines())) == (69, "", 1), done
             assert "gatepost run tunnel-client" in done.err
-    eventually(lambda: lab.engineer("version").status == 0, 15)
+    eventually(lambda: lab.engineer("version").status == 0)
 
 
 def test_who_ran_what_is_in_the_audit_log(lab: Lab) -> None:
     lab.ssh("esa", "listenerconfig", "list")
     file = lab.dir / "esa" / "log" / "cli_logs" / "cli.current"
-    assert eventually(lambda: re.search(r"admin.* ran: listenerconfig list; status 0", file.read_text()), 5)
+    assert eventually(lambda: re.search(r"admin.* ran: listenerconfig list; status 0", file.read_text()))
 
 
 def test_a_stranger_is_not_let_in(lab: Lab, tmp_path: Path) -> None:
@@ -304,7 +305,7 @@ def test_disabling_support_access_cuts_the_engineer_and_the_tunnel(lab: Lab) -> 
         stderr=subprocess.STDOUT,
     )
     try:
-        eventually(lambda: lab.ssh("esa", "techsupport", "status", "--json").document["sessions"], 10)
+        eventually(lambda: lab.ssh("esa", "techsupport", "status", "--json").document["sessions"])
         document = lab.ssh("esa", "techsupport", "disable", "--json").document
         assert document["mode"] == "disabled"
         assert inside.wait(10) != 0
@@ -318,7 +319,7 @@ def test_disabling_support_access_cuts_the_engineer_and_the_tunnel(lab: Lab) -> 
     seed = lab.ssh("esa", "techsupport", "tunnel", "--port", "2025", "--json").document["seed"]
     words = ["case", "seed", "LAB-1", lab.serial("esa"), "--config", str(lab.config("bastion"))]
     assert gatepost("bastion", *words, stdin=f"{seed}\n").status == 0
-    eventually(lambda: lab.engineer("version").status == 0, 15, "the tunnel is back")
+    eventually(lambda: lab.engineer("version").status == 0, "the tunnel is back")
 
 
 def test_no_port_of_the_appliance_is_open_on_the_bastion(lab: Lab) -> None:

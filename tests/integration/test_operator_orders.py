@@ -9,9 +9,10 @@ import pytest
 from core.journal import Journal, JournalSettings
 from core.record import Accepted, Recipient, encode
 from mail.pipeline import Notes, held
-from tests.integration.test_delivery_tables import Gateway, outside_host, route, until
+from tests.integration.test_delivery_tables import Gateway, outside_host, route
 from tests.integration.test_queue_verbs import Console, fill
 from tests.support.lab import short_folder
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.slow
 

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from tests.support.lab import Lab, Ran, eventually, gatepost, ran, running_lab, ssh_argv
+from tests.support.lab import Lab, Ran, gatepost, ran, running_lab, ssh_argv
 from tests.support.need import needs
+from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.slow, needs("ssh", "sftp", "scp")]
 CASE = "LAB-1"
@@ -49,7 +50,7 @@ def allowed(lab: Lab) -> Lab:
     document = status(lab)
     if document["mode"] != "tunnel" or document["ask"] or lab.engineer("version").status != 0:
         allow(lab)
-        eventually(lambda: lab.engineer("version").status == 0, 20, "an engineer gets through")
+        eventually(lambda: lab.engineer("version").status == 0, "an engineer gets through")
     return lab
 
 
@@ -98,7 +99,7 @@ def test_the_dialogue_gives_a_seed_that_support_can_use(lab: Lab) -> None:
     taken = desk(lab, "case", "seed", CASE, lab.serial("esa"), "--json", stdin=seed[0].lower().replace("0", "o") + "\n")
     assert taken.document["seed_fingerprint"] == before
     assert taken.document["checked"] is True
-    eventually(lambda: lab.engineer("version").status == 0, 20)
+    eventually(lambda: lab.engineer("version").status == 0)
     log = (lab.dir / "esa" / "log" / "cli_logs" / "cli.current").read_text()
     assert seed[0] not in log + lab.log("esa")
 
@@ -177,20 +178,20 @@ def test_an_own_seed_is_taken_from_standard_input_and_a_weak_one_refused(lab: La
     document = lab.cli("esa", "techsupport", "tunnel", "--port", "2025", "--seed-stdin", "--json", stdin=words).document
     assert document["seed"] == words
     assert desk(lab, "case", "seed", CASE, lab.serial("esa"), stdin=words.upper().lower() + "\n").status == 0
-    eventually(lambda: lab.engineer("version").status == 0, 20)
+    eventually(lambda: lab.engineer("version").status == 0)
 
 
 def test_a_session_waits_for_the_yes_of_the_administrator(lab: Lab) -> None:
     allow(lab, "--ask")
     with engineer_inside(lab, "version", "--json", terminal=False) as process:
-        waiting = eventually(lambda: sessions(lab, "waiting"), 20)
+        waiting = eventually(lambda: sessions(lab, "waiting"))
         assert (waiting[0]["engineer"], waiting[0]["case"]) == ("ana", CASE)
         assert "Waiting for your yes" in lab.ssh("esa", "techsupport", "status").out
         assert lab.ssh("esa", "techsupport", "approve", waiting[0]["id"]).status == 0
         out, _ = process.communicate(timeout=20)
         assert json.loads(out)["serial"] == lab.serial("esa")
     with engineer_inside(lab, "version", "--json", terminal=False) as process:
-        waiting = eventually(lambda: sessions(lab, "waiting"), 20)
+        waiting = eventually(lambda: sessions(lab, "waiting"))
         assert lab.ssh("esa", "techsupport", "refuse", waiting[0]["id"]).status == 0
         out, _ = process.communicate(timeout=20)
         assert process.returncode != 0
@@ -202,7 +203,7 @@ def test_a_session_waits_for_the_yes_of_the_administrator(lab: Lab) -> None:
 
 def test_the_administrator_watches_a_session_and_ends_it(allowed: Lab) -> None:
     with engineer_inside(allowed) as process:
-        inside = eventually(lambda: sessions(allowed), 20)
+        inside = eventually(lambda: sessions(allowed))
         assert (inside[0]["engineer"], inside[0]["case"]) == ("ana", CASE)
         argv = [*ssh_argv(allowed.facts["admin_key"], allowed.facts["known_hosts"], "2222")]
         argv += [f"admin@{allowed.net}.1.1", "techsupport", "watch", inside[0]["id"]]
@@ -217,7 +218,7 @@ def test_the_administrator_watches_a_session_and_ends_it(allowed: Lab) -> None:
             assert allowed.ssh("esa", "techsupport", "kill", inside[0]["id"]).status == 0
             assert process.wait(20) != 0
             assert "Session" in watcher.communicate(timeout=20)[0]
-    eventually(lambda: not sessions(allowed), 10)
+    eventually(lambda: not sessions(allowed))
     assert status(allowed)["mode"] == "tunnel"
 
 
@@ -236,8 +237,8 @@ def test_a_capture_is_fetched_and_every_recording_verifies(allowed: Lab, tmp_pat
         assert (tmp_path / name).read_bytes() == content
     outside = where.replace("captures/test.pcap", "keys/host_ed25519")
     assert ran(["scp", *options, outside, str(tmp_path / "key")]).status != 0
-    recordings = eventually(lambda: list((allowed.dir / "bastion" / "recordings").rglob("*.cast")), 10)
-    eventually(lambda: desk(allowed, "verify", *map(str, recordings)).status == 0, 20, "all recordings verify")
+    recordings = eventually(lambda: list((allowed.dir / "bastion" / "recordings").rglob("*.cast")))
+    eventually(lambda: desk(allowed, "verify", *map(str, recordings)).status == 0, "all recordings verify")
     noted = "".join(
         file.read_text() for file in (allowed.dir / "bastion" / "recordings").rglob("*.*") if file.is_file()
     )

@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 
 from core.pki import make_cpq_certificate
-from tests.support.lab import Lab, alive, eventually, ran, refused, running_lab
+from tests.support.lab import Lab, alive, ran, refused, running_lab
 from tests.support.need import needs
+from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.slow, needs("ssh")]
 HOLD, RELEASE = "the.cpq.host", "the.cpq.release.host"
@@ -228,20 +229,20 @@ def test_while_the_management_host_is_away_its_mail_waits_and_other_mail_goes(la
         lab.send_all([([to], f"Subject: [hold] {to}\r\n\r\nx\r\n".encode()) for to in held])
         lab.send([plain], b"Subject: plain\r\n\r\nx\r\n")
         lab.wait_delivered(plain)
-        eventually(lambda: waiting(lab, "esa", HOLD) == 3, 5)
+        eventually(lambda: waiting(lab, "esa", HOLD) == 3)
         top = {row["host"]: row for row in lab.ssh("esa", "tophosts", "--json").document["hosts"]}
         assert top[HOLD]["active_recipients"] == 3
         rows = lab.ssh("esa", "showrecipients", "--host", HOLD, "--json").document["recipients"]
         assert sorted(row["recipient"] for row in rows) == sorted(held)
         assert {row["destination"] for row in rows} == {HOLD}
         assert all(row["sender"] == "outside@sender.test" and row["mid"].isdigit() for row in rows)
-        eventually(lambda: "refused" in str(lab.ssh("esa", "showrecipients", "--host", HOLD, "--json").out).lower(), 10)
+        eventually(lambda: "refused" in str(lab.ssh("esa", "showrecipients", "--host", HOLD, "--json").out).lower())
         assert [lab.arrivals(to) for to in held] == [[], [], []]
     finally:
         lab.start("sma")
     for to in held:
         lab.wait_held(to, 20)
-    assert eventually(lambda: waiting(lab, "esa", HOLD) == 0, 5)
+    assert eventually(lambda: waiting(lab, "esa", HOLD) == 0)
     assert [lab.arrivals(to) for to in held] == [[], [], []]
     assert [len(lab.held(recipient=to)) for to in held] == [1, 1, 1]
 
@@ -251,7 +252,7 @@ def test_while_the_gateway_is_away_released_mail_waits_and_goes_when_it_is_back(
     lab.kill("esa")
     try:
         release(lab, *[row["id"] for row in rows])
-        eventually(lambda: waiting(lab, "sma", RELEASE) == 3, 5)
+        eventually(lambda: waiting(lab, "sma", RELEASE) == 3)
         top = {row["host"]: row for row in lab.ssh("sma", "tophosts", "--json").document["hosts"]}
         assert top[RELEASE]["active_recipients"] == 3
         time.sleep(1)
@@ -259,7 +260,7 @@ def test_while_the_gateway_is_away_released_mail_waits_and_goes_when_it_is_back(
         lab.start("esa")
     for row in rows:
         assert lab.wait_delivered(row["recipients"][0], 30).content.endswith(row["content"])
-    eventually(lambda: waiting(lab, "sma", RELEASE) == 0, 5)
+    eventually(lambda: waiting(lab, "sma", RELEASE) == 0)
     assert [len(lab.arrivals(row["recipients"][0])) for row in rows] == [1, 1, 1]
 
 
@@ -322,8 +323,8 @@ def test_released_mail_waits_while_the_gateways_hidden_listener_is_suspended(lab
     lab.ssh("esa", "suspendlistener", "All", "--seconds", "0")
     try:
         release(lab, row["id"])
-        eventually(lambda: waiting(lab, "sma", RELEASE) == 1, 5)
-        eventually(lambda: "suspended" in lab.ssh("sma", "showrecipients", "--json").out, 10)
+        eventually(lambda: waiting(lab, "sma", RELEASE) == 1)
+        eventually(lambda: "suspended" in lab.ssh("sma", "showrecipients", "--json").out)
         assert lab.arrivals(row["recipients"][0]) == []
     finally:
         lab.ssh("esa", "resumelistener", "All")
@@ -423,7 +424,6 @@ def test_a_peer_without_the_pinned_certificate_is_refused_in_the_handshake_and_l
         lambda: re.search(
             r"Warning: CPQ ICID \d+ TLS failed: .*centralized policy quarantine on port 7025", lab.log(role, log_from)
         ),
-        5,
     )
 
 
@@ -447,7 +447,7 @@ def test_a_pairing_removed_on_the_other_side_is_named_and_mail_waits(lab: Lab, h
             lab.send([to], f"Subject: [hold] {to}\r\n\r\nx\r\n".encode())
         else:
             release(lab, rows[0]["id"])
-        eventually(lambda: "the peer refused our certificate" in lab.log(here, log_from), 15)
+        eventually(lambda: "the peer refused our certificate" in lab.log(here, log_from))
         assert waiting(lab, here, HOLD if here == "esa" else RELEASE) == 1
         assert "the peer refused our certificate" in lab.ssh(here, "showrecipients", "--json").out
     finally:
@@ -468,7 +468,7 @@ def test_a_gateway_whose_console_is_stopped_is_one_application_error_and_its_mai
     log_from = lab.log_size("sma")
     with lab.without("esa/console"):
         release(lab, *[row["id"] for row in rows])
-        eventually(lambda: errors(lab, log_from), 10)
+        eventually(lambda: errors(lab, log_from))
         time.sleep(0.5)
         (line,) = errors(lab, log_from)
         assert lab.serial("esa") in line
@@ -490,7 +490,7 @@ def test_a_gateway_with_another_host_key_is_one_application_error_and_its_mail_w
         assert ran(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)]).status == 0
     try:
         release(lab, row["id"])
-        eventually(lambda: errors(lab, log_from), 10)
+        eventually(lambda: errors(lab, log_from))
         time.sleep(0.5)
         (line,) = errors(lab, log_from)
         assert lab.serial("esa") in line
@@ -527,7 +527,7 @@ def test_killed_in_the_middle_of_fifty_everything_is_held_once_and_delivered_onc
         kill(lab, name)
     sender.join(30)
     assert not sender.is_alive()
-    eventually(lambda: len(lab.held(subject="fifty")) >= 50, 40)
+    eventually(lambda: len(lab.held(subject="fifty")) >= 50, within_s=40)
     time.sleep(1)
     rows = lab.held(subject="fifty")
     assert sorted(row["recipients"][0] for row in rows) == sorted(letters)
@@ -541,7 +541,7 @@ def test_killed_in_the_middle_of_fifty_everything_is_held_once_and_delivered_onc
     kill(lab, "esa/cpq-listener")
     release(lab, *order)
     kill(lab, "sma/delivery-queue")
-    eventually(lambda: set(letters) <= set(lab.counted()), 60, "all fifty are delivered")
+    eventually(lambda: set(letters) <= set(lab.counted()), "all fifty are delivered", within_s=60)
     time.sleep(2)
     counted = lab.counted()
     # Killed were only daemons behind which delivery is exactly once; the last hop's own was left alone.
@@ -559,7 +559,7 @@ def test_a_gateways_queue_killed_while_released_mail_goes_out_loses_none(lab: La
         time.sleep(0.1)
         kill(lab, "esa/delivery-queue")
     wanted = {row["recipients"][0] for row in rows}
-    eventually(lambda: wanted <= set(lab.counted()), 40)
+    eventually(lambda: wanted <= set(lab.counted()), within_s=40)
     # At the last hop a kill may double what was in flight, never lose it: at most one transaction for each kill and
     # connection.
     doubled = [to for to in wanted if lab.counted()[to] > 1]
@@ -576,5 +576,5 @@ def test_the_store_has_every_message_with_its_content_file(lab: Lab) -> None:
         return sum(len(names) for _, _, names in os.walk(folder))
 
     assert rows
-    eventually(lambda: files() == len(lab.held()), 10, f"{files()} files, {len(rows)} rows")
+    eventually(lambda: files() == len(lab.held()), lambda: f"{files()} files, {len(rows)} rows")
     assert json.dumps(rows)

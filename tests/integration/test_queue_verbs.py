@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from tests.integration.test_delivery_tables import Gateway, outside_host, until
+from tests.integration.test_delivery_tables import Gateway, outside_host
 from tests.support.lab import Lab, Ran, gatepost, short_folder
 from tests.support.need import needs
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.slow
 MANY = 2000
@@ -74,7 +75,7 @@ async def test_thousands_for_a_dead_host_are_counted_deleted_bounced_and_sent_el
         *[(f"s{n % 5}@here.test", [f"r{n}@dead.test"], "bulk" if n % 2 else "news") for n in range(MANY)],
         ("ann@here.test", ["x@gone.test"], "one of its own"),
     )
-    await until(lambda: _is(console, "dead.test", MANY), "all queued", 30)
+    await until(lambda: _is(console, "dead.test", MANY), "all queued")
 
     refused = await console.batch("deleterecipients", "--host", "dead.test")
     assert (refused.status, "say --yes" in refused.err) == (64, True)
@@ -101,7 +102,7 @@ async def test_thousands_for_a_dead_host_are_counted_deleted_bounced_and_sent_el
     async with outside_host() as host:
         moved = await console.document("redirectrecipients", f"127.0.0.1:{host.port}", "--host", "dead.test", "--yes")
         assert moved["recipients"] + moved["busy"] == left
-        await until(lambda: len(host.seen) >= moved["recipients"], "all redirected", 60)
+        await until(lambda: len(host.seen) >= moved["recipients"], "all redirected", within_s=60)
         assert len(host.seen) == len({one.recipients for one in host.seen})
     status = await console.document("hoststatus", f"[127.0.0.1]:{host.port}")
     assert status["counters"]["delivered_recips"] == moved["recipients"]
@@ -176,7 +177,7 @@ def test_the_verbs_answer_over_ssh_as_command_and_as_dialogue(standing_lab: Lab)
 
 async def test_deleting_is_finished_in_time_and_survives_a_kill(console: Console) -> None:
     await fill(console, *[("s@here.test", [f"r{n}.{m}@dead.test" for m in range(50)], "x") for n in range(100)])
-    await until(lambda: _is(console, "dead.test", 5000), "queued", 30)
+    await until(lambda: _is(console, "dead.test", 5000), "queued")
     began = time.monotonic()
     done = await console.document("deleterecipients", "--host", "dead.test", "--yes")
     assert time.monotonic() - began < 10
@@ -204,7 +205,7 @@ async def test_a_paused_work_queue_takes_mail_keeps_it_over_a_kill_and_runs_it_i
         assert "From the body" in (await console.batch("showmessage", mid)).out
         assert (await console.batch("removemessage", mid, "--yes")).out == f"MID {mid} removed (1 recipient).\n"
         assert (await console.document("workqueue", "resume"))["status"] == "Operational"
-        await until(lambda: len(host.seen) == 21, "all went through", 20)
+        await until(lambda: len(host.seen) == 21, "all went through")
         assert not host.of("r3@there.test")
         await until(lambda: console.gateway.log().count("queued for") == 21, "the log is written")
         queued = [

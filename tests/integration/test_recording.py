@@ -12,7 +12,8 @@ import pytest
 
 from core import ssh
 from tests.support.need import needs
-from tests.support.remote import NAME, Appliance, Engineer, Support, connected, eventually
+from tests.support.remote import NAME, Appliance, Engineer, Support, connected
+from tests.support.waiting import until
 from tunnel.audit import check, events
 from tunnel.recording import upkeep
 from tunnel.recording.archive import recordings, unsigned
@@ -30,7 +31,7 @@ def _signer(support: Support) -> str:
 async def _finished(support: Support, count: int) -> list[Path]:
     """Wait until so many recordings are closed and signed, and prove each."""
     folder = support.directory / "recordings"
-    await eventually(lambda: len(recordings(folder)) >= count and not unsigned(folder))
+    await until(lambda: len(recordings(folder)) >= count and not unsigned(folder))
     found = recordings(folder)
     logged = logged_of(events(support.directory / "log" / "audit.jsonl"))
     for path in found:
@@ -165,7 +166,7 @@ async def test_the_audit_log_is_signed_from_time_to_time(tmp_path: Path, monkeyp
     monkeypatch.setattr(upkeep, "ROUND_S", 0.1)
     async with connected(tmp_path) as (support, _appliance, _client):
         signer = _signer(support)
-        await eventually(lambda: any(event["event"] == "head" for event in support.audit()))
+        await until(lambda: any(event["event"] == "head" for event in support.audit()))
     report = check(
         support.directory / "log" / "audit.jsonl", lambda digest, signature: is_signed(digest, signature, signer)
     )

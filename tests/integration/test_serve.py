@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from ops.lab.document import appliance_table
-from tests.support.lab import GATEPOST, alive, ask_socket, eventually, free_port, gatepost, short_folder
+from tests.support.lab import GATEPOST, alive, ask_socket, free_port, gatepost, short_folder
 from tests.support.need import as_root, needs
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.slow
 DAEMONS = {"gateway-0", "gateway-1", "cpq-listener", "delivery-queue", "tunnel-client", "console", "web"}
@@ -53,7 +54,7 @@ class Served:
         return self.log.read_text()
 
     def ready(self) -> None:
-        eventually(lambda: "\nserve: ready\n" in self.said(), 60, "all are ready")
+        eventually(lambda: "\nserve: ready\n" in self.said(), "all are ready", within_s=60)
 
     def daemons(self) -> dict[str, dict[str, Any]]:
         rows = ask_socket(self.dir / "run" / "serve.sock", "status")["daemons"]
@@ -83,16 +84,18 @@ def test_children_come_back_are_halted_and_stop_in_order_under_load(served: Serv
         assert set(served.daemons()) == DAEMONS
         first = served.daemons()["cpq-listener"]["pid"]
         os.kill(first, signal.SIGKILL)
-        eventually(lambda: served.daemons()["cpq-listener"]["state"] == "ready" and served.said().count("SIGKILL"), 60)
+        eventually(
+            lambda: served.daemons()["cpq-listener"]["state"] == "ready" and served.said().count("SIGKILL"), within_s=60
+        )
         after = served.daemons()
         assert after["cpq-listener"]["pid"] != first
         assert {name: row["starts"] for name, row in after.items() if row["starts"] > 1} == {"cpq-listener": 2}
 
         control = served.dir / "run" / "serve.sock"
         ask_socket(control, "halt", daemons=["web"])
-        eventually(lambda: served.daemons()["web"]["state"] == "halted", 60)
+        eventually(lambda: served.daemons()["web"]["state"] == "halted", within_s=60)
         ask_socket(control, "resume", daemons=["web"])
-        eventually(lambda: served.daemons()["web"]["state"] == "ready", 60)
+        eventually(lambda: served.daemons()["web"]["state"] == "ready", within_s=60)
         after = served.daemons()
         assert after["console"]["starts"] == 1
 
@@ -137,7 +140,9 @@ def test_standard_error_that_nobody_read_had_serve_itself_stand_still(served: Se
     process = subprocess.Popen([*GATEPOST, "serve", "--config", str(served.config)], stderr=full)
     try:
         control = served.dir / "run" / "serve.sock"
-        eventually(lambda: control.exists() and {row["state"] for row in served.daemons().values()} == {"ready"}, 60)
+        eventually(
+            lambda: control.exists() and {row["state"] for row in served.daemons().values()} == {"ready"}, within_s=60
+        )
         served.write("nonsense")
         process.send_signal(signal.SIGHUP)
         assert set(served.daemons()) == DAEMONS - {"gateway-1"}
@@ -162,11 +167,13 @@ def test_a_configuration_that_cannot_be_used_ends_it_with_every_fault_once(serve
 def test_a_daemon_that_refuses_is_left_alone_until_sighup(served: Served) -> None:
     (served.dir / "keys" / "tls.crt").rename(served.dir / "keys" / "away")
     with running(served) as process:
-        eventually(lambda: "console: ready" in served.said(), 60)
-        refused = eventually(lambda: [row for row in served.daemons().values() if row["state"] == "refused"], 60)
+        eventually(lambda: "console: ready" in served.said(), within_s=60)
+        refused = eventually(
+            lambda: [row for row in served.daemons().values() if row["state"] == "refused"], within_s=60
+        )
         names = {row["daemon"] for row in refused}
         assert "left alone until this process gets SIGHUP" in served.said()
-        eventually(lambda: served.daemons()["console"]["state"] == "ready", 60)
+        eventually(lambda: served.daemons()["console"]["state"] == "ready", within_s=60)
         (served.dir / "keys" / "away").rename(served.dir / "keys" / "tls.crt")
         process.send_signal(signal.SIGHUP)
         served.ready()

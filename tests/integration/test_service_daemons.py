@@ -16,9 +16,10 @@ import pytest
 from core import agreement, ssh
 from core.control import peer_pid
 from tests.integration.test_daemons import Machine, make, moved, started
-from tests.support.lab import eventually, gatepost, short_folder, sleeping
+from tests.support.lab import gatepost, short_folder, sleeping
 from tests.support.need import needs
 from tests.support.visit import PIPE
+from tests.support.waiting import eventually
 from tunnel.seed.code import read
 from tunnel.seed.derive import Derived, derive
 

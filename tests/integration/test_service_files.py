@@ -11,8 +11,8 @@ import pytest
 from asyncssh.packet import String, UInt32, UInt64
 
 from tests.support.need import needs
-from tests.support.remote import eventually
 from tests.support.visit import Stock, Visited, connect, visited
+from tests.support.waiting import until
 
 pytestmark = [needs("ssh"), needs("sftp"), needs("scp")]
 
@@ -185,7 +185,7 @@ async def test_an_upload_whose_connection_drops_leaves_nothing(tmp_path: Path) -
             file = await sftp.open("/configuration/half.toml", "wb")
             await file.write(b"half")
             connection.abort()
-        await eventually(lambda: not list((tmp_path / "configuration").iterdir()))
+        await until(lambda: not list((tmp_path / "configuration").iterdir()))
 
 
 async def test_what_one_session_may_put_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -227,7 +227,7 @@ async def test_a_client_that_takes_no_answers_is_asked_no_more_and_fills_no_memo
             for number in range(200):
                 writer.write(packet(5, UInt32(number), String(handle), UInt64(0), UInt32(256 * 1024)))
             (live,) = appliance.side.desk.live.values()
-            await eventually(live._chan.get_write_buffer_size)
+            await until(live._chan.get_write_buffer_size)
             await asyncio.sleep(0.3)
             assert live._chan.get_write_buffer_size() < 4 * 256 * 1024
             writer.channel.resume_reading()

@@ -14,9 +14,9 @@ import pytest
 
 from core import ssh
 from tests.support.need import needs
-from tests.support.remote import eventually
 from tests.support.service import running
 from tests.support.visit import PIPE, Credentials, Visited, connect, program
+from tests.support.waiting import until
 from tunnel.service.hop import HopRule
 
 pytestmark = [needs("ssh")]
@@ -79,7 +79,7 @@ async def test_support_goes_over_the_first_appliance_to_the_second_and_both_reco
         status, out, errors = await both.jump("version --json")
         assert status == 0, errors
         assert b"42AB-CD" in out
-        await eventually(lambda: not both.first.side.desk.live)
+        await until(lambda: not both.first.side.desk.live)
         (over,) = await both.first.recordings()
         (there,) = await both.second.recordings()
         assert over[0]["gatepost"]["kind"] == "hop"

@@ -12,8 +12,8 @@ import pytest
 from core import ssh
 from core.errors import GatepostError
 from tests.support.need import needs
-from tests.support.remote import eventually
 from tests.support.visit import NAME, Stock, Visited, connect, visited
+from tests.support.waiting import until
 from tunnel.appliance import activation
 
 pytestmark = [needs("ssh")]
@@ -60,6 +60,22 @@ async def test_a_login_is_refused_with_what_another_activation_another_serial_or
         assert (await Stock(appliance, *support.certificate()).run("version"))[0] == 0
         assert len(appliance.log("service-refused")) == 4
     assert len(appliance.log("service-login")) == 1
+
+
+async def test_whose_certificate_of_this_activation_has_run_out_reads_so_and_whose_is_of_another_reads_nothing(
+    tmp_path: Path,
+) -> None:
+    async with visited(tmp_path) as appliance:
+        former = appliance.enable()
+        support = appliance.enable()
+        said = (await Stock(appliance, *support.certificate(life_s=-1)).run("version"))[2]
+        assert said.startswith(b"your certificate ran out at ")
+        assert b"certificate" not in (await Stock(appliance, *former.certificate(life_s=-1)).run("version"))[2]
+        await until(lambda: len(appliance.log("service-refused")) == 2)
+        assert [each["why"][:26] for each in appliance.log("service-refused")] == [
+            "your certificate ran out at"[:26],
+            "no key that is good here",
+        ]
 
 
 async def test_a_certificate_without_principals_opens_nothing(tmp_path: Path) -> None:
@@ -131,7 +147,7 @@ async def test_wrong_keys_lock_their_own_origin_and_nobody_else(tmp_path: Path) 
         support = appliance.enable()
         for _ in range(5):
             assert (await Stock(appliance, *stranger, origin="eve").run("version"))[0] == 255
-        await eventually(lambda: appliance.log("service-locked"))
+        await until(lambda: appliance.log("service-locked"))
         mine = support.certificate()
         assert (await Stock(appliance, *mine, origin="eve").run("version"))[0] == 255
         assert (await Stock(appliance, *mine, origin="ana").run("version"))[0] == 0

@@ -15,8 +15,8 @@ from core.errors import GatepostError
 from core.runtime import spawn
 from tests.support.lab import sleeping
 from tests.support.need import needs
-from tests.support.remote import eventually
 from tests.support.visit import Stock, connect, visited
+from tests.support.waiting import until
 from tunnel.appliance import activation
 from tunnel.audit import verify
 
@@ -24,7 +24,7 @@ pytestmark = [needs("ssh"), needs("setsid"), needs("setpriv")]
 NOBODY = "nobody"
 
 
-async def until(process: Any, words: bytes, within_s: float = 15) -> bytes:
+async def heard(process: Any, words: bytes, within_s: float = 15) -> bytes:
     """Read a terminal until it shows something."""
     shown = b""
     async with asyncio.timeout(within_s):
@@ -65,7 +65,7 @@ async def test_a_login_shell_is_a_real_terminal_of_another_user_without_rights(t
                 b"id -un; tty; echo $LC_TIME,$LD_PRELOAD,$PATH,$TERM; stty size; cat %b; echo END\n"
                 % bytes(appliance.folder / "keys" / "host_ed25519")
             )
-            shown = await until(process, b"\nEND")
+            shown = await heard(process, b"\nEND")
             assert b"nobody\r\n" in shown
             assert b"/dev/pts/" in shown
             assert b"C.UTF-8,,/usr/local/bin:" in shown
@@ -73,16 +73,16 @@ async def test_a_login_shell_is_a_real_terminal_of_another_user_without_rights(t
             assert b"ermission denied" in shown
             process.change_terminal_size(132, 50)
             process.stdin.write(b"stty size; grep -E 'NoNewPrivs|CapEff' /proc/self/status; echo DONE\n")
-            shown = await until(process, b"\nDONE")
+            shown = await heard(process, b"\nDONE")
             assert b"50 132" in shown
             assert b"NoNewPrivs:\t1" in shown
             assert b"CapEff:\t0000000000000000" in shown
             process.stdin.write(b"sleep 60; echo got $?\n")
             await asyncio.sleep(0.5)
             process.stdin.write(b"\x03")
-            await until(process, b"^C")
+            await heard(process, b"^C")
             process.stdin.write(b"trap 'echo caught' USR1; kill -USR1 $$\n")
-            await until(process, b"caught\r\n")
+            await heard(process, b"caught\r\n")
             process.stdin.write(b"exit 7\n")
             assert (await process.wait()).exit_status == 7
         (cast,) = await appliance.recordings()
@@ -96,7 +96,7 @@ async def test_much_output_of_a_shell_arrives_whole_while_the_client_reads_slowl
         async with connect(appliance, *support.certificate()) as connection:
             process = await terminal(connection, "shell")
             process.stdin.write(b"stty -echo -onlcr; echo BEGIN; head -c 4000000 /dev/zero | tr '\\0' x; echo; exit\n")
-            await until(process, b"BEGIN\n")
+            await heard(process, b"BEGIN\n")
             await asyncio.sleep(0.3)
             shown = await process.stdout.read()
         assert shown.count(b"x") >= 3_990_000
@@ -123,16 +123,16 @@ async def test_the_console_lends_its_terminal_to_a_shell_and_takes_it_back(tmp_p
         support = appliance.enable(shell=True)
         async with connect(appliance, *support.certificate()) as connection:
             process = await terminal(connection)
-            await until(process, b"(SERVICE)>")
+            await heard(process, b"(SERVICE)>")
             process.stdin.write(b"shell\r")
-            await until(process, b"$ ")
+            await heard(process, b"$ ")
             process.stdin.write(b"echo I am $(id -un)\n")
-            await until(process, b"I am nobody")
+            await heard(process, b"I am nobody")
             process.stdin.write(b"exit 3\n")
-            shown = await until(process, b"(SERVICE)>")
+            shown = await heard(process, b"(SERVICE)>")
             assert b"status 3" in shown
             process.stdin.write(b"version\r")
-            await until(process, b"42AB-CD")
+            await heard(process, b"42AB-CD")
 
 
 async def test_a_shell_survives_its_connection_and_is_taken_up_with_its_screen(tmp_path: Path) -> None:
@@ -142,9 +142,9 @@ async def test_a_shell_survives_its_connection_and_is_taken_up_with_its_screen(t
         async with connect(appliance, *mine) as connection:
             process = await terminal(connection, "shell")
             process.stdin.write(b"X=kept; echo before $((40+2))\n")
-            await until(process, b"before 42")
+            await heard(process, b"before 42")
             connection.abort()
-        await eventually(lambda: [each for each in appliance.side.desk.live.values() if each.detached_at])
+        await until(lambda: [each for each in appliance.side.desk.live.values() if each.detached_at])
         (kept,) = (await appliance.verbs["service_sessions"]({}))["sessions"]
         assert kept["detached_since"] is not None
         foreign = support.certificate("eve", "SR99999")
@@ -153,9 +153,9 @@ async def test_a_shell_survives_its_connection_and_is_taken_up_with_its_screen(t
         colleague = support.certificate("bob", "SR12345")
         async with connect(appliance, *colleague) as connection:
             process = await terminal(connection, f"attach {kept['id']}", term_size=(90, 20))
-            await until(process, b"before 42")
+            await heard(process, b"before 42")
             process.stdin.write(b"echo $X; stty size\n")
-            shown = await until(process, b"20 90")
+            shown = await heard(process, b"20 90")
             assert b"kept\r\n" in shown
             process.stdin.write(b"exit\n")
             assert (await process.wait()).exit_status == 0
@@ -171,16 +171,16 @@ async def test_the_console_itself_is_kept_and_whoever_comes_back_is_told(tmp_pat
         mine = support.certificate()
         async with connect(appliance, *mine) as connection:
             process = await terminal(connection)
-            await until(process, b"(SERVICE)>")
+            await heard(process, b"(SERVICE)>")
             process.stdin.write(b"version\r")
-            await until(process, b"42AB-CD")
+            await heard(process, b"42AB-CD")
             connection.abort()
-        (live,) = await eventually(lambda: [each for each in appliance.side.desk.live.values() if each.detached_at])
+        (live,) = await until(lambda: [each for each in appliance.side.desk.live.values() if each.detached_at])
         async with connect(appliance, *mine) as connection:
             process = await terminal(connection)
-            assert live.number.encode() in await until(process, b"(SERVICE)>")
+            assert live.number.encode() in await heard(process, b"(SERVICE)>")
             again = await terminal(connection, f"attach {live.number}")
-            await until(again, b"42AB-CD")
+            await heard(again, b"42AB-CD")
             again.stdin.write(b"quit\r")
             assert (await again.wait()).exit_status == 0
 
@@ -191,11 +191,11 @@ async def test_a_kept_session_ends_when_nobody_comes_back_and_so_does_what_it_st
         async with connect(appliance, *support.certificate()) as connection:
             process = await terminal(connection, "shell")
             process.stdin.write(b"set +m; (trap '' HUP; exec sleep 4321) & echo started\n")
-            await until(process, b"\nstarted")
+            await heard(process, b"\nstarted")
             connection.abort()
-        assert await eventually(lambda: sleeping("4321"))
-        await eventually(lambda: not appliance.side.desk.live)
-        await eventually(lambda: not sleeping("4321"))
+        assert await until(lambda: sleeping("4321"))
+        await until(lambda: not appliance.side.desk.live)
+        await until(lambda: not sleeping("4321"))
 
 
 async def test_an_administrator_watches_a_session_and_ends_it(tmp_path: Path) -> None:
@@ -204,7 +204,7 @@ async def test_an_administrator_watches_a_session_and_ends_it(tmp_path: Path) ->
         async with connect(appliance, *support.certificate()) as connection:
             process = await terminal(connection, "shell")
             process.stdin.write(b"echo first $((1+1))\n")
-            await until(process, b"first 2")
+            await heard(process, b"first 2")
             (live,) = (await appliance.verbs["service_sessions"]({}))["sessions"]
             seen = await appliance.verbs["service_watch"]({"id": live["id"], "by": "admin"})
             assert b"first 2" in b"".join(base64.b64decode(data) for code, data in seen["frames"] if code == "o")
@@ -235,16 +235,16 @@ async def test_each_session_waits_for_the_customers_yes(tmp_path: Path) -> None:
         options = ssh.client_options("admin", known, host_key_alias=str(host), keys=[appliance.admin_key])
         async with asyncssh.connect(str(host), port, config=None, options=options) as admin:
             screen = await terminal(admin)
-            await until(screen, b"test>")
+            await heard(screen, b"test>")
             asked = spawn(engineer.run("version"), "engineer")
-            await until(screen, b"techsupport approve")
+            await heard(screen, b"techsupport approve")
             (waiting,) = (await appliance.verbs["service_sessions"]({}))["waiting"]
             assert (waiting["engineer"], waiting["case"]) == ("ana", "SR12345")
             assert (waiting["kind"], waiting["asked"], waiting["relayed"]) == ("command", "version", False)
             await appliance.verbs["service_approve"]({"id": waiting["id"], "by": "admin"})
             assert (await asked)[0] == 0
             asked = spawn(engineer.run("version"), "engineer")
-            await eventually(appliance.side.desk.waiting.facts)
+            await until(appliance.side.desk.waiting.facts)
             (waiting,) = (await appliance.verbs["service_sessions"]({}))["waiting"]
             await appliance.verbs["service_refuse"]({"id": waiting["id"], "by": "admin"})
             status, _, errors = await asked
@@ -257,18 +257,18 @@ async def test_a_colleague_who_takes_a_session_up_is_asked_for_and_whoever_comes
         mine, colleague = support.certificate(), support.certificate("bob")
         async with connect(appliance, *mine) as connection:
             process = await terminal(connection)
-            await until(process, b"(SERVICE)>")
+            await heard(process, b"(SERVICE)>")
             connection.abort()
-        await eventually(lambda: [each for each in appliance.side.desk.live.values() if each.detached_at])
+        await until(lambda: [each for each in appliance.side.desk.live.values() if each.detached_at])
         opened = activation.load(appliance.file)
         activation.save(appliance.file, activation.changed(opened, ask=True))
         async with connect(appliance, *colleague) as connection:
             process = await terminal(connection, "attach")
-            await eventually(appliance.side.desk.waiting.facts)
+            await until(appliance.side.desk.waiting.facts)
         async with connect(appliance, *mine) as connection:
             process = await terminal(connection, "attach")
             process.stdin.write(b"version\r")
-            await until(process, b"42AB-CD")
+            await heard(process, b"42AB-CD")
 
 
 async def test_who_is_not_answered_is_not_let_in_and_three_of_one_engineer_may_wait(tmp_path: Path) -> None:
@@ -290,16 +290,16 @@ async def test_administrators_are_told_who_came_and_left(tmp_path: Path) -> None
         options = ssh.client_options("admin", known, host_key_alias=str(host), keys=[appliance.admin_key])
         async with asyncssh.connect(str(host), port, config=None, options=options) as admin:
             screen = await terminal(admin)
-            await until(screen, b"test>")
+            await heard(screen, b"test>")
             async with connect(appliance, *support.certificate()) as connection:
                 process = await terminal(connection)
-                assert b"ana, case SR12345" in await until(screen, b"Support is logged in")
-                await until(process, b"(SERVICE)>")
+                assert b"ana, case SR12345" in await heard(screen, b"Support is logged in")
+                await heard(process, b"(SERVICE)>")
                 process.stdin.write(b"quit\r")
                 await process.wait()
-            await until(screen, b"Support has left")
+            await heard(screen, b"Support has left")
             screen.stdin.write(b"version\r")
-            await until(screen, b"42AB-CD")
+            await heard(screen, b"42AB-CD")
 
 
 async def test_a_session_that_fails_inside_does_not_end_the_others_of_its_connection(tmp_path: Path) -> None:
@@ -307,15 +307,15 @@ async def test_a_session_that_fails_inside_does_not_end_the_others_of_its_connec
         support = appliance.enable()
         async with connect(appliance, *support.certificate()) as connection:
             good = await terminal(connection)
-            await until(good, b"(SERVICE)>")
+            await heard(good, b"(SERVICE)>")
             bad = await terminal(connection)
-            await until(bad, b"(SERVICE)>")
+            await heard(bad, b"(SERVICE)>")
             live = list(appliance.side.desk.live.values())[-1]
             live._inner.data_received = None  # what is called next is no function
             bad.stdin.write(b"x")
-            assert b"incident" in await until(bad, b"incident")
+            assert b"incident" in await heard(bad, b"incident")
             good.stdin.write(b"version\r")
-            await until(good, b"42AB-CD")
+            await heard(good, b"42AB-CD")
 
 
 @pytest.mark.parametrize("how", ["disabled", "exit"])
@@ -328,9 +328,9 @@ async def test_nothing_that_support_has_started_lives_on_however_it_detached_its
             for start in ("setsid -f", "nohup setsid", "(setsid setsid"):
                 end = "&)" if start.startswith("(") else "&"
                 process.stdin.write(f"{start} sleep {mark} >/dev/null 2>&1 </dev/null {end}\n".encode())
-            await eventually(lambda: sleeping(mark) == 3)
+            await until(lambda: sleeping(mark) == 3)
             if how == "disabled":
                 await appliance._disable()
             else:
                 process.stdin.write(b"exit\n")
-            await eventually(lambda: not sleeping(mark))
+            await until(lambda: not sleeping(mark))

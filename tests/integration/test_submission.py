@@ -17,7 +17,8 @@ import pytest
 
 from core.record import Accepted, decode_accepted
 from tests.support.journal import accepted_documents
-from tests.support.lab import GATEPOST, ask_socket, eventually, free_port, gatepost
+from tests.support.lab import GATEPOST, ask_socket, free_port, gatepost
+from tests.support.waiting import eventually
 
 PASSWORD = "correct h\u00f6rse"
 
@@ -44,7 +45,7 @@ class Server(NamedTuple):
         return file.read_text() if file.exists() else ""
 
     def logged(self, line: str) -> None:
-        eventually(lambda: line in self.log, what=line)
+        eventually(lambda: line in self.log, line)
 
     @property
     def accepted(self) -> list[Accepted]:
@@ -73,7 +74,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     assert gatepost("check", "--config", str(config)).status == 0
     argv = [*GATEPOST, "run", "gateway", "--config", str(config)]
     with subprocess.Popen(argv, stderr=subprocess.DEVNULL) as process:
-        eventually((directory / "run" / "gateway-0.sock").exists, what="control socket")
+        eventually((directory / "run" / "gateway-0.sock").exists, "control socket")
         eventually(lambda: ask_socket(directory / "run" / "gateway-0.sock", "health")["state"] == "ready")
         yield Server(directory, port)
         os.kill(process.pid, signal.SIGTERM)

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from tests.support.booted import FOLDER, UNITS, Booted, Fleet, fleet
-from tests.support.lab import eventually
 from tests.support.need import as_root, needs
 from tests.support.nspawn import PROGRAMS
 from tests.support.package import PROGRAMS as PACKAGING
 from tests.support.package import as_version, built_package
+from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), needs(*PROGRAMS, *PACKAGING), as_root("systemd-nspawn")]
 
@@ -54,7 +54,7 @@ def esa(site: Fleet) -> Iterator[Booted]:
 def accepted(file: Path, more_than: int = 20) -> list[str]:
     """Wait until more mail was accepted, and give all of it."""
     before = len(file.read_text().splitlines())
-    eventually(lambda: len(file.read_text().splitlines()) > before + more_than, 60, "mail is accepted")
+    eventually(lambda: len(file.read_text().splitlines()) > before + more_than, "mail is accepted", within_s=60)
     return file.read_text().splitlines()
 
 
@@ -114,7 +114,9 @@ def test_killed_daemons_come_back_and_no_mail_is_lost(site: Fleet, esa: Booted) 
         before = {daemon: esa.pid(daemon) for daemon in UNITS["esa"]}
         restarts = restarted(esa)
         esa.run("kill", "-KILL", *map(str, before.values()))
-        eventually(lambda: restarted(esa) == [count + 1 for count in restarts], 60, "systemd starts each again")
+        eventually(
+            lambda: restarted(esa) == [count + 1 for count in restarts], "systemd starts each again", within_s=60
+        )
         esa.wait_ready()
         assert all(esa.pid(daemon) not in (0, pid) for daemon, pid in before.items())
         all_of_it = accepted(sent)
@@ -131,7 +133,7 @@ def test_the_watchdog_ends_a_daemon_that_stands_still(esa: Booted) -> None:
     esa.run("systemctl", "restart", unit)
     stopped = esa.pid("gateway@0")
     esa.run("kill", "-STOP", str(stopped))
-    eventually(lambda: esa.pid("gateway@0") not in (0, stopped), 60, "another process does the work")
+    eventually(lambda: esa.pid("gateway@0") not in (0, stopped), "another process does the work", within_s=60)
     esa.run("rm", quicker)
     esa.run("systemctl", "daemon-reload")
     esa.run("systemctl", "restart", unit)
@@ -253,7 +255,7 @@ def test_a_stop_drains_a_downgrade_leaves_it_stopped_and_what_was_accepted_is_de
     with site.load("drained") as sent:
         accepted(sent)
         esa.run("systemctl", "stop", TARGET)
-        eventually(lambda: len(esa.inactive()) == len(UNITS["esa"]), 60, "all daemons have ended")
+        eventually(lambda: len(esa.inactive()) == len(UNITS["esa"]), "all daemons have ended", within_s=60)
         all_of_it = sent.read_text().splitlines()
     results = {daemon: esa.show(f"gatepost-{daemon}.service", "Result")["Result"] for daemon in UNITS["esa"]}
     assert set(results.values()) == {"success"}, results

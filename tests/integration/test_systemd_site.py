@@ -11,10 +11,11 @@ import pytest
 
 from core import ssh
 from tests.support.booted import ADDRESSES, DNS, DOMAIN, ENGINEERS, FOLDER, POLICY, Fleet, fleet
-from tests.support.lab import eventually, ran, ssh_argv
+from tests.support.lab import ran, ssh_argv
 from tests.support.need import as_root, needs
 from tests.support.nspawn import PROGRAMS
 from tests.support.package import PROGRAMS as PACKAGING
+from tests.support.waiting import eventually
 
 pytestmark = [
     pytest.mark.slow,
@@ -96,7 +97,7 @@ def test_mail_goes_through_and_what_is_held_is_released_from_the_management_host
     site.send("plain@example.test")
     site.send("suspect@example.test", "[hold] look at this")
     site.wait_arrived(["plain@example.test"])
-    row = eventually(lambda: held(site, "suspect@example.test"), 60, "the SMA holds it")[0]
+    row = eventually(lambda: held(site, "suspect@example.test"), "the SMA holds it", within_s=60)[0]
     assert not site.arrived()["suspect@example.test"]
     site["sma"].cli("quarantine", "release", str(row["id"]))
     site.wait_arrived(["suspect@example.test"])
@@ -106,13 +107,13 @@ def test_mail_goes_through_and_what_is_held_is_released_from_the_management_host
 def test_what_is_held_survives_a_power_cut_of_the_management_host(site: Fleet) -> None:
     sma = site["sma"]
     site.send("kept@example.test", "[hold] kept")
-    row = eventually(lambda: held(site, "kept@example.test"), 60, "the SMA holds it")[0]
+    row = eventually(lambda: held(site, "kept@example.test"), "the SMA holds it", within_s=60)[0]
     sma.cut_power()
     site.send("later@example.test", "[hold] while it is away")
     sma.boot()
     sma.wait_ready()
     assert held(site, "kept@example.test") == [row]
-    eventually(lambda: held(site, "later@example.test"), 90, "what came meanwhile is handed over")
+    eventually(lambda: held(site, "later@example.test"), "what came meanwhile is handed over", within_s=90)
     sma.cli("quarantine", "release", str(row["id"]))
     site.wait_arrived(["kept@example.test"])
 
@@ -138,11 +139,11 @@ while True:
     fire, log, seen = site.net.firewall, site.dir / "knocking", list[str]()
     log.unlink(missing_ok=True)
     pid = fire.start(log, sys.executable, "-c", script, place)
-    eventually(lambda: "ok" in log.read_text(), 30, "somebody answers")
+    eventually(lambda: "ok" in log.read_text(), "somebody answers")
     try:
         yield seen
         ok = log.read_text().count("ok")
-        eventually(lambda: log.read_text().count("ok") > ok + 1, 60, "somebody answers again")
+        eventually(lambda: log.read_text().count("ok") > ok + 1, "somebody answers again", within_s=60)
     finally:
         os.kill(pid, signal.SIGTERM)
         next(one for one in fire.children if one.pid == pid).wait(30)
@@ -192,7 +193,7 @@ def test_support_reaches_the_gateway_through_its_tunnel(site: Fleet) -> None:
     desk(site, "case", "seed", CASE, esa.serial, stdin=f"{seed}\n")
     desk(site, "case", "approve", CASE, "--by", "ben")
     online = lambda: json.loads(bastion.cli("tunnels", "--json").out)["tunnels"]  # noqa: E731
-    eventually(lambda: [row for row in online() if row["online"]], 60, "the tunnel is open")
+    eventually(lambda: [row for row in online() if row["online"]], "the tunnel is open", within_s=60)
     words = ("ca", "sign", "--key", f"/srv/{ENGINEER}.pub", "--engineer", ENGINEER, "--case", CASE, "--minutes", "60")
     desk(site, *words, "--out", f"{FOLDER}/cert.pub")
     (site.dir / "cert.pub").write_text(bastion.run("cat", f"{FOLDER}/cert.pub").out)
@@ -204,4 +205,6 @@ def test_support_reaches_the_gateway_through_its_tunnel(site: Fleet) -> None:
     assert seen.document["serial"] == esa.serial
     esa.run("kill", "-KILL", str(esa.pid("tunnel-client")))
     esa.wait_ready()
-    eventually(lambda: ran(site.net["engineer"].words(*argv), within_s=90).status == 0, 90, "the tunnel is back")
+    eventually(
+        lambda: ran(site.net["engineer"].words(*argv), within_s=90).status == 0, "the tunnel is back", within_s=90
+    )

@@ -9,10 +9,11 @@ import pytest
 
 from core.ssh import make_key, public_text, write_key
 from tests.integration.test_console_users import Tmux
-from tests.integration.test_delivery_tables import HEAD, Gateway, OutsideHost, outside_host, route, until
+from tests.integration.test_delivery_tables import HEAD, Gateway, OutsideHost, outside_host, route
 from tests.support.lab import Ran, free_port, ran, short_folder
 from tests.support.need import needs
 from tests.support.road import DaemonProcess
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.slow, needs("ssh"), needs("tmux")]
 HOST = "127.72.1.1"
@@ -55,7 +56,7 @@ async def machine() -> AsyncIterator[Machine]:
 
 
 async def arrived(host: OutsideHost, recipient: str) -> None:
-    await until(lambda: host.of(recipient), f"{recipient} at its host", within_s=30)
+    await until(lambda: host.of(recipient), f"{recipient} at its host")
 
 
 async def test_an_idle_connection_took_mail_to_the_host_of_the_old_route_after_a_commit(machine: Machine) -> None:
@@ -82,7 +83,7 @@ async def test_an_idle_connection_took_mail_to_the_host_of_the_old_route_after_a
             found = json.loads(await machine.done("hoststatus slow.test --json"))
             return "recipient" in str(found["limiting_rule"])
 
-        await until(limited, "the rule that limits slow.test", within_s=30)
+        await until(limited, "the rule that limits slow.test")
         assert not first.of("two@slow.test")
 
 

@@ -12,8 +12,9 @@ import pytest
 
 from core import clock, ssh
 from core.errors import GatepostError
-from tests.support.remote import NAME, SERIAL, Appliance, Engineer, Support, connected, eventually, free_ports
+from tests.support.remote import NAME, SERIAL, Appliance, Engineer, Support, connected, free_ports
 from tests.support.service import running
+from tests.support.waiting import until
 from tunnel.appliance import activation
 
 
@@ -77,7 +78,7 @@ async def test_an_appliance_may_take_its_own_name_and_nothing_else(tmp_path: Pat
                 await connection.create_process("id", encoding=None)
             with pytest.raises(asyncssh.ChannelListenError):
                 await connection.start_unix_server(lambda: None, "/tmp/gatepost-never")
-        await eventually(lambda: not support.bastion.presence.all())
+        await until(lambda: not support.bastion.presence.all())
 
 
 async def test_unknown_appliances_and_wrong_keys_do_not_get_in(tmp_path: Path) -> None:
@@ -120,7 +121,7 @@ async def test_the_newest_connection_takes_the_name_over_and_the_older_ones_end_
         assert any(each["event"] == "takeover" for each in support.audit())
         second.abort()
         await second.wait_closed()
-        await eventually(lambda: not support.bastion.presence.all())
+        await until(lambda: not support.bastion.presence.all())
 
 
 async def test_a_tunnel_whose_console_is_gone_is_not_online(tmp_path: Path) -> None:
@@ -130,12 +131,12 @@ async def test_a_tunnel_whose_console_is_gone_is_not_online(tmp_path: Path) -> N
     client = appliance.client()
     async with running(*support.services, client):
         await client.enable({"mode": "tunnel"})
-        await eventually(lambda: support.bastion.presence.get(NAME))
+        await until(lambda: support.bastion.presence.get(NAME))
         await asyncio.sleep(0.3)
         assert not await support.online()
         async with running(appliance.endpoint):
-            await eventually(support.online)
-        await eventually(lambda: not support.bastion.presence.get(NAME).online)
+            await until(support.online)
+        await until(lambda: not support.bastion.presence.get(NAME).online)
 
 
 @asynccontextmanager
@@ -159,7 +160,7 @@ async def test_a_mail_server_on_the_first_port_is_named_and_the_next_port_used(t
         client = appliance.client()
         async with running(*support.services, appliance.endpoint, client):
             await client.enable({"mode": "tunnel"})
-            await eventually(support.online)
+            await until(support.online)
             status = await client.status({})
         verdicts = {each["port"]: each["verdict"] for each in status["attempts"]}
         assert verdicts == {wrong: "smtp", support.ports[0]: "ours"}
@@ -175,7 +176,7 @@ async def test_a_bastion_with_another_key_is_not_trusted_and_status_says_so(tmp_
     client = appliance.client()
     async with running(*support.services, appliance.endpoint, client):
         await client.enable({"mode": "tunnel"})
-        status = await eventually(lambda: _with_verdict(client, "host-key"))
+        status = await until(lambda: _with_verdict(client, "host-key"))
         assert status["tunnel"] in ("waiting", "connecting")
         assert "the host key is not ours: SSH inspection" in status["problem"]
         assert not support.bastion.presence.all()
@@ -193,7 +194,7 @@ async def test_the_host_key_itself_may_be_pinned_instead_of_the_authority(tmp_pa
     client = appliance.client()
     async with running(*support.services, appliance.endpoint, client):
         await client.enable({"mode": "tunnel"})
-        await eventually(support.online)
+        await until(support.online)
 
 
 async def test_a_certificate_of_the_authority_for_another_name_is_not_trusted(tmp_path: Path) -> None:
@@ -203,7 +204,7 @@ async def test_a_certificate_of_the_authority_for_another_name_is_not_trusted(tm
     client = appliance.client()
     async with running(*support.services, appliance.endpoint, client):
         await client.enable({"mode": "tunnel"})
-        await eventually(lambda: _with_verdict(client, "host-key"))
+        await until(lambda: _with_verdict(client, "host-key"))
 
 
 async def test_an_appliance_that_is_not_enrolled_is_told_so(tmp_path: Path) -> None:
@@ -212,7 +213,7 @@ async def test_an_appliance_that_is_not_enrolled_is_told_so(tmp_path: Path) -> N
     client = appliance.client()
     async with running(*support.services, appliance.endpoint, client):
         await client.enable({"mode": "tunnel"})
-        status = await eventually(lambda: _with_verdict(client, "login"))
+        status = await until(lambda: _with_verdict(client, "login"))
         assert "enroll it again" in status["problem"]
 
 
@@ -223,7 +224,7 @@ async def test_an_appliance_that_is_not_enrolled_stays_out_of_the_penalties_and_
     async with running(*support.services, appliance.endpoint, client):
         await client.enable({"mode": "tunnel"})
         await asyncio.sleep(3)
-        await eventually(lambda: _with_verdict(client, "login"))
+        await until(lambda: _with_verdict(client, "login"))
         assert len([line for line in appliance.log if ": login: " in line]) == 1
 
 
@@ -235,12 +236,12 @@ async def test_the_tunnel_comes_back_after_the_bastion_was_restarted(tmp_path: P
     async with running(appliance.endpoint, client):
         async with running(*support.services):
             enabled = await client.enable({"mode": "tunnel"})
-            await eventually(support.online)
+            await until(support.online)
             await _let_in(support, enabled["seed"])
-        await eventually(lambda: _in_state(client, "waiting", "connecting"))
+        await until(lambda: _in_state(client, "waiting", "connecting"))
         support.build()
         async with running(*support.services):
-            await eventually(support.online)
+            await until(support.online)
             async with Engineer(support, tmp_path / "ana").connect() as connection:
                 assert (await connection.run("exit 4", encoding=None)).exit_status == 4
 
@@ -264,21 +265,21 @@ async def test_at_expiry_what_is_established_goes_on_and_nothing_new_comes_in(tm
     client = appliance.client(now=lambda: clock.now() + ahead_s[0])
     async with running(*support.services, appliance.endpoint, client):
         enabled = await client.enable({"mode": "tunnel"})
-        await eventually(support.online)
+        await until(support.online)
         await _let_in(support, enabled["seed"])
         async with Engineer(support, tmp_path / "ana").connect() as connection:
             process = await connection.create_process(term_type="xterm", encoding=None)
             await process.stdout.readexactly(15)
             ahead_s[0] = 3601
-            await eventually(lambda: _in_state(client, "draining"))
-            await eventually(lambda: not support.bastion.presence.all())
+            await until(lambda: _in_state(client, "draining"))
+            await until(lambda: not support.bastion.presence.all())
             process.stdin.write(b"still here\n")
             assert await process.stdout.readuntil(b"\n") == b"still here\n"
             late = await connection.run("exit 0", encoding=None)
             assert late.exit_status == 69
             process.stdin.write(b"quit")
             assert (await process.wait()).exit_status == 5
-        await eventually(lambda: _in_state(client, "expired"))
+        await until(lambda: _in_state(client, "expired"))
         ahead_s[0] = 0
         await asyncio.sleep(0.3)
         assert await _in_state(client, "expired"), "a clock that was set back must not reopen the tunnel"
@@ -294,7 +295,7 @@ async def test_disabling_cuts_live_sessions_at_once_and_outlives_a_restart(tmp_p
             assert (status["mode"], status["tunnel"], status["sessions"]) == ("disabled", "disabled", [])
             async with asyncio.timeout(5):
                 assert (await process.wait()).exit_status == 255
-        await eventually(lambda: not support.bastion.presence.all())
+        await until(lambda: not support.bastion.presence.all())
     assert await _in_state(appliance.client(), "disabled")
 
 
@@ -307,11 +308,11 @@ async def test_a_restart_of_the_client_opens_the_tunnel_again_by_itself(tmp_path
         async with running(first):
             before = await first.enable({"mode": "tunnel", "port": support.ports[1]})
             assert before["tunnel"] == "open"
-            await eventually(support.online)
-        await eventually(lambda: not support.bastion.presence.all())
+            await until(support.online)
+        await until(lambda: not support.bastion.presence.all())
         second = appliance.client()
         async with running(second):
-            await eventually(support.online)
+            await until(support.online)
             after = await second.status({})
     assert (after["until"], after["since"], after["port"]) == (before["until"], before["since"], support.ports[1])
 
@@ -333,7 +334,7 @@ async def test_no_port_answers_then_the_bastion_appears(tmp_path: Path) -> None:
     client = appliance.client()
     async with running(appliance.endpoint, client):
         await client.enable({"mode": "tunnel"})
-        await eventually(lambda: _with_verdict(client, "refused"))
+        await until(lambda: _with_verdict(client, "refused"))
         async with running(*support.services):
-            await eventually(support.online)
+            await until(support.online)
     assert SERIAL.lower() == NAME

@@ -16,8 +16,9 @@ from core import ssh
 from tests.support.authority import Authority, server_context
 from tests.support.need import needs
 from tests.support.pump import joined
-from tests.support.remote import BASTION, Appliance, Support, eventually, free_ports
+from tests.support.remote import BASTION, Appliance, Support, free_ports
 from tests.support.service import running
+from tests.support.waiting import until
 
 
 @asynccontextmanager
@@ -27,7 +28,7 @@ async def _program(port: int, *command: str) -> AsyncIterator[None]:
         *command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
-        await eventually(lambda: _listens(port))
+        await until(lambda: _listens(port))
         yield
     finally:
         process.kill()
@@ -179,7 +180,7 @@ async def test_ssh_in_tls_goes_where_plain_ssh_is_inspected(tmp_path: Path) -> N
             "ours",
         )
         assert chosen[-1] == "ssh"
-        await eventually(support.online)
+        await until(support.online)
         server.close()
 
 
@@ -208,7 +209,7 @@ async def _behind(folder: Path, program: tuple[str, ...], url: str, credentials:
         await stack.enter_async_context(running(appliance.endpoint, client))
         status = await client.enable({"mode": "tunnel"})
         if status["tunnel"] == "open":
-            await eventually(support.online)
+            await until(support.online)
         yield status
 
 

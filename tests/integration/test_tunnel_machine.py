@@ -6,8 +6,9 @@ from core import ssh
 from core.dns import Answer, Srv
 from daemons.initial import make
 from tests.support.keyd import keyd
-from tests.support.remote import Console, eventually, free_ports
+from tests.support.remote import Console, free_ports
 from tests.support.service import running
+from tests.support.waiting import until
 from tunnel.appliance.assembly import Whose, build_client
 from tunnel.bastion.assembly import build_bastion
 from tunnel.bastion.store import Enrolled
@@ -66,4 +67,4 @@ async def test_machines_made_by_init_find_each_other_without_a_host_authority(tm
             tunnels = (await bastion.tunnels({}))["tunnels"]
             return [(each["serial"], each["online"]) for each in tunnels] == [(serial.lower(), True)]
 
-        await eventually(online)
+        await until(online)

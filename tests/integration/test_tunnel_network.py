@@ -14,11 +14,12 @@ from typing import Any
 import pytest
 
 from tests.support import middleboxes
-from tests.support.lab import eventually, gatepost
+from tests.support.lab import gatepost
 from tests.support.long import either
 from tests.support.namespaces import INSIDE, permitted
 from tests.support.need import allowed, needs
 from tests.support.remote_site import CASE, DOMAIN, SIX_PORTS, Site, site
+from tests.support.waiting import eventually
 
 pytestmark = [
     pytest.mark.slow,
@@ -98,7 +99,7 @@ def test_support_comes_in_by_seed_case_and_certificate_and_is_recorded(place: Si
     assert (seen["serial"], seen["online"], seen["port"]) == (place.esa.serial.lower(), True, 25)
     assert (seen["source"], seen["series"]) == ("198.51.100.1", "c")
     assert (len(place.recordings()), len(place.esa.recordings())) == (1, 1)
-    (proved,) = eventually(lambda: _verified(place), 20, "the recording is whole and signed")["recordings"]
+    (proved,) = eventually(lambda: _verified(place), "the recording is whole and signed")["recordings"]
     assert (proved["signature"], proved["audit"], proved["problems"]) == ("good", "agrees", [])
 
 
@@ -177,13 +178,13 @@ def test_five_middleboxes_are_named_and_the_one_good_port_is_found(place: Site) 
 def test_all_ports_closed_is_said_port_by_port_and_one_that_opens_is_found(approved: Site) -> None:
     place, firewall = approved, approved.net.firewall
     firewall.open(refuse=SIX_PORTS)
-    eventually(lambda: place.esa.tunnel != "open", DEAD_S)
-    eventually(lambda: not place.online(), FAR_DEAD_S)
+    eventually(lambda: place.esa.tunnel != "open", within_s=DEAD_S)
+    eventually(lambda: not place.online(), within_s=FAR_DEAD_S)
     probed = place.esa.probe()
     closed = {(port, "ssh"): "refused" for port in SIX_PORTS}
     assert {key: found for key, found in verdicts(probed).items() if key[1] == "ssh"} == closed
     assert {found for key, found in verdicts(probed).items() if key[1] != "ssh"} <= {"refused"}
-    status = eventually(lambda: _with_problem(place), 20)
+    status = eventually(lambda: _with_problem(place))
     assert "closed on the way" in status["problem"]
     assert verdicts(status) == closed
     firewall.open(refuse=[port for port in SIX_PORTS if port != 80])
@@ -208,15 +209,15 @@ def test_a_link_that_is_cut_comes_back_with_the_shell_that_was_open(approved: Si
         cut_at = time.monotonic()
         first.process.wait(FAR_DEAD_S + 20)
         assert first.process.returncode == 255
-    eventually(lambda: place.esa.tunnel != "open", DEAD_S)
+    eventually(lambda: place.esa.tunnel != "open", within_s=DEAD_S)
     status = place.esa.status()
     assert status["tunnel"] in ("waiting", "connecting")
     assert "lost" in status["problem"] or status["attempts"]
-    assert eventually(lambda: not place.online(), FAR_DEAD_S)
+    assert eventually(lambda: not place.online(), within_s=FAR_DEAD_S)
     time.sleep(max(0.0, cut_at + CUT_S - time.monotonic()))
     place.net.firewall.open()
     place.esa.wait("open", either(20, 400))
-    eventually(place.online, 20)
+    eventually(place.online)
     assert place.esa.status()["problem"] == ""
     with place.inside(place.esa, "attach") as again:
         again.wait("Serial")  # the screen as it was
@@ -228,7 +229,7 @@ def test_a_link_that_is_cut_comes_back_with_the_shell_that_was_open(approved: Si
 def test_connections_that_are_reset_come_back(approved: Site) -> None:
     before = approved.esa.status()["connected_at"]
     approved.net.firewall.reset()
-    eventually(lambda: approved.esa.connected_at > before, DEAD_S + 10)
+    eventually(lambda: approved.esa.connected_at > before, within_s=DEAD_S + 10)
     status = approved.esa.status()
     assert (status["tunnel"], status["problem"]) == ("open", "")
     eventually(approved.online)
@@ -241,7 +242,7 @@ def test_a_new_address_of_the_customer_takes_the_old_tunnel_over_once(approved: 
     old = place.tunnels()[0]["source"]
     new = "198.51.100.77" if old != "198.51.100.77" else "198.51.100.1"
     place.net.firewall.move(new)
-    eventually(lambda: place.bastion.ask("bastion", "tunnels")["tunnels"][0]["source"] == new, DEAD_S + 10)
+    eventually(lambda: place.bastion.ask("bastion", "tunnels")["tunnels"][0]["source"] == new, within_s=DEAD_S + 10)
     (seen,) = place.tunnels()
     assert (seen["serial"], seen["source"]) == (place.esa.serial.lower(), new)
     eventually(place.online)
@@ -288,7 +289,7 @@ def test_a_second_appliance_without_internet_is_reached_both_ways_and_recorded(p
 def test_a_bastion_that_was_killed_comes_back_and_the_tunnel_with_it(approved: Site) -> None:
     place = approved
     place.bastion.end("bastion", signal.SIGKILL)
-    eventually(lambda: place.esa.tunnel != "open", DEAD_S)
+    eventually(lambda: place.esa.tunnel != "open", within_s=DEAD_S)
     assert place.esa.status()["problem"]
     place.bastion.run("bastion")
     place.esa.wait("open")

@@ -12,8 +12,9 @@ import asyncssh
 import pytest
 
 from core import ssh
-from tests.support.remote import NAME, Appliance, Support, connected, eventually
+from tests.support.remote import NAME, Appliance, Support, connected
 from tests.support.service import running
+from tests.support.waiting import until
 from tunnel.control_message import (
     SUBSYSTEM,
     Bye,
@@ -54,7 +55,7 @@ async def _once(client: Any) -> None:
     """Let a client make one round and end, as if its process did."""
     async with running(client):
         await client.enable({"mode": "tunnel"})
-        await eventually(lambda: _open(client))
+        await until(lambda: _open(client))
 
 
 @pytest.mark.parametrize("restarted", [False, True])
@@ -92,7 +93,7 @@ async def test_a_crash_between_two_steps_leaves_both_ends_able_to_go_on(
 async def _goes_on(support: Support, appliance: Appliance, before: int) -> None:
     client = appliance.client()
     async with running(client):
-        await eventually(lambda: _open(client))
+        await until(lambda: _open(client))
         assert _generation(appliance) > before
     events = [each["event"] for each in support.audit()]
     assert "clone" not in events
@@ -112,7 +113,7 @@ async def test_a_clone_freezes_the_serial_and_status_says_what_to_do(tmp_path: P
             client = machine.client()
             async with running(client):
                 await client.enable({"mode": "tunnel"})
-                status = await eventually(lambda client=client: _verdict(client, "frozen"))
+                status = await until(lambda client=client: _verdict(client, "frozen"))
                 assert status["tunnel"] in ("waiting", "connecting")
                 assert "ask support to look and to thaw it" in status["problem"]
         assert (await support.bastion.tunnels({}))["tunnels"] == []
@@ -125,7 +126,7 @@ async def test_enabling_anew_cuts_the_old_activation_and_registers_a_new_one(tmp
         second = await client.enable({"mode": "tunnel", "hops": ["10.1.1.5"], "ask": True})
         assert second["seed"]
         assert second["seed_fingerprint"] != first["seed_fingerprint"]
-        await eventually(support.online)
+        await until(support.online)
         registered = [each for each in support.audit() if each["event"] == "registered"]
         assert len({each["activation"] for each in registered}) == 2
         assert registered[-1]["hops"] == ["10.1.1.5"]
@@ -137,7 +138,7 @@ async def test_disabling_tells_the_bastion(tmp_path: Path) -> None:
     async with connected(tmp_path) as (support, _, client):
         activation = [each for each in support.audit() if each["event"] == "registered"][-1]["activation"]
         await client.disable({})
-        await eventually(lambda: any(each["event"] == "withdrawn" for each in support.audit()))
+        await until(lambda: any(each["event"] == "withdrawn" for each in support.audit()))
         assert [each["activation"] for each in support.audit() if each["event"] == "withdrawn"] == [activation]
 
 
@@ -273,7 +274,7 @@ async def test_the_wait_that_the_bastion_asks_for_is_kept(tmp_path: Path) -> Non
     async with _scripted(tmp_path, refuse) as (client, log):
         status = await client.enable({"mode": "tunnel"})
         assert "(come later)" in status["problem"]
-        await eventually(lambda: len(log) > 1)
+        await until(lambda: len(log) > 1)
         assert 0.6 <= log[1][0] - log[0][0] < 2
 
 
@@ -286,7 +287,7 @@ async def test_a_bastion_that_says_good_bye_is_left_alone_for_as_long_as_it_asks
         assert (await client.enable({"mode": "tunnel"}))["tunnel"] == "open"
         begun = asyncio.get_running_loop().time()
         client._link._connection.abort()
-        await eventually(lambda: len(log) > 3)
+        await until(lambda: len(log) > 3)
         assert log[3][0] - begun >= 0.7
 
 
@@ -314,4 +315,4 @@ async def test_a_generation_that_cannot_be_written_is_not_confirmed(tmp_path: Pa
         assert "cannot be written" in status["problem"]
         assert {type(what).__name__ for _, what in log} == {"Register"}
         blocked.rmdir()
-        await eventually(lambda: _open(client))
+        await until(lambda: _open(client))

@@ -11,7 +11,8 @@ import pytest
 
 from core import ssh
 from tests.support.need import needs
-from tests.support.remote import NAME, SERIAL, Engineer, connected, eventually
+from tests.support.remote import NAME, SERIAL, Engineer, connected
+from tests.support.waiting import until
 from tunnel.appliance import activation
 from tunnel.audit import verify
 
@@ -29,7 +30,7 @@ async def test_exec_is_relayed_with_status_and_errors_and_the_appliance_knows_wh
         assert (name, case, relayed) == ("ana", "SR12345", True)
         assert key_id.startswith("ana@SR12345#")
         assert (failed.exit_status, failed.stderr) == (7, b"not so good \xff\n")
-        assert await eventually(lambda: sum(e["event"] == "session-end" for e in support.audit()) == 2)
+        assert await until(lambda: sum(e["event"] == "session-end" for e in support.audit()) == 2)
 
 
 @needs("ssh")
@@ -56,7 +57,7 @@ async def test_a_terminal_is_resized_and_its_end_of_input_and_signals_pass(tmp_p
             assert (await process.wait()).exit_status == 5
             killed = await _run(connection, "signal")
             assert killed.exit_signal[0] == "TERM"
-        await eventually(lambda: sum(e["event"] == "recording" for e in support.audit()) == 2)
+        await until(lambda: sum(e["event"] == "recording" for e in support.audit()) == 2)
         casts = [path.read_text() for path in (support.directory / "recordings").rglob("*.cast")]
         first = [json.loads(line) for line in next(text for text in casts if "(SERVICE)" in text).splitlines()]
         assert first[0]["version"] == 2
@@ -229,7 +230,7 @@ async def test_a_changed_host_key_of_the_appliance_is_refused(tmp_path: Path) ->
 async def test_an_appliance_without_tunnel_is_said_to_have_none(tmp_path: Path) -> None:
     async with connected(tmp_path) as (support, _, client):
         await client.disable({})
-        await eventually(lambda: not support.bastion.presence.all())
+        await until(lambda: not support.bastion.presence.all())
         status, _, errors = await Engineer(support, tmp_path / "ana").stock(f"{NAME}@127.0.0.1", "who")
         assert status == 69
         assert errors.startswith(f"{SERIAL} has no tunnel open; it was".encode())
@@ -244,7 +245,7 @@ async def test_a_seed_of_a_former_access_is_refused_before_the_appliance_is_touc
         async def published_anew() -> bool:
             return await support.bastion.store.appliances.published(NAME) != before and await support.online()
 
-        await eventually(published_anew)
+        await until(published_anew)
         engineer = Engineer(support, tmp_path / "ana")
         status, _, errors = await engineer.stock(f"{NAME}@127.0.0.1", "who")
         assert (status, b"is a former one: access was enabled anew" in errors) == (77, True)
@@ -262,8 +263,8 @@ async def test_live_sessions_are_shown_on_both_sides_and_the_audit_chain_holds(t
             status = await client.status({})
             assert status["sessions"][0]["from"].startswith("ana@SR12345#")
             assert (status["mode"], status["tunnel"], status["port"]) == ("tunnel", "open", support.ports[0])
-        await eventually(lambda: not len(support.bastion.visits))
-        await eventually(lambda: any(each["event"] == "recording" for each in support.audit()))
+        await until(lambda: not len(support.bastion.visits))
+        await until(lambda: any(each["event"] == "recording" for each in support.audit()))
     assert verify(support.directory / "log" / "audit.jsonl") >= 6
 
 
@@ -312,7 +313,7 @@ async def test_what_is_ended_on_purpose_ends_on_the_appliance_and_only_a_lost_se
             elif how == "engineer":
                 await support.bastion.store.engineers.disable("ana")
                 await verbs["recheck"]({})
-            await eventually(lambda: session.detached_at or not live)
+            await until(lambda: session.detached_at or not live)
         assert list(live.values()) == ([session] if how == "lost" else [])
         assert session.how == ("" if how == "lost" else "the support organisation ended it")
 

@@ -10,8 +10,9 @@ from typing import Any
 from bench.tunnels.crew import Fleet, crew
 from bench.tunnels.fleet import Plan
 from core import ssh
-from tests.support.remote import BASTION, Support, eventually
+from tests.support.remote import BASTION, Support
 from tests.support.service import running
+from tests.support.waiting import until
 from tunnel.bastion.store import Enrolled
 
 COUNT = 50
@@ -44,7 +45,7 @@ async def _all_online(support: Support, fleet: Fleet) -> None:
         rows: list[dict[str, Any]] = (await support.bastion.tunnels({}))["tunnels"]
         return sum(row["online"] for row in rows) == COUNT
 
-    await eventually(online, WITHIN_S)
+    await until(online, within_s=WITHIN_S)
     names = [row["serial"] for row in (await support.bastion.tunnels({}))["tunnels"]]
     assert names == sorted({f"sn-{number:04}" for number in range(COUNT)}), "each once"
 
@@ -61,11 +62,11 @@ async def test_all_appliances_come_back_after_a_storm_and_after_a_restart_each_n
         async with running(*support.services):
             await _all_online(support, fleet)
             fleet.say("cut")
-            await eventually(lambda: fleet.told["cut_at"], WITHIN_S)
+            await until(lambda: fleet.told["cut_at"], within_s=WITHIN_S)
             await _all_online(support, fleet)
             assert "closed banner" not in fleet.told["troubles"], "nobody is sent away without a word"
             fleet.say("mark")
-            await eventually(lambda: not fleet.told["back_s"], WITHIN_S)
+            await until(lambda: not fleet.told["back_s"], within_s=WITHIN_S)
         support.build()
         async with running(*support.services):
             await _all_online(support, fleet)

@@ -8,9 +8,10 @@ import pytest
 from core import clock
 from core.dns import Answer, DnsTemporary, Srv
 from core.errors import GatepostError
-from tests.support.remote import BASTION, Appliance, Support, connected, eventually
+from tests.support.remote import BASTION, Appliance, Support, connected
 from tests.support.service import running
 from tests.support.volume import fill, mounted, on_a_volume
+from tests.support.waiting import until
 from tunnel.appliance import activation
 
 DAY_S = 86_400.0
@@ -43,10 +44,10 @@ async def test_the_administrator_is_reminded_every_day_even_after_a_restart(tmp_
     async with running(client):
         await client.enable({"mode": "sshaccess"})
         ahead_s[0] = DAY_S + 60
-        await eventually(lambda: len(warned) == 1)
+        await until(lambda: len(warned) == 1)
     async with running(appliance.client(**options)):
         ahead_s[0] = 2 * DAY_S + 120
-        await eventually(lambda: len(warned) == 2)
+        await until(lambda: len(warned) == 2)
     assert "enabled for 1 day" in warned[0]
     assert "enabled for 2 day" in warned[1]
 
@@ -63,7 +64,7 @@ async def test_the_accounts_own_limit_disables_it(tmp_path: Path) -> None:
         async def over() -> bool:
             return bool((await client.status({}))["mode"] == "disabled")
 
-        await eventually(over)
+        await until(over)
     kept = activation.load(appliance.state_file)
     assert (kept.mode, kept.service_key, kept.passwords) == ("disabled", "", ())
 
@@ -92,9 +93,9 @@ async def test_an_address_that_is_gone_has_the_tunnel_dialled_again_at_once(tmp_
         first = client._link
         first.local = "192.0.2.77"
         client._network_changed()
-        await eventually(lambda: client._link is not None and client._link is not first)
+        await until(lambda: client._link is not None and client._link is not first)
         assert any("no longer has the address 192.0.2.77" in line for line in appliance.log)
-        await eventually(support.online)
+        await until(support.online)
 
 
 async def test_with_broken_dns_a_restart_finds_the_bastion_where_it_was_and_otherwise_says_who_was_asked(
@@ -109,10 +110,10 @@ async def test_with_broken_dns_a_restart_finds_the_bastion_where_it_was_and_othe
             client = appliance.client(resolver=names)
             async with running(client):
                 await client.enable({"mode": "tunnel"})
-                await eventually(support.online)
+                await until(support.online)
             names.broken = True
             async with running(appliance.client(resolver=names)):
-                await eventually(support.online)
+                await until(support.online)
             (tmp_path / "esa" / "state" / "places.json").unlink()
             client = appliance.client(resolver=names)
             async with running(client):
@@ -120,7 +121,7 @@ async def test_with_broken_dns_a_restart_finds_the_bastion_where_it_was_and_othe
                 async def said() -> Any:
                     return (await client.status({}))["problem"]
 
-                problem = await eventually(said)
+                problem = await until(said)
                 assert "names cannot be resolved" in problem
                 assert BASTION in problem
                 assert "192.0.2.53:53" in problem

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.lab import Lab, eventually, running_lab
+from tests.support.lab import Lab, running_lab
+from tests.support.waiting import eventually
 
 INTERFACES = """
 [[interface]]
@@ -62,6 +63,6 @@ def test_a_released_message_leaves_by_the_virtual_gateway_that_was_chosen(
     lab.control("sma", "release-host", "quarantine_release", ids=[row["id"]])
     lab.wait_delivered(to)
     opened = f"interface {lab.net}.{address} address" if address else "New SMTP DCID"
-    eventually(lambda: opened in lab.log("esa", size), what=f"a connection from {address or 'the default'}")
+    eventually(lambda: opened in lab.log("esa", size), f"a connection from {address or 'the default'}")
     if not address:
         assert f"interface {lab.net}.1." not in lab.log("esa", size)

@@ -16,7 +16,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from core import pki
 from core.password import make_hash
 from ops.lab.document import appliance_table
-from tests.support.lab import GATEPOST, eventually, free_port, gatepost, refused, short_folder
+from tests.support.lab import GATEPOST, free_port, gatepost, refused, short_folder
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.slow
 PASSWORD = "correct horse"
@@ -52,7 +53,7 @@ def running(folder: Path) -> Iterator[Esa]:
     }
     esa = Esa(folder, port, processes)
     try:
-        eventually(lambda: _answers(esa), 60)
+        eventually(lambda: _answers(esa), within_s=60)
         yield esa
     finally:
         for process in processes.values():
@@ -103,8 +104,8 @@ def test_the_health_port_needs_no_password_and_moves_with_the_configuration(esa:
     assert httpx2.get(f"http://127.0.0.1:{before}/metrics").status_code == 200
     config.write_text(config.read_text().replace(f"[health]\nport = {before}", f"[health]\nport = {after}"))
     esa.processes["web"].send_signal(signal.SIGHUP)
-    eventually(lambda: refused(f"127.0.0.1:{before}"), 60)
-    eventually(lambda: not refused(f"127.0.0.1:{after}"), 60)
+    eventually(lambda: refused(f"127.0.0.1:{before}"), within_s=60)
+    eventually(lambda: not refused(f"127.0.0.1:{after}"), within_s=60)
     assert httpx2.get(f"http://127.0.0.1:{after}/healthz").json() == {"state": "ok"}
 
 
@@ -129,5 +130,5 @@ def test_a_new_certificate_is_shown_after_sighup_without_a_restart(esa: Esa) -> 
     with pytest.raises(httpx2.ConnectError):
         esa.get("/metrics")  # the old one is still shown, and only the new one is trusted
     esa.processes["web"].send_signal(signal.SIGHUP)
-    eventually(lambda: _answers(esa), 60)
+    eventually(lambda: _answers(esa), within_s=60)
     assert certificate != before

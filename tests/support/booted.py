@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from core import ssh
-from tests.support.lab import Ran, eventually, short_folder
+from tests.support.lab import Ran, short_folder
 from tests.support.namespaces import CUSTOMER, Network, network
 from tests.support.nspawn import Machine
 from tests.support.outside import content_of
 from tests.support.package import unpacked
+from tests.support.waiting import eventually
 
 FOLDER = "/var/lib/gatepost"
 DOMAIN = "support.test"
@@ -120,7 +121,7 @@ class Booted(Machine):
     def wait_ready(self, within_s: float = 120) -> None:
         """Wait until every unit of its role is active: that is when the daemon has said that it is ready."""
         try:
-            eventually(lambda: self.inactive() == [], within_s)
+            eventually(lambda: self.inactive() == [], within_s=within_s)
         except AssertionError as error:
             late = self.inactive()
             said = {one: self.journal(one.split()[0])[-15:] for one in late}
@@ -179,7 +180,7 @@ class Fleet:
         module = (sys.executable, "-m")
         name.start(self.dir / "dns.log", *module, "ops.lab.nameserver", name.address, "53", self.dir / "zone")
         mailhost.start(self.dir / "mail.log", *module, "ops.lab.mailhost", mailhost.address, "25", self.maildir)
-        eventually((self.maildir / "new").is_dir, 20, "the mail host runs")
+        eventually((self.maildir / "new").is_dir, "the mail host runs")
         fire = self.net.firewall
         fire.run("nft", "add rule ip customer before iifname wan tcp dport 25 dnat to 10.77.1.10")
         fire.run("nft", "add rule ip customer through ct status dnat accept")
@@ -222,7 +223,7 @@ class Fleet:
             there = self.arrived()
             return [one for one in recipients if not there[one]]
 
-        eventually(lambda: not missing(), within_s, f"mail is delivered; missing: {missing()[:5]}")
+        eventually(lambda: not missing(), lambda: f"mail is delivered; missing: {missing()[:5]}", within_s=within_s)
 
 
 @contextlib.contextmanager

@@ -13,11 +13,12 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
+
+from tests.support.waiting import eventually
 
 T = TypeVar("T")
 EX_UNAVAILABLE = 69
@@ -47,15 +48,6 @@ def ran(argv: Sequence[str], *, stdin: str = "", within_s: float = 60, **more: A
 def gatepost(*words: str, within_s: float = 90, **more: Any) -> Ran:
     """Run the executable."""
     return ran([*GATEPOST, *words], within_s=within_s, **more)
-
-
-def eventually(check: Callable[[], T], within_s: float = 20, what: str = "") -> T:
-    """Wait until `check` gives something true, and give that."""
-    deadline = time.monotonic() + within_s
-    while not (value := check()):
-        assert time.monotonic() < deadline, f"not within {within_s:g} s: {what or check} (last: {value!r})"
-        time.sleep(0.05)
-    return value
 
 
 def free_port(host: str = "127.0.0.1") -> int:
@@ -146,7 +138,7 @@ class Lab:
         """Signal one daemon and wait until it is gone."""
         for pid in self.facts["pids"][name]:
             os.kill(pid, number)
-            eventually(lambda pid=pid: not alive(pid), what=f"{name} ends")  # type: ignore[misc]
+            eventually(lambda pid=pid: not alive(pid), f"{name} ends")  # type: ignore[misc]
 
     @contextmanager
     def without(self, *names: str) -> Iterator[None]:
@@ -219,11 +211,11 @@ class Lab:
 
     def wait_held(self, recipient: str, within_s: float = 25) -> dict[str, Any]:
         """Wait until a recipient's one message is held."""
-        return eventually(lambda: self.held(recipient=recipient), within_s, f"{recipient} is held")[0]
+        return eventually(lambda: self.held(recipient=recipient), f"{recipient} is held", within_s=within_s)[0]
 
     def wait_delivered(self, recipient: str, within_s: float = 25) -> Arrival:
         """Wait until a recipient has its one copy."""
-        return eventually(lambda: self.arrivals(recipient), within_s, f"{recipient} has its copy")[0]
+        return eventually(lambda: self.arrivals(recipient), f"{recipient} has its copy", within_s=within_s)[0]
 
     # -- what the machines say ---------------------------------------------------------------------------------
 

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 from core import ssh
-from tests.support.lab import eventually
 from tests.support.namespaces import INSIDE, Firewall
+from tests.support.waiting import eventually
 
 SMTP, HTTP, TLS, SSHD, MIRROR, PROXY = 10025, 10080, 10443, 10022, 10053, 3128
 
@@ -71,5 +71,5 @@ def _up(firewall: Firewall, port: int) -> int:
         done = firewall.run("ss", "-Hltn", f"sport = :{port}")
         return bool(done.stdout.strip())
 
-    eventually(listens, 20, f"port {port} of {INSIDE} is open")
+    eventually(listens, f"port {port} of {INSIDE} is open")
     return port

@@ -16,10 +16,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.support.lab import Ran, eventually, ran
+from tests.support.lab import Ran, ran
 from tests.support.namespaces import Host
 from tests.support.need import not_allowed
 from tests.support.volume import EXT4_IOC_SHUTDOWN, MEBIBYTE, NO_LOG_FLUSH
+from tests.support.waiting import eventually
 
 PROGRAMS = ("systemd-nspawn", "mmdebstrap", "mkfs.ext4", "nsenter", "unshare", "setpriv", "ip", "nft")
 SETUP_ROOT = Path(__file__).parents[1] / "setup-root"
@@ -115,7 +116,7 @@ class Machine:
             self._first = _child(_child(self._process.pid))
             return self._first > 0 and self.state() in ("running", "degraded", "maintenance")
 
-        eventually(up, _BOOT_S, f"{self.name} has booted")
+        eventually(up, f"{self.name} has booted", within_s=_BOOT_S)
 
     def state(self) -> str:
         """Say how systemd finds itself: `running`, `degraded`, `starting` …"""
@@ -156,8 +157,8 @@ class Machine:
         self._process.wait()
         self._process, self._first = None, 0
         for group in _groups(self.name):
-            eventually(lambda group=group: _remove_group(group), 20, f"{group} is empty")  # type: ignore[misc]
-        eventually(self._disk_is_free, 20, f"nobody uses the disk of {self.name}")
+            eventually(lambda group=group: _remove_group(group), f"{group} is empty")  # type: ignore[misc]
+        eventually(self._disk_is_free, f"nobody uses the disk of {self.name}")
 
     def _disk_is_free(self) -> bool:
         found = subprocess.run(["losetup", "--associated", self._dir / "image"], capture_output=True, check=True)
@@ -216,7 +217,7 @@ def install(folder: Path, lower: Sequence[Path], script: str, *options: str) -> 
         done = ran([*_NAMESPACES, "sh", "-c", _INSTALL, "install", *places, *words], within_s=300)
     finally:
         for group in groups:
-            eventually(lambda group=group: _remove_group(group), 20, f"{group} is empty")  # type: ignore[misc]
+            eventually(lambda group=group: _remove_group(group), f"{group} is empty")  # type: ignore[misc]
     assert done.status == 0, done
     return folder / "layer"
 

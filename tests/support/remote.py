@@ -15,6 +15,7 @@ from core.control import ControlServer
 from core.dns import Answer, Srv
 from core.lifecycle import Service
 from tests.support.service import running
+from tests.support.waiting import until
 from tunnel.appliance.assembly import Whose, build_client
 from tunnel.appliance.client import TunnelClient
 from tunnel.bastion.assembly import Bastion, build_bastion
@@ -47,18 +48,6 @@ def free_ports(count: int) -> list[int]:
     for sock in socks:
         sock.close()
     return ports
-
-
-async def eventually(check: Any, within_s: float = 10) -> Any:
-    """Wait until check() gives something true; it may be a coroutine function."""
-    async with asyncio.timeout(within_s):
-        while True:
-            value = check()
-            if asyncio.iscoroutine(value):
-                value = await value
-            if value:
-                return value
-            await asyncio.sleep(0.02)
 
 
 class Loopback:
@@ -324,7 +313,7 @@ async def connected(folder: Path, **settings: Any) -> AsyncIterator[tuple[Suppor
     client = appliance.client()
     async with running(*support.services, appliance.endpoint, client):
         enabled = await client.enable({"mode": "tunnel"})
-        await eventually(support.online)
+        await until(support.online)
         await support.open_case()
         await support.take_seed(enabled["seed"])
         yield support, appliance, client

@@ -21,7 +21,8 @@ from typing import Any
 
 from core import agreement, ssh
 from daemons.gatepost import main
-from tests.support.lab import GATEPOST, Ran, alive, ask_socket, eventually, free_port, gatepost, ran, short_folder
+from tests.support.lab import GATEPOST, Ran, alive, ask_socket, free_port, gatepost, ran, short_folder
+from tests.support.waiting import eventually
 from tunnel.audit import verify
 
 NET = "127.72"
@@ -79,7 +80,7 @@ class Machine:
                 words = [*before, *GATEPOST, "run", daemon, "--config", str(self.config)]
                 self.running[daemon] = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         for daemon in daemons:
-            eventually(lambda daemon=daemon: self._ready(daemon), 30, f"{daemon} of the {self.role} is ready")  # type: ignore[misc]
+            eventually(lambda daemon=daemon: self._ready(daemon), f"{daemon} of the {self.role} is ready")  # type: ignore[misc]
 
     def stop(self, *daemons: str) -> None:
         """End daemons in order."""
@@ -281,7 +282,7 @@ class Remote:
         self.desk("case", "approve", CASE, "--by", COLLEAGUE)
         opened = self.enable(self.esa, "tunnel", "--hops", self.sma.address)
         self.seed = opened["seed"]
-        eventually(self.online, 20, "the tunnel is open")
+        eventually(self.online, "the tunnel is open")
         self.take_seed(self.esa.serial, self.seed)
         self.take_seed(self.sma.serial, self.enable(self.sma, "sshaccess")["seed"])
         self.config = self.certify()

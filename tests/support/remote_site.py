@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from core import ssh
-from tests.support.lab import GATEPOST, Ran, ask_socket, eventually, gatepost, ran, short_folder, ssh_argv
+from tests.support.lab import GATEPOST, Ran, ask_socket, gatepost, ran, short_folder, ssh_argv
 from tests.support.namespaces import Host, Network, network
+from tests.support.waiting import eventually
 
 DOMAIN = "support.test"
 ENGINEERS = "198.51.100.11"
@@ -57,7 +58,9 @@ class Machine:
             log = self.dir / "log" / f"{daemon}.out"
             self.pids[daemon] = self.host.start(log, *GATEPOST, "run", daemon, "--config", self.config)
         for daemon in daemons:
-            eventually(lambda daemon=daemon: self._ready(daemon), timeout_s, f"{self.name}'s {daemon} is ready")  # type: ignore[misc]
+            eventually(
+                lambda daemon=daemon: self._ready(daemon), f"{self.name}'s {daemon} is ready", within_s=timeout_s
+            )  # type: ignore[misc]
 
     def end(self, daemon: str, how: signal.Signals = signal.SIGTERM) -> None:
         """End a daemon and wait until it is gone."""
@@ -112,7 +115,7 @@ class Appliance(Machine):
 
     def wait(self, state: str, within_s: float = 20) -> None:
         """Wait for a state of the tunnel."""
-        eventually(lambda: self.tunnel == state, within_s, f"the tunnel is {state}: {self.tunnel}")
+        eventually(lambda: self.tunnel == state, lambda: f"the tunnel is {state}: {self.tunnel}", within_s=within_s)
 
     def enable(self, *words: str) -> dict[str, Any]:
         """Enable access as its administrator does, from scratch; gives the document with the seed string."""
@@ -255,7 +258,7 @@ class Site:
             f"zone:\n  - domain: {DOMAIN}\n"
         )
         name.start(self.dir / "dns.out", "knotd", "-c", folder / "knot.conf")
-        eventually((folder / "knot.pid").exists, 20, "the name server runs")
+        eventually((folder / "knot.pid").exists, "the name server runs")
 
     def stop_dns(self) -> None:
         """End the name server."""

@@ -25,6 +25,7 @@ from tests.support.dnssec import DnssecLab
 from tests.support.https_server import HttpsServer
 from tests.support.lab import free_port
 from tests.support.road import DaemonProcess
+from tests.support.waiting import until
 
 _CONFIG = """
 [appliance]
@@ -198,7 +199,7 @@ class TlsWorld:
         """Have delivery-queue read its configuration again."""
         before = self.log().count("Delivery tables reloaded")
         os.kill(self._daemons[1].pid, signal.SIGHUP)
-        await until(lambda: self.log().count("Delivery tables reloaded") > before, self.log())
+        await until(lambda: self.log().count("Delivery tables reloaded") > before, self.log)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -247,17 +248,4 @@ class TlsWorld:
             found = await self.ask("showrecipients", host=domain)
             return "deferred" if any(one["attempts"] for one in found["recipients"]) else ""
 
-        return str(await until(look, f"an outcome for {domain}: {self.log()[-3000:]}", within_s))
-
-
-async def until(check: Callable[[], Any], what: str = "", within_s: float = 15) -> Any:
-    """Wait until a check, which may be awaitable, gives something true, and give that."""
-    deadline = asyncio.get_running_loop().time() + within_s
-    while True:
-        found = check()
-        if asyncio.iscoroutine(found):
-            found = await found
-        if found:
-            return found
-        assert asyncio.get_running_loop().time() < deadline, what
-        await asyncio.sleep(0.1)
+        return str(await until(look, lambda: f"an outcome for {domain}: {self.log()[-3000:]}", within_s=within_s))

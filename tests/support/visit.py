@@ -22,8 +22,8 @@ from ops.cli.guard import Door
 from ops.cli.server import ConsoleServer, ConsoleSettings
 from ops.cli.sessions import Sessions
 from tests.support.appliance import Audit, Daemons, machine
-from tests.support.remote import eventually
 from tests.support.service import running
+from tests.support.waiting import until
 from tunnel.appliance import activation
 from tunnel.config import TunnelSection
 from tunnel.seed.password import password, verifiers
@@ -102,7 +102,7 @@ class Visited:
     async def recordings(self) -> list[list[Any]]:
         """Read the recordings when those of sessions that are over are on disk: the header, then the events."""
         recorder = self.side.recorder
-        await eventually(lambda: not any(each.close_facts is not None for each in recorder._files))
+        await until(lambda: not any(each.close_facts is not None for each in recorder._files))
         files = sorted((self.folder / "recordings").rglob("*.cast"), key=lambda path: path.stat().st_mtime)
         return [[msgspec.json.decode(line) for line in path.read_bytes().splitlines()] for path in files]
 

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,7 @@ from tests.support.lab import free_port
 from tests.support.service import running
 from tests.support.smtp_client import refused
 from tests.support.smtp_session import Recorder
+from tests.support.waiting import until
 
 HOST = "127.0.0.1"
 
@@ -56,12 +57,6 @@ async def dialled(port: int) -> AsyncIterator[Client]:
             yield Client(reader, writer)
         finally:
             writer.transport.abort()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 async def states(one: Listeners) -> dict[str, str]:

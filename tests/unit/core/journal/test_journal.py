@@ -28,6 +28,7 @@ from core.journal import (
 )
 from core.journal.segment import LAYOUT, decode_header, generations, segment_path
 from tests.support.release import files_below
+from tests.support.waiting import until
 
 SETTINGS = JournalSettings(
     segment_bytes=64 * 1024,
@@ -83,12 +84,6 @@ async def finish(journal: Journal, mid: int, outcome: bytes = b"late") -> Except
     journal.append_outcome(mid, outcome, told.set_result)
     async with asyncio.timeout(5):
         return await told
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(5):
-        while not condition():
-            await asyncio.sleep(0.002)
 
 
 async def test_an_accepted_message_can_be_read_at_once(journal: Journal) -> None:

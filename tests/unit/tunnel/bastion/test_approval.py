@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.remote import eventually
+from tests.support.waiting import until
 from tunnel.audit import AuditLog
 from tunnel.bastion.approval import Approvals
 from tunnel.bastion.store import Case
@@ -67,7 +67,7 @@ async def test_a_session_is_held_until_a_second_person_has_approved(tmp_path: Pa
     approvals = _approvals(tmp_path, cases)
     async with asyncio.TaskGroup() as tasks:
         held = tasks.create_task(approvals.why_not(cases.case, ANA, "192.0.2.1", hold=True))
-        await eventually(lambda: _events(tmp_path) == ["approval-wait"])
+        await until(lambda: _events(tmp_path) == ["approval-wait"])
         cases.change(approved_at=2.0)
     assert held.result() == ""
     assert _events(tmp_path) == ["approval-wait", "approval"]
