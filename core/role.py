@@ -1,6 +1,6 @@
-"""The roles of machines and the daemons that a machine of each role runs: the one list of them.
+"""The roles of machines, and what belongs to each, daemons and keys: the one list of them.
 
-Used by the executable, by whoever asks or starts all daemons of a machine, and by the lab.
+Used by the executable, by whoever asks or starts all daemons of a machine, by `init` and `check`, and by the lab.
 """
 
 from collections.abc import Mapping
@@ -16,6 +16,12 @@ ON: Final[Mapping[str, tuple[str, ...]]] = {
     "bastion": ("bastion", "keyd", "console", "web"),
 }
 """The daemons of each role; of the gateway several processes may run."""
+SSH_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
+    "esa": ("host", "tunnel"),
+    "sma": ("host", "tunnel", "command_client"),
+    "bastion": ("host", "bastion_host"),
+}
+"""The private keys of a machine of each role that its daemons cannot do without: `keys/NAME_ed25519`."""
 
 
 def roles_of(daemon: str) -> tuple[str, ...]:

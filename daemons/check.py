@@ -10,6 +10,7 @@ from pathlib import Path
 
 from core.config.document import read_toml
 from core.errors import ConfigError, GatepostError, Problem
+from core.role import SSH_KEYS
 from core.ssh import key as ssh_key
 from core.tls import ServerCertificate
 from daemons.config import DOCUMENTS, Appliance, Bastion, Esa, Sma, document_of
@@ -22,12 +23,6 @@ from daemons.wiring import bounce_tags, filters_of, handler_of, rewriting
 from mail.bounce.config import load_texts
 from mail.delivery.unsubscribe import read
 from tunnel.keyd.keyring import FOLDER, secured
-
-_KEYS = {
-    "esa": ("host", "tunnel"),
-    "sma": ("host", "tunnel", "command_client"),
-    "bastion": ("host", "bastion_host"),
-}
 
 _EVERY = ("0.0.0.0", "::")
 
@@ -45,7 +40,7 @@ def _tried(build: Callable[[], object]) -> tuple[Problem, ...]:
 
 def _private_keys(role: str, folder: Path) -> list[Problem]:
     problems: list[Problem] = []
-    for name in _KEYS[role]:
+    for name in SSH_KEYS[role]:
         problems += _tried(partial(ssh_key.read_key, folder / f"{name}_ed25519"))
     return problems
 

@@ -12,6 +12,7 @@ from core import agreement, clock, pki
 from core.config import is_host
 from core.disk import Disk, replace_file
 from core.errors import EX_CANTCREAT, EX_DATAERR, EX_OK, GatepostError
+from core.role import SSH_KEYS
 from core.ssh import key as ssh_key
 from daemons.config import DOCUMENTS
 from daemons.example import render
@@ -24,11 +25,6 @@ from tunnel.bastion.authority import Known, introduce
 from tunnel.keyd.keyring import FOLDER as KEYD
 from tunnel.keyd.keyring import Keyring
 
-_SSH_KEYS = {
-    "esa": ("host", "tunnel"),
-    "sma": ("host", "tunnel", "command_client"),
-    "bastion": ("host", "bastion_host"),
-}
 _FOLDERS = ("keys", "spool", "state", "run", "log", "pairing", "captures", "configuration")
 
 
@@ -123,7 +119,7 @@ def _make_keys(role: str, folder: Path, serial: str) -> None:
     Keys that came later, keyd's and the exchange key, are also made by the daemon that needs them, at its start.
     """
     keys = folder / "keys"
-    for name in _SSH_KEYS[role]:
+    for name in SSH_KEYS[role]:
         ssh_key.ensure_key(keys / f"{name}_ed25519", f"{name} {serial}")
     if role == "bastion":
         ring = Keyring(folder / KEYD)
