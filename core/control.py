@@ -5,7 +5,8 @@ connection. Only the daemon's own user and root may ask (SO_PEERCRED), and of a 
 some of its verbs. Lines, time and connections are bounded.
 `Poke` is the exception: a stream of lines without answers that wakes the reader of a journal.
 
-Raises `GatepostError`: status 69 when the daemon is not there, its own status when it answers with an error.
+Raises `GatepostError`: status 69 when the daemon is not there, its own status when it answers with an error, 70
+for what is no answer.
 """
 
 import asyncio
@@ -18,7 +19,7 @@ import struct
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -220,6 +221,18 @@ def peer_pid(path: Path) -> int:
     return int(pid)
 
 
+class _Error(msgspec.Struct):
+    status: Annotated[int, msgspec.Meta(ge=1, le=255)]
+    text: str
+
+
+class _Answer(msgspec.Struct):
+    """What comes back: one of the two."""
+
+    ok: Any = msgspec.UNSET
+    error: _Error | None = None
+
+
 async def _asked(path: Path, request: bytes, of_users: Collection[int]) -> bytes:
     """Send a line and give the one that comes back. Who is refused before it has asked still reads why."""
     loop = asyncio.get_running_loop()
@@ -251,14 +264,31 @@ async def call(path: Path, do: str, /, timeout_s: float = 10.0, of_users: Collec
         raise GatepostError(f"{name} did not answer within {timeout_s:g} s", EX_TEMPFAIL) from None
     except PermissionError:
         raise GatepostError(f"{name} may not be asked by this user; use the daemon's own", EX_NOPERM) from None
-    except (OSError, ValueError):
+    except OSError:
         raise NotReached(f"{name} is not running (no answer on {path})", EX_UNAVAILABLE) from None
-    if not line:
-        raise NotReached(f"{name} closed the connection without an answer", EX_UNAVAILABLE)
-    answer = msgspec.json.decode(line, type=dict[str, Any])
-    if "error" in answer:
-        raise GatepostError(str(answer["error"]["text"]), int(answer["error"]["status"]))
-    return answer["ok"]
+    except ValueError:
+        raise _unfit(name, f"is longer than {LINE_LIMIT} octets") from None
+    return _read(name, line)
+
+
+def _read(name: str, line: bytes) -> Any:
+    """Give what a daemon says in its answer. Raises the `GatepostError` that it tells, or what `call` raises."""
+    if not line.endswith(b"\n"):
+        how = "in the middle of" if line else "without"
+        raise NotReached(f"{name} closed the connection {how} an answer; see its log", EX_UNAVAILABLE)
+    try:
+        answer = msgspec.json.decode(line, type=_Answer)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise _unfit(name, f"is none: {error}") from None
+    if answer.error is not None:
+        raise GatepostError(answer.error.text, answer.error.status)
+    if answer.ok is msgspec.UNSET:
+        raise _unfit(name, "says neither ok nor error")
+    return answer.ok
+
+
+def _unfit(name: str, why: str) -> GatepostError:
+    return GatepostError(f"the answer of {name} {why}; restart it: it may be of another release", EX_SOFTWARE)
 
 
 @functools.lru_cache(maxsize=64)

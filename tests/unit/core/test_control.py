@@ -14,6 +14,7 @@ import pytest
 from core.control import ControlServer, Guests, Poke, call
 from core.errors import GatepostError
 from core.lifecycle import Activities, Signals, run_service
+from protocol.control import LINE_LIMIT
 from tests.support.need import as_root
 
 HEARD: list[str] = []
@@ -189,6 +190,35 @@ async def test_who_is_refused_while_it_still_asks_reads_why_and_not_that_nobody_
         with pytest.raises(GatepostError, match="you may not") as caught:
             await call(tmp_path / "sample.sock", "greet", name="x" * 4_000_000)
     assert caught.value.status == 77
+
+
+@pytest.mark.parametrize(
+    ("answer", "words", "status"),
+    [
+        (b"", "sample closed the connection without an answer", 69),
+        (b'{"v":1,"ok":{"cut', "sample closed the connection in the middle of an answer", 69),
+        (b"nonsense\n", "the answer of sample is none", 70),
+        (b'"\xff"\n', "the answer of sample is none", 70),
+        (b"[1]\n", "the answer of sample is none", 70),
+        (b"[" * 100_000 + b"\n", "the answer of sample is none", 70),
+        (b'{"v":1}\n', "neither ok nor error", 70),
+        (b'{"v":1,"error":"down"}\n', "the answer of sample is none", 70),
+        (b'{"v":1,"error":{"status":0,"text":"well"}}\n', "the answer of sample is none", 70),
+        (b"x" * (LINE_LIMIT + 1) + b"\n", f"is longer than {LINE_LIMIT} octets", 70),
+    ],
+    ids=("nothing", "cut off", "no JSON", "no UTF-8", "no object", "deep", "empty", "no error", "status 0", "long"),
+)
+async def test_what_is_no_answer_was_a_traceback(tmp_path: Path, answer: bytes, words: str, status: int) -> None:
+    async def tell(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readline()
+        writer.write(answer)
+        writer.close()
+
+    async with await asyncio.start_unix_server(tell, tmp_path / "sample.sock"):
+        with pytest.raises(GatepostError, match=words) as caught:
+            await call(tmp_path / "sample.sock", "greet", name="ada")
+    assert caught.value.status == status
+    assert "\n" not in caught.value.text
 
 
 async def _asked_as(uid: int, path: Path, verb: str, wait_s: float = 0) -> str:
