@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core.activation import withdraw
 from core.condition import Concern, Condition, Figure
 from core.lifecycle import Scope
 from core.maillog import MailLog
@@ -78,11 +77,10 @@ class CpqListener:
         self._log = log
         self._suspended = Suspended(state)
         self._names = Names(LISTENER, binding.hostname)
-        self._smtp = SmtpListener(listener_settings(binding), self._session, tls=pairings.server_context, log=log)
-        self._open = False
-        self._resumed = asyncio.Event()
-        if LISTENER not in self._suspended:
-            self._resumed.set()
+        settings, closed = listener_settings(binding), LISTENER in self._suspended
+        self._smtp = SmtpListener(settings, self._session, tls=pairings.server_context, log=log, suspended=closed)
+        self._begun = asyncio.Event()
+        """Set once the intake is open: orders that come before wait for that."""
 
     @property
     def port(self) -> int:
@@ -93,20 +91,11 @@ class CpqListener:
         """Open the intake, listen unless suspended, and close the intake when the last connection is gone."""
         self._pairings.server_context()  # a key that cannot be used ends the daemon now, not the first connection
         await self._intake.open(scope)
-        if LISTENER in self._suspended:
-            withdraw(self._binding.address, self._binding.port)
-            scope.ready()
-            waiting = scope.start(self._wake_at_stop(scope), name="stop")
-            await self._resumed.wait()
-            waiting.cancel()
-        if not scope.stopping.is_set():
-            self._open = True
-            await self._smtp.run(scope)
+        await self._smtp.open()
+        self._begun.set()
+        scope.ready()
+        await self._smtp.serve(scope)
         await self._intake.close()
-
-    async def _wake_at_stop(self, scope: Scope) -> None:
-        await scope.stopping.wait()
-        self._resumed.set()
 
     def condition(self) -> Condition:
         """Say whether mail is taken: where it is to be held that is the machine's work."""
@@ -124,17 +113,16 @@ class CpqListener:
         """Control verb: close the port, let connections finish for `delay_s`; lasts over a restart."""
         delay_s = float(args.get("delay_s", DELAY_S))
         self._suspended.suspend([LISTENER])
-        if self._open:
-            self._smtp.suspend(delay_s)
+        await self._begun.wait()
+        self._smtp.suspend(delay_s)
         self._log.info(f"Receiving suspended for {LISTENER}, centralized policy quarantine, port {self.port}")
         return {"listeners": [LISTENER], "state": "suspended", "delay_s": delay_s}
 
     async def resume(self, args: dict[str, Any]) -> dict[str, Any]:
         """Control verb: open the port again. Raises `GatepostError` (69) if it is taken."""
-        if self._open:
-            await self._smtp.resume()
+        await self._begun.wait()
+        await self._smtp.resume()
         self._suspended.resume([LISTENER])
-        self._resumed.set()
         self._log.info(f"Receiving resumed for {LISTENER}, centralized policy quarantine, port {self.port}")
         return {"listeners": [LISTENER], "state": "listening"}
 

@@ -95,7 +95,9 @@ class SmtpListener:
     async def open(self) -> None:
         """Open the port, unless it begins suspended. Raises `GatepostError` when it is taken."""
         self._admission.loop = asyncio.get_running_loop()
-        if not self._begin_suspended:
+        if self._begin_suspended:
+            activation.withdraw(self.settings.host, self.port)
+        else:
             await self.resume()
 
     async def serve(self, scope: Scope) -> None:

@@ -48,8 +48,7 @@ async def test_a_suspension_closes_the_port_and_outlives_a_restart(tmp_path: Pat
         assert (concern.check, concern.grave) == ("quarantine", True)
         assert "resumelistener" in concern.text
         await held.listener.resume({})
-        while held.listener.port == 0:
-            await asyncio.sleep(0)
+        assert (await greeting(held.listener.port)).startswith(b"220 ")
         esa.paired_with(sma, held.listener.port)
         async with courier(esa) as post:
             line = await post.open(CPQ_HOST, "")
