@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.lab import free_port
 from tests.support.load import Sink
+from tests.support.ports import free_port
 from tests.support.road import DaemonProcess, make_gateway
 
 pytestmark = pytest.mark.slow

@@ -25,8 +25,9 @@ import pytest
 from asyncssh.packet import Boolean, String, UInt32
 
 from core import ssh
-from tests.support.lab import free_port, ran
+from tests.support.lab import ran
 from tests.support.need import needs
+from tests.support.ports import free_port
 from tests.support.remote_daemons import CASE, ENGINEER, HOST, NET, Machine, Remote, Witness, remote
 from tests.support.waiting import eventually
 

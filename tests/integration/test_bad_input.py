@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.lab import GATEPOST, Lab, ask_socket, free_port, gatepost, ran, short_folder
+from tests.support.lab import GATEPOST, Lab, ask_socket, gatepost, ran, short_folder
 from tests.support.need import as_root, not_allowed
+from tests.support.ports import free_port
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.slow

@@ -14,7 +14,7 @@ from daemons.gatepost import main
 from daemons.initial import make
 from tests.support.lab import GATEPOST, short_folder
 from tests.support.need import needs
-from tests.support.remote import free_ports
+from tests.support.ports import free_ports
 from tests.support.waiting import eventually
 from tunnel.audit import verify
 from tunnel.keyd.keyring import Keyring

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from core.ssh import make_key, public_text, write_key
-from tests.support.lab import Ran, free_port, gatepost, ran
+from tests.support.lab import Ran, gatepost, ran
 from tests.support.need import needs
+from tests.support.ports import free_port
 from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.slow, needs("ssh"), needs("tmux")]

@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.support.lab import GATEPOST, ask_socket, free_port, gatepost, short_folder
+from tests.support.lab import GATEPOST, ask_socket, gatepost, short_folder
+from tests.support.ports import free_port
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.slow

@@ -17,7 +17,8 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from core.control import call
 from daemons.initial import make
-from tests.support.lab import free_port, short_folder
+from tests.support.lab import short_folder
+from tests.support.ports import free_port
 from tests.support.road import DaemonProcess
 from tests.support.waiting import until
 

@@ -16,7 +16,8 @@ from core.control import call
 from core.errors import GatepostError
 from core.pki import make_server_certificate
 from tests.support.dns_server import DnsServer
-from tests.support.lab import free_port, short_folder
+from tests.support.lab import short_folder
+from tests.support.ports import free_port
 from tests.support.road import DaemonProcess, make_gateway
 from tests.support.smtp_client import SmtpClient
 from tests.unit.core.test_alert import Inbox, receiving

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.lab import GATEPOST, ask_socket, free_port, gatepost
+from tests.support.lab import GATEPOST, ask_socket, gatepost
+from tests.support.ports import free_port
 from tests.support.waiting import eventually
 
 HANDLER = '''

@@ -15,8 +15,9 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.support.lab import GATEPOST, Ran, free_port, gatepost, ran, short_folder
+from tests.support.lab import GATEPOST, Ran, gatepost, ran, short_folder
 from tests.support.need import needs, not_allowed
+from tests.support.ports import free_port
 from tests.support.waiting import eventually
 from tunnel.audit import verify
 

@@ -20,7 +20,8 @@ import pytest
 from core.control import call
 from core.pki import make_server_certificate
 from core.ssh import make_key, public_text
-from tests.support.lab import free_port, short_folder
+from tests.support.lab import short_folder
+from tests.support.ports import free_port
 from tests.support.road import DaemonProcess, make_gateway
 from tests.support.smtp_client import SmtpClient, refused
 

@@ -22,8 +22,8 @@ from core.log.file import LogFile, saved_files
 from core.log.keeper import LogKeeper, due
 from core.log.subscription import Subscription
 from core.ssh.key import ensure_key, public_text
-from tests.support.lab import free_port
 from tests.support.need import needs
+from tests.support.ports import free_port
 from tests.support.service import running
 from tests.support.waiting import eventually, until
 

@@ -18,7 +18,8 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 from core.ssh import make_key, public_text
 from daemons.initial import make
 from ops.lab.document import appliance_table
-from tests.support.lab import free_port, short_folder
+from tests.support.lab import short_folder
+from tests.support.ports import free_port
 from tests.support.road import DaemonProcess
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]

@@ -20,7 +20,8 @@ import pytest
 from core.credential import describe
 from daemons.initial import make
 from tests.support.dns_server import DnsServer
-from tests.support.lab import free_port, short_folder
+from tests.support.lab import short_folder
+from tests.support.ports import free_port
 from tests.support.road import ROOT, DaemonProcess
 from tests.support.sink import Inbox, receiving
 from tests.support.waiting import until

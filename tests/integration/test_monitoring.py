@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 
 from ops.metric import METRICS, metric_of
-from tests.support.lab import Lab, free_port, gatepost, ran
+from tests.support.lab import Lab, gatepost, ran
 from tests.support.need import needs
+from tests.support.ports import free_port
 from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.slow, needs("prometheus", "promtool")]

@@ -26,8 +26,9 @@ from typing import Any
 import pytest
 
 from core import pki, ssh
-from tests.support.lab import free_port, ran
+from tests.support.lab import ran
 from tests.support.need import needs
+from tests.support.ports import free_port
 from tests.support.remote_daemons import CASE, COLLEAGUE, ENGINEER, NET, Remote, new_exchange, remote
 from tests.support.waiting import eventually
 from tunnel.keyd.keyring import Keyring

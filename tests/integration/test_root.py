@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.integration.test_daemons import moved
-from tests.support.lab import GATEPOST, free_port, gatepost, ran, short_folder
+from tests.support.lab import GATEPOST, gatepost, ran, short_folder
 from tests.support.need import as_root
+from tests.support.ports import free_port
 
 pytestmark = [pytest.mark.slow, as_root("to act as another user")]
 OWNER = "daemon"

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from ops.lab.document import appliance_table
-from tests.support.lab import GATEPOST, alive, ask_socket, free_port, gatepost, short_folder
+from tests.support.lab import GATEPOST, alive, ask_socket, gatepost, short_folder
 from tests.support.need import as_root, needs
+from tests.support.ports import free_port
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.slow
@@ -182,12 +183,14 @@ def test_a_daemon_that_refuses_is_left_alone_until_sighup(served: Served) -> Non
 
 @needs("unshare")
 @as_root("process namespaces")
-def test_process_one_did_not_hear_sigterm_before_it_had_read_its_configuration(served: Served) -> None:
-    os.mkfifo(fifo := served.dir / "fifo")
-    start = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", *GATEPOST, "serve", "--config", str(fifo)]
+def test_process_one_did_not_hear_sigterm_before_it_had_read_its_configuration(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    os.mkfifo(fifo := tmp_path / "state" / "format.json")  # the first that it reads of a machine
+    config = str(tmp_path / "gatepost.toml")
+    start = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", *GATEPOST, "serve", "--config", config]
     with subprocess.Popen(start) as process:
         try:
-            with fifo.open("wb"):  # it has come as far as to read the configuration
+            with fifo.open("wb"):  # it has come as far as to open the machine
                 inside = int(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text())
                 os.kill(inside, signal.SIGTERM)
                 assert process.wait(30) == 128 + signal.SIGTERM

@@ -17,8 +17,9 @@ from pathlib import Path
 import pytest
 
 from tests.integration.test_daemons import Machine, Started, make, started
-from tests.support.lab import ask_socket, free_port, gatepost, refused, short_folder
+from tests.support.lab import ask_socket, gatepost, refused, short_folder
 from tests.support.need import needs
+from tests.support.ports import free_port
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.slow

@@ -17,7 +17,8 @@ import pytest
 
 from core.record import Accepted, decode_accepted
 from tests.support.journal import accepted_documents
-from tests.support.lab import GATEPOST, ask_socket, free_port, gatepost
+from tests.support.lab import GATEPOST, ask_socket, gatepost
+from tests.support.ports import free_port
 from tests.support.waiting import eventually
 
 PASSWORD = "correct h\u00f6rse"

@@ -10,8 +10,9 @@ import pytest
 from core.ssh import make_key, public_text, write_key
 from tests.integration.test_console_users import Tmux
 from tests.integration.test_delivery_tables import HEAD, Gateway, OutsideHost, outside_host, route
-from tests.support.lab import Ran, free_port, ran, short_folder
+from tests.support.lab import Ran, ran, short_folder
 from tests.support.need import needs
+from tests.support.ports import free_port
 from tests.support.road import DaemonProcess
 from tests.support.waiting import until
 

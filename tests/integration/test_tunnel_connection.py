@@ -12,7 +12,8 @@ import pytest
 
 from core import clock, ssh
 from core.errors import GatepostError
-from tests.support.remote import NAME, SERIAL, Appliance, Engineer, Support, connected, free_ports
+from tests.support.ports import free_ports
+from tests.support.remote import NAME, SERIAL, Appliance, Engineer, Support, connected
 from tests.support.service import running
 from tests.support.waiting import until
 from tunnel.appliance import activation

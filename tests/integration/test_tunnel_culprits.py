@@ -15,8 +15,9 @@ import pytest
 from core import ssh
 from tests.support.authority import Authority, server_context
 from tests.support.need import needs
+from tests.support.ports import free_ports
 from tests.support.pump import joined
-from tests.support.remote import BASTION, Appliance, Support, free_ports
+from tests.support.remote import BASTION, Appliance, Support
 from tests.support.service import running
 from tests.support.waiting import until
 

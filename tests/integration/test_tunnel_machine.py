@@ -6,7 +6,8 @@ from core import ssh
 from core.dns import Answer, Srv
 from daemons.initial import make
 from tests.support.keyd import keyd
-from tests.support.remote import Console, free_ports
+from tests.support.ports import free_ports
+from tests.support.remote import Console
 from tests.support.service import running
 from tests.support.waiting import until
 from tunnel.appliance.assembly import Whose, build_client

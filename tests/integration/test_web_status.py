@@ -16,7 +16,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from core import pki
 from core.password import make_hash
 from ops.lab.document import appliance_table
-from tests.support.lab import GATEPOST, free_port, gatepost, refused, short_folder
+from tests.support.lab import GATEPOST, gatepost, refused, short_folder
+from tests.support.ports import free_port
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.slow

@@ -12,7 +12,8 @@ from pathlib import Path
 from core import ssh
 from daemons.initial import make
 from tests.support.lab import GATEPOST, gatepost
-from tests.support.remote import BASTION, free_ports
+from tests.support.ports import free_ports
+from tests.support.remote import BASTION
 from tunnel.keyd.client import SOCKET, Keyd
 from tunnel.keyd.keyring import Keyring
 

@@ -21,7 +21,7 @@ from ops.configuration.commit import Committer
 from ops.configuration.editing import Editing
 from ops.configuration.handover import Handover
 from ops.configuration.place import Place
-from tests.support.remote import free_ports
+from tests.support.ports import free_ports
 
 ROOT = Path(__file__).parents[2]
 DAEMONS = ("gateway", "delivery-queue", "console")

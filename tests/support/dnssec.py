@@ -22,8 +22,8 @@ import dns.message
 import dns.query
 import dns.rcode
 
-from tests.support.lab import free_port
 from tests.support.need import needs
+from tests.support.ports import free_port
 
 dnssec_programs = needs("knotd", "keymgr", "unbound")
 """Mark for tests that use this."""

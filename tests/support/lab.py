@@ -50,13 +50,6 @@ def gatepost(*words: str, within_s: float = 90, **more: Any) -> Ran:
     return ran([*GATEPOST, *words], within_s=within_s, **more)
 
 
-def free_port(host: str = "127.0.0.1") -> int:
-    """Find a port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
-
-
 def refused(address: str) -> bool:
     """Tell whether nobody listens there."""
     host, _, port = address.rpartition(":")
@@ -72,7 +65,7 @@ def refused(address: str) -> bool:
 def ask_socket(path: Path, do: str, /, **args: Any) -> Any:
     """Ask the daemon behind a control socket; an error it answers with is an AssertionError."""
     with socket.socket(socket.AF_UNIX) as sock, sock.makefile("rwb") as stream:
-        sock.settimeout(20)
+        sock.settimeout(60)
         sock.connect(str(path))
         stream.write(json.dumps({"v": 1, "do": do, "args": args}).encode() + b"\n")
         stream.flush()
@@ -165,7 +158,7 @@ class Lab:
     def send_all(self, letters: Sequence[tuple[Sequence[str], bytes]], sender: str = "outside@sender.test") -> None:
         """Send messages over one connection."""
         host, _, port = self.place("esa", "smtp").rpartition(":")
-        with smtplib.SMTP(host, int(port), local_hostname="client.sender.test", timeout=30) as client:
+        with smtplib.SMTP(host, int(port), local_hostname="client.sender.test", timeout=60) as client:
             for recipients, content in letters:
                 assert client.sendmail(sender, recipients, content) == {}
 
@@ -199,7 +192,7 @@ class Lab:
                 return rows
             after = page["next"]
 
-    def hold(self, *, count: int = 1, within_s: float = 25) -> list[dict[str, Any]]:
+    def hold(self, *, count: int = 1, within_s: float = 60) -> list[dict[str, Any]]:
         """Send messages that are held, wait until they are, and give their rows with `content` put in."""
         letters = {}
         for _ in range(count):
@@ -209,11 +202,11 @@ class Lab:
         rows = [self.wait_held(to, within_s) for to in letters]
         return [{**row, "content": letters[row["recipients"][0]]} for row in rows]
 
-    def wait_held(self, recipient: str, within_s: float = 25) -> dict[str, Any]:
+    def wait_held(self, recipient: str, within_s: float = 60) -> dict[str, Any]:
         """Wait until a recipient's one message is held."""
         return eventually(lambda: self.held(recipient=recipient), f"{recipient} is held", within_s=within_s)[0]
 
-    def wait_delivered(self, recipient: str, within_s: float = 25) -> Arrival:
+    def wait_delivered(self, recipient: str, within_s: float = 60) -> Arrival:
         """Wait until a recipient has its one copy."""
         return eventually(lambda: self.arrivals(recipient), f"{recipient} has its copy", within_s=within_s)[0]
 
@@ -229,13 +222,24 @@ class Lab:
         return next((row for row in rows if row["host"] == name), {"host": name, "active_recipients": 0})
 
     def log(self, role: str, after: int = 0) -> str:
-        """Give a machine's mail log, from an offset on."""
-        file = self.dir / role / "log" / "mail_logs" / "mail.current"
-        return file.read_bytes()[after:].decode()
+        """Give the whole lines of a machine's mail log, from an offset on; the last may be half written."""
+        return self._lines(role)[after:].decode()
 
     def log_size(self, role: str) -> int:
-        """Give the length of the mail log so far."""
-        return (self.dir / role / "log" / "mail_logs" / "mail.current").stat().st_size
+        """Give the length of the mail log so far, which ends a line."""
+        return len(self._lines(role))
+
+    def _lines(self, role: str) -> bytes:
+        return b"".join((self.dir / role / "log" / "mail_logs" / "mail.current").read_bytes().rpartition(b"\n")[:2])
+
+    def wait_settled(self, role: str) -> None:
+        """Wait until the queue of a machine has nothing under way, and has counted what went."""
+        eventually(
+            lambda: (
+                not any(one["active_recipients"] for one in self.control(role, "delivery-queue", "tophosts")["hosts"])
+            ),
+            f"the queue of the {role} is empty",
+        )
 
     # -- operators ---------------------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.support.need import not_allowed
+from tests.support.ports import free_port
 
 _MAIN = {
     "compatibility_level": "3.6",
@@ -37,22 +38,12 @@ _SERVICES = ("rewrite", "bounce", "defer", "trace", "smtp", "relay", "error", "r
 _COMMANDS = {"rewrite": "trivial-rewrite", "defer": "bounce", "trace": "bounce", "relay": "smtp", "retry": "error"}
 
 
-def _own_port() -> int:
-    """Find a port that the system gives to nobody else meanwhile: below those that it hands out by itself."""
-    first = 20000 + os.getpid() * 7 % 10000
-    for port in range(first, first + 200):
-        with socket.socket() as chosen, contextlib.suppress(OSError):
-            chosen.bind(("127.0.0.1", port))
-            return port
-    raise RuntimeError(f"no free port from {first} on")
-
-
 @contextmanager
 def running_postfix(folder: Path, relay_port: int, **settings: str) -> Iterator[int]:
     """Start a Postfix with some settings more, and give its port."""
     if os.geteuid() != 0:
         not_allowed("Postfix starts as root only")
-    port = _own_port()
+    port = free_port()
     places = {name: folder / name for name in ("conf", "queue", "data")}
     for place in places.values():
         place.mkdir(parents=True)

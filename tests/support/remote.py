@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ from core import agreement, clock, ssh
 from core.control import ControlServer
 from core.dns import Answer, Srv
 from core.lifecycle import Service
+from tests.support.ports import free_ports
 from tests.support.service import running
 from tests.support.waiting import until
 from tunnel.appliance.assembly import Whose, build_client
@@ -37,17 +37,6 @@ BASTION = "upgrades.example.test"
 SERIAL = "564D00AABBCCDDEEFF00-0123456789AB"
 NAME = SERIAL.lower()
 CASE = "SR12345"
-
-
-def free_ports(count: int) -> list[int]:
-    """Find ports that nobody listens on."""
-    socks = [socket.socket() for _ in range(count)]
-    for sock in socks:
-        sock.bind(("127.0.0.1", 0))
-    ports = [sock.getsockname()[1] for sock in socks]
-    for sock in socks:
-        sock.close()
-    return ports
 
 
 class Loopback:

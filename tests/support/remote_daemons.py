@@ -21,7 +21,8 @@ from typing import Any
 
 from core import agreement, ssh
 from daemons.gatepost import main
-from tests.support.lab import GATEPOST, Ran, alive, ask_socket, free_port, gatepost, ran, short_folder
+from tests.support.lab import GATEPOST, Ran, alive, ask_socket, gatepost, ran, short_folder
+from tests.support.ports import free_port
 from tests.support.waiting import eventually
 from tunnel.audit import verify
 

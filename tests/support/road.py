@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import socket
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,6 +11,7 @@ from core.control import call
 from core.errors import GatepostError
 from daemons.initial import make
 from ops.lab.document import appliance_table
+from tests.support.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 CONFIG = """
@@ -43,9 +43,7 @@ def make_gateway(folder: Path, sink_port: int, more: str = "") -> int:
     `more` is added to the configuration.
     """
     make("esa", folder, hostname="esa.example.test")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
+    port = free_port()
     config = folder / "gatepost.toml"
     config.write_text(appliance_table(config.read_text()) + CONFIG.format(port=port, sink=sink_port) + more)
     return port

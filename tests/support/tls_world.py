@@ -23,7 +23,7 @@ from daemons.initial import make
 from tests.support.authority import Authority, server_context
 from tests.support.dnssec import DnssecLab
 from tests.support.https_server import HttpsServer
-from tests.support.lab import free_port
+from tests.support.ports import free_port
 from tests.support.road import DaemonProcess
 from tests.support.waiting import until
 

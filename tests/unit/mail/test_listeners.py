@@ -15,7 +15,7 @@ from core.smtp.listener import SmtpListener
 from core.smtp.settings import ListenerSettings
 from mail.listeners import Listeners, Shared, Ways, nobody_shares
 from protocol.smtp.settings import ServerSettings
-from tests.support.lab import free_port
+from tests.support.ports import free_port
 from tests.support.service import running
 from tests.support.smtp_client import refused
 from tests.support.smtp_session import Recorder

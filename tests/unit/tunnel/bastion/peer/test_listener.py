@@ -14,7 +14,7 @@ from core import clock, pki
 from core.errors import GatepostError
 from core.metrics import Counters
 from tests.support.bastion_store import open_case
-from tests.support.remote import free_ports
+from tests.support.ports import free_ports
 from tests.support.service import running
 from tunnel.audit import AuditLog
 from tunnel.bastion.peer.link import Links
