@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from asyncssh import SSHCertificate, SSHKey
 
+from core import clock
 from core.errors import EX_USAGE, GatepostError
 from core.ssh import CertificateFacts, user_certificate
 
@@ -70,6 +71,28 @@ def engineer_of(facts: CertificateFacts) -> Engineer | None:
         serials=facts.principals,
         until_at=facts.valid_before_at,
     )
+
+
+def unfit(facts: CertificateFacts, name: str) -> str:
+    """Say why a certificate of an authority that we take does not let its holder in as `name`; '' if nothing is wrong.
+
+    For its holder's eyes before the login is complete: no word of it is of anything but the certificate itself.
+    """
+    now = clock.now()
+    if now >= facts.valid_before_at:
+        return f"your certificate ran out at {_moment(facts.valid_before_at)}; it is {_moment(now)} here"
+    if now < facts.valid_after_at:
+        return f"your certificate is good only from {_moment(facts.valid_after_at)}; it is {_moment(now)} here"
+    if name not in facts.principals:
+        return f"your certificate is not for {name.upper()}, but for {', '.join(facts.principals).upper() or 'nothing'}"
+    return ""
+
+
+def _moment(at: float) -> str:
+    try:
+        return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(at))
+    except (OverflowError, ValueError, OSError):
+        return "the end of time"
 
 
 def sign_engineer(

@@ -36,6 +36,7 @@ from core.ssh.key import (
     read_certificate,
     read_key,
     same_key,
+    signed_by,
     user_certificate,
     write_key,
 )
@@ -86,6 +87,7 @@ __all__ = [
     "run_command",
     "same_key",
     "server_options",
+    "signed_by",
     "splice_to_address",
     "splice_to_channel",
     "splice_to_unix",

@@ -4,10 +4,11 @@ What asyncssh does not do, done in the few places where it can be: tries, global
 client asks for, channels; agent and X11 forwarding told to the owner; certificates shown, and none taken that has no
 principals. A test fails if one of the private methods goes away. Made by `core/ssh/server.py`.
 
-An owner (the `SSHServer`) may have two methods more: `limited(rule, why)` is told what was refused here;
+An owner (the `SSHServer`) may have more methods: `limited(rule, why)` is told what was refused here;
 `certified(facts)` is awaited when a certificate is good, before the login is, so that it can look up what its holder
-may do; `proven(method)` is told that a method succeeded, and says whether that is enough or another must follow
-(RFC 4252 5.1, partial success); `entering()` is awaited before the client is told that it is in.
+may do; `rejected(certificate)` is told of one that is not, whoever signed it; `proven(method)` is told that a method
+succeeded, and says whether that is enough or another must follow (RFC 4252 5.1, partial success); `entering()` is
+awaited before the client is told that it is in.
 """
 
 import asyncio
@@ -282,12 +283,17 @@ class ServerConnection(asyncssh.SSHServerConnection):
 
     async def _validate_openssh_certificate(self, username: str, cert: asyncssh.SSHCertificate) -> SSHKey | None:
         facts = certificate_facts(cert)
-        if not facts.principals:
-            return None
-        key: SSHKey | None = await super()._validate_openssh_certificate(username, cert)  # type: ignore[arg-type]
+        key: SSHKey | None = None
+        if facts.principals:
+            key = await super()._validate_openssh_certificate(username, cert)  # type: ignore[arg-type]
         self.certificate = facts if key is not None else None
+        if key is None:
+            told = getattr(self._owner, "rejected", None)
+            if told is not None:
+                told(cert)
+            return None
         asked = getattr(self._owner, "certified", None)
-        if key is not None and asked is not None:
+        if asked is not None:
             await asked(facts)
         return key
 

@@ -95,7 +95,7 @@ def _jump(bastion: OpenedBastion, user: str, certificate: Path) -> str:
 def _block(row: CaseSerial, port: int, certificate: Path) -> str:
     """Give the host of one appliance: behind the bastion, or behind another appliance."""
     return (
-        f"Host {row.serial}\n"
+        f"Host {row.serial} {row.serial.upper()}\n"
         f"    HostName {row.address or row.serial}\n"
         f"    Port {port}\n"
         f"    User {SERVICE_USER}\n"

@@ -17,14 +17,14 @@ import asyncssh
 from core import clock
 from core.diagnostic import incident
 from core.errors import GatepostError
-from core.ssh import CertificateFacts, Half, splice_to_channel
+from core.ssh import CertificateFacts, Half, certificate_facts, fingerprint, signed_by, splice_to_channel
 from tunnel.bastion.approval import waiting
 from tunnel.bastion.entitlement import FORWARD, SHELL, Denied, Entitled
 from tunnel.bastion.refusal import Refusals
 from tunnel.bastion.relay import Down
 from tunnel.bastion.session import Front, Own, Session
 from tunnel.bastion.visit import RECORDED, THROUGH, Visit
-from tunnel.identity import SERVICE_PORT, Engineer, authorised, engineer_of, is_name
+from tunnel.identity import SERVICE_PORT, Engineer, authorised, engineer_of, is_name, unfit
 
 _DENIED = asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED
 
@@ -45,7 +45,10 @@ class EngineerServer(asyncssh.SSHServer):
         self._limit: asyncio.TimerHandle | None = None
         self._idle: asyncio.TimerHandle | None = None
         self._over = False
-        self._told = False
+        self._told = ""
+        self._shown = ""
+        """What was shown in vain."""
+        self._came = False
 
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
         self._conn = conn
@@ -56,6 +59,8 @@ class EngineerServer(asyncssh.SSHServer):
             if timer is not None:
                 timer.cancel()
         self._over = True
+        if self._shown and not self._came:
+            self._refusals.note("certificate", self._shown)
         for visit in tuple(self._visits):
             if visit.mode == THROUGH:
                 self._through_ended(visit, 255)
@@ -65,7 +70,8 @@ class EngineerServer(asyncssh.SSHServer):
 
     def begin_auth(self, username: str) -> bool:
         self._refusals.user = username
-        self._name = username if is_name(username) else ""
+        name = username.lower()  # it is printed in capitals
+        self._name = name if is_name(name) else ""
         if self._name:
             text = authorised(self._authorities, self._name)
             self._conn.set_authorized_keys(asyncssh.import_authorized_keys(text))
@@ -81,6 +87,19 @@ class EngineerServer(asyncssh.SSHServer):
         """Take note of what the connection's own limits refused (core/ssh/accepted.py)."""
         self._refuse(rule, why)
 
+    def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
+        self._shown = self._shown or f"no certificate: the key {fingerprint(key)} alone was shown"
+        return False
+
+    def rejected(self, certificate: asyncssh.SSHCertificate) -> None:
+        """Say to the holder of a certificate of ours what is wrong with it; to nobody else (core/ssh/accepted.py)."""
+        facts = certificate_facts(certificate)
+        if not any(signed_by(certificate, one) for one in self._authorities):
+            self._shown = self._shown or "a certificate of another authority was shown"
+        elif why := unfit(facts, self._name or self._refusals.user[:64]):
+            self._shown = f"{why} ({facts.key_id})"
+            self._tell(f"{why}; `gatepost bastion ca sign` makes one")
+
     async def certified(self, facts: CertificateFacts) -> None:
         """Look up what the holder of a good certificate may do here, before the login is complete."""
         self._engineer = engineer_of(facts)
@@ -95,16 +114,18 @@ class EngineerServer(asyncssh.SSHServer):
         entitled = self._entitled
         missing = _rule(self._denied) == "approval" if entitled is None else not entitled.approved
         if missing and self._front.section.approval == "second-person":
-            self._tell_missing(self._engineer.case)
+            # Straight through there is no channel for a line later.
+            self._tell(waiting(self._front.section, self._engineer.case))
 
-    def _tell_missing(self, case: str) -> None:
-        """Say at the login what will be waited for: straight through there is no channel for a line later."""
-        if not self._told:
-            self._told = True
+    def _tell(self, text: str) -> None:
+        """Say a line before the login is complete, once."""
+        if self._told != text:
+            self._told = text
             with suppress(OSError):
-                self._conn.send_auth_banner(f"{waiting(self._front.section, case)}\r\n")
+                self._conn.send_auth_banner(f"{text}\r\n")
 
     def auth_completed(self) -> None:
+        self._came = True
         self._set_idle()
         if self._engineer is not None:
             self._refusals.key_id = self._engineer.key_id

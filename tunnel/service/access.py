@@ -47,7 +47,7 @@ class Access:
         """The activation that those who are in came in under."""
         self.ended: Callable[[str], None] = lambda _why: None
         """Told when all that goes on has to end."""
-        self._name = name
+        self.name = name
         self._file = activation_file
         self._notices = notices
         self._disable = disable
@@ -70,7 +70,7 @@ class Access:
     def keys(self, opened: Activation) -> str:
         """Give the authorized_keys text of an activation: who its key has signed for, and the key itself."""
         own = [opened.service_key.strip()] if opened.service_key else []
-        return authorised(own, self._name) + "".join(f"{key}\n" for key in own)
+        return authorised(own, self.name) + "".join(f"{key}\n" for key in own)
 
     def came(self, connection: Connection, login: ServiceLogin) -> None:
         """Somebody has logged in."""

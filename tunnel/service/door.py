@@ -80,6 +80,11 @@ class _Door(asyncssh.SSHServer):
     def validate_password(self, username: str, password: str) -> Any:
         return self._now.validate_password(username, password)
 
+    def rejected(self, certificate: asyncssh.SSHCertificate) -> None:
+        told = getattr(self._now, "rejected", None)
+        if told is not None:
+            told(certificate)
+
     def proven(self, method: str) -> bool:
         asked = getattr(self._now, "proven", None)
         return asked is None or bool(asked(method))

@@ -7,6 +7,7 @@ is counted and closed after failures is `attempts.py`.
 """
 
 from collections.abc import Awaitable
+from contextlib import suppress
 from typing import Protocol
 
 import asyncssh
@@ -14,9 +15,9 @@ from asyncssh.auth import KbdIntChallenge, KbdIntResponse
 
 from core import clock
 from core.runtime import spawn
-from core.ssh import ServerConnection, certificate_of, fingerprint, parse_public
+from core.ssh import ServerConnection, certificate_facts, certificate_of, fingerprint, parse_public, signed_by
 from tunnel.appliance.activation import Activation
-from tunnel.identity import SERVICE_USER, engineer_of
+from tunnel.identity import SERVICE_USER, engineer_of, unfit
 from tunnel.service.access import Access
 from tunnel.service.attempts import KEY as KEY_WAY
 from tunnel.service.attempts import PASSWORD as PASSWORD_WAY
@@ -137,6 +138,16 @@ class ServiceServer(asyncssh.SSHServer):
     def limited(self, rule: str, why: str) -> None:
         """Hear of what the connection was refused (core/ssh/accepted.py)."""
         self._why = self._why or why
+
+    def rejected(self, certificate: asyncssh.SSHCertificate) -> None:
+        """Say to the holder of a certificate of this activation what is wrong with it (core/ssh/accepted.py)."""
+        opened = self._activation
+        if opened is None or not opened.service_key or not signed_by(certificate, opened.service_key):
+            return
+        if why := unfit(certificate_facts(certificate), self._access.name):
+            self._why = why
+            with suppress(OSError):
+                self._conn.send_auth_banner(f"{why}\r\n")
 
     def cut(self, why: str) -> None:
         """End the connection with all that is open on it."""

@@ -4,7 +4,7 @@ import pytest
 
 from core import ssh
 from core.errors import GatepostError
-from tunnel.identity import VIA_BASTION, authorised, engineer_of, is_name, sign_engineer
+from tunnel.identity import VIA_BASTION, authorised, engineer_of, is_name, sign_engineer, unfit
 
 SERIAL = "564D00AABBCCDDEEFF00-0123456789AB"
 
@@ -58,3 +58,18 @@ def test_what_cannot_be_signed(changes: dict[str, object]) -> None:
 @pytest.mark.parametrize("key_id", ["", "ana", "ana@SR1", "ana@SR1#x", "ana@SR1#" + "0" * 36 + "!other"])
 def test_other_key_ids_name_no_engineer(key_id: str) -> None:
     assert engineer_of(ssh.CertificateFacts(key_id, 0, ("a-1",), 0.0, 1.0)) is None
+
+
+def test_what_is_said_of_a_certificate_is_only_what_stands_in_it() -> None:
+    def facts(after_at: float, before_at: float, *serials: str) -> ssh.CertificateFacts:
+        return ssh.CertificateFacts("ana@SR1#0", 0, serials, after_at, before_at)
+
+    endless = float(2**64 - 1)
+    assert unfit(facts(0, endless, "a-1"), "a-1") == ""
+    assert unfit(facts(0, endless, "b-1", "b-2"), "a-1") == "your certificate is not for A-1, but for B-1, B-2"
+    assert unfit(facts(0, 86_400, "b-1"), "a-1").startswith(
+        "your certificate ran out at 1970-01-02 00:00:00 UTC; it is "
+    )
+    assert unfit(facts(endless, endless, "a-1"), "a-1").startswith(
+        "your certificate is good only from the end of time; "
+    )
