@@ -11,9 +11,10 @@ import asyncssh
 import pytest
 
 from core import clock, ssh
+from core.dns import Answer
 from core.errors import GatepostError
 from tests.support.ports import free_ports
-from tests.support.remote import NAME, SERIAL, Appliance, Engineer, Support, connected
+from tests.support.remote import BASTION, NAME, SERIAL, Appliance, Engineer, Loopback, Support, connected
 from tests.support.service import running
 from tests.support.waiting import until
 from tunnel.appliance import activation
@@ -326,6 +327,36 @@ async def test_enabling_without_any_pin_is_refused(tmp_path: Path) -> None:
     for wrong in ({"mode": "open"}, {"port": 70000}, {"port": "x"}):
         with pytest.raises(GatepostError):
             await client.enable(wrong)
+
+
+class _Slow(Loopback):
+    """A name server that keeps one waiting."""
+
+    def __init__(self) -> None:
+        self.answers = asyncio.Event()
+
+    async def addresses(self, name: str) -> Answer[str]:
+        await self.answers.wait()
+        return await super().addresses(name)
+
+
+async def test_what_a_round_is_at_can_be_seen_while_it_lasts(tmp_path: Path) -> None:
+    resolver = _Slow()
+    async with _bastion(tmp_path) as (support, appliance):
+        client = appliance.client(resolver=resolver)
+
+        async def looking() -> bool:
+            return bool((await client.status({}))["doing"] == f"looking up {BASTION}")
+
+        async with running(appliance.endpoint, client):
+            async with asyncio.TaskGroup() as tasks:
+                enabled = tasks.create_task(client.enable({"mode": "tunnel"}))
+                await until(looking)
+                assert not enabled.done()
+                resolver.answers.set()
+            await until(support.online)
+        assert enabled.result()["tunnel"] == "open"
+        assert enabled.result()["doing"] == ""
 
 
 async def test_no_port_answers_then_the_bastion_appears(tmp_path: Path) -> None:

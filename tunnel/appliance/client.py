@@ -77,6 +77,8 @@ class TunnelClient:
         self._port = 0
         self._problem = ""
         self._rows = Rows()
+        """Those of the last round that has ended."""
+        self._round = self._rows
         self._changed = asyncio.Event()
         self._tried = asyncio.Event()
         self._changing = asyncio.Lock()
@@ -131,6 +133,7 @@ class TunnelClient:
             "ask": current.ask,
             "shell": current.shell,
             "problem": self._problem,
+            "doing": self._round.doing,
             "attempts": [attempt.shown() for attempt in self._rows.by_road.values()],
             "last_probe": self._probe.shown(),
         }
@@ -198,8 +201,11 @@ class TunnelClient:
             await self._changed.wait()
 
     async def _dial(self) -> None:
-        rows = Rows()
-        result = await self._dialler.dial(self._activation, self._register(), rows)
+        self._round = rows = Rows()
+        try:
+            result = await self._dialler.dial(self._activation, self._register(), rows)
+        finally:
+            rows.doing = ""
         self._rows = rows
         self._tried.set()
         if self._state is not State.CONNECTING:
@@ -272,7 +278,7 @@ class TunnelClient:
         """Stop dialling and let go of the link; gives it to whoever ends it."""
         link, self._link = self._link, None
         self._port, self._problem = 0, ""
-        self._rows = Rows()
+        self._rows = self._round = Rows()
         self._backoff.reset()
         self._move(Event.DISABLE)
         self._changed.set()

@@ -27,6 +27,8 @@ class Rows:
     """What a round has tried, each address, port and way once."""
 
     by_road: dict[tuple[str, int, Way], Attempt] = field(default_factory=dict)
+    doing: str = ""
+    """What the round is at, for a person; '' when it is over."""
 
     def note(self, attempt: Attempt) -> None:
         """Add a row, or replace what was known of the same road."""
@@ -95,10 +97,13 @@ class Dialler:
 
     async def dial(self, activation: Activation, register: Register, rows: Rows) -> Opened | Failed:
         """Make one round."""
+        name = self._places.names[0]
+        rows.doing = f"looking up {name}"
         try:
             found = await self.find()
         except NoPlace as error:
             return Failed(str(error))
+        rows.doing = f"trying the ports of {name}"
         hunt = Hunt(self._road, self._order(found, activation), rows.note, self._section.tls_ports)
         while won := await hunt.next():
             wire, candidate, attempt = won
@@ -114,7 +119,7 @@ class Dialler:
             rows.note(attempt)
             self._remember(found)
             return Opened(link, candidate)
-        return Failed(rows.problem() or f"{self._places.names[0]}: no port to try")
+        return Failed(rows.problem() or f"{name}: no port to try")
 
     def _order(self, found: Found, activation: Activation) -> list[Candidate]:
         """Put what the administrator asked for first, but once the tunnel was open, what was good then."""

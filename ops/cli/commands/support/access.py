@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from core.errors import EX_DATAERR, EX_UNAVAILABLE, GatepostError
 from ops.cli.account import ADMINISTRATORS
 from ops.cli.argument import Help, UsageProblem
+from ops.cli.commands.support.patience import asked
 from ops.cli.commands.support.state import CLIENT, attempts_table, completed, tunnel_line, when
 from ops.cli.display import folded, paint
 from ops.cli.registry import MAIL_MACHINES, Call, Document, command
@@ -99,8 +100,12 @@ async def _seed_from_input(call: Call) -> str:
 async def _enable(call: Call, mode: str, *, seed: str, seed_stdin: bool, **terms: Any) -> Document:
     given = await _seed_from_input(call) if seed_stdin else seed
     terms = {name: value for name, value in terms.items() if value not in (None, False, [])}
-    document = await call.appliance.ask(CLIENT, "techsupport_enable", _START_S, mode=mode, seed=given or None, **terms)
+    document = await asked(call, "techsupport_enable", _START_S, _so_far, mode=mode, seed=given or None, **terms)
     return await completed(call, document)
+
+
+def _so_far(status: Document) -> str:
+    return str(status.get("doing") or "making the keys")
 
 
 async def _disable(call: Call) -> Document:

@@ -281,6 +281,27 @@ async def test_how_far_a_probe_is_can_be_seen(daemons: Daemons, audit: Audit) ->
     assert seen[-1] == ""
 
 
+async def test_what_a_tunnel_that_opens_slowly_is_at_can_be_seen(daemons: Daemons, audit: Audit) -> None:
+    seen, done = list[str](), asyncio.Event()
+
+    async def enable(args: dict[str, Any]) -> Any:
+        await done.wait()
+        return ENABLED
+
+    def progress(count: int, total: int, words: str) -> None:
+        seen.append(words)
+        if words.startswith("looking up upgrades.example.test, "):
+            done.set()
+
+    executor = Executor(registry(), machine(daemons.run), audit)
+    call = Call(executor.appliance, LOCAL, executor.registry, progress=progress)
+    status = {**ENABLED, "doing": "looking up upgrades.example.test"}
+    verbs = {"techsupport_enable": enable, "techsupport_status": status}
+    async with daemons.up(tunnel_client=verbs), asyncio.timeout(20):
+        assert (await executor.batch(call, ["techsupport", "tunnel"])).status == 0
+    assert seen[-1] == ""
+
+
 async def test_status_shows_the_later_of_two_rounds(daemons: Daemons, run: Any) -> None:
     probe: dict[str, Any] = {"host": "x", "attempts": [{**ATTEMPTS[2], "at": NOW + 60}], "problem": ""}
     async with daemons.up(tunnel_client={"techsupport_status": {**ENABLED, "last_probe": probe}}):
