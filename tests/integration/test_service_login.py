@@ -58,7 +58,7 @@ async def test_a_login_is_refused_with_what_another_activation_another_serial_or
         for each in old:
             assert (await each.run("version"))[0] == 255
         assert (await Stock(appliance, *support.certificate()).run("version"))[0] == 0
-        assert len(appliance.log("service-refused")) == 4
+        await until(lambda: len(appliance.log("service-refused")) == 4)
     assert len(appliance.log("service-login")) == 1
 
 
@@ -94,6 +94,7 @@ async def test_nobody_is_let_in_while_access_is_off_or_its_time_is_over(tmp_path
         assert (await engineer.run("version"))[0] == 255
         activation.save(appliance.file, activation.Activation())
         assert (await engineer.run("version"))[0] == 255
+        await until(lambda: len(appliance.log("service-refused")) == 2)
         assert {each["why"] for each in appliance.log("service-refused")} == {"remote access is not enabled"}
 
 
@@ -170,7 +171,7 @@ async def test_twenty_failures_end_remote_access_cut_who_is_in_and_alert(tmp_pat
         async with connect(appliance, *support.certificate()) as inside:
             for number in range(20):
                 await appliance.side.access.failed("password", f"origin {number}")
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 await inside.wait_closed()
         assert (appliance.disabled, len(appliance.alerts)) == (1, 1)
         assert "20 failed" in appliance.alerts[0]
@@ -200,7 +201,7 @@ async def test_disabling_cuts_who_is_in_and_enabling_anew_is_another_activation(
         support = appliance.enable()
         async with connect(appliance, *support.certificate()) as inside:
             appliance.enable()
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 await inside.wait_closed()
 
 
@@ -230,12 +231,12 @@ def _by_password(appliance: Visited, typed: str, origin: str) -> int:
     sock.connect(str(appliance.socket))
     transport = paramiko.Transport(sock)
     try:
-        transport.start_client(timeout=10)
+        transport.start_client(timeout=60)
         transport.auth_interactive("service", lambda _title, _text, prompts: [typed for _ in prompts])
-        channel = transport.open_session(timeout=10)
+        channel = transport.open_session(timeout=60)
         channel.exec_command("version")
         return channel.recv_exit_status()
-    except paramiko.SSHException:
+    except (paramiko.SSHException, EOFError, OSError):  # refused, or cut off before it was told so
         return 255
     finally:
         transport.close()

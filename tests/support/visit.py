@@ -100,8 +100,9 @@ class Visited:
         return [found for line in lines if (found := msgspec.json.decode(line))["event"] == event]
 
     async def recordings(self) -> list[list[Any]]:
-        """Read the recordings when those of sessions that are over are on disk: the header, then the events."""
+        """Read the recordings when all sessions are over and theirs are on disk: the header, then the events."""
         recorder = self.side.recorder
+        await until(lambda: not self.side.desk.live, "all sessions are over here, too")
         await until(lambda: not any(each.close_facts is not None for each in recorder._files))
         files = sorted((self.folder / "recordings").rglob("*.cast"), key=lambda path: path.stat().st_mtime)
         return [[msgspec.json.decode(line) for line in path.read_bytes().splitlines()] for path in files]
@@ -179,7 +180,7 @@ class Stock:
         return await program("scp", *self.options, *(["-O"] if legacy else []), *paths)
 
 
-async def program(*words: str, stdin: bytes = b"", within_s: float = 30) -> tuple[int, bytes, bytes]:
+async def program(*words: str, stdin: bytes = b"", within_s: float = 60) -> tuple[int, bytes, bytes]:
     """Run a program to its end."""
     process = await asyncio.create_subprocess_exec(
         *words,
