@@ -19,8 +19,8 @@ class Recorded:
         self.key: asyncssh.SSHKey = ssh.make_key()
         self.log = folder / "log" / "audit.jsonl"
 
-    async def make(self, session: str = "s1", *, finished: bool = True) -> Path:
-        """Record a little session with a terminal."""
+    async def make(self, session: str = "s1", *, finished: bool = True, killed: bool = True) -> Path:
+        """Record a little session with a terminal; if it is not finished its recorder was killed, or still runs."""
         audit = AuditLog(self.log)
         recorder = Recorder(self.folder / "recordings", audit, signer=signer_of(self.key))
         subject = Subject(
@@ -43,7 +43,11 @@ class Recorded:
         await recorder.flush()
         await recorder.seal()
         audit.close()
+        if not finished and killed:
+            for file in recorder._files.values():
+                file.close()
         assert recording.path is not None
+        self.recorder = recorder
         return recording.path
 
     @property

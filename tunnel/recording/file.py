@@ -3,15 +3,29 @@
 After each piece stands a marker of kind `chain`: how many octets stand before its line and their SHA-256. The last
 line, of kind `close`, says the same about all that stands before it. A write that failed leaves the rest for the next
 try, so that the file is at any time the beginning of what it will be. Raises OSError.
+
+While it is written the file is locked (flock), so that others can tell a session that still runs from one that was cut.
 """
 
+import fcntl
 import hashlib
 import os
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from core.disk import Disk
 from tunnel.recording.tape import CHAIN, CLOSE, mark
+
+
+def is_being_written(file: IO[bytes]) -> bool:
+    """Tell whether a recorder writes this file now."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    fcntl.flock(file, fcntl.LOCK_UN)
+    return False
 
 
 class RecordingFile:
@@ -28,6 +42,8 @@ class RecordingFile:
         self._named = False
         self._closed = False
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        with suppress(OSError):  # a file system without locks keeps recordings all the same
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         try:
             self._write(first)
         except OSError:

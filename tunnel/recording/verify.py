@@ -12,6 +12,7 @@ from typing import Any
 
 from core.errors import EX_NOINPUT, GatepostError
 from tunnel.recording.archive import SIGNATURE, facts_of, is_chained, read_line
+from tunnel.recording.file import is_being_written
 from tunnel.recording.signature import is_signed
 from tunnel.recording.tape import CHAIN, CLOSE, MARK
 
@@ -22,6 +23,8 @@ class Report:
 
     file: str
     closed: bool = False
+    running: bool = False
+    """Whether it was being written when we came: that it is not closed, signed and logged yet is no fault."""
     how: str = ""
     """How it ended, as its last line says: `ended`, `cut`, `stopped`, …"""
     octets: int = 0
@@ -45,6 +48,8 @@ class Report:
         """The report as one line for a person."""
         if self.problems:
             return f"{self.file}: {'; '.join(self.problems)}"
+        if self.running:
+            return f"{self.file}: still running, intact up to {self.until_s:.1f} s, {self.events} events"
         end = "" if self.how == "ended" else f", ended as {self.how}"
         proofs = f"signature {self.signature}, audit log {self.audit}"
         return f"{self.file}: intact, {self.until_s:.1f} s, {self.events} events{end}; {proofs}"
@@ -79,7 +84,8 @@ class _Walk:
         if not self._number:
             report.problems.append("is empty")
         report.until_s = self._proved_s if self.chained else self._at_s
-        if self.chained and not report.closed and not self._broken:
+        report.running &= self.chained
+        if self.chained and not report.closed and not report.running and not self._broken:
             report.problems.append(f"not closed, intact up to {self._proved_s:.1f} s")
 
     def _check(self, line: bytes) -> None:
@@ -91,6 +97,8 @@ class _Walk:
         elif not isinstance(event, list):
             torn = not line.endswith(b"\n") and not self.report.closed
             self._broken = True
+            if torn and self.report.running:
+                return
             self._bad(f"not closed, intact up to {self._proved_s:.1f} s" if torn else "is no event")
         elif self.report.closed:
             self._bad("comes after the close record")
@@ -129,6 +137,7 @@ def verify(path: Path, allowed: str = "", logged: Mapping[str, Mapping[str, Any]
     walk = _Walk(report)
     try:
         with path.open("rb") as file:
+            report.running = is_being_written(file)
             for line in file:
                 walk.take(line)
         signature = path.with_name(path.name + SIGNATURE)
@@ -148,7 +157,7 @@ def _check_signature(report: Report, walk: _Walk, signed: bytes, allowed: str) -
     if not signed:
         if not walk.chained:
             report.signature = "none in this form"
-        elif report.closed:
+        elif report.closed and not report.running:
             report.problems.append("the signature is missing")
     elif not allowed:
         report.signature = "not checked"
@@ -162,7 +171,7 @@ def _check_signature(report: Report, walk: _Walk, signed: bytes, allowed: str) -
 def _check_log(report: Report, line: Mapping[str, Any] | None, *, chained: bool) -> None:
     if line is None:
         report.audit = "not mentioned"
-        if report.closed or not chained:
+        if (report.closed and not report.running) or not chained:
             report.problems.append("the audit log does not mention it")
     elif line.get("sha256") == report.sha256:
         report.audit = "agrees"

@@ -62,6 +62,24 @@ async def test_what_was_cut_is_said_to_be_not_closed_and_intact_up_to_a_time(tmp
     assert verify(path).problems == report.problems
 
 
+async def test_a_session_that_still_runs_is_said_to_and_is_no_fault(tmp_path: Path) -> None:
+    recorded = Recorded(tmp_path)
+    path = await recorded.make(finished=False, killed=False)
+    line = allowed_line(recorded.public)
+    report = verify(path, line, logged_of(events(recorded.log)))
+    assert (report.good, report.running, report.closed) == (True, True, False)
+    assert f"still running, intact up to {report.until_s:.1f} s" in report.line
+    whole = path.read_bytes()
+    path.write_bytes(whole + b'[1.0,"o","half')
+    assert verify(path, line).good, "a line that is being written"
+    path.write_bytes(whole.replace(rb"version\r", rb"reboot \r"))
+    assert "was changed" in verify(path, line).problems[0]
+    path.write_bytes(whole)
+    [file] = recorded.recorder._files.values()
+    file.close()
+    assert "not closed" in verify(path, line).problems[0]
+
+
 async def test_what_comes_after_the_close_record_and_a_missing_signature_are_found(tmp_path: Path) -> None:
     path = await Recorded(tmp_path).make()
     whole = path.read_bytes()
