@@ -5,10 +5,13 @@ call, fail it, or stand in a simulated disk that forgets what was not synced. Th
 else. No method may be called on the event loop except where its caller says why that is short.
 """
 
+import errno
 import fcntl
 import mmap
 import os
+import stat
 from collections.abc import Sequence
+from io import FileIO
 from pathlib import Path
 from typing import Protocol
 
@@ -142,6 +145,31 @@ def used_percent(free: int, total: int) -> float:
     """Give how full a file system is, 0 to 100, as far as it is counted: 0 with 40 GiB free."""
     counted = min(total, COUNTED)
     return 100.0 * (counted - min(free, counted)) / counted if counted else 0.0
+
+
+def open_regular(path: Path) -> FileIO:
+    """Open a file to read it. Raises `OSError`, also for what is no file: a pipe would keep its reader for ever."""
+    return FileIO(path, opener=_regular)
+
+
+def read_octets(path: Path) -> bytes:
+    """Read a file whole. Raises `OSError`, also for what is no file."""
+    with open_regular(path) as file:
+        return file.readall()
+
+
+def read_text(path: Path) -> str:
+    """Read a text file whole. Raises `OSError`, also for what is no file, and `UnicodeDecodeError`."""
+    with open(path, encoding="utf-8", opener=_regular) as file:
+        return file.read()
+
+
+def _regular(path: str, flags: int) -> int:
+    fd = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(errno.EINVAL, "it is not a file", os.fspath(path))
+    return fd
 
 
 def read_file(disk: Disk, path: Path) -> bytes:

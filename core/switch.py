@@ -17,6 +17,7 @@ from typing import Any
 
 from core.control import Handler
 from core.diagnostic import ERROR, INFO, WARNING, incident, say
+from core.disk import read_octets
 from core.errors import EX_SOFTWARE, EX_TEMPFAIL, ConfigError, GatepostError, Problem
 
 HELD_S = 60.0
@@ -99,7 +100,7 @@ def content_digest(content: bytes) -> str:
 def digest_of(file: Path) -> str:
     """Give the digest of a configuration file; '' if it cannot be read."""
     try:
-        return content_digest(file.read_bytes())
+        return content_digest(read_octets(file))
     except OSError:
         return ""
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from core import toml
+from core.disk import read_text
 from core.errors import EX_OK, EX_UNAVAILABLE, ConfigError, Problem
 from core.role import ON
 from core.runtime import run
@@ -63,7 +64,7 @@ def place_of(config: Path) -> health.Place:
 def _tables(config: Path) -> dict[str, Any]:
     """Read the document; of a long one, with its ten thousands of routes, only what is needed."""
     try:
-        text = config.read_text(encoding="utf-8")
+        text = read_text(config)
         if len(text) > _LONG and "appliance" in (tables := toml.loads(_cut(text))):
             return tables
         return toml.loads(text)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from core import toml
+from core.disk import read_text
 from core.errors import EX_IOERR, EX_TEMPFAIL, GatepostError
 from ops.cli.appliance import Appliance
 from tunnel.appliance import activation
@@ -34,7 +35,7 @@ def bare_appliance(config: Path) -> Appliance:
     """Describe a machine whose configuration cannot be used, as far as these commands need it."""
     found: dict[str, Any] = {}
     with suppress(OSError, ValueError, KeyError):
-        found = dict(toml.loads(config.read_text())["appliance"])
+        found = dict(toml.loads(read_text(config))["appliance"])
     folder = config.resolve().parent
     return Appliance(
         role="sma" if found.get("role") == "sma" else "esa",

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from core import toml
 from core.config import is_secret
+from core.disk import read_text
 from core.errors import ConfigError, Problem
 from core.fault import worded
 
@@ -44,7 +45,7 @@ _ABSENT = (
 def read_toml(path: Path) -> dict[str, Any]:
     """Read a TOML file. Raises `ConfigError` naming line and column if it is not one."""
     try:
-        return toml.loads(path.read_text(encoding="utf-8"))
+        return toml.loads(read_text(path))
     except FileNotFoundError as error:
         raise ConfigError([Problem(str(path), "", _ABSENT)]) from error
     except PermissionError as error:

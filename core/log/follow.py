@@ -9,7 +9,8 @@ from io import FileIO
 from pathlib import Path
 from typing import NamedTuple
 
-from core.log.reading import BLOCK, files_of, open_file
+from core.disk import open_regular
+from core.log.reading import BLOCK, files_of
 
 
 class Place(NamedTuple):
@@ -105,7 +106,7 @@ class Follower:
     def _open(self, path: Path, offset: int | None) -> bool:
         self.close()
         try:
-            file = open_file(path)
+            file = open_regular(path)
         except FileNotFoundError:
             return False
         self._file = file

@@ -3,27 +3,15 @@
 Used by the search and by `tail`. A file that vanishes meanwhile (it was the oldest) is left out. Raises `OSError`.
 """
 
-import errno
-import os
-import stat
 from collections.abc import Iterator, Sequence
-from io import FileIO
 from pathlib import Path
 
+from core.disk import open_regular
 from core.log.file import saved_files
 
 BLOCK = 1 << 18
 LONGEST_LINE = 1 << 20
 """A line that is longer is taken for several."""
-
-
-def open_file(path: Path) -> FileIO:
-    """Open a log file for reading. Raises `OSError`, also for what is no file: a pipe would keep a reader for ever."""
-    file = FileIO(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
-        raise OSError(errno.EINVAL, "it is not a file", str(path))
-    return file
 
 
 def files_of(path: Path, *, saved: bool = True) -> list[Path]:
@@ -47,7 +35,7 @@ def blocks(files: Sequence[Path]) -> Iterator[bytes]:
     """Give the content of files in blocks that end with a line; a line without an end that is last gets one."""
     for file in files:
         try:
-            opened = open_file(file)
+            opened = open_regular(file)
         except FileNotFoundError:
             continue
         rest = b""
@@ -67,7 +55,7 @@ def blocks(files: Sequence[Path]) -> Iterator[bytes]:
 def last_lines(path: Path, count: int) -> list[bytes]:
     """Give the last lines of a file."""
     try:
-        opened = open_file(path)
+        opened = open_regular(path)
     except FileNotFoundError:
         return []
     with opened:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core.disk import Disk, replace_file
+from core.disk import Disk, read_text, replace_file
 from core.errors import EX_CANTCREAT, EX_TEMPFAIL, ConfigError, GatepostError, Problem
 from core.switch import content_digest
 from core.toml import loads
@@ -98,7 +98,7 @@ class Place:
             kept = self._read.get(path)
             if kept is not None and kept[0] == mark:
                 return kept[1]
-            text = path.read_text(encoding="utf-8")
+            text = read_text(path)
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else str(error)
             raise ConfigError([Problem(str(path), "", f"cannot be read: {reason}")]) from error

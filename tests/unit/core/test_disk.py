@@ -1,9 +1,10 @@
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from core.disk import IOV_MAX, Disk, read_file, replace_file, share, used_percent
+from core.disk import IOV_MAX, Disk, read_file, read_octets, read_text, replace_file, share, used_percent
 
 
 def test_more_buffers_than_one_call_takes_are_written_whole(tmp_path: Path) -> None:
@@ -78,3 +79,15 @@ def test_of_a_large_disk_no_more_is_kept_free_than_of_a_small_one() -> None:
     assert used_percent(100 << 30, 4 << 40) == 0.0
     assert used_percent(2 << 30, 4 << 40) == 95.0
     assert used_percent(0, 0) == 0.0
+
+
+@pytest.mark.parametrize("read", [read_octets, read_text])
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path, read: Callable[[Path], object]) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("/dev/zero")
+    for name in ("pipe", "link", "."):
+        with pytest.raises(OSError, match="it is not a file") as caught:
+            read(tmp_path / name)
+        assert caught.value.filename == str(tmp_path / name)
+    (tmp_path / "text").write_bytes(b"one\r\n")
+    assert read(tmp_path / "text") in (b"one\r\n", "one\n")

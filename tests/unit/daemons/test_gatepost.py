@@ -1,5 +1,6 @@
 """The executable: wrong usage is 64, configurations are judged whole, a machine is never overwritten."""
 
+import os
 import re
 import socket
 import subprocess
@@ -233,3 +234,15 @@ def test_ids_that_cannot_be_written_stop_the_daemon_before_it_listens(
     monkeypatch.setattr("os.access", lambda path, mode: path != refused)
     with pytest.raises(GatepostError, match="ids cannot be written by this user"):
         machine.numbers("mid")
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["check @", "health @", "serve @", "run web @", "backup --to . @", "cli @ status"],
+)
+def test_a_pipe_in_the_place_of_the_configuration_was_waited_for(
+    words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    os.mkfifo(config := tmp_path / "gatepost.toml")
+    assert main(words.replace("@", f"--config {config}").split()) == 78
+    assert capsys.readouterr().err == f"gatepost: {config}: cannot be read: it is not a file\n"
