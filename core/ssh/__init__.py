@@ -6,6 +6,7 @@ Everything else takes its SSH from here; `tunnel/` and the console may also subc
 begins: `entrance`, what it may do at most: `accepted`), what can go wrong in `error`.
 """
 
+import core.ssh.loading  # noqa: F401 - before the modules that import asyncssh
 from core.ssh.accepted import Bucket, ConnectionLimits, ServerConnection, certificate_of, handshake, unsent
 from core.ssh.admission import AcceptLimits, PenaltyTerms, Refusal
 from core.ssh.client import (

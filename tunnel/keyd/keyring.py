@@ -8,9 +8,9 @@ be taken for known. Blocks on the disk.
 import os
 import stat
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
-from asyncssh import SSHKey
 
 from core import agreement, clock
 from core.disk import Disk, read_file, replace_file
@@ -18,6 +18,9 @@ from core.errors import EX_CONFIG, EX_DATAERR, EX_UNAVAILABLE, EX_USAGE, Gatepos
 from core.given import given_or
 from core.ssh import ensure_key
 from tunnel.keyd.api import SupportKey
+
+if TYPE_CHECKING:
+    from asyncssh import SSHKey
 
 FOLDER = "keyd"
 """In the machine's folder."""
@@ -115,7 +118,7 @@ class Keyring:
     def _path(self, number: int) -> Path:
         return self._folder / f"support_{number}_x25519"
 
-    def _key(self, name: str) -> SSHKey:
+    def _key(self, name: str) -> "SSHKey":
         return ensure_key(given_or(self._folder / f"{name}_ed25519"), f"{name} of keyd")
 
     def _note(self, number: int) -> _Note:

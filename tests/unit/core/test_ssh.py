@@ -3,6 +3,7 @@
 import asyncio
 import stat
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -306,3 +307,16 @@ def test_a_socket_file_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 async def test_a_name_that_no_host_can_have_is_an_answer_and_no_incident() -> None:
     with pytest.raises(ssh.SshError, match=r"a\.\.b:22"):
         await ssh.host_key_fingerprint("a..b", 22)
+
+
+_LOADED = """
+import sys
+sys.addaudithook(lambda event, args: print(event, args) if event == "subprocess.Popen" else None)
+import daemons.console, daemons.keyd, daemons.pair
+assert "asyncssh" in sys.modules
+"""
+
+
+def test_every_start_searched_for_c_libraries_with_a_compiler() -> None:
+    loaded = subprocess.run([sys.executable, "-c", _LOADED], capture_output=True, text=True, timeout=60, check=False)
+    assert (loaded.returncode, loaded.stdout, loaded.stderr) == (0, "", "")
