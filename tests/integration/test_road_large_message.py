@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import re
 import time
 from collections.abc import AsyncIterator
@@ -51,6 +52,11 @@ def resident_kib(pid: int) -> int:
     return int(found[1])
 
 
+def queued_s(pid: int) -> float:
+    """Give how long the first thread of a process, which runs its loop, has been ready to run and got no processor."""
+    return int(Path(f"/proc/{pid}/task/{pid}/schedstat").read_text().split()[1]) / 1e9
+
+
 class Client:
     """One connection to the gateway."""
 
@@ -86,7 +92,10 @@ class Client:
 
 
 class Observer:
-    """Looks at memory, and asks the gateway small questions all the time: a late answer is a loop that was held."""
+    """Looks at memory, and asks the gateway small questions all the time: a late answer is a loop that was held.
+
+    What other processes of this machine held, the gateway's loop or ours, does not count.
+    """
 
     def __init__(self, port: int, pids: dict[str, int]) -> None:
         self._port = port
@@ -94,14 +103,18 @@ class Observer:
         self._before = {name: resident_kib(pid) for name, pid in pids.items()}
         self.grown_kib = dict.fromkeys(pids, 0)
         self.latest_s = 0.0
+        self._loops = pids["gateway"], os.getpid()
+
+    def _clock(self) -> float:
+        return time.monotonic() - sum(map(queued_s, self._loops))
 
     async def watch(self, stopping: asyncio.Event) -> None:
         while not stopping.is_set():
             async with Client.open(self._port) as client:
                 for _ in range(50):
-                    began = time.monotonic()
+                    began = self._clock()
                     await client.say(b"NOOP")
-                    self.latest_s = max(self.latest_s, time.monotonic() - began)
+                    self.latest_s = max(self.latest_s, self._clock() - began)
                     for name, pid in self._pids.items():
                         grown = resident_kib(pid) - self._before[name]
                         self.grown_kib[name] = max(self.grown_kib[name], grown)
@@ -120,7 +133,7 @@ async def test_a_large_message_costs_little_memory_and_never_holds_the_gateway(t
             await daemon.until_ready()
         async with Client.open(port) as client:
             await client.send(8)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await host.taken.get()
         observers = [await observed(port, daemons, host) for _ in range(TRIES)]
     finally:
@@ -129,7 +142,7 @@ async def test_a_large_message_costs_little_memory_and_never_holds_the_gateway(t
         server.close()
     for observer in observers:
         assert max(observer.grown_kib.values()) < MOST_KIB, observer.grown_kib
-    # What other processes of this machine do makes a single answer late, what we do makes all of them late.
+    # What this machine does makes a single answer late (its disk, say), what we do makes all of them late.
     assert min(observer.latest_s for observer in observers) < MOST_S
 
 
@@ -140,7 +153,7 @@ async def observed(port: int, daemons: list[DaemonProcess], host: Host) -> Obser
     """Send one message of 50 MiB and wait until it has arrived; give what was seen meanwhile."""
     observer = Observer(port, {name: daemon.pid for (name, _), daemon in zip(DAEMONS, daemons, strict=True)})
     stopping = asyncio.Event()
-    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(120), asyncio.TaskGroup() as group:
         group.create_task(observer.watch(stopping))
         async with Client.open(port) as client:
             await client.send(BLOCKS)
