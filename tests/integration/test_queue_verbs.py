@@ -104,11 +104,14 @@ async def test_thousands_for_a_dead_host_are_counted_deleted_bounced_and_sent_el
         assert moved["recipients"] + moved["busy"] == left
         await until(lambda: len(host.seen) >= moved["recipients"], "all redirected", within_s=60)
         assert len(host.seen) == len({one.recipients for one in host.seen})
-    status = await console.document("hoststatus", f"[127.0.0.1]:{host.port}")
-    assert status["counters"]["delivered_recips"] == moved["recipients"]
+    await until(lambda: _delivered(console, f"[127.0.0.1]:{host.port}", moved["recipients"]), "all are counted")
     assert await console.active("gone.test") == 1
     unknown = await console.batch("hoststatus", "nowhere.test")
     assert (unknown.status, unknown.err) == (66, "gatepost: nowhere.test: no mail has been queued for this host\n")
+
+
+async def _delivered(console: Console, host: str, n: int) -> bool:
+    return bool((await console.gateway.ask("hoststatus", host=host))["counters"]["delivered_recips"] == n)
 
 
 async def _is(console: Console, host: str, n: int) -> bool:
@@ -125,8 +128,9 @@ async def test_delivery_to_one_domain_is_suspended_over_a_restart_while_the_othe
         await until(lambda: host.of("y@free.test"), "the other domain goes on")
         await asyncio.sleep(0.5)
         assert not host.of("x@held.test")
+        await until(lambda: _is(console, "held.test", 1), "the held one is queued")
         assert "suspend" in (await console.document("hoststatus", "held.test"))["limiting_rule"]
-        assert "Deliveries are currently suspended [held.test]" in console.gateway.log()
+        await until(lambda: "Deliveries are currently suspended [held.test]" in console.gateway.log())
         assert "Mail delivery resumed." in (await console.batch("resumedel")).out
         await until(lambda: host.of("x@held.test"), "resumed")
 
@@ -171,6 +175,7 @@ def test_the_verbs_answer_over_ssh_as_command_and_as_dialogue(standing_lab: Lab)
     assert 'No messages being delivered to "nowhere.test".' in shown
     assert "Status:   Operational" in shown
     assert "- PAUSE - Pause the work queue." in shown
+    standing_lab.wait_settled("sma")
     released = standing_lab.ssh("sma", "hoststatus", "the.cpq.release.host", "--json").document
     assert released["gauges"]["active_recips"] == 0
 
@@ -180,9 +185,9 @@ async def test_deleting_is_finished_in_time_and_survives_a_kill(console: Console
     await until(lambda: _is(console, "dead.test", 5000), "queued")
     began = time.monotonic()
     done = await console.document("deleterecipients", "--host", "dead.test", "--yes")
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 30
     await console.gateway.restart("delivery-queue")  # SIGKILL
-    assert await console.active("dead.test") == done["busy"]
+    await until(lambda: _is(console, "dead.test", done["busy"]), "what was deleted stays deleted")
 
 
 async def test_a_paused_work_queue_takes_mail_keeps_it_over_a_kill_and_runs_it_in_order(console: Console) -> None:

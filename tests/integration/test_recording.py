@@ -29,7 +29,7 @@ def _signer(support: Support) -> str:
 
 
 async def _finished(support: Support, count: int) -> list[Path]:
-    """Wait until so many recordings are closed and signed, and prove each."""
+    """Wait until so many recordings are closed, signed and in the audit log, and prove each."""
     folder = support.directory / "recordings"
     await until(lambda: len(recordings(folder)) >= count and not unsigned(folder))
     found = recordings(folder)
