@@ -69,7 +69,7 @@ class NodeMachine:
         """End a daemon."""
         process = self._processes.pop(daemon)
         os.kill(process.pid, number)
-        process.wait(20)
+        process.wait(60)
 
     def end(self) -> None:
         """End what still runs."""
@@ -81,7 +81,8 @@ class NodeMachine:
 
     def audit(self) -> list[str]:
         """Give the events of the audit log."""
-        lines = (self.directory / "log" / "audit.jsonl").read_text().splitlines()
+        whole = (self.directory / "log" / "audit.jsonl").read_text().rpartition("\n")[0]  # the last may be half written
+        lines = whole.splitlines()
         return [json.loads(line)["event"] for line in lines]
 
     def _write(self, database: str) -> None:

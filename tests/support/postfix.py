@@ -10,13 +10,13 @@ import os
 import shutil
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from tests.support.need import not_allowed
 from tests.support.ports import free_port
+from tests.support.waiting import eventually
 
 _MAIN = {
     "compatibility_level": "3.6",
@@ -77,10 +77,8 @@ def running_postfix(folder: Path, relay_port: int, **settings: str) -> Iterator[
 
 
 def _wait(port: int, log: Path) -> None:
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=2) as found:
-            if found.recv(4) == b"220 ":
-                return
-        time.sleep(0.05)
-    raise RuntimeError(f"Postfix does not answer: {log.read_text() if log.exists() else 'no log'}")
+    def greets() -> bool:
+        with socket.create_connection(("127.0.0.1", port), timeout=30) as found:
+            return found.recv(4) == b"220 "
+
+    eventually(greets, lambda: f"Postfix answers: {log.read_text() if log.exists() else 'no log'}", despite=(OSError,))

@@ -67,7 +67,7 @@ class Machine:
         pid = self.pids.pop(daemon)
         child = next(one for one in self.host.children if one.pid == pid)
         os.kill(pid, how)
-        child.wait(20)
+        child.wait(60)
         self.host.children.remove(child)
 
     def ask(self, daemon: str, verb: str, **args: Any) -> Any:
@@ -80,13 +80,14 @@ class Machine:
 
     def audit(self, event: str) -> list[dict[str, Any]]:
         """Give the audit lines of one kind."""
-        lines = (self.dir / "log" / "audit.jsonl").read_text().splitlines()
+        whole = (self.dir / "log" / "audit.jsonl").read_text().rpartition("\n")[0]  # the last may be half written
+        lines = whole.splitlines()
         return [line for line in map(json.loads, lines) if line["event"] == event]
 
     def _ready(self, daemon: str) -> bool:
         try:
             return bool(self.ask(daemon, "health")["state"] == "ready")
-        except (OSError, AssertionError):
+        except (OSError, ValueError, AssertionError):
             return False
 
 
@@ -113,7 +114,7 @@ class Appliance(Machine):
         """When the tunnel was opened; 0 while it is not open."""
         return float(self.ask("tunnel-client", "techsupport_status")["connected_at"] or 0)
 
-    def wait(self, state: str, within_s: float = 20) -> None:
+    def wait(self, state: str, within_s: float = 30) -> None:
         """Wait for a state of the tunnel."""
         eventually(lambda: self.tunnel == state, lambda: f"the tunnel is {state}: {self.tunnel}", within_s=within_s)
 
@@ -320,7 +321,7 @@ class Terminal:
         assert self.process.stdin is not None
         self.process.stdin.write(line.encode() + b"\r")
 
-    def wait(self, text: str, within_s: float = 20) -> None:
+    def wait(self, text: str, within_s: float = 30) -> None:
         """Wait until a text is on the screen; what comes after it is for the next wait."""
         assert self.process.stdout is not None
         out, deadline = self.process.stdout.fileno(), time.monotonic() + within_s
