@@ -12,7 +12,7 @@ from core import agreement, ssh
 from core.ssh import certificate_facts, read_certificate
 from daemons.gatepost import main
 from daemons.initial import make
-from tests.support.lab import GATEPOST, short_folder
+from tests.support.lab import GATEPOST, ask_socket, short_folder
 from tests.support.need import needs
 from tests.support.ports import free_ports
 from tests.support.waiting import eventually
@@ -52,11 +52,16 @@ def run(folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mo
         return status, shown.out, shown.err
 
     try:
-        eventually((folder / "b" / "run" / "keyd.sock").exists)
+        socket = folder / "b" / "run" / "keyd.sock"
+        eventually(
+            lambda: ask_socket(socket, "health")["state"] == "ready",
+            "keyd is ready",
+            despite=(OSError, ValueError, AssertionError),
+        )
         yield ran
     finally:
         keyd.terminate()
-        keyd.communicate(timeout=20)
+        keyd.communicate(timeout=60)
 
 
 def _appliance(folder: Path, name: str, run: Run, capsys: pytest.CaptureFixture[str]) -> str:

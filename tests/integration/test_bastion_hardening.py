@@ -47,7 +47,7 @@ async def _works(support: Support, folder: Path) -> bool:
 
 
 async def test_three_hundred_silent_connections_leave_engineers_and_tunnels_alone(tmp_path: Path) -> None:
-    settings = {"unlimited_sources": (), "unauthenticated": 50, "unauthenticated_per_source": 5, "login_timeout_s": 3}
+    settings = {"unlimited_sources": (), "unauthenticated": 50, "unauthenticated_per_source": 5, "login_timeout_s": 6}
     async with connected(tmp_path, **settings) as (support, _appliance, _client):
         loop = asyncio.get_running_loop()
         held = []
@@ -56,9 +56,10 @@ async def test_three_hundred_silent_connections_leave_engineers_and_tunnels_alon
             sock.setblocking(False)
             await loop.sock_connect(sock, ("127.0.0.1", support.ports[0]))
             held.append(sock)
-        await until(lambda: support.bastion.counters.snapshot()["door_refused_source"]["uptime"] == 295)
+        counted = support.bastion.counters.snapshot
+        await until(lambda: counted()["door_refused_source"]["uptime"] == 295, despite=(KeyError,))
         assert support.bastion.appliances.gate.unknown == 5
-        assert await _works(support, tmp_path / "ana")
+        await until(lambda: _works(support, tmp_path / "ana"), despite=(asyncssh.Error, OSError))
         assert await support.online()
         await until(lambda: support.bastion.appliances.gate.unknown == 0)
         lines = [each for each in support.audit() if each["event"] == "refused-at-door"]
@@ -67,7 +68,7 @@ async def test_three_hundred_silent_connections_leave_engineers_and_tunnels_alon
         reader, writer = await asyncio.open_connection("127.0.0.1", support.ports[0])
         assert b"too many attempts from your address, come back in " in await reader.read()
         writer.close()
-        assert support.bastion.counters.snapshot()["door_refused_penalty"]["uptime"] == 1
+        await until(lambda: counted()["door_refused_penalty"]["uptime"] == 1, despite=(KeyError,))
         for sock in held:
             sock.close()
 
@@ -92,7 +93,7 @@ async def test_slow_and_endless_banners_end_in_time(tmp_path: Path, what: str) -
         reader, writer = await asyncio.open_connection("127.0.0.1", support.ports[0])
         assert (await reader.readline()).startswith(b"SSH-2.0-Gatepost")
         try:
-            async with asyncio.timeout(8):
+            async with asyncio.timeout(30):
                 while not reader.at_eof():
                     writer.write(b"S" if what == "slow" else b"no banner " * 8 + b"\n")
                     await writer.drain()
@@ -103,7 +104,8 @@ async def test_slow_and_endless_banners_end_in_time(tmp_path: Path, what: str) -
             pass
         writer.close()
         await until(lambda: support.bastion.appliances.gate.unknown == 0)
-        assert await _works(support, tmp_path / "ana")
+        # In two seconds a busy machine may not come through the handshake: once more then.
+        await until(lambda: _works(support, tmp_path / "ana"), despite=(asyncssh.Error, OSError))
 
 
 @pytest.mark.parametrize(
@@ -189,7 +191,7 @@ async def test_a_copy_that_comes_ends_the_tunnel_that_stands_too(tmp_path: Path)
         assert standing is not None
         clone = await _register(support, appliance, 0, "")
         assert isinstance(clone, Refused)
-        assert support.bastion.presence.get(NAME) is None
+        await until(lambda: support.bastion.presence.get(NAME) is None)
         await until(standing.connection.is_closed)
 
 
@@ -205,7 +207,7 @@ async def test_a_tunnel_ends_when_another_key_is_enrolled(tmp_path: Path) -> Non
         await support.bastion.store.appliances.enroll(msgspec.structs.replace(known, tunnel_key=key), replace=True)
         await support.bastion.oversight.recheck({})
         await until(standing.connection.is_closed)
-        assert "another key is enrolled" in [each.get("why") for each in support.audit()]
+        await until(lambda: "another key is enrolled" in [each.get("why") for each in support.audit()])
 
 
 async def test_an_appliance_that_registers_without_end_fills_no_log(tmp_path: Path) -> None:
@@ -215,7 +217,7 @@ async def test_an_appliance_that_registers_without_end_fills_no_log(tmp_path: Pa
     async with running(*support.services), _outer(support, appliance) as connection:
         process = await connection.create_process(subsystem="gatepost-control", encoding=None)
         frames, generation, nonce, rounds = Frames(), 0, "", 0
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while rounds < 100:
                 process.stdin.write(encode(_wanted(generation, nonce)))
                 while not (data := await process.stdout.read(65536)) or not (content := frames.receive(data)):
@@ -228,7 +230,7 @@ async def test_an_appliance_that_registers_without_end_fills_no_log(tmp_path: Pa
                 generation, nonce, rounds = answer.generation, answer.nonce, rounds + 1
                 process.stdin.write(encode(Confirm(generation=generation)))
         assert rounds == REGISTRATIONS
-        assert support.refusals("control") == ["too many registrations"]
+        await until(lambda: support.refusals("control") == ["too many registrations"])
 
 
 async def test_what_was_withdrawn_gives_the_name_no_more(tmp_path: Path) -> None:
@@ -238,7 +240,7 @@ async def test_what_was_withdrawn_gives_the_name_no_more(tmp_path: Path) -> None
     async with running(*support.services), _outer(support, appliance) as connection:
         process = await connection.create_process(subsystem="gatepost-control", encoding=None)
         process.stdin.write(encode(_wanted(0, "")))
-        content = Frames().receive(await process.stdout.read(65536))
+        content = await _heard(process, Frames())
         answer = decode_from_bastion(content[0])
         assert isinstance(answer, Granted)
         process.stdin.write(encode(Confirm(generation=answer.generation)))
@@ -299,10 +301,10 @@ async def test_what_is_no_control_message_ends_the_channel_and_nothing_else(tmp_
     async with running(*support.services), _outer(support, appliance) as connection:
         process = await connection.create_process(subsystem="gatepost-control", encoding=None)
         process.stdin.write(octets)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await process.wait_closed()
         assert not connection.is_closed()
-        assert support.refusals("control")
+        await until(lambda: support.refusals("control"))
 
 
 def _outer(support: Support, appliance: Appliance) -> Any:
@@ -333,14 +335,20 @@ async def _register(support: Support, appliance: Appliance, generation: int, non
         process = await connection.create_process(subsystem="gatepost-control", encoding=None)
         frames = Frames()
         process.stdin.write(encode(_wanted(generation, nonce)))
-        async with asyncio.timeout(5):
-            while not (content := frames.receive(await process.stdout.read(65536))):
-                pass
+        content = await _heard(process, frames)
         answer = decode_from_bastion(content[0])
         if isinstance(answer, Granted):
             process.stdin.write(encode(Confirm(generation=answer.generation)))
             await until(lambda: _generation(support, answer.generation))
         return answer
+
+
+async def _heard(process: Any, frames: Frames) -> list[bytes]:
+    """Read until there is a whole message."""
+    async with asyncio.timeout(30):
+        while not (content := frames.receive(await process.stdout.read(65536))):
+            assert not process.stdout.at_eof()
+    return content
 
 
 async def _generation(support: Support, wanted: int) -> bool:

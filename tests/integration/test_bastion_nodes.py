@@ -64,7 +64,7 @@ async def _seated(store: Store, serial: str) -> str:
 
 
 async def _who(engineer_: Engineer) -> Any:
-    async with asyncio.timeout(20), engineer_.connect() as connection:
+    async with asyncio.timeout(60), engineer_.connect() as connection:
         return await connection.run("who", encoding=None)
 
 
@@ -85,15 +85,15 @@ async def test_an_engineer_at_the_wrong_bastion_is_relayed_and_a_dead_one_is_rep
                 await _take_seed(store, north, appliance, seed)
                 result = await _who(ana)
                 assert result.stdout.startswith(b'["ana", "SR12345"'), result.stderr
-                assert {"peer-relay", "peer-certify"} <= set(north.audit())
-                assert {"session", "peer-asked"} <= set(south.audit())
+                await until(lambda: {"peer-relay", "peer-certify"} <= set(north.audit()))
+                await until(lambda: {"session", "peer-asked"} <= set(south.audit()))
                 assert "session" not in north.audit()
 
                 north.kill("bastion")
                 gone_at = time.monotonic()
                 await until(lambda: _is(_seated(store, NAME), "south"))
-                await until(lambda: _names(store, ["south"]), within_s=2 * PRESENCE_S)
-                assert time.monotonic() - gone_at < 30
+                await until(lambda: _names(store, ["south"]))
+                assert time.monotonic() - gone_at < 60
                 await _take_seed(store, south, appliance, seed)
                 result = await _who(ana)
                 assert result.stdout.startswith(b'["ana", "SR12345"'), result.stderr
@@ -121,12 +121,12 @@ async def test_the_newest_connection_wins_also_when_the_old_one_is_at_another_ba
             old = await _dial(north, "sn-1", key)
             await until(lambda: _is(_seated(store, "sn-1"), "north"))
             new = await _dial(south, "sn-1", key)
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 await old.wait_closed()
             await until(lambda: _is(_seated(store, "sn-1"), "south"))
             await asyncio.sleep(PRESENCE_S)
             assert not new.is_closed()
-            assert "taken-over" in north.audit()
+            await until(lambda: "taken-over" in north.audit())
             new.close()
             await until(lambda: _is(_seated(store, "sn-1"), ""))
 

@@ -313,7 +313,7 @@ async def test_a_database_of_a_newer_release_is_refused_and_one_that_it_shares_i
 @needs(postgresql.INITDB)
 async def test_a_database_that_goes_away_is_said_at_once_and_found_again() -> None:
     with postgresql.server() as server:
-        store = Store(PostgresqlEngine(server.database(), timeout_s=3))
+        store = Store(PostgresqlEngine(server.database(), timeout_s=15))
         await store.appliances.enroll(machine("sn-1"))
         server.stop()
         with pytest.raises(DatabaseAway, match="does not answer"):

@@ -15,7 +15,9 @@ from core.control import call
 from ops.cli.appliance import Answer
 from ops.metrics import metrics_text
 from tests.support.dns_server import DnsServer
+from tests.support.ports import free_port
 from tests.support.road import DaemonProcess, make_gateway
+from tests.support.waiting import until
 
 DAEMONS = (("gateway", "gateway-0"), ("delivery-queue", "delivery-queue"))
 KEY = "4f1c8a7e2b9d4c6f8e0a1b3d5c7e9f20"
@@ -81,7 +83,7 @@ class Host:
         writer.close()
 
     async def next(self) -> tuple[str, list[str], bytes]:
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(30):
             return await self.taken.get()
 
 
@@ -113,9 +115,7 @@ class World:
 
     async def until_logged(self, words: str) -> None:
         path = self.folder / "log" / "mail_logs" / "mail.current"
-        async with asyncio.timeout(5):
-            while not path.exists() or words not in path.read_text():
-                await asyncio.sleep(0.05)
+        await until(lambda: words in path.read_text(), words, despite=(FileNotFoundError,))
 
 
 @pytest.fixture
@@ -124,9 +124,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     server = await asyncio.start_server(host.serve, "127.0.0.1", 0)
     folder = tmp_path / "esa"
     port = make_gateway(folder, server.sockets[0].getsockname()[1])
-    probe = await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.1", 0)
-    marking = probe.sockets[0].getsockname()[1]
-    probe.close()
+    marking = free_port()
     config = folder / "gatepost.toml"
     listener, separator, rest = FURTHER.partition("[[listener]]")
     text = config.read_text().replace('rat = ["example.test"]', 'rat = ["example.test", "tagged.test", "far.test"]')
@@ -134,14 +132,16 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     config.write_text(f"{text}\n{separator}{rest.format(marking=marking)}")
     (folder / "keys" / "bounce-7.key").write_text(KEY)
     daemons = [DaemonProcess(folder, "gateway", "gateway-0"), DaemonProcess(folder, "delivery-queue", "delivery-queue")]
-    for daemon in daemons:
-        await daemon.start()
-    for daemon in daemons:
-        await daemon.until_ready()
-    yield World(host, port, marking, folder)
-    for daemon in daemons:
-        await daemon.kill()
-    server.close()
+    try:
+        for daemon in daemons:
+            await daemon.start()
+        for daemon in daemons:
+            await daemon.until_ready()
+        yield World(host, port, marking, folder)
+    finally:
+        for daemon in daemons:
+            await daemon.end()
+        server.close()
 
 
 async def test_a_sender_is_tagged_on_the_way_out_and_its_bounce_is_known_on_the_way_in(world: World) -> None:

@@ -21,6 +21,7 @@ from tests.support.level import LevelSecurity
 from tests.support.need import needs
 from tests.support.postfix import running_postfix
 from tests.support.queue_machine import FakeLog
+from tests.support.waiting import until
 from tests.unit.mail.delivery.test_carriage import job
 
 pytestmark = needs("postfix")
@@ -48,9 +49,7 @@ class Box:
 
     async def bodies(self, count: int) -> list[bytes]:
         """Wait for so many messages; give what stands below their header sections."""
-        async with asyncio.timeout(20):
-            while len(self.kept) < count:
-                await asyncio.sleep(0.05)
+        await until(lambda: len(self.kept) >= count)
         return [bytes(one.content or b"").partition(b"\r\n\r\n")[2] for one in self.kept]
 
 
@@ -152,13 +151,11 @@ async def test_postfix_refuses_nothing_that_is_too_large_for_it(tmp_path: Path) 
 
 async def test_postfix_that_closes_an_idle_connection_is_noticed_before_the_next_message(tmp_path: Path) -> None:
     box, log = Box(), FakeLog()
-    async with postfix(tmp_path, box, smtpd_timeout="1s") as port:
+    async with postfix(tmp_path, box, smtpd_timeout="3s") as port:
         one = courier(port, log)
         line = await one.open("x.test", "")
         assert (await line.send(job(b"Subject: x\r\n\r\nhi\r\n")))[0].kind == "delivered"
-        async with asyncio.timeout(10):
-            while line.usable:
-                await asyncio.sleep(0.1)
+        await until(lambda: not line.usable)
         await line.close()
         again = await one.open("x.test", "")
         assert again.dcid == line.dcid + 1
