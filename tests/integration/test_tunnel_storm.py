@@ -4,6 +4,7 @@ The small form of `python -m bench.tunnels`: the same simulated appliances, whic
 process of their own, and so little room at the bastion that most of them are asked to come later.
 """
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -73,4 +74,7 @@ async def test_all_appliances_come_back_after_a_storm_and_after_a_restart_each_n
             published = [await support.bastion.store.appliances.get(serial) for serial, _, _ in plan.rows]
     assert all(one is not None and one.generation >= 2 for one in published), "each registration moved it on"
     assert not _events(support, "clone")
-    assert len(_events(support, "registered")) == 3 * COUNT
+    registered = Counter(line["serial"] for line in _events(support, "registered"))
+    assert len(registered) == COUNT
+    assert min(registered.values()) >= 3
+    assert registered.total() < 4 * COUNT, "but for a few who lost the new connection as well, on a slow machine"

@@ -206,10 +206,14 @@ class TunnelClient:
             result = await self._dialler.dial(self._activation, self._register(), rows)
         finally:
             rows.doing = ""
+        if self._round is not rows:  # disabled or enabled anew meanwhile: nobody waits for this round any more
+            if isinstance(result, Opened):
+                result.link.cut()
+            return
         self._rows = rows
         self._tried.set()
         if self._state is not State.CONNECTING:
-            # Disabled or expired at the very moment the bastion let us in.
+            # Expired at the very moment the bastion let us in.
             if isinstance(result, Opened):
                 result.link.cut()
         elif isinstance(result, Failed):
