@@ -1,6 +1,7 @@
 """The tunnel itself: who may hold which name, which port is found, what happens at loss, expiry and disabling."""
 
 import asyncio
+import contextlib
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -50,9 +51,10 @@ def _listening(pid: int) -> set[str]:
     """Give the local addresses on which a process listens, from the kernel's own tables."""
     inodes = set()
     for entry in os.scandir(f"/proc/{pid}/fd"):
-        target = os.readlink(entry.path)
-        if target.startswith("socket:["):
-            inodes.add(target[8:-1])
+        with contextlib.suppress(FileNotFoundError):  # one that was closed meanwhile
+            target = os.readlink(entry.path)
+            if target.startswith("socket:["):
+                inodes.add(target[8:-1])
     found = set()
     for table in ("tcp", "tcp6"):
         for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
@@ -70,7 +72,7 @@ async def test_an_appliance_may_take_its_own_name_and_nothing_else(tmp_path: Pat
                 with pytest.raises(asyncssh.ChannelListenError):
                     await connection.create_server(_carry, host, port)
             assert await connection.create_server(_carry, NAME, 22)
-            assert _listening(os.getpid()) == before
+            assert _listening(os.getpid()) <= before
             assert support.bastion.presence.get(NAME)
             with pytest.raises(asyncssh.ChannelListenError):
                 await connection.create_server(_carry, NAME, 22)
@@ -114,7 +116,7 @@ async def test_the_newest_connection_takes_the_name_over_and_the_older_ones_end_
         old = support.bastion.presence.get(NAME)
         second = await _outer(support, appliance)
         await second.create_server(_carry, NAME, 22)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await first.wait_closed()
         new = support.bastion.presence.get(NAME)
         assert new is not None
@@ -138,7 +140,7 @@ async def test_a_tunnel_whose_console_is_gone_is_not_online(tmp_path: Path) -> N
         assert not await support.online()
         async with running(appliance.endpoint):
             await until(support.online)
-        await until(lambda: not support.bastion.presence.get(NAME).online)
+        await until(lambda: (there := support.bastion.presence.get(NAME)) and not there.online)
 
 
 @asynccontextmanager
@@ -295,7 +297,7 @@ async def test_disabling_cuts_live_sessions_at_once_and_outlives_a_restart(tmp_p
             await process.stdout.readexactly(15)
             status = await client.disable({})
             assert (status["mode"], status["tunnel"], status["sessions"]) == ("disabled", "disabled", [])
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 assert (await process.wait()).exit_status == 255
         await until(lambda: not support.bastion.presence.all())
     assert await _in_state(appliance.client(), "disabled")

@@ -125,7 +125,7 @@ async def test_a_tls_middlebox_is_named_and_its_foreign_certificate_where_that_i
     key, chain = Authority("middlebox").host(BASTION)
     (tmp_path / "box.pem").write_bytes(key + chain)
     box = ("openssl", "s_server", "-quiet", "-accept", f"127.0.0.1:{port}", "-cert", str(tmp_path / "box.pem"))
-    settings = {"port": port, "ports": (port,), "tls_ports": (port,), "tls_ca": tls_ca, "connect_timeout_s": 0.5}
+    settings = {"port": port, "ports": (port,), "tls_ports": (port,), "tls_ca": tls_ca, "connect_timeout_s": 3}
     async with _program(port, *box), _machines(tmp_path, **settings) as (_, client):
         status = await client.enable({"mode": "tunnel"})
         by_way = {each["way"]: each for each in status["attempts"]}
@@ -162,7 +162,7 @@ async def test_ssh_in_tls_goes_where_plain_ssh_is_inspected(tmp_path: Path) -> N
     (tmp_path / "esa").mkdir()
     (tmp_path / "esa" / "ca.pem").write_bytes(authority.pem)
     (port,) = free_ports(1)
-    settings = {"port": port, "ports": (port,), "tls_ports": (port,), "tls_ca": "ca.pem", "connect_timeout_s": 0.5}
+    settings = {"port": port, "ports": (port,), "tls_ports": (port,), "tls_ca": "ca.pem", "connect_timeout_s": 3}
     async with _machines(tmp_path, **settings) as (support, client):
         context = server_context(*authority.host(BASTION))
         context.set_alpn_protocols(["ssh"])
