@@ -64,7 +64,7 @@ async def test_mail_goes_on_whoever_sets_the_clock_by_a_day(tmp_path: Path) -> N
                 await asyncio.sleep(SETTLING_S)
                 await whole.more_accepted(40)
             sink.refuses = 0.3
-            await whole.empty(30)
+            await whole.empty()
         log = (whole.folder / "log" / "mail_logs" / "mail.current").read_text()
         assert (whole.gateway.status, whole.queue.status) == (None, None)
     assert "Info: " in log
@@ -88,6 +88,6 @@ async def test_a_restart_after_the_clock_was_set_finds_nothing_that_waits_for_a_
             await whole.kill()
         await whole.start()
         sink.refuses = 0.0
-        await whole.empty(30)
+        await whole.empty()
     assert not sink.damaged
     assert sink.repeats <= whole.in_flight

@@ -9,6 +9,7 @@ import pytest
 from core.disk import Disk
 from core.journal import Journal, JournalSettings, Tail, read_content
 from tests.support.volume import Volume, fill, mounted, on_a_volume
+from tests.support.waiting import until
 
 SETTINGS = JournalSettings(segment_bytes=256 * 1024, backlog_bytes=8 * 1024 * 1024, reserve_bytes=0, keep_s=60)
 
@@ -38,7 +39,7 @@ async def accept(journal: Journal, mids: range) -> list[int]:
         journal.append(mid, b"accepted %d" % mid, content, outcome, done)
         if mid % 4 == 0:
             await asyncio.sleep(0)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while len(told) + len(refused) < len(mids):
             await asyncio.sleep(0.002)
     return told
@@ -98,10 +99,10 @@ async def test_a_full_disk_refuses_and_recovers_by_itself(volume: Volume) -> Non
     journal = Journal.open(directory, settings)
     ballast = volume.place / "ballast"
     ballast.write_bytes(bytes(45 * 1024 * 1024))
-    await asyncio.sleep(0.1)
+    await until(lambda: journal.refusal is not None, "the disk was looked at")
     assert await accept(journal, range(1, 11)) == []
     ballast.unlink()
-    await asyncio.sleep(0.1)
+    await until(lambda: journal.refusal is None, "the disk was looked at again")
     assert await accept(journal, range(11, 21)) == list(range(11, 21))
     journal.close()
 
@@ -119,14 +120,11 @@ async def test_a_disk_without_space_refuses_and_the_journal_recovers_by_itself(v
     accepted = [mid for first in range(1, 601, 100) for mid in await accept(journal, range(first, first + 100))]
     assert 0 < len(accepted) < 600
     spilled = [mid for mid in accepted if mid % 10 == 0]
-    async with asyncio.timeout(5):  # workers remove the content of refused messages
-        while len(list((directory / "content").iterdir())) != len(spilled):
-            await asyncio.sleep(0.02)
+    content = directory / "content"  # workers remove that of refused messages
+    await until(lambda: len(list(content.iterdir())) == len(spilled))
     assert not journal.status()["healthy"]
     ballast.unlink()
-    async with asyncio.timeout(10):
-        while journal.refusal is not None:
-            await asyncio.sleep(0.02)
+    await until(lambda: journal.refusal is None)
     again = await accept(journal, range(1001, 1011))
     assert again == sorted(again)
     assert len(again) == 10

@@ -29,7 +29,7 @@ async def crowd(port: int, count: int) -> list[asyncio.StreamWriter]:
     return [(await asyncio.open_connection("127.0.0.1", port))[1] for _ in range(count)]
 
 
-async def until_at_the_limit(*daemons: DaemonProcess, within_s: float = 20) -> None:
+async def until_at_the_limit(*daemons: DaemonProcess, within_s: float = 60) -> None:
     """Wait until each of them has had every descriptor that it may have, with fewer to spare each second."""
     left, spare, since = {*daemons}, SPARE, time.monotonic()
     async with asyncio.timeout(within_s):

@@ -8,6 +8,8 @@ import pytest
 from tests.support.load import Sink
 from tests.support.ports import free_port
 from tests.support.road import DaemonProcess, make_gateway
+from tests.support.smtp_client import SmtpClient
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.slow
 MOST_HOPS = 20
@@ -40,15 +42,13 @@ async def test_mail_that_two_gateways_send_to_each_other_ends_with_a_report(tmp_
         for one in daemons:
             await one.until_ready()
         reader, writer = await asyncio.open_connection("127.0.0.1", ports[0])
-        said = b"HELO client.test\r\nMAIL FROM:<from@client.test>\r\nRCPT TO:<to@example.test>\r\nDATA\r\n"
-        for part in (said, b"Subject: round and round\r\n\r\nbody\r\n.\r\nQUIT\r\n"):
-            writer.write(part)
-            await asyncio.sleep(0.3)
-        await reader.read()
+        client = SmtpClient(reader, writer)
+        assert (await client.hear()).startswith("220 ")
+        said = ("HELO client.test", "MAIL FROM:<from@client.test>", "RCPT TO:<to@example.test>", "DATA")
+        for line in (*said, "Subject: round and round\r\n\r\nbody\r\n."):
+            assert (await client.say(line))[0] in "23"
         writer.close()
-        async with asyncio.timeout(40):
-            while not sink.damaged:
-                await asyncio.sleep(0.05)
+        await until(lambda: sink.damaged, "the report", within_s=90)
         await asyncio.sleep(1)
         (report,) = sink.damaged
         accepted = [

@@ -96,8 +96,8 @@ async def supervised(whole: Road) -> AsyncIterator[list[int]]:
             for daemon in (whole.gateway, whole.queue):
                 if daemon.status is not None:
                     ends.append(daemon.status)
-                    if daemon is whole.queue:
-                        whole.in_flight += whole.sink.connections
+                    if daemon is whole.queue:  # nobody saw what it had open at that moment
+                        whole.in_flight += whole.sink.most_connections
                     await daemon.start()
             await asyncio.sleep(0.02)
 
@@ -114,7 +114,8 @@ def judgements(whole: Road) -> list[str]:
     log = whole.folder / "log" / "mail_logs" / "mail.current"
     if not log.exists():
         return []
-    return [line for line in log.read_text(errors="replace").splitlines() if "Resource conservation: " in line]
+    whole_lines = log.read_text(errors="replace").rpartition("\n")[0].splitlines()
+    return [line for line in whole_lines if "Resource conservation: " in line]
 
 
 async def conserving(whole: Road, *, wanted: bool, within_s: float) -> None:

@@ -94,7 +94,7 @@ async def test_the_management_host_dies_while_it_stores(tmp_path: Path, point: s
     with child("hold", tmp_path, f"{point}:{count}") as (port, process):
         esa.paired_with(sma, port)
         kinds = await post_all(esa, port, CPQ_HOST)
-        assert process.wait(10) == -signal.SIGKILL
+        assert process.wait(60) == -signal.SIGKILL
     assert "soft" in kinds
     with child("hold", tmp_path) as (port, _):
         esa.paired_with(sma, port)
@@ -114,7 +114,7 @@ async def test_the_gateway_dies_while_it_takes_mail_back(tmp_path: Path, point: 
     esa, sma = machines(tmp_path)
     with child("resume", tmp_path, f"{point}:{count}") as (port, process):
         kinds = await post_all(sma, port, RELEASE_HOST)
-        assert process.wait(10) == -signal.SIGKILL
+        assert process.wait(60) == -signal.SIGKILL
     assert "soft" in kinds
     with child("resume", tmp_path) as (port, _):
         assert await post_all(sma, port, RELEASE_HOST) == ["delivered"] * 3

@@ -30,7 +30,7 @@ async def torture(whole: Road, daemon: DaemonProcess, chance: random.Random) -> 
         else:
             await asyncio.sleep(chance.uniform(0, 0.8))
         if daemon is whole.queue:
-            whole.in_flight += whole.sink.connections
+            whole.stop_queue()
         await daemon.kill()
         await daemon.start()
     await daemon.until_ready()
@@ -40,12 +40,12 @@ async def test_everything_answered_250_arrives_though_both_daemons_are_killed(tm
     seed = int(os.environ.get("ROAD_KILL_SEED") or random.randrange(1 << 32))
     print(f"ROAD_KILL_SEED={seed}")
     sink, chance = Sink(), random.Random(seed)
-    async with asyncio.timeout(either(90, 1000)), road(tmp_path / "esa", sink) as whole:
+    async with asyncio.timeout(either(170, 1000)), road(tmp_path / "esa", sink) as whole:
         await whole.start()
         async with whole.load(), asyncio.TaskGroup() as both:
             for daemon in (whole.gateway, whole.queue):
                 both.create_task(torture(whole, daemon, chance))
-        await whole.empty(either(20, 60))
+        await whole.empty()
         bound = whole.in_flight
     print(f"{2 * KILLS} kills, {len(whole.accepted)} accepted, {sink.repeats} repeats, {bound} in flight at the kills")
     assert not sink.damaged

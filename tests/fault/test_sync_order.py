@@ -16,6 +16,7 @@ import pytest
 
 from tests.support.load import Sink, road
 from tests.support.need import needs
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.slow, needs("strace")]
 CALLS = "pwritev,pwrite64,pwritev2,fdatasync,fsync,write,writev,sendto,sendmsg"
@@ -60,10 +61,16 @@ class Order:
 
 
 def send_all(port: int) -> None:
-    with smtplib.SMTP("127.0.0.1", port, local_hostname="client.test", timeout=30) as client:
+    with smtplib.SMTP("127.0.0.1", port, local_hostname="client.test", timeout=60) as client:
         for number in range(MESSAGES):
             text = f"X-Mark: m{number}.\r\nSubject: traced\r\n\r\nbody\r\n"
             assert client.sendmail("a@client.test", ["b@example.test"], text) == {}
+
+
+def traced(pid: int, tracer: int) -> bool:
+    """Tell whether a process traces every thread of another."""
+    threads = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/status")]
+    return all(f"TracerPid:\t{tracer}\n" in status for status in threads)
 
 
 async def test_the_kernel_has_returned_from_the_sync_before_250_is_written(tmp_path: Path) -> None:
@@ -74,7 +81,7 @@ async def test_the_kernel_has_returned_from_the_sync_before_250_is_written(tmp_p
         argv = ["strace", "-f", "-y", "-s", "1200", "-ttt", "-e", f"trace={CALLS}", "-o", str(trace)]
         with subprocess.Popen([*argv, "-p", str(whole.gateway.pid)], stderr=subprocess.DEVNULL) as tracer:
             try:
-                await asyncio.sleep(1)
+                await until(lambda: traced(whole.gateway.pid, tracer.pid), "strace follows every thread")
                 await asyncio.to_thread(send_all, whole.port)
             finally:
                 os.kill(tracer.pid, signal.SIGINT)

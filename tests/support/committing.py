@@ -1,6 +1,5 @@
 """A gateway's real daemons on one machine, for commits that go wrong at every point."""
 
-import asyncio
 import hashlib
 import os
 import re
@@ -22,6 +21,7 @@ from ops.configuration.editing import Editing
 from ops.configuration.handover import Handover
 from ops.configuration.place import Place
 from tests.support.ports import free_ports
+from tests.support.waiting import until
 
 ROOT = Path(__file__).parents[2]
 DAEMONS = ("gateway", "delivery-queue", "console")
@@ -65,10 +65,8 @@ class Site:
             return False
 
     async def until(self, holds: Callable[[], Any]) -> None:
-        """Wait until something holds; says nothing of why it may not: the test's own assertion does."""
-        async with asyncio.timeout(LONGEST_S):
-            while not await holds():
-                await asyncio.sleep(0.05)
+        """Wait until something holds."""
+        await until(holds, within_s=LONGEST_S)
 
     def socket(self, name: str) -> Path:
         """Give the control socket of a daemon."""
@@ -124,13 +122,15 @@ class Site:
         """Give the pending copy of `local`."""
         return Editing(place or self.place, "local", self._faults, note=_silent, now=clock.now)
 
-    def committer(self, handover: type[Handover] = Handover, place: Place | None = None) -> Committer:
-        """Give a way to commit in this process, impatient with daemons."""
+    def committer(
+        self, handover: type[Handover] = Handover, place: Place | None = None, patience_s: float = 30.0
+    ) -> Committer:
+        """Give a way to commit in this process, which waits so long for each step of a daemon."""
         where = place or self.place
         run = where.run
 
         def made(role: str) -> Handover:
-            return handover(run, role, prepare_s=2.0, apply_s=2.0)
+            return handover(run, role, prepare_s=patience_s, apply_s=patience_s)
 
         return Committer(where, self._faults, note=_silent, now=clock.now, handover=made)
 

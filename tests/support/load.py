@@ -4,7 +4,9 @@ Between them stands a `Road`: a real gateway and a real delivery-queue of one ma
 """
 
 import asyncio
+import os
 import random
+import signal
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
@@ -14,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.road import DaemonProcess, make_gateway
+from tests.support.waiting import until
 
 RETRY_SOON = """
 [[bounce_profile]]
@@ -106,7 +109,7 @@ class Client:
         refused: Counter[str],
         *,
         pause_s: float = 0.004,
-        patience_s: float = 20.0,
+        patience_s: float = 60.0,
     ) -> None:
         """`patience_s` is the longest that a whole connection may take."""
         self._port = port
@@ -174,7 +177,7 @@ class Road:
         self.refused: Counter[str] = Counter()
         self.in_flight = 0
         """Connections to the sink at the moments when the queue was killed: each can repeat one message."""
-        self.patience_s = 20.0
+        self.patience_s = 60.0
         """The longest that a whole connection of a client may take."""
 
     async def start(self) -> None:
@@ -186,9 +189,15 @@ class Road:
 
     async def kill(self) -> None:
         """Kill both, if they live."""
-        self.in_flight += self.sink.connections
-        for daemon in (self.gateway, self.queue):
+        self.stop_queue()
+        for daemon in (self.queue, self.gateway):
             await daemon.end()
+
+    def stop_queue(self) -> None:
+        """Stop the queue, which is to be killed then, and count what it has open: it opens nothing more."""
+        if self.queue.running:
+            os.kill(self.queue.pid, signal.SIGSTOP)
+        self.in_flight += self.sink.connections
 
     @asynccontextmanager
     async def load(self, sessions: int = 8, pause_s: float = 0.004) -> AsyncIterator[None]:
@@ -211,14 +220,18 @@ class Road:
             finally:
                 stopping.set()
 
-    async def more_accepted(self, count: int, within_s: float = 30) -> None:
+    async def more_accepted(self, count: int, within_s: float = 60) -> None:
         """Wait until so many more messages were answered 250."""
         goal = len(self.accepted) + count
         async with asyncio.timeout(within_s):
             while len(self.accepted) < goal:
                 await asyncio.sleep(0.02)
 
-    async def nothing_accepted(self, for_s: float, within_s: float = 30) -> None:
+    async def refuses(self, since: int, within_s: float = 90) -> None:
+        """Wait until more were refused than at a former moment."""
+        await until(lambda: self.refused.total() > since, "clients are refused", within_s=within_s)
+
+    async def nothing_accepted(self, for_s: float, within_s: float = 60) -> None:
         """Wait until for so long nothing was answered 250, though clients try."""
         async with asyncio.timeout(within_s):
             before = -1
@@ -226,7 +239,7 @@ class Road:
                 before = len(self.accepted)
                 await asyncio.sleep(for_s)
 
-    async def empty(self, within_s: float = 20) -> None:
+    async def empty(self, within_s: float = 60) -> None:
         """Wait until everything that was accepted has arrived; `within_s` is the longest without any of it.
 
         What a fault held up may be very much, and takes as long as the machine needs. It is looked at now and then: to

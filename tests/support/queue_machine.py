@@ -15,6 +15,7 @@ from mail.delivery.courier import Carried, Job, Line
 from mail.delivery.limit import Limits
 from mail.queue.outcome_log import OutcomeLogs
 from mail.queue.queue import DeliveryQueue, QueueSettings
+from tests.support.waiting import until
 
 SMALL = JournalSettings(segment_bytes=1 << 20, backlog_bytes=64 << 20, reserve_bytes=0, keep_s=0.02)
 
@@ -189,7 +190,7 @@ class Machine:
         signals = Signals([queue.name])
         self.stopping = signals.stopping
         self._runner = asyncio.get_running_loop().create_task(run_service(queue, signals, Activities()))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await signals.ready[queue.name].wait()
         return queue
 
@@ -197,7 +198,7 @@ class Machine:
         """Stop in order."""
         if self._runner is not None:
             self.stopping.set()
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 await self._runner
             self._runner = None
         self._close_own()
@@ -225,11 +226,9 @@ class Machine:
         await self.stop()
         self.journal.close()
 
-    async def until(self, condition: Callable[[], Any], limit_s: float = 10.0) -> None:
+    async def until(self, condition: Callable[[], Any], limit_s: float = 60.0) -> None:
         """Wait until something is true."""
-        async with asyncio.timeout(limit_s):
-            while not condition():
-                await asyncio.sleep(0.005)
+        await until(condition, within_s=limit_s)
 
 
 def abandon(queue: DeliveryQueue) -> None:

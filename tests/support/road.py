@@ -100,6 +100,11 @@ class DaemonProcess:
                 await asyncio.sleep(0.02)
 
     @property
+    def running(self) -> bool:
+        """Whether it was started and has not ended."""
+        return self._process is not None and self._process.returncode is None
+
+    @property
     def status(self) -> int | None:
         """How it ended, None while it runs."""
         assert self._process is not None
@@ -112,7 +117,7 @@ class DaemonProcess:
 
     async def end(self) -> None:
         """Kill it if it runs."""
-        if self._process is not None and self._process.returncode is None:
+        if self._process is not None and self.running:
             self._process.kill()
             await self._process.wait()
 
