@@ -92,6 +92,8 @@ def _reap(task: asyncio.Task[Any]) -> None:
 
 def run(main: Coroutine[Any, Any, T]) -> T:
     """Run one coroutine on the project's event loop and give its result."""
+    if not gc.isenabled():  # a command that was built without
+        _collect_from_now_on()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(main)
 
@@ -126,12 +128,16 @@ def _allow_descriptors() -> None:
 
 def _spare_collections(look_again_s: float) -> None:
     """Keep the collector from looking at what lives as long as the process, and from looking often."""
-    gc.collect()
+    _collect_from_now_on()
+    gc.callbacks.append(_Patience(look_again_s).looked)
+
+
+def _collect_from_now_on() -> None:
+    """Collect only what is made from here on: a look at all that was imported finds some hundred objects to free."""
     gc.freeze()
     gc.collect()  # it remembers how many objects it knows: a full collection is due when a quarter more have come
     gc.set_threshold(_COLLECT_EVERY, _ROUNDS, _ROUNDS)
     gc.enable()
-    gc.callbacks.append(_Patience(look_again_s).looked)
 
 
 class _Patience:

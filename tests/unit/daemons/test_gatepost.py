@@ -106,6 +106,27 @@ def test_the_executable_starts_without_the_heavy_libraries() -> None:
     assert not {"'asyncssh'", "'pydantic'", "'uvloop'"} & set(out.strip("[]\n").split(", "))
 
 
+_LOOKS = """
+import gc, sys
+from core import runtime
+from daemons import gatepost
+looks = []
+gc.callbacks.append(lambda phase, facts: looks.append(phase))
+async def enabled():
+    return gc.isenabled()
+gatepost._execute = lambda words: [[one] for one in range(5000)] and len(looks) * 10 + runtime.run(enabled())
+sys.argv = ["gatepost", "check"]
+status = gatepost.main()
+gc.callbacks.clear()
+sys.exit(status if gc.get_freeze_count() > 5000 else 99)
+"""
+
+
+def test_a_third_of_a_commands_time_went_into_looking_for_garbage_among_what_it_imports() -> None:
+    """Nothing is collected until a loop runs, then it is; the end of the process looks at nothing of it either."""
+    assert subprocess.run([sys.executable, "-c", _LOOKS], timeout=60, check=False).returncode == 1
+
+
 @pytest.fixture
 def machines(tmp_path: Path) -> dict[str, str]:
     """A machine of each role; gives the names of their configurations."""
