@@ -4,12 +4,14 @@ Nothing is overwritten: a folder that already holds a machine is an error. Every
 """
 
 import argparse
+import os
 import socket
 from pathlib import Path
 from typing import Any
 
 from core import agreement, clock, pki
 from core.config import is_host
+from core.config.document import UNFINISHED
 from core.disk import Disk, replace_file
 from core.errors import EX_CANTCREAT, EX_DATAERR, EX_OK, GatepostError
 from core.role import SSH_KEYS
@@ -74,6 +76,9 @@ def make(
         raise GatepostError(
             f"{config} exists already; choose another --dir, or remove that machine first", EX_CANTCREAT
         )
+    if os.path.lexists(folder / UNFINISHED):
+        text = f"{folder} holds what a broken-off `gatepost restore` has left; restore again, or empty it"
+        raise GatepostError(text, EX_CANTCREAT)
     serial = serial or pki.new_serial()
     if not pki.is_serial(serial):
         raise GatepostError(f"{serial!r} is no serial number; leave --serial out to get a new one", EX_DATAERR)

@@ -4,6 +4,7 @@ Every problem is reported at once, each with file, key and reason (`ConfigError`
 opens. Called by the roots, and by whoever checks tables before they become a document.
 """
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -41,13 +42,21 @@ _ABSENT = (
     "`gatepost systemd install` its units; another file is named by --config or $GATEPOST_CONFIG"
 )
 
+UNFINISHED = ".restoring"
+"""In the machine's folder: where `gatepost restore` writes until all of it is there."""
+_RESTORE_AGAIN = (
+    "a restore was broken off here, and what it has left is no machine; `gatepost restore --from FILE --dir DIR` with "
+    "this folder clears it away and begins again"
+)
+
 
 def read_toml(path: Path) -> dict[str, Any]:
     """Read a TOML file. Raises `ConfigError` naming line and column if it is not one."""
     try:
         return toml.loads(read_text(path))
     except FileNotFoundError as error:
-        raise ConfigError([Problem(str(path), "", _ABSENT)]) from error
+        unfinished = os.path.lexists(path.resolve().parent / UNFINISHED)
+        raise ConfigError([Problem(str(path), "", _RESTORE_AGAIN if unfinished else _ABSENT)]) from error
     except PermissionError as error:
         reason = "cannot be read by this user; run this as the machine's owner or as root"
         raise ConfigError([Problem(str(path), "", reason)]) from error

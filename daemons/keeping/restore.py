@@ -1,7 +1,7 @@
 """`gatepost restore`: make a machine of a backup, in a folder where there is none.
 
-Everything is checked before the folder becomes a machine: `gatepost.toml` is written last, and what fails leaves the
-folder as empty as it was. The id counters go on far beyond what the old machine can have given since the backup.
+Everything is written and checked before the folder becomes a machine, all at once (place.py); what fails leaves it as
+empty as it was. The id counters go on far beyond what the old machine can have given since the backup.
 """
 
 import argparse
@@ -10,11 +10,8 @@ import grp
 import hashlib
 import os
 import pwd
-import shutil
-import stat
 import sys
 import tarfile
-from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO
 
@@ -23,18 +20,17 @@ import msgspec
 from core import clock
 from core.disk import Disk, replace_file
 from core.errors import EX_CANTCREAT, EX_DATAERR, EX_NOINPUT, EX_OK, GatepostError
-from core.format import NAME
-from daemons.formats import refuse_newer
+from core.format import NAME, check_layouts, read_written
+from daemons.formats import LAYOUTS, release
 from daemons.initial import make_folders
 from daemons.keeping.form import BELOW, CONFIG, FACTS, STEP, SUMS, Facts
+from daemons.keeping.place import OTHERS, Place, place_at
 from daemons.keeping.source import COUNTERS
 from ops.cli.progress import progress_on
 
 AHEAD = 1_000_000
 PER_S = 10_000
 """More messages a second than any machine takes: that many numbers are passed over for each since the backup."""
-_OTHERS = {"run", "log"}
-"""What may be in the folder before: links that the packages make."""
 
 
 def add_arguments(sub: argparse.ArgumentParser) -> None:
@@ -46,63 +42,18 @@ def add_arguments(sub: argparse.ArgumentParser) -> None:
 
 def _restore(args: argparse.Namespace) -> int:
     folder = args.dir.absolute()
-    if folder.exists() and (not folder.is_dir() or {path.name for path in folder.iterdir()} - _OTHERS):
-        raise GatepostError(f"{folder} is not empty; restore into a new folder, and move it there", EX_CANTCREAT)
-    made = not folder.exists()
     try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o750)
-        with tarfile.open(args.file, "r:") as archive, _held(folder) as top:
-            facts, top.entry = _unpack(archive, folder, str(args.file))
-            _number(folder, facts, top.owner)
-            (folder / f"{CONFIG}.restored").rename(folder / CONFIG)
-            Disk().fsync_directory(folder)
+        with place_at(folder) as place, tarfile.open(args.file, "r:") as archive:
+            facts = _unpack(archive, place, str(args.file))
+            _number(place, facts)
+            place.make()
     except BaseException as error:
-        _clear(folder, made=made)
         raise _told(error, args.file, folder) from error
     print(
         f"{folder / CONFIG}: {facts.hostname}, serial {facts.serial}, as it was {_age(facts.made_at)} ago;"
         f" look it over: gatepost check --config {folder / CONFIG}"
     )
     return EX_OK
-
-
-class _Top:
-    """The machine's folder while it is written."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-        self._before = os.fstat(descriptor)
-        self.entry: tarfile.TarInfo | None = None
-        """What the backup says of it."""
-        if os.geteuid() == 0:
-            os.fchown(descriptor, 0, 0)
-            os.fchmod(descriptor, 0o700)
-
-    @property
-    def owner(self) -> tuple[int, int]:
-        """User and group that it is to have in the end."""
-        if self.entry is None or os.geteuid() != 0:
-            return self._before.st_uid, self._before.st_gid
-        return _owner(self.entry)
-
-    def open(self) -> None:
-        """Let others in."""
-        os.fchown(self._descriptor, *self.owner)
-        os.fchmod(self._descriptor, _mode(self.entry.mode) if self.entry else stat.S_IMODE(self._before.st_mode))
-
-
-@contextlib.contextmanager
-def _held(folder: Path) -> Iterator[_Top]:
-    """Keep the folder closed to all but root while root writes: its user could put links in the way."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        top = _Top(descriptor)
-        try:
-            yield top
-        finally:
-            top.open()
-    finally:
-        os.close(descriptor)
 
 
 def _told(error: BaseException, file: Path, folder: Path) -> BaseException:
@@ -120,9 +71,9 @@ def _age(made_at: float) -> str:
     return f"{minutes // 1440} d {minutes // 60 % 24} h {minutes % 60} min"
 
 
-def _unpack(archive: tarfile.TarFile, folder: Path, where: str) -> tuple[Facts, tarfile.TarInfo | None]:
-    """Write every file, check them all; gives what the backup says of itself, and of the machine's folder."""
-    facts, top = _facts(archive, where), None
+def _unpack(archive: tarfile.TarFile, place: Place, where: str) -> Facts:
+    """Write every file, check them all; gives what the backup says of itself."""
+    facts, folder = _facts(archive, where), place.inner
     progress, done = progress_on(sys.stderr), 0
     found, sums = dict[str, str](), dict[str, str]()
     while (entry := archive.next()) is not None:
@@ -131,21 +82,22 @@ def _unpack(archive: tarfile.TarFile, folder: Path, where: str) -> tuple[Facts, 
             break
         name = _safe(entry)
         if name == ".":
-            top = entry
+            place.mode = _mode(entry.mode)
+            place.owner = _owner(entry) if os.geteuid() == 0 else place.owner
             continue
         if entry.isdir():
             _make(entry, folder / name)
             continue
-        found[name] = _put(archive, entry, folder / (f"{CONFIG}.restored" if name == CONFIG else name))
+        found[name] = _put(archive, entry, folder / name)
         done += entry.size
         progress(done, facts.octets, "octets read")
         if name == f"state/{NAME}":
-            refuse_newer(folder)
+            check_layouts(read_written(folder / "state"), LAYOUTS, Path(where), release())
     progress(-1, 0, "")
     wrong = sorted(name for name in sums.keys() | found.keys() if sums.get(name) != found.get(name))
     if not sums or wrong or CONFIG not in found:
         raise GatepostError(f"{where}: is damaged: {', '.join(wrong[:5]) or 'it ends too early'}", EX_DATAERR)
-    return facts, top
+    return facts
 
 
 def _facts(archive: tarfile.TarFile, where: str) -> Facts:
@@ -177,7 +129,7 @@ def _safe(entry: tarfile.TarInfo) -> str:
         or not f"{entry.name}/".startswith(BELOW)
         or name.is_absolute()
         or ".." in name.parts
-        or name.parts[:1] in {(other,) for other in _OTHERS}
+        or name.parts[:1] in {(other,) for other in OTHERS}
         or not entry.name.isprintable()
     ):
         raise tarfile.ReadError(f"{entry.name!r} does not belong in a backup")
@@ -230,26 +182,15 @@ def _mode(mode: int) -> int:
     return mode & 0o1775
 
 
-def _number(folder: Path, facts: Facts, owner: tuple[int, int]) -> None:
+def _number(place: Place, facts: Facts) -> None:
     """Make the folders that are missing, and counters that give no number of the old machine again."""
-    ids = folder / "spool" / "ids"
-    for path in make_folders(folder, facts.role):
-        os.chown(path, *owner)
+    ids = place.inner / "spool" / "ids"
+    for path in make_folders(place.inner, facts.role):
+        os.chown(path, *place.owner)
     if not ids.exists():
         ids.mkdir(mode=0o750)
-        os.chown(ids, *owner)
+        os.chown(ids, *place.owner)
     passed = AHEAD + int(PER_S * max(0.0, clock.now() - facts.made_at))
     for name in COUNTERS:
         number = b"%d\n" % (facts.counters.get(name, 1) + passed)
-        replace_file(Disk(), ids / name, number, owner=owner)
-
-
-def _clear(folder: Path, *, made: bool) -> None:
-    """Take away what was written."""
-    if not folder.exists():
-        return
-    for path in folder.iterdir():
-        if path.name not in _OTHERS:
-            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-    if made:
-        shutil.rmtree(folder)
+        replace_file(Disk(), ids / name, number, owner=place.owner)

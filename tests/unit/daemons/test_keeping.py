@@ -3,7 +3,10 @@
 import io
 import json
 import os
+import signal
 import stat
+import subprocess
+import sys
 import tarfile
 from collections.abc import Callable
 from hashlib import sha256
@@ -11,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from daemons.keeping.place import place_at
 from tests.support.lab import Ran, gatepost
 from tests.support.need import as_root
 
@@ -126,3 +130,57 @@ def test_a_backup_by_root_reads_and_writes_what_the_machines_user_may(tmp_path: 
     failed = gatepost("backup", "--config", str(machine / "gatepost.toml"), "--to", str(tmp_path / "three.tar"))
     assert (failed.status, sorted(path.name for path in secret.iterdir())) == (77, ["hidden", "target"]), failed
     assert [path.name for path in tmp_path.glob("*.tar*")] == ["all.tar"]
+
+
+KILLED = """
+import os, signal, sys
+from daemons.gatepost import main
+from daemons.keeping import place, restore
+where, name = {"number": (restore, "_number"), "sync": (place.os, "sync"), "rmdir": (place.os, "rmdir")}[sys.argv[1]]
+setattr(where, name, lambda *_, **more: (more or name != "rmdir") and os.kill(os.getpid(), signal.SIGKILL))
+main(["restore", "--from", sys.argv[2], "--dir", sys.argv[3]])
+"""
+
+
+@pytest.mark.parametrize("at", ["number", "sync", "rmdir"])
+def test_a_restore_that_was_killed_left_a_folder_that_nobody_knew_what_to_do_with(at: str, tmp_path: Path) -> None:
+    file, folder = made(tmp_path / "good.tar", lambda one: add(one, "machine/state/x", b"x")), tmp_path / "machine"
+    folder.mkdir(mode=0o751)
+    (folder / "log").symlink_to(tmp_path)
+    died = subprocess.run([sys.executable, "-c", KILLED, at, str(file), str(folder)], check=False, timeout=60)
+    assert died.returncode == -signal.SIGKILL
+    config = folder / "gatepost.toml"
+    checked = gatepost("check", "--config", str(config))
+    if at != "rmdir":
+        assert (checked.status, checked.err.count("\n")) == (78, 1)
+        assert "a restore was broken off here" in checked.err
+        init = gatepost("init", "--role", "esa", "--dir", str(folder), "--hostname", "a.example.test")
+        assert (init.status, "broken-off `gatepost restore`" in init.err) == (73, True)
+        assert restore(file, folder).status == 0
+        assert not (folder / ".restoring").exists()
+    else:
+        assert "a restore was broken off" not in checked.err
+        assert (restore(file, folder).status, restore(file, folder).err.count("is not empty")) == (73, 1)
+    assert config.read_bytes() == CONFIG
+    assert (folder / "log").readlink() == tmp_path
+    assert (folder / "state" / "x").read_bytes() == b"x"
+
+
+def test_of_two_restores_at_once_one_is_told_to_wait(tmp_path: Path) -> None:
+    file, folder = made(tmp_path / "good.tar", lambda _: None), tmp_path / "machine"
+    with place_at(folder):
+        second = restore(file, folder)
+        assert (second.status, "another restore writes there" in second.err) == (75, True)
+        assert (folder / ".restoring").is_dir()
+
+
+def test_a_restore_that_fails_gives_the_folder_no_other_mode(tmp_path: Path) -> None:
+    def fill(archive: tarfile.TarFile) -> None:
+        add(archive, "machine", type=tarfile.DIRTYPE, mode=0o777)
+        add(archive, "machine/state/x", type=tarfile.SYMTYPE, linkname="/etc/passwd")
+
+    folder = tmp_path / "machine"
+    folder.mkdir(mode=0o751)
+    assert restore(made(tmp_path / "bad.tar", fill), folder).status == 65
+    assert folder.stat().st_mode & 0o7777 == 0o751
+    assert list(folder.iterdir()) == []
