@@ -5,6 +5,7 @@ status. Whatever a command raises becomes one line with an exit status; what was
 id (status 70) and never reaches a sibling session.
 """
 
+import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from ops.cli.registry import Call, Command, Document, Registry
 
 LONGEST = 32_768
 """Characters of a command line."""
+_WORD = 300
+_ENDLESS = re.compile(rf"\S{{{_WORD + 1},}}")
 _BEFORE_A_CHANGE = frozenset({"passwd", "exit", "quit", "whoami"})
 
 
@@ -98,6 +101,7 @@ class Executor:
         """Run one command line without questions; `--json` anywhere in it asks for the document itself."""
         rest = [word for word in words if word != "--json"]
         try:
+            _check_encoding(words)
             item, left = self.registry.find(rest)
         except GatepostError as error:
             self._log(call.caller, " ".join(rest), error.status)
@@ -141,6 +145,14 @@ class Executor:
         self._audit.info(clean(f"CLI {caller} ran: {what[:400]}; status {status}"))
 
 
+def _check_encoding(words: Sequence[str]) -> None:
+    """Raise status 64 for octets of a shell's command line that are no text: nothing here could pass them on."""
+    try:
+        "".join(words).encode()
+    except UnicodeEncodeError:
+        raise UsageProblem("a word of that line is not UTF-8 text") from None
+
+
 def _stand(caller: Caller, item: Command) -> None:
     """Raise status 77 where a log-in has ended meanwhile, or is for a change of the password only."""
     if caller.grant.revoked:
@@ -150,5 +162,6 @@ def _stand(caller: Caller, item: Command) -> None:
 
 
 def line_of(error: GatepostError) -> str:
-    """Give the one line of an error, safe to show."""
-    return clean("; ".join(error.text.splitlines()) or "failed")
+    """Give the one line of an error, safe to show; of a word without end that somebody gave, its beginning."""
+    text = "; ".join(error.text.splitlines()) or "failed"
+    return clean(_ENDLESS.sub(lambda word: word[0][:_WORD] + "…", text))

@@ -26,7 +26,7 @@ from ops.cli.commands.staged import (
     words_of,
     write_rows,
 )
-from ops.cli.display import fitted, moment, number
+from ops.cli.display import fitted, moment, number, reason
 from ops.cli.registry import Call, Document, command
 from ops.cli.table import Column, table
 from ops.configuration.place import Tables
@@ -238,10 +238,11 @@ async def alertconfig_from(
 def render_test(document: Document, width: int) -> str:
     """Show what became of the message at each recipient."""
     lines = [
-        f"{row['address']}: {'delivered' if not row['reason'] else 'not delivered: ' + row['reason']}"
+        f"{row['address']}: {'delivered' if not row['reason'] else 'not delivered: ' + reason(row['reason'])}"
         for row in document["recipients"]
     ]
-    return "\n".join([f"Test alert, class {document['class']}, severity {document['severity']}:", *lines])
+    head = f"Test alert, class {document['class']}, severity {document['severity']}:"
+    return fitted("\n".join([head, *lines]), width)
 
 
 @command("alertconfig test", "Send a test alert now.", render=render_test, roles=ADMINISTRATORS)
@@ -267,8 +268,8 @@ async def alertconfig_test(
     subject = f"{grade} {TEST_KIND}: {call.appliance.hostname}"
 
     async def one(recipient: str) -> Document:
-        reason = await direct.send(direct.message(recipient, subject, text), recipient)
-        return {"address": recipient, "reason": reason}
+        why = await direct.send(direct.message(recipient, subject, text), recipient)
+        return {"address": recipient, "reason": why}
 
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(one(recipient)) for recipient in people[:100]]
@@ -298,10 +299,9 @@ def render_alerts(document: Document, width: int) -> str:
         lines += [f"    {line}" for line in str(row["text"]).splitlines()]
         if row["state"] == "suppressed":
             lines.append(f"    Not sent: {row['reason']}.")
-        lines += [
-            f"    {one['address']}: {one['state']}" + (f": {one['reason']}" if one["reason"] else "")
-            for one in row["recipients"]
-        ]
+        for one in row["recipients"]:
+            why = f": {reason(one['reason'])}" if one["reason"] else ""
+            lines.append(fitted(f"    {one['address']}: {one['state']}{why}", width))
         parts.append("\n".join(lines))
     return "\n".join(parts)
 

@@ -20,7 +20,7 @@ from ops.cli.commands.access.table import keep_an_administrator
 from ops.cli.commands.commit import committed, committer_of, described, render_commit
 from ops.cli.commands.suspension import HIDDEN
 from ops.cli.dialogue import Dialogue
-from ops.cli.display import moment
+from ops.cli.display import fitted, moment
 from ops.cli.editing.file import read_text
 from ops.cli.registry import Call, Document, command
 from ops.cli.table import Column, table
@@ -94,7 +94,7 @@ def render_loaded(document: Document, width: int) -> str:
     if not document["sections"]:
         return "These are the values that are there already; nothing was changed."
     lines = [f"Values have been loaded: {', '.join(document['sections'])}."]
-    return "\n".join([*lines, 'Be sure to run "commit" to make these settings active.'])
+    return fitted("\n".join([*lines, 'Be sure to run "commit" to make these settings active.']), width)
 
 
 async def _ask_load(call: Call, dialogue: Dialogue) -> Document | None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from ops.cli.display import brief, moment, number
+from ops.cli.display import brief, fitted, folded, moment, number
 from ops.cli.registry import Document
 from ops.cli.table import Column, table
 
@@ -19,7 +19,7 @@ def render_status(document: Document, width: int) -> str:
             f"  Filter:       {document['filter'] or '(none)'}",
         ]
     elif last := document["last"]:
-        lines.append(f"Last capture: {_came_to(last)}")
+        lines.append(folded("Last capture: ", _came_to(last), width))
     setting = document["setting"]
     lines += [
         "",
@@ -43,19 +43,19 @@ def render_start(document: Document, width: int) -> str:
     """Say what was begun, or what it came to."""
     if document["running"]:
         return f"Packet capture {document['name']} has started.\nIt ends with this session, or `packetcapture stop`."
-    return f"Packet capture {_came_to(document)}.\n" + "\n".join(document["files"])
+    return fitted(f"Packet capture {_came_to(document)}.\n" + "\n".join(document["files"]), width)
 
 
 def render_stop(document: Document, width: int) -> str:
     """Say what it came to."""
-    return f"Packet capture {_came_to(document)}."
+    return fitted(f"Packet capture {_came_to(document)}.", width)
 
 
 def render_setup(document: Document, width: int) -> str:
     """Show the settings."""
     lines = [f"Maximum size {octets(document['max_bytes'])}", f"limit: {_limit(document)}"]
     lines += [f"interfaces: {', '.join(document['interfaces'])}", f"filter: {document['filter'] or '(none)'}"]
-    return "; ".join(lines) + "."
+    return fitted("; ".join(lines) + ".", width)
 
 
 def render_list(document: Document, width: int) -> str:

@@ -10,9 +10,9 @@ from core.name_server import is_address
 from ops.cli.account import INSPECTORS
 from ops.cli.argument import Help
 from ops.cli.dialogue import Dialogue
-from ops.cli.display import number
+from ops.cli.display import number, octets
 from ops.cli.registry import Call, Document, command
-from ops.cli.table import Column, table
+from ops.cli.table import Column, table, tall_table
 from ops.network import watch
 from ops.network.place import servers_of
 
@@ -87,7 +87,10 @@ def render(document: Document, width: int) -> str:
     """Show a table of the view."""
     heads = _TABLES[document["view"]]
     rows = [[_cell(row, key) for _, key, _ in heads] for row in document["rows"]]
-    shown = table([Column(title, right=right) for title, _, right in heads], rows)
+    columns = [Column(title, right=right) for title, _, right in heads]
+    keys = [key for _, key, _ in heads]
+    tall = "addresses" in keys
+    shown = tall_table(columns, rows, width, keys.index("addresses")) if tall else table(columns, rows, width)
     if document["cut"]:
         shown += f"\n({document['cut']:,} more rows are left out.)"
     return shown
@@ -101,6 +104,8 @@ def _cell(row: Document, key: str) -> str:
     value = row.get(f"{key}_name") or row.get(key)
     if isinstance(value, list):
         return ",".join(str(one) for one in value)
+    if key.endswith("_bytes"):
+        return octets(value)
     return number(value) if key.startswith(("in_", "out_")) else str(value if value is not None else "")
 
 

@@ -75,6 +75,21 @@ async def count(call: Call) -> Document:
     return {"rows": 3}
 
 
+async def test_of_a_word_without_end_an_error_shows_the_beginning(executor: Executor) -> None:
+    result = await executor.batch(call(executor), ["x" * 70_000])
+    assert (result.status, len(result.error) < 400) == (64, True)
+    assert "xxx…" in result.error
+
+
+async def test_octets_that_are_no_text_are_refused_before_anything_passes_them_on(
+    executor: Executor, audit: Audit
+) -> None:
+    for words in (["\udcff"], ["break", "\udcff"], ["break", "--json", "\udcff"]):
+        result = await executor.batch(call(executor), words)
+        assert (result.status, result.error) == (64, "a word of that line is not UTF-8 text")
+    assert "\n".join(audit.lines).encode()
+
+
 async def test_rows_are_shown_while_a_command_runs_and_never_beside_json(daemons: Daemons, audit: Audit) -> None:
     executor = Executor(Registry([count]), machine(daemons.run), audit)
     shown: list[str] = []

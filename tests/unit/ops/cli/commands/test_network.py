@@ -5,6 +5,7 @@ import os
 import re
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -132,6 +133,26 @@ async def test_traceroute_names_each_hop(tmp_path: Path) -> None:
 
 
 @needs("ss", "ip")
+def test_netstat_fits_a_terminal_whatever_the_interfaces_have() -> None:
+    counts = {"packets": 123_456_789, "errors": 0, "dropped": 12_345, "bytes": 9_876_543_210_123}
+    traffic = {"name": "enp0s31f6"} | {
+        f"{way}_{name}": value for way in ("in", "out") for name, value in counts.items()
+    }
+    addresses = ["192.0.2.10/24", "2001:db8:1:2:3:4:5:6/64", "fe80::1234:5678:9abc:def0/64"]
+    interface = {
+        "name": "enp0s31f6",
+        "state": "up",
+        "mtu": 1500,
+        "hardware": "52:54:00:12:34:56",
+        "flags": ["BROADCAST"],
+    }
+    rows: dict[str, list[Any]] = {"traffic": [traffic], "interfaces": [interface | {"addresses": addresses}]}
+    for view, shown in rows.items():
+        text = render({"view": view, "rows": shown, "cut": 0}, 80)
+        assert max(map(len, text.split("\n"))) <= 80, text
+    assert ",".join(addresses) in text
+
+
 async def test_netstat_shows_five_views(tmp_path: Path) -> None:
     machine = operating(tmp_path)
     with socket.socket() as listening:
