@@ -346,6 +346,7 @@ def test_autossh_dials_again_and_takes_its_name_over(stand: Stand) -> None:
             assert stand.reached() == getpass.getuser()
         finally:
             os.killpg(tunnel.pid, signal.SIGTERM)
+    eventually(lambda: not stand.up())
 
 
 def _children(pid: int) -> list[int]:
@@ -355,9 +356,10 @@ def _children(pid: int) -> list[int]:
 def test_sshd_behind_an_appliance_is_reached_end_to_end_and_nothing_beside_it(site: Remote, stand: Stand) -> None:
     """A stock sshd on an address that the administrator named as a hop."""
     address = f"{NET}.0.5"
+    before = site.since()
     site.take_seed(site.esa.serial, site.enable(site.esa, "tunnel", "--hops", f"{site.sma.address},{address}")["seed"])
     site.certify()
-    eventually(site.online)
+    eventually(lambda: site.online() and site.since() != before, "the tunnel of the new activation is open")
     config = site.dir / "with-foreign"
     known = site.dir / "foreign-known"
     known.write_text(f"foreign {_public(stand.dir / 'host')}\n")
@@ -509,6 +511,6 @@ def test_nothing_of_a_seed_or_a_password_is_in_any_file_of_any_machine(site: Rem
     given = site.desk("password", CASE, site.esa.serial, "--json").document["password"]
     wanted = [site.seed.encode(), site.seed.replace("-", "").encode(), given.encode()]
     for path in site.dir.rglob("*"):
-        if path.is_file() and not path.is_symlink():
-            content = path.read_bytes()
+        with contextlib.suppress(FileNotFoundError):  # a draft that has taken its place meanwhile
+            content = path.read_bytes() if path.is_file() and not path.is_symlink() else b""
             assert not any(each in content for each in wanted), path

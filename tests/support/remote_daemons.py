@@ -88,7 +88,7 @@ class Machine:
         for daemon in daemons:
             self.running[daemon].terminate()
         for daemon in daemons:
-            self.running.pop(daemon).wait(20)
+            self.running.pop(daemon).wait(60)
 
     def ask(self, daemon: str, verb: str, **args: Any) -> Any:
         """Ask a daemon over its control socket."""
@@ -195,6 +195,11 @@ class Remote:
         rows = self.bastion.ask("bastion", "tunnels")["tunnels"]
         return any(row["serial"] == (name or self.esa.name) and row["online"] for row in rows)
 
+    def since(self) -> float:
+        """Give when the ESA's tunnel was opened, 0 without one."""
+        rows = self.bastion.ask("bastion", "tunnels")["tunnels"]
+        return next((float(row["since"]) for row in rows if row["serial"] == self.esa.name), 0.0)
+
     def audit(self, event: str = "", **facts: Any) -> list[dict[str, Any]]:
         """Give lines of the bastion's audit log."""
         return self.bastion.lines("log/audit.jsonl", event, **facts)
@@ -296,7 +301,7 @@ class Remote:
         for one in (self.esa, self.sma, self.bastion):
             for name, process in one.running.items():
                 try:
-                    process.wait(20)
+                    process.wait(60)
                 except subprocess.TimeoutExpired:
                     process.kill()
                     raise AssertionError(f"{name} of the {one.role} did not end when told") from None
@@ -317,7 +322,7 @@ class Witness:
         self._count = itertools.count(1)
         self._wait(b"(SERVICE)>")
 
-    def echoes(self, within_s: float = 5) -> float:
+    def echoes(self, within_s: float = 30) -> float:
         """Type a letter and wait until it is shown; gives how long that took, in seconds."""
         assert self.process.stdin is not None
         number = next(self._count)
@@ -332,7 +337,7 @@ class Witness:
         self.process.kill()
         self.process.communicate()
 
-    def _wait(self, text: bytes, within_s: float = 20) -> None:
+    def _wait(self, text: bytes, within_s: float = 60) -> None:
         assert self.process.stdout is not None
         out, shown, deadline = self.process.stdout.fileno(), b"", time.monotonic() + within_s
         os.set_blocking(out, False)
