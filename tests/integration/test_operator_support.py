@@ -6,7 +6,7 @@ import os
 import re
 import subprocess
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +76,7 @@ def sessions(lab: Lab, kind: str = "sessions") -> list[dict[str, Any]]:
 
 
 def test_status_says_all_that_an_administrator_asks(allowed: Lab) -> None:
+    eventually(lambda: not sessions(allowed), "who was inside before is gone")
     for document in (status(allowed), allowed.cli("esa", "techsupport", "status", "--json").document):
         assert (document["mode"], document["tunnel"], document["port"]) == ("tunnel", "open", 2025)
         assert document["serial"] == allowed.serial("esa")
@@ -117,7 +118,7 @@ def typed(process: subprocess.Popen[str], steps: Sequence[tuple[str, str]]) -> s
         last = ""
         process.stdin.write(answer + "\r")
         process.stdin.flush()
-    return shown + process.communicate(timeout=30)[0]
+    return shown + process.communicate(timeout=60)[0]
 
 
 def test_the_dialogue_on_a_terminal_asks_again_and_keeps_an_own_seed_to_itself(lab: Lab) -> None:
@@ -151,8 +152,10 @@ def test_the_dialogue_on_a_terminal_asks_again_and_keeps_an_own_seed_to_itself(l
     assert process.returncode == 0
     document = status(lab)
     assert (document["mode"], document["port"], document["hops"]) == ("tunnel", 2443, [f"{lab.net}.2.1"])
-    kept = [file for folder in ("log", "state") for file in (lab.dir / "esa" / folder).rglob("*") if file.is_file()]
-    assert not [file for file in kept if b"rusty anchors" in file.read_bytes()]
+    for folder in ("log", "state"):
+        for file in (lab.dir / "esa" / folder).rglob("*"):
+            with suppress(FileNotFoundError):  # a draft that has taken its place meanwhile
+                assert not (file.is_file() and b"rusty anchors" in file.read_bytes()), file
 
 
 def test_a_mistyped_or_a_wrong_seed_is_told_and_nothing_is_burnt(allowed: Lab) -> None:
@@ -188,12 +191,12 @@ def test_a_session_waits_for_the_yes_of_the_administrator(lab: Lab) -> None:
         assert (waiting[0]["engineer"], waiting[0]["case"]) == ("ana", CASE)
         assert "Waiting for your yes" in lab.ssh("esa", "techsupport", "status").out
         assert lab.ssh("esa", "techsupport", "approve", waiting[0]["id"]).status == 0
-        out, _ = process.communicate(timeout=20)
+        out, _ = process.communicate(timeout=60)
         assert json.loads(out)["serial"] == lab.serial("esa")
     with engineer_inside(lab, "version", "--json", terminal=False) as process:
         waiting = eventually(lambda: sessions(lab, "waiting"))
         assert lab.ssh("esa", "techsupport", "refuse", waiting[0]["id"]).status == 0
-        out, _ = process.communicate(timeout=20)
+        out, _ = process.communicate(timeout=60)
         assert process.returncode != 0
         assert "said no" in out
     gone = lab.ssh("esa", "techsupport", "approve", waiting[0]["id"])
@@ -214,10 +217,12 @@ def test_the_administrator_watches_a_session_and_ends_it(allowed: Lab) -> None:
             seen = ""
             assert watcher.stdout is not None
             while "esa.example.test" not in seen or "(SERVICE)" not in seen:
-                seen += watcher.stdout.readline()
+                line = watcher.stdout.readline()
+                assert line, seen
+                seen += line
             assert allowed.ssh("esa", "techsupport", "kill", inside[0]["id"]).status == 0
-            assert process.wait(20) != 0
-            assert "Session" in watcher.communicate(timeout=20)[0]
+            assert process.wait(60) != 0
+            assert "Session" in watcher.communicate(timeout=60)[0]
     eventually(lambda: not sessions(allowed))
     assert status(allowed)["mode"] == "tunnel"
 
@@ -261,6 +266,7 @@ def test_a_probe_says_which_port_to_take_and_enables_nothing(lab: Lab) -> None:
     good = {one["port"] for one in document["attempts"] if one["verdict"] == "ours"}
     assert good == {2025, 2022, 2053, 2080, 2443, 4766}
     shown = lab.cli("esa", "techsupport", "probe").out
+    eventually(lambda: not any(row["online"] for row in lab.control("bastion", "bastion", "tunnels")["tunnels"]))
     assert "Port 2025 works: techsupport tunnel --port 2025" in shown
     assert (status(lab)["mode"], lab.engineer("version").status) == ("disabled", 69)
     assert status(lab)["last_probe"]["host"]

@@ -66,7 +66,7 @@ class Esa:
         return ["ssh", "-F", "none", "-i", str(key), *flags, *words]
 
     def run(self, key: Path, *words: str) -> subprocess.CompletedProcess[bytes]:
-        return subprocess.run(self.ssh(key, "service@esa", *words), capture_output=True, timeout=30, check=False)
+        return subprocess.run(self.ssh(key, "service@esa", *words), capture_output=True, timeout=60, check=False)
 
 
 @contextmanager
@@ -105,15 +105,15 @@ def test_the_seed_lets_support_in_until_it_is_ended_and_all_of_it_is_recorded(tm
             sessions = eventually(lambda: esa.json("techsupport", "status")["sessions"])
             assert [(one["kind"], one["way"], one["from"]) for one in sessions] == [("files", "key", "ana")]
             esa.cli("techsupport", "kill", sessions[0]["id"])
-            assert held.wait(timeout=10) != 0
+            assert held.wait(timeout=60) != 0
         assert esa.run(key, "-tt", "shell").returncode == 77
         listed = eventually(lambda: _closed(esa.json("techsupport", "recordings")["recordings"], 2))
         assert {one["request"] for one in listed} == {"exec", "subsystem"}
         esa.cli("techsupport", "disable")
         assert esa.run(key, "version").returncode == 255
-        log = (esa.machine.dir / "log" / "cli_logs" / "cli.current").read_text()
-        assert "support session" in log
-        assert "service (SHA256:" in log
+        log = esa.machine.dir / "log" / "cli_logs" / "cli.current"
+        for words in ("support session", "service (SHA256:"):
+            eventually(lambda words=words: words in log.read_text(), words)  # type: ignore[misc]
 
 
 def _closed(recordings: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:
@@ -121,17 +121,18 @@ def _closed(recordings: list[dict[str, Any]], count: int) -> list[dict[str, Any]
 
 
 def test_a_login_shell_ends_with_the_console_that_was_killed_hard(tmp_path: Path) -> None:
+    mark = f"{6_000_000 + os.getpid()}"
     with appliance() as esa:
         key = _key(tmp_path, esa.derived(esa.json("techsupport", "sshaccess", "--shell")))
         words = esa.ssh(key, "-tt", "service@esa", "shell")
         with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as held:
             assert held.stdin is not None
-            held.stdin.write(b"echo I am $(id -un); sleep 4322\n")
+            held.stdin.write(f"echo I am $(id -un); sleep {mark}\n".encode())
             held.stdin.flush()
-            eventually(lambda: sleeping("4322"))
+            eventually(lambda: sleeping(mark))
             os.kill(_console(esa), signal.SIGKILL)
-            held.wait(timeout=10)
-        eventually(lambda: not sleeping("4322"))
+            held.wait(timeout=60)
+        eventually(lambda: not sleeping(mark))
 
 
 def _console(esa: Esa) -> int:
@@ -146,7 +147,7 @@ def test_five_wrong_passwords_are_locked_and_twenty_disable_remote_access_by_the
         for number in range(20):
             words = esa.ssh(stranger, "service@esa", "version")
             words = [word.replace(".sock ana", f".sock eve{number // 4}") for word in words]
-            assert subprocess.run(words, capture_output=True, timeout=30, check=False).returncode == 255
+            assert subprocess.run(words, capture_output=True, timeout=60, check=False).returncode == 255
             time.sleep(0.05)
         eventually(lambda: esa.json("techsupport", "status")["mode"] == "disabled")
 

@@ -30,7 +30,7 @@ class Server(NamedTuple):
 
     def connect(self) -> smtplib.SMTP:
         """Come to where log-in is possible."""
-        client = smtplib.SMTP("127.0.0.1", self.port, timeout=20)
+        client = smtplib.SMTP("127.0.0.1", self.port, timeout=60)
         context = ssl.create_default_context()
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
@@ -75,11 +75,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     assert gatepost("check", "--config", str(config)).status == 0
     argv = [*GATEPOST, "run", "gateway", "--config", str(config)]
     with subprocess.Popen(argv, stderr=subprocess.DEVNULL) as process:
-        eventually((directory / "run" / "gateway-0.sock").exists, "control socket")
-        eventually(lambda: ask_socket(directory / "run" / "gateway-0.sock", "health")["state"] == "ready")
+        control = directory / "run" / "gateway-0.sock"
+        eventually(lambda: ask_socket(control, "health")["state"] == "ready", despite=(OSError, ValueError))
         yield Server(directory, port)
         os.kill(process.pid, signal.SIGTERM)
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
 
 
 @pytest.mark.parametrize("mechanism", ["PLAIN", "LOGIN"])
@@ -136,7 +136,7 @@ def test_three_failures_end_the_connection_and_leave_no_password_behind(server: 
 
 
 def test_log_in_without_tls_or_for_strangers_gets_nowhere(server: Server) -> None:
-    with smtplib.SMTP("127.0.0.1", server.port, timeout=20) as client:
+    with smtplib.SMTP("127.0.0.1", server.port, timeout=60) as client:
         client.ehlo("client.test")
         assert client.docmd("AUTH", "PLAIN AGpvZQB4")[0] == 538
         client.mail("a@example.test")
