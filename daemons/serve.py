@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from core.child import Child, Household, Reaper
-from core.config.section import MOST_GATEWAYS
 from core.control import Handler
 from core.diagnostic import divert
 from core.lifecycle import Service
 from core.program import command_line
 from core.relay import Relay
+from core.role import ON
 from core.runtime import Daemon, run_daemon
 from core.switch import Prepared, Switch
 from daemons.machine import Machine
@@ -34,17 +34,6 @@ def add_arguments(sub: argparse.ArgumentParser) -> None:
     """Describe the command to the executable."""
     sub.set_defaults(action=_serve)
     add_config(sub, as_owner=False)
-    sub.add_argument(
-        "--gateways", type=gateway_count, metavar="N", help="gateway processes (default: [runtime] gateways)"
-    )
-
-
-def gateway_count(text: str) -> int:
-    """Read how many gateway processes are wanted, from a command line."""
-    number = int(text)
-    if not 1 <= number <= MOST_GATEWAYS:
-        raise argparse.ArgumentTypeError(f"1 to {MOST_GATEWAYS}")
-    return number
 
 
 def _serve(args: argparse.Namespace) -> int:
@@ -52,17 +41,16 @@ def _serve(args: argparse.Namespace) -> int:
     relay = Relay()
     divert(relay.take)
     try:
-        runtime = machine.document.runtime
-        home = Household(relay, patience_s=runtime.grace_s + _MARGIN_S)
-        return run_daemon(build(machine, args.gateways or runtime.gateways, home))
+        home = Household(relay, patience_s=machine.document.runtime.grace_s + _MARGIN_S)
+        return run_daemon(build(machine, home))
     finally:
         relay.close()
         divert(None)
 
 
-def build(machine: Machine, gateways: int, home: Household) -> Daemon:
+def build(machine: Machine, home: Household) -> Daemon:
     """Wire the process that keeps a machine's daemons running."""
-    for name in _names(machine.role, gateways):
+    for name in _names(machine):
         daemon, _, instance = name.partition("-") if name.startswith("gateway-") else (name, "", "")
         words = ["run", daemon, "--config", str(machine.config), *(["--instance", instance] if instance else [])]
         argv = command_line([sys.executable, "-m", "daemons.gatepost", *words], on_death="TERM")
@@ -83,13 +71,10 @@ def build(machine: Machine, gateways: int, home: Household) -> Daemon:
     return Daemon("serve", services, machine.socket("serve"), _verbs(home), grace_s, switch)
 
 
-def _names(role: str, gateways: int) -> list[str]:
-    """Give the daemons of a role, those that stop last at the end."""
-    from daemons.gatepost import DAEMONS
-
-    names = [name for name, roles in DAEMONS.items() if role in roles and name != "gateway"]
-    if role in DAEMONS["gateway"]:
-        names = [f"gateway-{number}" for number in range(gateways)] + names
+def _names(machine: Machine) -> list[str]:
+    """Give the daemons of a machine, those that stop last at the end."""
+    gateways = [f"gateway-{number}" for number in range(machine.document.runtime.gateways)]
+    names = [one for name in ON[machine.role] for one in (gateways if name == "gateway" else [name])]
     return sorted(names, key=lambda name: name in _LAST)
 
 

@@ -157,5 +157,5 @@ class RuntimeSection(Section):
         default=1,
         ge=1,
         le=MOST_GATEWAYS,
-        description="gateway processes that `gatepost serve` starts on a mail gateway",
+        description="processes of a mail gateway, one on two processors; `gatepost systemd install` makes units",
     )

@@ -1,8 +1,8 @@
 """`gatepost systemd install` and `remove`: the units of this machine, users, folders and links; called by root.
 
 Both can be done again at any time: `install` after `[console]`, `[web]`, `[cpq]` or `[bastion]` got another address or
-port, for another number of gateways, and after an upgrade of a virtual environment. Nothing is started or enabled; what
-to do next is printed. docs/systemd.md is for operators.
+port, `[runtime] gateways` another number, and after an upgrade of a virtual environment. Nothing is started or enabled;
+what to do next is printed. docs/systemd.md is for operators.
 """
 
 import argparse
@@ -18,7 +18,6 @@ from core.port import taken
 from daemons.config import DOCUMENTS, Document
 from daemons.machine import Machine
 from daemons.port import opened_by_systemd
-from daemons.serve import gateway_count
 from daemons.systemd import tailoring, units
 from daemons.systemd.executable import executable_for
 from daemons.systemd.folder import CONFIG, FOLDER, prepare, undo
@@ -33,9 +32,6 @@ def add_arguments(sub: argparse.ArgumentParser) -> None:
     install = verbs.add_parser("install", help=text, description=text)
     install.set_defaults(action=_install)
     install.add_argument("--role", choices=sorted(DOCUMENTS), help="the machine's role (default: as it is configured)")
-    install.add_argument(
-        "--instances", type=gateway_count, metavar="N", help="gateways (default: one on two processors)"
-    )
     install.add_argument("--executable", type=Path, metavar="FILE", help="what units start (default: this gatepost)")
     text = "stop the daemons and take away what install wrote; the machine's folder, logs and users stay"
     remove = verbs.add_parser("remove", help=text, description=text)
@@ -50,10 +46,7 @@ def _install(args: argparse.Namespace) -> int:
     executable = executable_for(root, args.executable)
     document = _document(root, args.role)
     role = document.appliance.role
-    gateways = args.instances or tailoring.gateways_now(root) or max(1, (os.cpu_count() or 1) // 2)
-    if args.instances and role != "esa":
-        raise GatepostError(f"--instances is for gateways (esa); this machine is of role {role}", EX_USAGE)
-    tailored = tailoring.drop_ins(document, gateways)
+    tailored = tailoring.drop_ins(document)
     stale = {name: "" for name in tailoring.written_before(root) if name not in tailored}
     try:
         removed = units.remove(root, stale)
@@ -65,7 +58,7 @@ def _install(args: argparse.Namespace) -> int:
     _reload(root)
     changed = len(written) + len(removed)
     print(f"units of a machine of role {role}: {f'{changed} files changed' if changed else 'nothing changed'}")
-    for line in _advice(root, document):
+    for line in advice(root, document):
         print(line)
     return EX_OK
 
@@ -107,8 +100,11 @@ def _document(root: Path, role: str | None) -> Document:
     return machine.document
 
 
-def _advice(root: Path, document: Document) -> Iterator[str]:
-    """Say what to do next, and what would keep a daemon from its port."""
+def advice(root: Path, document: Document) -> Iterator[str]:
+    """Say what to do next, what would keep a daemon from its port, and what leaves processors idle."""
+    rule = (os.cpu_count() or 1) // 2
+    if document.appliance.role == "esa" and "gateways" not in document.runtime.model_fields_set and rule > 1:
+        yield f"one gateway for {os.cpu_count()} processors; [runtime] gateways = {rule} in /{CONFIG} has them all used"
     target = f"gatepost-{document.appliance.role}.target"
     for port in opened_by_systemd(document) if _runs(root) else ():
         if not _active(port.unit) and taken(port.address, port.port, port.unit):

@@ -23,10 +23,10 @@ SystemCallFilter=@setuid @chown capset
 """
 
 
-def drop_ins(document: Document, gateways: int) -> dict[Path, str]:
+def drop_ins(document: Document) -> dict[Path, str]:
     """Give all drop-ins of a machine by their place below `/`."""
     found = {_place(f"{port.unit}.d"): _listening(port) for port in opened_by_systemd(document)}
-    instances = _instances(document, gateways)
+    instances = _instances(document)
     if instances:
         found[_place(f"gatepost-{document.appliance.role}.target.d")] = f"{_HEAD}[Unit]\nWants={instances}\n"
     if isinstance(document, Bastion):
@@ -39,12 +39,6 @@ def drop_ins(document: Document, gateways: int) -> dict[Path, str]:
     return found
 
 
-def gateways_now(root: Path) -> int:
-    """Give how many gateways an installed target wants; 0 where none is installed."""
-    place = root / _place("gatepost-esa.target.d")
-    return place.read_text(encoding="utf-8").count("gatepost-gateway@") if place.is_file() else 0
-
-
 def written_before(root: Path) -> list[Path]:
     """Find the drop-ins of an earlier installation by their places below `/`."""
     return [
@@ -52,10 +46,10 @@ def written_before(root: Path) -> list[Path]:
     ]
 
 
-def _instances(document: Document, gateways: int) -> str:
+def _instances(document: Document) -> str:
     """Name the instances of the role's template: gateways of an ESA, appliances' ports of a bastion."""
     if isinstance(document, Esa):
-        return " ".join(f"gatepost-gateway@{number}.service" for number in range(gateways))
+        return " ".join(f"gatepost-gateway@{number}.service" for number in range(document.runtime.gateways))
     return " ".join(port.unit for port in opened_by_systemd(document) if "@" in port.unit)
 
 

@@ -92,7 +92,8 @@ def test_keyds_folder_is_its_users_alone(tmp_path: Path) -> None:
 
 
 def test_a_second_time_changes_nothing_and_another_port_only_its_socket(esa: System) -> None:
-    assert esa.install("--instances", "3").status == 0
+    esa.change("#gateways = 1", "gateways = 3")
+    assert esa.install().status == 0
     assert esa.install().out.startswith("units of a machine of role esa: nothing changed\n")
     assert esa.written("gatepost-esa.target.d").count("gatepost-gateway@") == 3
     esa.change("#port = 443", "port = 8443")

@@ -15,8 +15,8 @@ def _document(role: str, **sections: object) -> Document:
     return check_document({"appliance": appliance} | sections, DOCUMENTS[role], "test")
 
 
-def _text(document: Document, folder: str, gateways: int = 1) -> str | None:
-    return drop_ins(document, gateways).get(SYSTEM / folder / NAME)
+def _text(document: Document, folder: str) -> str | None:
+    return drop_ins(document).get(SYSTEM / folder / NAME)
 
 
 def test_sockets_listen_where_the_configuration_says() -> None:
@@ -40,11 +40,11 @@ def test_a_bastion_has_a_socket_for_each_port_of_appliances() -> None:
     assert (_text(document, "gatepost-bastion.service.d") or "").endswith(f"[Service]\nSockets={both}")
 
 
-def test_the_target_wants_as_many_gateways_as_asked_for() -> None:
-    wanted = _text(_document("esa"), "gatepost-esa.target.d", 3) or ""
+def test_the_target_wants_as_many_gateways_as_are_configured() -> None:
+    wanted = _text(_document("esa", runtime={"gateways": 3}), "gatepost-esa.target.d") or ""
     assert wanted.count("gatepost-gateway@") == 3
     assert "gatepost-gateway@2.service" in wanted
-    assert _text(_document("sma"), "gatepost-sma.target.d", 3) is None
+    assert _text(_document("sma", runtime={"gateways": 3}), "gatepost-sma.target.d") is None
 
 
 def test_a_long_grace_is_a_long_time_to_stop() -> None:
@@ -62,4 +62,4 @@ def test_the_console_may_change_its_user_only_where_support_has_a_login_shell() 
 
 def test_a_name_is_refused_since_systemd_listens_on_addresses_only() -> None:
     with pytest.raises(GatepostError, match=r"\[console\] localhost: a port that systemd opens needs an address"):
-        drop_ins(_document("esa", console={"address": "localhost"}), 1)
+        drop_ins(_document("esa", console={"address": "localhost"}))

@@ -29,7 +29,7 @@ def _document(role: str, **sections: object) -> tailoring.Document:
 def root(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with all units of a machine of one role, which start a program that is there."""
     folder = tmp_path_factory.mktemp(request.param)
-    files = units.unit_files(Path("/bin/true")) | tailoring.drop_ins(_document(request.param), 2)
+    files = units.unit_files(Path("/bin/true")) | tailoring.drop_ins(_document(request.param, runtime={"gateways": 2}))
     units.write(folder, files)
     return folder
 
