@@ -21,7 +21,7 @@ from tests.support.need import needs
 from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.slow, needs("ssh"), needs("tmux")]
-NETS = ("127.84", "127.85")
+NETS = ("127.93", "127.193")
 _LAST = "list print detail status settings headers listener recordings arpshow disk_usage"
 LOOKING = frozenset(_LAST.split())
 """Last words of commands that only look."""
@@ -144,7 +144,7 @@ def on_a_terminal(lab: Lab, role: str, line: str) -> str:
 
 def multiplexed(lab: Lab) -> list[str]:
     """Let OpenSSH keep its connection for a while: the commands come one after the other."""
-    return ["-o", "ControlMaster=auto", "-o", f"ControlPath={lab.dir}/%C", "-o", "ControlPersist=2"]
+    return ["-o", "ControlMaster=auto", "-o", f"ControlPath={lab.dir}/%C", "-o", "ControlPersist=20"]
 
 
 def allowed(line: str, found: Ran) -> bool:
@@ -208,9 +208,14 @@ def terminal(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tmu
 
 
 def cleared(terminal: Tmux) -> None:
-    """Begin with an empty screen at the main prompt."""
+    """Begin with an empty screen at the main prompt: what stood there must not be taken for an answer."""
     terminal.types("C-l")
-    terminal.forgets()
+
+    def alone() -> bool:
+        terminal.forgets()
+        return bool(re.fullmatch(r"\S+test>", terminal.screen().strip()))
+
+    eventually(alone, terminal.screen)
 
 
 @pytest.mark.parametrize("dialogue", DIALOGUES, ids=lambda dialogue: dialogue[0][0].replace(" ", "-"))
@@ -246,6 +251,7 @@ def test_keys_in_a_terminal(lab: Lab, terminal: Tmux) -> None:
         terminal.resize(60, 40)
         terminal.line("help netstat")
         terminal.sees("Roles:")
-        assert set(whole.split()) <= set(terminal.screen().split())  # no word is broken at the edge of the screen
+        # No word is broken at the edge of the screen.
+        eventually(lambda: set(whole.split()) <= set(terminal.screen().split()), terminal.screen)
     finally:
         terminal.resize(80, 24)

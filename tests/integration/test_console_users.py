@@ -45,7 +45,7 @@ class Box:
     def stop(self) -> None:
         if self.process is not None:
             self.process.terminate()
-            self.process.wait(30)
+            self.process.wait(60)
             (self.folder / "console.log").unlink()
 
     def said(self) -> str:
@@ -74,10 +74,7 @@ class Tmux:
         return ran([*self._tmux, "capture-pane", "-p", "-S", "-"]).out
 
     def sees(self, text: str) -> str:
-        try:
-            eventually(lambda: text in self.screen())
-        except AssertionError:
-            raise AssertionError(f"no {text!r} on the screen:\n{self.screen()}") from None
+        eventually(lambda: text in self.screen(), lambda: f"{text!r} on the screen:\n{self.screen()}")
         return self.screen()
 
     def types(self, *keys: str) -> None:
@@ -88,7 +85,10 @@ class Tmux:
         self.types("Enter")
 
     def resize(self, columns: int, rows: int) -> None:
+        """Have another size, and wait until the program's terminal has it: tmux takes its time."""
         ran([*self._tmux, "resize-window", "-x", str(columns), "-y", str(rows)])
+        tty = ran([*self._tmux, "display-message", "-p", "#{pane_tty}"]).out.strip()
+        eventually(lambda: ran(["stty", "-F", tty, "size"]).out.split() == [str(rows), str(columns)], "the new size")
 
     def forgets(self) -> None:
         """Drop what has left the screen above."""
@@ -154,15 +154,20 @@ def test_a_user_from_the_first_log_in_to_the_last(box: Box, tmp_path: Path, term
     history = tmp_path / "m" / "state" / "history" / "bob"
     assert (history.read_text().splitlines()[:2], history.stat().st_mode & 0o777) == (["help", "whoami"], 0o600)
     # Somebody else takes the user away.
-    rows = box.admin("last --user bob --json").document["logins"]
-    assert [(row["way"], bool(row["ended_at"])) for row in rows] == [("password", False), ("password", True)]
+
+    def logins() -> list[tuple[str, bool]]:
+        rows = box.admin("last --user bob --json").document["logins"]
+        return [(row["way"], bool(row["ended_at"])) for row in rows]
+
+    eventually(lambda: logins() == [("password", False), ("password", True)], logins)
     assert [one["user"] for one in box.admin("who --json").document["sessions"]] == ["bob"]
     assert box.admin("userconfig delete bob").status == 0
     assert box.admin("commit").status == 0
     ended = ("closed.", "access was")
     eventually(lambda: any(text in again.screen() for text in ended), "the end of the session")
-    log = (tmp_path / "m" / "log" / "cli_logs" / "cli.current").read_text()
-    assert "CLI bob from 127.0.0.1: access was taken away" in log
+    file = tmp_path / "m" / "log" / "cli_logs" / "cli.current"
+    eventually(lambda: "CLI bob from 127.0.0.1: access was taken away" in file.read_text())
+    log = file.read_text()
     assert not any(secret in log + box.said() for secret in (FIRST, SECOND))
     assert box.admin("userconfig delete admin").status == 65
 
@@ -181,8 +186,12 @@ def test_a_lock_outlives_the_console_and_keys_do_not_mind(box: Box, tmp_path: Pa
     box.start()
     status = ran(["sh", "-c", 'exec 3</dev/null; exec "$@"', "sh", *box.ssh_words("bob"), "version"]).status
     assert status == 255
-    rows = box.admin("last --failed --json").document["logins"]
-    assert (rows[-1]["user"], rows[-1]["reason"]) == ("bob", "wrong password")
+
+    def failed() -> tuple[str, str]:
+        row = box.admin("last --failed --json").document["logins"][-1]
+        return row["user"], row["reason"]
+
+    eventually(lambda: failed() == ("bob", "wrong password"), failed, despite=(IndexError,))
     assert box.admin("userconfig unlock 127.0.0.1").out.strip() == "127.0.0.1 may log in again."
     again = Tmux(tmp_path / "u", box.ssh_words("bob"))
     terminals.append(again)

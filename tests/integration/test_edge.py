@@ -20,6 +20,7 @@ from tests.support.lab import short_folder
 from tests.support.ports import free_port
 from tests.support.road import DaemonProcess, make_gateway
 from tests.support.smtp_client import SmtpClient
+from tests.support.waiting import until
 from tests.unit.core.test_alert import Inbox, receiving
 
 pytestmark = pytest.mark.slow
@@ -60,9 +61,7 @@ class Edge:
     async def log(self, text: str) -> str:
         """Wait for a text in the mail log and give the log."""
         file = self.folder / "log" / "mail_logs" / "mail.current"
-        async with asyncio.timeout(10):
-            while not file.exists() or text not in file.read_text():
-                await asyncio.sleep(0.05)
+        await until(lambda: text in file.read_text(), text, despite=(FileNotFoundError,))
         return file.read_text()
 
 
@@ -211,13 +210,15 @@ async def test_a_little_pressure_delays_the_answer_to_content() -> None:
             async with one.dial("Slow") as client:
                 assert (await client.hear()).startswith("220")
                 greeted = loop.time()
+                said, took = greeted, list[float]()
                 for line in ("EHLO c", "MAIL FROM:<a@b.test>", "RCPT TO:<x@example.test>", "DATA"):
                     await client.say(line)
-                said = loop.time()
+                    took.append(loop.time() - said)
+                    said = loop.time()
                 assert (await client.say("Subject: x\r\n\r\ny\r\n.")).startswith("250")
             assert loop.time() - said >= delay * 0.9
             assert greeted - began >= min(delay * 0.5, 1)
-            assert said - greeted < delay, "commands were delayed as well"
+            assert min(took) < delay * 0.9, "commands were delayed as well"
 
 
 async def test_a_hangup_brings_new_tables_for_new_connections_and_ends_none() -> None:
@@ -243,16 +244,21 @@ async def test_many_errors_are_answered_later_and_later() -> None:
     keys = ("error_delay_s = 0.3", "error_delay_after = 2", "max_error_delay_s = 0.6")
     async with DnsServer(*ZONE) as dns, edge(dns, make=lambda one: one.listener("Patient", *keys)) as one:
         loop = asyncio.get_running_loop()
-        took: list[float] = []
-        async with one.dial("Patient") as client:
-            await client.hear()
-            for _ in range(5):
-                began = loop.time()
-                assert (await client.say("FROB")).startswith("500")
-                took.append(loop.time() - began)
-        assert took[2] >= 0.29
-        assert min(took[3:]) >= 0.59
-        assert max(took[:2]) < 0.29
+        quickest = [float("inf")] * 2
+        for _ in range(10):  # where the machine itself is late, once more
+            took: list[float] = []
+            async with one.dial("Patient") as client:
+                await client.hear()
+                for _ in range(5):
+                    began = loop.time()
+                    assert (await client.say("FROB")).startswith("500")
+                    took.append(loop.time() - began)
+            assert took[2] >= 0.29
+            assert min(took[3:]) >= 0.59
+            quickest = [min(pair) for pair in zip(quickest, took[:2], strict=True)]
+            if max(quickest) < 0.29:
+                break
+        assert max(quickest) < 0.29, "the first two are not delayed"
         await one.log("SMTP Patient: 127.0.0.1 has made many errors, its replies are delayed")
 
 

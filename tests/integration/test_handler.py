@@ -60,11 +60,14 @@ def port(machine: Path) -> Iterator[int]:
     port = configure(machine, "choosy:Choosy")
     argv = [*GATEPOST, "run", "gateway", "--config", str(machine / "gatepost.toml")]
     with subprocess.Popen(argv, stderr=subprocess.DEVNULL) as process:
-        eventually((machine / "run" / "gateway-0.sock").exists, "control socket")
-        eventually(lambda: ask_socket(machine / "run" / "gateway-0.sock", "health")["state"] == "ready")
+        eventually(
+            lambda: ask_socket(machine / "run" / "gateway-0.sock", "health")["state"] == "ready",
+            "the gateway is ready",
+            despite=(OSError, ValueError, AssertionError),
+        )
         yield port
         os.kill(process.pid, signal.SIGTERM)
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
 
 
 def test_the_handler_decides_first_and_the_journal_has_the_last_word(machine: Path, port: int) -> None:

@@ -86,7 +86,7 @@ def running(machine: Machine, user: str | None = None, daemon: str = "keyd") -> 
             yield process
         finally:
             process.send_signal(signal.SIGTERM)
-            process.wait(20)
+            process.wait(60)
             said.unlink()
     assert process.returncode == 0
 

@@ -89,7 +89,7 @@ def sshd(folder: Path, port: int, *options: str) -> Iterator[str]:
         yield public_text(host)
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(60)
 
 
 def _greets(port: int) -> bool:
@@ -149,6 +149,7 @@ async def test_a_host_with_another_key_gets_nothing(tmp_path: Path) -> None:
         async with site.kept():
             await until(lambda: site.said)
     assert "host key is not the pinned one" in site.said[0]
+    await until(lambda: site.alerts)
     assert site.alerts == [("out", site.said[0])]
     assert list(inbox.iterdir()) == []
 

@@ -116,7 +116,7 @@ def test_the_pages_of_the_zone_are_served(lab: Lab) -> None:
 
     host, _, port = lab.facts["dns"].rpartition(":")
     for name, kind in (("example.test.", "MX"), ("upgrades.gatepost.test.", "A"), ("example.test.", "A")):
-        answer = dns.query.udp(dns.message.make_query(name, kind), host, port=int(port), timeout=5)
+        answer = dns.query.udp(dns.message.make_query(name, kind), host, port=int(port), timeout=30)
         assert len(answer.answer) == 1, name
 
 
@@ -223,7 +223,7 @@ def test_a_lab_that_is_up_holds_nothing_of_its_caller_and_down_ends_it() -> None
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 pass_fds=[theirs],
-                timeout=60,
+                timeout=150,
                 check=False,
             )
             # run() has read both streams to their ends; now the pipe has to end too.

@@ -1,4 +1,4 @@
-"""A small DNS server for tests: zone lines in, answers over UDP and TCP on one ephemeral port of 127.0.0.1,
+"""A small DNS server for tests: zone lines in, answers over UDP and TCP on one port of 127.0.0.1,
 which it has again when it is started again.
 
     async with DnsServer("example.test. 300 IN MX 10 mx.example.test.") as dns:
@@ -19,6 +19,8 @@ import dns.rcode
 import dns.rdatatype
 import dns.rrset
 import dns.zone
+
+from tests.support.ports import free_port
 
 Rule = dns.rcode.Rcode | str
 
@@ -52,8 +54,8 @@ class DnsServer:
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
+        self._port = self._port or free_port()  # of both kinds, and nobody has it when it is started again
         self._tcp = await asyncio.start_server(self._serve_tcp, "127.0.0.1", self._port)
-        self._port = self._tcp.sockets[0].getsockname()[1]
         self._udp, _ = await loop.create_datagram_endpoint(lambda: _Udp(self), ("127.0.0.1", self._port))
         return self
 

@@ -13,7 +13,6 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 from pathlib import Path
 from types import TracebackType
 
@@ -24,6 +23,7 @@ import dns.rcode
 
 from tests.support.need import needs
 from tests.support.ports import free_port
+from tests.support.waiting import eventually
 
 dnssec_programs = needs("knotd", "keymgr", "unbound")
 """Mark for tests that use this."""
@@ -132,7 +132,7 @@ class DnssecLab:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
             try:
-                process.wait(10)
+                process.wait(30)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
@@ -162,16 +162,15 @@ class DnssecLab:
         return f"{name}. DS {' '.join(fields[2:])}"
 
     def _until(self, address: str, port: int, name: str) -> None:
-        deadline = time.monotonic() + 20
         query = dns.message.make_query(f"{name}.", "SOA", want_dnssec=True)
-        while True:
-            try:
-                response = dns.query.udp(query, address, timeout=0.5, port=port)
-                if response.answer and response.rcode() == dns.rcode.NOERROR:
-                    return
-            except (dns.exception.DNSException, OSError):
-                pass
-            if any(process.poll() is not None for process in self._processes) or time.monotonic() > deadline:
-                logs = "".join(file.read_text() for file in self._dir.glob("*.log"))
-                raise AssertionError(f"{address} does not answer for {name} (as {os.getuid()}): {logs}")
-            time.sleep(0.05)
+
+        def logs() -> str:
+            said = "".join(file.read_text() for file in self._dir.glob("*.log"))
+            return f"{address} answers for {name} (as {os.getuid()}): {said}"
+
+        def answers() -> bool:
+            assert all(process.poll() is None for process in self._processes), logs()
+            response = dns.query.udp(query, address, timeout=0.5, port=port)
+            return bool(response.answer) and response.rcode() == dns.rcode.NOERROR
+
+        eventually(answers, logs, within_s=60, despite=(dns.exception.DNSException, OSError))

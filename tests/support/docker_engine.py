@@ -116,7 +116,7 @@ class Engine:
     def inside(self, *words: str) -> str:
         """Run a command of this machine in the engine's namespaces and give what it printed."""
         enter = ["nsenter", "--target", str(self._first()), "--net", "--mount", "--pid", "--"]
-        done = subprocess.run([*enter, *words], capture_output=True, text=True, timeout=30, check=False)
+        done = subprocess.run([*enter, *words], capture_output=True, text=True, timeout=120, check=False)
         if done.returncode:
             raise RuntimeError(f"{' '.join(words)}: status {done.returncode}\n{done.stderr[-2000:]}")
         return done.stdout

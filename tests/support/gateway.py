@@ -122,7 +122,7 @@ class Client:
     async def _reply(self) -> str:
         out = self.machine.take()
         if not out:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 await self._woken.wait()
             out = self.machine.take()
         return out.decode().strip()

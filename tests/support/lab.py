@@ -14,10 +14,11 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from tests.support import forked
 from tests.support.waiting import eventually
 
 T = TypeVar("T")
@@ -45,16 +46,19 @@ def ran(argv: Sequence[str], *, stdin: str = "", within_s: float = 60, **more: A
     return Ran(done.returncode, done.stdout, done.stderr)
 
 
-def gatepost(*words: str, within_s: float = 90, **more: Any) -> Ran:
-    """Run the executable."""
-    return ran([*GATEPOST, *words], within_s=within_s, **more)
+def gatepost(*words: str, stdin: str = "", within_s: float = 90, **more: Any) -> Ran:
+    """Run a command; in a fork of a process that has imported it, unless something is special about it."""
+    typed = stdin.encode()
+    if more or len(typed) > forked.MOST_TYPED or forked.environment() != forked.forks().environment:
+        return ran([*GATEPOST, *words], stdin=stdin, within_s=within_s, **more)
+    return Ran(*forked.forks().run(words, typed, within_s))
 
 
 def refused(address: str) -> bool:
     """Tell whether nobody listens there."""
     host, _, port = address.rpartition(":")
     with socket.socket() as probe:
-        probe.settimeout(5)
+        probe.settimeout(30)
         try:
             probe.connect((host, int(port)))
         except ConnectionRefusedError:
@@ -329,11 +333,24 @@ def sleeping(word: str) -> int:
     return found
 
 
+def _is_ours(net: str, taken: ExitStack) -> bool:
+    """Take a network from other test workers: while their lab comes up, not all of its ports are in use."""
+    name = taken.enter_context(socket.socket(socket.AF_UNIX))
+    try:
+        name.bind(f"\0gatepost-test-net-{net}")
+    except OSError:
+        return False
+    return True
+
+
 @contextmanager
 def running_lab(*nets: str) -> Iterator[Lab]:
     """Bring a lab up on the first of the networks that is free, and down again whatever happens."""
-    with short_folder() as folder, guarded(folder):
+    with short_folder() as folder, guarded(folder), ExitStack() as taken:
+        up = Ran(EX_UNAVAILABLE, "", f"other tests have a lab on each of {nets}")
         for net in nets:
+            if not _is_ours(net, taken):
+                continue
             lab = Lab(folder / "lab", net)
             up = gatepost("lab", "up", "--dir", str(lab.dir), "--net", net, within_s=150)
             if up.status != EX_UNAVAILABLE:

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.support.need import not_allowed
+from tests.support.waiting import eventually
 
 GROUPS = Path("/sys/fs/cgroup")
 MEBIBYTE = 1 << 20
@@ -36,6 +37,11 @@ class MemoryGroup:
     def wrap(self) -> list[str]:
         """Give the command that runs another one in this group, with its own pid."""
         return ["/bin/sh", "-c", f'echo $$ > "{self.place}/cgroup.procs" && exec "$0" "$@"']
+
+    def gone(self) -> bool:
+        """Remove it. Raises `OSError` while a process that was ended is still in it."""
+        self.place.rmdir()
+        return True
 
     @property
     def kills(self) -> int:
@@ -72,4 +78,4 @@ def memory_group(limit: int) -> Iterator[MemoryGroup]:
     try:
         yield group
     finally:
-        group.place.rmdir()
+        eventually(group.gone, f"{group.place} is empty", despite=(OSError,))

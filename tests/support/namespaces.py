@@ -72,7 +72,7 @@ class Host:
             child.terminate()
         for child in self.children:
             try:
-                child.wait(15)
+                child.wait(30)
             except subprocess.TimeoutExpired:
                 child.kill()
                 child.wait()

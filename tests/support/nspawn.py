@@ -116,7 +116,7 @@ class Machine:
             self._first = _child(_child(self._process.pid))
             return self._first > 0 and self.state() in ("running", "degraded", "maintenance")
 
-        eventually(up, f"{self.name} has booted", within_s=_BOOT_S)
+        eventually(up, f"{self.name} has booted", within_s=_BOOT_S, despite=(OSError,))
 
     def state(self) -> str:
         """Say how systemd finds itself: `running`, `degraded`, `starting` …"""

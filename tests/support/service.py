@@ -8,7 +8,7 @@ from core.lifecycle import Activities, Service, Signals, run_service
 
 
 @asynccontextmanager
-async def running(*services: Service, within_s: float = 10) -> AsyncIterator[Signals]:
+async def running(*services: Service, within_s: float = 60) -> AsyncIterator[Signals]:
     """Start services, wait until all are ready, stop them on leaving; their failures come out here."""
     signals = Signals(service.name for service in services)
     async with asyncio.TaskGroup() as group:

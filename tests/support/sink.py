@@ -9,6 +9,8 @@ from typing import Any
 
 from aiosmtpd.smtp import SMTP
 
+from tests.support.waiting import until
+
 
 class Inbox:
     """An aiosmtpd handler that keeps what comes; `answers` are given first, one a message."""
@@ -28,12 +30,11 @@ class Inbox:
 
     async def until(self, count: int) -> None:
         """Wait until so many messages have come."""
-        while len(self.messages) < count:
-            await asyncio.sleep(0.005)
+        await until(lambda: len(self.messages) >= count, f"{count} messages", within_s=60)
 
 
 @contextlib.asynccontextmanager
-async def receiving(inbox: Inbox, within_s: float = 30) -> AsyncIterator[int]:
+async def receiving(inbox: Inbox, within_s: float = 120) -> AsyncIterator[int]:
     """Run the host on a free port of 127.0.0.1, and give the port."""
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: SMTP(inbox, hostname="in.test", loop=loop), "127.0.0.1", 0)

@@ -217,10 +217,15 @@ class TlsWorld:
         file = self.machine / "log" / "mail_logs" / "mail.current"
         return file.read_text() if file.exists() else ""
 
-    async def settled_log(self) -> str:
-        """Give the mail log once it has all that has happened; it is written every fifth of a second."""
-        await asyncio.sleep(0.5)
-        return self.log()
+    async def logged(self, *texts: str) -> None:
+        """Wait until the mail log has all of these; it is written a while behind what happens."""
+        for text in texts:
+            await until(lambda text=text: text in self.log(), lambda text=text: f"{text!r} in {self.log()[-5000:]}")  # type: ignore[misc]
+
+    async def sessions(self) -> list[dict[str, Any]]:
+        """Give what is counted for TLS reports."""
+        found: list[dict[str, Any]] = (await self.ask("tlsreport"))["sessions"]
+        return found
 
     async def ask(self, verb: str, **args: Any) -> Any:
         """Ask delivery-queue."""
@@ -230,7 +235,7 @@ class TlsWorld:
         """Send a message for each recipient, with `strict` asking for REQUIRETLS."""
 
         def submit() -> None:
-            with smtplib.SMTP("127.0.0.1", self._listener, local_hostname="client.test", timeout=20) as client:
+            with smtplib.SMTP("127.0.0.1", self._listener, local_hostname="client.test", timeout=60) as client:
                 if strict:
                     client.starttls(context=ssl._create_unverified_context())
                 options = ["REQUIRETLS"] if strict else []
@@ -239,7 +244,7 @@ class TlsWorld:
 
         await asyncio.to_thread(submit)
 
-    async def outcome(self, domain: str, within_s: float = 20) -> str:
+    async def outcome(self, domain: str, within_s: float = 60) -> str:
         """Wait until mail to a domain was delivered (`tls` or `clear`) or its first attempt failed (`deferred`)."""
 
         async def look() -> str:

@@ -3,12 +3,12 @@
 import fcntl
 import os
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from tests.support.need import needs, not_allowed
+from tests.support.waiting import eventually
 
 EXT4_IOC_SHUTDOWN = 0x8004587D
 NO_LOG_FLUSH = (2).to_bytes(4, "little")
@@ -59,17 +59,14 @@ class Volume:
 
     def unmount(self) -> None:
         """Take it down; processes that were just killed may hold it for a moment."""
-        for attempt in range(50):
-            try:
-                run("umount", str(self.place))
-                break
-            except subprocess.CalledProcessError:
-                if attempt == 49:
-                    raise
-                time.sleep(0.1)
+        eventually(self._unmounted, f"nobody holds {self.place}", despite=(subprocess.CalledProcessError,))
         run("losetup", "--detach", str(self._device))
         if Path(f"/sys/fs/ext4/{self._device.name}").exists():
             self._leave()
+
+    def _unmounted(self) -> bool:
+        run("umount", str(self.place))
+        return True
 
     def _leave(self) -> None:
         """Go on with a copy: a mount namespace that somebody made meanwhile keeps the file system, as it is, alive."""

@@ -7,7 +7,7 @@ waited for here: `until` in a coroutine, `eventually` where there is no loop. Bo
 import asyncio
 import inspect
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from typing import Any, TypeVar, cast
 
@@ -15,8 +15,8 @@ T = TypeVar("T")
 PATIENCE_S = 30.0
 """What a loaded machine may need for anything that takes milliseconds on an idle one."""
 
-_PAUSE_S = 0.02
-_PAUSE_SYNC_S = 0.05
+_FIRST_PAUSE_S, _LAST_PAUSE_S = 0.004, 0.1
+"""Looks come soon at first, for what is a matter of milliseconds, and more and more rarely."""
 
 
 async def until(
@@ -33,6 +33,7 @@ async def until(
     """
     deadline = time.monotonic() + within_s
     last: object = None
+    pauses = _pauses()
     try:
         async with asyncio.timeout(within_s + PATIENCE_S) as limit:  # a look that hangs ends as well
             while True:
@@ -47,7 +48,7 @@ async def until(
                     last = found
                 if time.monotonic() >= deadline:
                     break
-                await asyncio.sleep(_PAUSE_S)
+                await asyncio.sleep(next(pauses))
     except TimeoutError as error:
         if not limit.expired():
             raise  # the look's own
@@ -64,6 +65,7 @@ def eventually(
 ) -> T:
     """Wait as `until` does, outside a loop. A look that hangs is the look's own to end."""
     deadline = time.monotonic() + within_s
+    pauses = _pauses()
     while True:
         last: object
         try:
@@ -74,7 +76,14 @@ def eventually(
             last = error
         if time.monotonic() >= deadline:
             raise AssertionError(_never(check, what, within_s, last))
-        time.sleep(_PAUSE_SYNC_S)
+        time.sleep(next(pauses))
+
+
+def _pauses() -> Iterator[float]:
+    pause_s = _FIRST_PAUSE_S
+    while True:
+        yield pause_s
+        pause_s = min(pause_s * 1.3, _LAST_PAUSE_S)
 
 
 def _never(check: Callable[[], Any], what: object, within_s: float, last: object) -> str:
