@@ -1,5 +1,6 @@
 """The configuration of alerts: how they are sent, and who gets which."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
@@ -10,7 +11,14 @@ from core.config import HostOrNone, Port, Section, Size
 from core.config.document import check_document
 from core.config.section import DnsSection
 
-Mailbox = Annotated[str, Field(pattern=r"^[!-?A-~]+@[!-?A-~]+$", max_length=320)]
+_MAILBOX = r"^[!-?A-~]+@[!-?A-~]+$"
+_LONGEST = 320
+Mailbox = Annotated[str, Field(pattern=_MAILBOX, max_length=_LONGEST)]
+
+
+def is_mailbox(text: str) -> bool:
+    """Tell whether a text can stand as a mail address in the configuration."""
+    return len(text) <= _LONGEST and re.fullmatch(_MAILBOX, text) is not None
 
 
 def _choice(text: str) -> str:

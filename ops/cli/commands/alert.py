@@ -7,7 +7,7 @@ import asyncio
 import secrets
 from typing import Annotated, Literal
 
-from core.alert.config import AlertsSection, alerting_of, takers
+from core.alert.config import AlertsSection, alerting_of, is_mailbox, takers
 from core.alert.kind import CLASSES, split_choice
 from core.alert.record import Alert, Delivery
 from core.errors import EX_DATAERR, EX_NOINPUT, EX_UNAVAILABLE, GatepostError
@@ -260,6 +260,8 @@ async def alertconfig_test(
     if call.appliance.direct is None:
         raise GatepostError("alertconfig test: this machine sends no mail from here", EX_UNAVAILABLE)
     said = alerting_of(tables)
+    if bad := [one for one in to or () if not is_mailbox(one)]:
+        raise GatepostError(f"{bad[0]!r} is no mail address", EX_DATAERR)
     people = list(to or ()) or takers(said.alerts, said.alert_recipient, name, grade)
     if not people:
         raise GatepostError(f"nobody gets {name}/{grade} alerts; name an address, or see alertconfig new", EX_NOINPUT)

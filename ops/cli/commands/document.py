@@ -153,7 +153,7 @@ def render_reset(document: Document, width: int) -> str:
         return "All settings are those of a new machine already."
     lines = [f"All settings have been restored to those of a new machine: {', '.join(document['sections'])}."]
     lines.append(f"Kept: {', '.join(document['kept'])}, and the keys and certificates of this machine.")
-    return "\n".join([*lines, 'Be sure to run "commit" to make these settings active.'])
+    return fitted("\n".join([*lines, 'Be sure to run "commit" to make these settings active.']), width)
 
 
 async def _ask_reset(call: Call, dialogue: Dialogue) -> Document | None:

@@ -12,7 +12,7 @@ from email.message import EmailMessage
 from pathlib import Path
 from typing import Annotated, Any
 
-from core.alert.config import SupportSection
+from core.alert.config import SupportSection, is_mailbox
 from core.alert.direct import DirectPath
 from core.disk import Disk, read_file, replace_file
 from core.errors import EX_CANTCREAT, EX_CONFIG, EX_DATAERR, EX_TEMPFAIL, EX_UNAVAILABLE, GatepostError
@@ -46,8 +46,7 @@ def _direct(call: Call) -> DirectPath:
 def _recipients(text: str) -> list[str]:
     found = words_of(text)
     for one in found:
-        local, at, domain = one.rpartition("@")
-        if not (local and at and domain) or any(ord(char) < 33 or char in "<>" for char in one):
+        if not is_mailbox(one):
             raise GatepostError(f"{one!r} is no mail address", EX_DATAERR)
     if not found or len(found) > _MOST_TO:
         raise UsageProblem(f"give one to {_MOST_TO} mail addresses, separated by commas")

@@ -53,6 +53,8 @@ async def test_the_batch_form_does_the_same_and_the_simple_recipients_become_row
         ("alertconfig edit a@b.test --severity info", 66, "nobody gets alerts at 'a@b.test'; recipients: none"),
         ("alertconfig clear", 64, "say --yes"),
         ("alertconfig test", 66, "nobody gets System/Info alerts"),
+        ("alertconfig test nobody", 65, "'nobody' is no mail address"),
+        ("alertconfig test 'a\nb@example.test'", 65, "is no mail address"),
         ("displayalerts 0", 64, "from 1 to 1000"),
     ],
 )
