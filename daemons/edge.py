@@ -32,7 +32,7 @@ from daemons.wiring import bounce_tags, verification_of, with_handler
 from mail.access import build_access, listener_settings
 from mail.bounce.tag import Tags
 from mail.config import ListenerSection
-from mail.dnscheck import DnsCheck
+from mail.dnscheck import Choices, DnsCheck
 from mail.edge.conserve import Conservation, Meter, Readings
 from mail.edge.door import build_door
 from mail.gateway import Gateway
@@ -82,7 +82,7 @@ class Edge:
         self._shared = shared
         shared.harvest = self._alert_of_harvest
         self._responder = shared.intake.responder = DnsCheck(
-            self._document.dnscheck.choices(),
+            Choices(**self._document.dnscheck.model_dump()),
             self._resolver,
             hostname=self._machine.hostname,
             mids=shared.mids,
@@ -161,7 +161,7 @@ class Edge:
         self.logins.follow(users, document.smtp_login)
         self._certificate = certificate
         self._resolver.follow(document.dns)
-        self._responder.follow(document.dnscheck.choices())
+        self._responder.follow(Choices(**document.dnscheck.model_dump()))
         self.alerts.adopt(document.alerts, document.alert_recipient)
         for warning in certificate.warnings:
             self._log.warning(f"Certificates: {clean(warning)}")

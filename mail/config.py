@@ -15,7 +15,6 @@ from core.config import Count, Ip, Name, Port, Section, Size, checked, repeated
 from mail.alternate import parse_match
 from mail.bounce.config import Address
 from mail.delivery.config import DeliveryTables
-from mail.dnscheck import Choices
 from mail.edge.config import ConservationSection, EdgeSection
 from mail.hat import parse_entry
 from mail.login.config import SmtpLoginSection, SmtpUserSection, check_users
@@ -338,10 +337,6 @@ class DnsCheckSection(Section):
     )
     per_hour: int = Field(default=100, ge=1, le=10_000, description="answers within an hour")
     per_domain_per_hour: int = Field(default=10, ge=1, le=10_000, description="the same to one domain")
-
-    def choices(self) -> Choices:
-        """Give it as the responder takes it."""
-        return Choices(**self.model_dump())
 
 
 class ReceivingSections(Section):

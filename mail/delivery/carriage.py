@@ -8,10 +8,10 @@ can never be sent. Knows no connection and logs nothing.
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal
 
 from core.record import Accepted, Recipient
 from mail.content import render, render_chunks
+from mail.delivery.choice import EightBit
 from mail.delivery.courier import Job
 from mail.downgrade import Unconvertible, downgrade, needs_smtputf8
 from protocol.domain import canonical
@@ -21,8 +21,6 @@ from protocol.smtp.envelope import NEEDS_BINARY, NEEDS_UTF8
 from protocol.smtp.transaction import Transaction
 
 Offers = Mapping[str, str]
-EightBit = Literal["convert", "pass", "bounce"]
-"""What becomes of 8-bit text for a peer without 8BITMIME."""
 _THREAD_ABOVE = 256 * 1024
 
 

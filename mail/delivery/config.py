@@ -13,12 +13,11 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from core.config import Count, Host, Ip, Name, Port, Section, checked
 from mail.bounce.config import BounceProfileSection, BouncesSection, BounceVerificationSection, TextSection
-from mail.delivery.carriage import EightBit
+from mail.delivery.choice import EightBit, Level
 from mail.delivery.crosscheck import Fault, Rows, faults_of
 from mail.delivery.route import LIMIT as ROUTE_LIMIT
 from mail.delivery.route import Family, Route, check_host, parse_hosts
 from mail.delivery.route import check_domain as check_route_domain
-from mail.delivery.security import Level
 from mail.delivery.tls.config import DeliveryTlsSection, TlsReportSection
 from mail.delivery.unsubscribe import parse_entry
 from protocol.domain import check_domain, literal_address

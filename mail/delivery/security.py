@@ -12,12 +12,12 @@ from typing import Literal, Protocol
 from core.smtp.client import ClientConnection
 from core.smtp.client_settings import NO_TLS, TlsSettings
 from core.smtp.target import Target
+from mail.delivery.choice import Level
 from mail.delivery.resolve import Resolution
 from protocol.errors import MailError, TemporaryFailure
 from protocol.reply import Reply
 from protocol.smtp.client_settings import TlsUse
 
-Level = Literal["off", "preferred", "required", "preferred-verify", "required-verify"]
 Wish = Literal["", "yes", "no"]
 """What a message asks for (RFC 8689): `yes` REQUIRETLS, `no` the header `TLS-Required: No`, '' nothing."""
 

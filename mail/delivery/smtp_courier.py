@@ -13,7 +13,7 @@ from core import clock
 from core.clock import Clock
 from core.maillog import Log, clean
 from core.smtp.client_settings import ConnectionSettings
-from mail.delivery.carriage import EightBit
+from mail.delivery.choice import EightBit
 from mail.delivery.courier import Job, Line, Result
 from mail.delivery.gateway import Source, VirtualGateways
 from mail.delivery.host import HostTable

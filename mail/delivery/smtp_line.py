@@ -11,7 +11,8 @@ from core.log.debug import DomainDebug
 from core.maillog import Log, clean
 from core.record import Recipient
 from core.smtp.client import ClientConnection
-from mail.delivery.carriage import EightBit, prepare
+from mail.delivery.carriage import prepare
+from mail.delivery.choice import EightBit
 from mail.delivery.courier import Carried, Job, Kind, Result
 from protocol.errors import PermanentFailure
 from protocol.reply import Reply

@@ -5,8 +5,9 @@ from collections.abc import Callable
 from core.smtp.client import ClientConnection
 from core.smtp.client_settings import TlsSettings
 from core.smtp.target import Target
+from mail.delivery.choice import Level
 from mail.delivery.resolve import Resolution
-from mail.delivery.security import Level, SecurityPlan, Wish, level_settings
+from mail.delivery.security import SecurityPlan, Wish, level_settings
 from protocol.errors import MailError
 
 

@@ -6,8 +6,9 @@ from typing import get_args
 import pytest
 
 from core.smtp.target import Target
+from mail.delivery.choice import Level
 from mail.delivery.resolve import Resolution
-from mail.delivery.security import Level, level_settings
+from mail.delivery.security import level_settings
 from protocol.smtp.client_settings import TlsUse
 from tests.support.level import LevelSecurity
 

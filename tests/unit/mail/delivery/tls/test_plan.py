@@ -10,8 +10,9 @@ from core.chain import ChainRefused
 from core.dns import Answer, DnsNotFound, DnsTemporary, Mx, Tlsa
 from core.smtp.client import ClientConnection
 from core.smtp.target import Target
+from mail.delivery.choice import Level
 from mail.delivery.resolve import Resolution
-from mail.delivery.security import HostUnusable, Level, Rule, Wish
+from mail.delivery.security import HostUnusable, Rule, Wish
 from mail.delivery.tls.context import Contexts
 from mail.delivery.tls.dane import Dane
 from mail.delivery.tls.plan import Means, PolicyPlan, PolicySecurity

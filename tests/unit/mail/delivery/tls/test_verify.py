@@ -10,8 +10,9 @@ from core.dns import Mx, Tlsa
 from core.errors import GatepostError
 from core.smtp.client_settings import ConnectionSettings, Timeouts
 from core.smtp.target import Target
+from mail.delivery.choice import Level
 from mail.delivery.resolve import NoDestination, Resolution
-from mail.delivery.security import Level, Rule
+from mail.delivery.security import Rule
 from mail.delivery.tls.context import Contexts
 from mail.delivery.tls.dane import Dane
 from mail.delivery.tls.plan import Means, PolicySecurity
