@@ -19,12 +19,12 @@ class FullDisk(Disk):
 async def settle(content: Content) -> OSError | None:
     told: asyncio.Future[OSError | None] = asyncio.get_running_loop().create_future()
     content.settle(told.set_result)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         return await told
 
 
 async def emptied(directory: Path) -> bool:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while list(directory.iterdir()):
             await asyncio.sleep(0.001)
     return True
@@ -132,7 +132,7 @@ async def test_discard_during_a_write_removes_the_file(tmp_path: Path) -> None:
     assert store.held == 0
     await asyncio.sleep(0)
     store.submit(lambda: None)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while content._inflight:
             await asyncio.sleep(0.001)
     assert await emptied(tmp_path)

@@ -83,7 +83,7 @@ async def test_a_server_that_cannot_tell_is_temporary_and_not_kept(code: dns.rco
 async def test_silence_is_temporary_within_the_time_allowed() -> None:
     async with DnsServer(rules={("x.test", "MX"): "silent"}) as server:
         resolver = Resolver([server.address], timeout_s=0.1)
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(30):
             with pytest.raises(DnsTemporary, match="Timeout"):
                 await resolver.mx("x.test")
     assert resolver.statistics.failures == 1
@@ -127,7 +127,7 @@ async def test_aliases_are_followed() -> None:
 
 async def test_a_ring_of_aliases_ends() -> None:
     async with DnsServer("a.test. 60 IN CNAME b.test.", "b.test. 60 IN CNAME a.test.") as server:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             with pytest.raises(DnsError):
                 await Resolver([server.address]).addresses("a.test")
     assert len(server.asked) < 50

@@ -22,7 +22,7 @@ class Sample:
 
 async def run(body: Body, signals: Signals | None = None) -> Signals:
     signals = signals or Signals(["sample"])
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await run_service(Sample(body), signals, Activities())
     return signals
 

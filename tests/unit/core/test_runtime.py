@@ -179,7 +179,7 @@ async def test_tasks_of_a_service_end_with_it(tmp_path: Path) -> None:
             scope.start(endless(), name="endless")
             await asyncio.sleep(0)
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await run_service(Starts(), Signals(["starts"]), Activities())
     assert ended.is_set()
 

@@ -118,7 +118,7 @@ async def test_a_stranger_that_is_refused_in_the_handshake_leaves_a_line(
             writer.write(b"EHLO stranger.test\r\n")
             assert await reader.read() == b""
         writer.transport.abort()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while "close" not in sma.logged():
                 await asyncio.sleep(0)
     (line,) = [line for line in sma.logged().splitlines() if "TLS failed" in line]

@@ -396,7 +396,7 @@ async def test_content_that_cannot_be_written_is_not_taken_for_a_header_without_
         folder.write_bytes(b"")  # no file can be made in it
         body = b"line of text\r\n" * 40_000
         client.machine.receive(b"BDAT %d LAST\r\n" % (len(MESSAGE) + len(body)) + MESSAGE + body[:-2])
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while client.machine.sink.failure is None:
                 await asyncio.sleep(0.001)
         reply = await client.deliver_rest(body[-2:])

@@ -72,7 +72,7 @@ async def test_a_message_whose_record_is_lost_is_let_go_after_one_walk_and_the_o
         (mid,) = under_test.intake.held
         under_test.intake.held[mid + 1] = None
         pause.give(None)
-        async with running(queue), asyncio.timeout(5):
+        async with running(queue), asyncio.timeout(30):
             while under_test.intake.held:
                 await asyncio.sleep(0.01)
         lines = under_test.lines()

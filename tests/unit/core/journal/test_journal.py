@@ -75,14 +75,14 @@ async def accept(journal: Journal, mid: int, body: bytes, outcome: bytes | None 
     told: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
     journal.append(mid, b"accepted %d" % mid, content, outcome, told.set_result)
     assert not told.done(), "told from within append"
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         return await told
 
 
 async def finish(journal: Journal, mid: int, outcome: bytes = b"late") -> Exception | None:
     told: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
     journal.append_outcome(mid, outcome, told.set_result)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         return await told
 
 

@@ -154,7 +154,7 @@ async def test_replies_before_their_commands_end_the_connection() -> None:
 
     async with ScriptedServer(eager) as server:
         with pytest.raises(ProtocolError):
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 await connect(at(server.port), SETTINGS)
 
 
@@ -353,7 +353,7 @@ async def test_quit_does_not_wait_for_ever() -> None:
 
     async with ScriptedServer(script) as server:
         connection = await connect(at(server.port), ConnectionSettings(SETTINGS.client, SHORT))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await quit_from(connection)
 
 

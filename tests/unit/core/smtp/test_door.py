@@ -59,7 +59,7 @@ async def listening(door: Door, *, log: MailLog | None = None, **options: Any) -
     book = Guests()
     settings = ListenerSettings("Inbound", "127.0.0.1", 0, server, **options)
     listener = SmtpListener(settings, book.session, tls=server_context, log=log, door=door)
-    async with running(listener), asyncio.timeout(5):
+    async with running(listener), asyncio.timeout(30):
         yield listener, book
 
 

@@ -15,6 +15,7 @@ from protocol.smtp.client_settings import ClientSettings
 from protocol.smtp.failure import ConnectError
 
 SETTINGS = ConnectionSettings(ClientSettings("client.test"), Timeouts(connect_s=1))
+PATIENT = ConnectionSettings(ClientSettings("client.test"), Timeouts(connect_s=90))
 
 
 @contextmanager
@@ -54,9 +55,9 @@ class Told:
         self.slow.append(target.host)
 
 
-async def run(*targets: Target) -> tuple[str, Told]:
+async def run(*targets: Target, settings: ConnectionSettings = SETTINGS) -> tuple[str, Told]:
     told = Told()
-    found = await race(targets, SETTINGS, failed=told.fail, slow=told.late)
+    found = await race(targets, settings, failed=told.fail, slow=told.late)
     if found is not None:
         found[1].close()
     return (found[0].host if found is not None else "", told)
@@ -65,13 +66,16 @@ async def run(*targets: Target) -> tuple[str, Told]:
 async def test_a_dead_address_costs_the_stagger_and_not_its_time_out() -> None:
     """With 30 s for each dead exchanger, a destination got a connection every 30 s."""
     with black_hole() as dead:
-        async with living() as live, asyncio.timeout(0.6):
-            winner, told = await run(dead, live)
+        async with living() as live, asyncio.timeout(30):
+            winner, told = await run(dead, live, settings=PATIENT)
     assert (winner, told.failed, told.slow) == ("live", [], ["hole"])
 
 
-async def test_the_next_attempt_begins_at_once_when_one_is_refused(unused_tcp_port: int) -> None:
-    async with living() as live, asyncio.timeout(0.2):
+async def test_the_next_attempt_begins_at_once_when_one_is_refused(
+    unused_tcp_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "STAGGER_S", 90.0)
+    async with living() as live, asyncio.timeout(30):
         winner, told = await run(Target("closed", "127.0.0.1", unused_tcp_port), live)
     assert winner == "live"
     assert told.failed == [("closed", "[Errno 111] Connection refused")]

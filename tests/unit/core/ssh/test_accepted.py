@@ -10,8 +10,8 @@ from asyncssh.packet import String
 from core import ssh
 from core.ssh import accepted
 from tests.support.need import needs
+from tests.support.ports import free_port
 from tests.support.service import running
-from tests.unit.core.ssh.test_entrance import ssh_port
 
 
 class _Owner(asyncssh.SSHServer):
@@ -36,7 +36,7 @@ class _Bench:
     def __init__(self, limits: ssh.AcceptLimits | None = None, **within: Any) -> None:
         _Owner.told = []
         self.key = ssh.make_key()
-        self.port = ssh_port()
+        self.port = free_port()
         self.refusals: list[ssh.Refusal] = []
         self.listener = ssh.SshListener(
             "bench",

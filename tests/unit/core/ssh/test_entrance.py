@@ -16,7 +16,9 @@ import pytest
 
 from core import ssh
 from core.pki import make_server_certificate
+from tests.support.ports import free_port
 from tests.support.service import running
+from tests.support.waiting import until
 
 
 class _Server(asyncssh.SSHServer):
@@ -37,7 +39,7 @@ class _Door:
         self.key = ssh.make_key()
         _Server.seen = []
         limits = entrance.pop("limits", None)
-        self.port = ssh_port()
+        self.port = free_port()
         self.listener = ssh.SshListener(
             "door",
             [("127.0.0.1", self.port)],
@@ -53,12 +55,6 @@ class _Door:
             "127.0.0.1", self.port, config=None, username="x", known_hosts=known, client_keys=None, **options
         ):
             pass
-
-
-def ssh_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _context(folder: Path) -> ssl.SSLContext:
@@ -96,7 +92,7 @@ async def test_on_a_shared_port_the_server_speaks_first_to_a_silent_client() -> 
     async with running(door.listener), _stream(door.port) as (reader, _):
         begun = time.monotonic()
         assert await reader.readline() == BANNER
-        assert time.monotonic() - begun < 1.0
+        assert time.monotonic() - begun < 20
 
 
 async def test_a_client_that_speaks_ssh_at_once_is_served_at_once() -> None:
@@ -189,13 +185,12 @@ def _charged(door: _Door, source: str = "127.0.0.1") -> int:
 
 
 def _charging() -> ssh.AcceptLimits:
-    return ssh.AcceptLimits(penalties=ssh.PenaltyTerms(least_s=0.6), login_timeout_s=10)
+    dear = {what: 60 * seconds for what, seconds in ssh.PenaltyTerms().seconds.items()}
+    return ssh.AcceptLimits(penalties=ssh.PenaltyTerms(dear, least_s=0.6), login_timeout_s=30)
 
 
 async def _settled(door: _Door, refusals: int) -> None:
-    async with asyncio.timeout(10):
-        while len(door.refusals) < refusals:
-            await asyncio.sleep(0.01)
+    await until(lambda: len(door.refusals) >= refusals)
 
 
 @pytest.mark.parametrize("reset", [False, True])
@@ -235,7 +230,7 @@ async def test_who_makes_us_work_and_leaves_is_charged(said: bytes, capsys: pyte
         await asyncio.sleep(0.05)
         writer.close()
         await _settled(door, 1)
-        assert _charged(door) == 1
+        assert 0 < _charged(door) <= 60
         assert [refusal.rule for refusal in door.refusals] == ["broken"]
     assert "incident" not in capsys.readouterr().err, "what a peer sends is no fault of ours"
 
@@ -248,7 +243,7 @@ async def test_tls_that_is_begun_and_not_finished_is_charged(tmp_path: Path) -> 
         writer.write(b"\x16\x03\x01\x00\x05hello")
         writer.close()
         await _settled(door, 1)
-        assert _charged(door) == 1
+        assert 0 < _charged(door) <= 60
 
 
 async def test_who_sees_the_host_key_and_leaves_may_do_so_some_times_in_a_row() -> None:
@@ -256,6 +251,7 @@ async def test_who_sees_the_host_key_and_leaves_may_do_so_some_times_in_a_row() 
     door = _Door(limits=ssh.AcceptLimits(penalties=ssh.PenaltyTerms()))
     door.listener.options = ssh.server_options(asyncssh.SSHServer, [door.key])
     async with running(door.listener):
+        begun = time.monotonic()
         for _ in range(30):
             with pytest.raises(asyncssh.PermissionDenied):
                 await door.log_in()
@@ -263,4 +259,4 @@ async def test_who_sees_the_host_key_and_leaves_may_do_so_some_times_in_a_row() 
         assert _charged(door) == 0
         standing = door.listener.gate._penalties
         assert standing is not None
-        assert 0 < standing._of["127.0.0.1"].until - time.monotonic() < 3
+        assert begun < standing._of["127.0.0.1"].until < time.monotonic() + 3

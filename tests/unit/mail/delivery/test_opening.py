@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 
@@ -121,7 +122,7 @@ async def test_a_connection_that_the_peer_closed_meanwhile_is_not_taken_over() -
     async with ScriptedServer(short, patient) as server:
         first = await place.open(at(server.port))
         await first.send(job(b"A: b\r\n\r\n"))
-        async with idle(place, first), asyncio.timeout(2):
+        async with idle(place, first), asyncio.timeout(30):
             while first.usable:
                 await asyncio.sleep(0.01)
             assert (await place.open(at(server.port))).dcid == 2
@@ -144,8 +145,9 @@ async def test_addresses_of_equal_preference_race_and_losers_are_no_failures() -
     """One dead exchanger of two held every second connection for its whole time-out."""
     place = Place()
     with black_hole() as dead:
-        async with ScriptedServer(patient) as server, asyncio.timeout(0.9):
-            line = await place.open(dead, at(server.port))
+        async with ScriptedServer(patient) as server, asyncio.timeout(30):
+            settings = replace(SETTINGS, timeouts=Timeouts(connect_s=90))
+            line = await place.open(dead, at(server.port), settings=settings)
             assert line.remote_ip == "127.0.0.1"
     assert len(place.log.lines) == 1
 

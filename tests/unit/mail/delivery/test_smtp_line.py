@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 
@@ -18,15 +19,20 @@ from tests.support.queue_machine import FakeLog
 from tests.support.scripted_server import Peer, Script, ScriptedServer
 from tests.unit.mail.delivery.test_carriage import job
 
-TIMES = Timeouts(envelope_s=0.3, data_s=0.3, content_s=0.3, final_s=0.3, reset_s=0.3)
+PATIENT = Timeouts(envelope_s=30, data_s=30, content_s=30, final_s=30, reset_s=30)
+IMPATIENT = Timeouts(envelope_s=0.3, data_s=0.3, content_s=0.3, final_s=0.3, reset_s=0.3)
 
 
 @asynccontextmanager
 async def line(
-    script: Script, log: FakeLog, handling: Handling = ORDINARY, broken: list[ClientFailure] | None = None
+    script: Script,
+    log: FakeLog,
+    handling: Handling = ORDINARY,
+    broken: list[ClientFailure] | None = None,
+    times: Timeouts = PATIENT,
 ) -> AsyncIterator[SmtpLine]:
     async with ScriptedServer(script) as server:
-        settings = ConnectionSettings(ClientSettings("esa.test"), TIMES)
+        settings = ConnectionSettings(ClientSettings("esa.test"), times)
         connection = await connect(Target("mx.test", "127.0.0.1", server.port), settings)
         found: list[ClientFailure] = [] if broken is None else broken
         yield SmtpLine(connection, 5, log, handling, broken=found.append)
@@ -125,7 +131,8 @@ async def test_whatever_a_peer_does_in_the_envelope_the_recipient_is_tried_again
         await misbehave(peer, way)
 
     log = FakeLog()
-    async with line(script, log) as one, asyncio.timeout(5):
+    times = IMPATIENT if way == "stall" else PATIENT
+    async with line(script, log, times=times) as one, asyncio.timeout(30):
         (result,) = await one.send(job(b"A: b\r\n\r\n"))
         assert result.kind == "soft"
         assert not one.usable
@@ -141,7 +148,8 @@ async def test_whatever_a_peer_does_instead_of_taking_the_content(way: str, poss
         await misbehave(peer, way)
 
     log = FakeLog()
-    async with line(script, log, Handling(possible_delivery=possible)) as one, asyncio.timeout(5):
+    times = replace(PATIENT, final_s=0.3) if way == "stall" else PATIENT
+    async with line(script, log, Handling(possible_delivery=possible), times=times) as one, asyncio.timeout(30):
         (result,) = await one.send(job(b"A: b\r\n\r\n"))
     silent = possible and way in ("close", "reset", "stall")
     assert result.kind == ("delivered" if silent else "soft")
@@ -179,12 +187,12 @@ async def test_one_octet_now_and_then_does_not_put_off_the_time_out() -> None:
     async def script(peer: Peer) -> None:
         await peer.opening()
         await peer.hear("MAIL")
-        for octet in b"250 2.1.0 this takes a while":
+        for octet in b"250 2.1.0 this takes " + b"a " * 250:
             await peer.send(bytes([octet]))
             await asyncio.sleep(0.1)
 
     log = FakeLog()
-    async with line(script, log) as one, asyncio.timeout(1.5):
+    async with line(script, log, times=IMPATIENT) as one, asyncio.timeout(30):
         (result,) = await one.send(job(b"A: b\r\n\r\n"))
     assert (result.kind, result.enhanced) == ("soft", "4.4.2")
 

@@ -49,6 +49,6 @@ def test_without_changes_every_octet_stays(raw: bytes) -> None:
 @pytest.mark.parametrize("piece", [b"a", b'"', b"(", b'\\"', b"<", b"a@", b"@", b"a@b,", b'""@', b"=?", b"()"])
 def test_hostile_values_take_time_that_grows_with_their_length(piece: bytes) -> None:
     raw = piece * (128 * 1024 // len(piece))
-    started = time.perf_counter()
+    started = time.thread_time()
     addresses_of(raw)
-    assert time.perf_counter() - started < 5
+    assert time.thread_time() - started < 5

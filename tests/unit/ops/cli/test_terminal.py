@@ -20,7 +20,7 @@ async def test_what_is_typed_before_the_question_is_its_answer() -> None:
     screen, _ = terminal()
     with screen.opened():
         screen.feed(b"early\r")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             assert await screen.read("Name: ") == "early"
 
 
@@ -29,7 +29,7 @@ async def test_ctrl_c_aborts_a_question_and_is_passed_on_without_one() -> None:
     with screen.opened():
         assert screen.feed(b"\x03")
         asyncio.get_running_loop().call_later(0.01, screen.feed, b"\x03")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             with pytest.raises(Aborted):
                 await screen.read("Name: ")
 
@@ -38,7 +38,7 @@ async def test_the_end_of_input_ends_an_open_question_and_every_later_one() -> N
     screen, _ = terminal()
     with screen.opened():
         asyncio.get_running_loop().call_later(0.01, screen.end)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             with pytest.raises(EOFError):
                 await screen.command("> ")
             with pytest.raises(EOFError):
@@ -50,7 +50,7 @@ async def test_tab_completes_a_word_that_is_the_only_one() -> None:
     screen._completer._complete = lambda text: [word for word in ("status", "suspend") if word.startswith(text)]
     with screen.opened():
         screen.feed(b"st\t\r")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             assert await screen.command("> ") == "status"
 
 
@@ -58,11 +58,11 @@ async def test_the_line_before_comes_back_though_the_arrow_was_typed_before_the_
     screen, _ = terminal()
     with screen.opened():
         screen.feed(b"first\r\x1b[A\r")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             assert [await screen.command("> ") for _ in range(2)] == ["first", "first"]
         screen.feed(b"\x1b[A\x1b[A")
         screen.feed(b"\r")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             assert await screen.command("> ") == "first"
 
 
@@ -88,7 +88,7 @@ async def test_what_was_typed_before_the_end_of_input_is_still_used_line_by_line
     with screen.opened():
         asyncio.get_running_loop().call_later(0.01, screen.feed, b"one\rtwo\rthree\rrest")
         asyncio.get_running_loop().call_later(0.02, screen.end)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             assert [await screen.command("> ") for _ in range(3)] == ["one", "two", "three"]
             with pytest.raises(EOFError):
                 await screen.command("> ")
@@ -98,18 +98,18 @@ async def test_keys_left_over_in_a_session_are_not_typed_into_the_next_users() -
     first, _ = terminal()
     with first.opened():
         first.feed(b"mine\rquarantine delete 1\r")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             assert await first.command("> ") == "mine"
         first.end()
         second, _ = terminal()
         with second.opened():
             second.feed(b"status\r")
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 assert await second.command("> ") == "status"
     third, _ = terminal()
     with third.opened():
         third.feed(b"version\r")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             assert await third.command("> ") == "version"
 
 

@@ -32,7 +32,7 @@ async def _talk(proxy: Proxy, *script: tuple[int, bytes]) -> tuple[bytes, bytes,
                 writer.close()
 
     failure: ProxyFailed | OSError | None = None
-    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
         group.create_task(answer())
         try:
             await dialled(ours, proxy, *NAMED)

@@ -212,7 +212,7 @@ async def _in_tls(folder: Path, said: bytes | None, authorities: str | None = No
             await asyncio.sleep(5)
 
     async with _peer(speak, ssl=context) as port:
-        road = Road(0.5, context=tls_context(authorities))
+        road = Road(20 if said != b"" else 2, context=tls_context(authorities))
         return await road.attempt(Candidate("bastion.example.test", "127.0.0.1", port, Way.TLS))
 
 

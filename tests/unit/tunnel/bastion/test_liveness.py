@@ -33,6 +33,6 @@ async def test_a_full_disk_under_the_store_ends_no_tunnel(tmp_path: Path, capfd:
     """A store that could not write when somebody was last seen ended the bastion, and all tunnels with it."""
     store = _Full()
     presence = Presence(AuditLog(tmp_path / "audit.jsonl"), Counters(tmp_path / "counters.json"))
-    async with running(Liveness(presence, cast(Any, store), 0.01)), asyncio.timeout(5):
+    async with running(Liveness(presence, cast(Any, store), 0.01)), asyncio.timeout(30):
         await store.asked.wait()
     assert "who was seen is not written down" in capfd.readouterr().err

@@ -72,7 +72,7 @@ async def test_what_is_sent_before_the_yes_is_held_back_and_not_lost() -> None:
     assert EARLY < len(sent) <= EARLY + 32768
     session.eof_received()
     host.yes.set()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await host.front.over.wait()
     assert host.front.came == sent
     assert not chan.paused

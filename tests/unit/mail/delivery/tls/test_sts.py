@@ -158,7 +158,7 @@ async def _looked(world: World, policies: StsPolicies) -> None:
     """Wait until the background task has looked twice."""
     for _ in range(2):
         before = world.looks
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while world.looks == before:
                 await asyncio.sleep(0.005)
 
@@ -177,7 +177,7 @@ async def test_a_policy_is_fetched_anew_in_the_background_before_it_ends(
         assert len(world.server.asked) == 1
         world.server.body = policy("mx2.x.test", max_age=max_age)
         world.at += 1
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while len(world.server.asked) == 1 or policies._known["x.test"].fetched_at != world.at:
                 await asyncio.sleep(0.01)
     world.dns.rules[("_mta-sts.x.test", "TXT")] = dns.rcode.SERVFAIL
@@ -195,18 +195,18 @@ async def test_a_refresh_that_fails_is_tried_again_and_the_policy_lives_to_its_e
         await policies.policy("x.test")
         world.server.status = "503 No"
         world.at += 501
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while not world.log.having("answered 503; the earlier one stays in force"):
                 await asyncio.sleep(0.01)
         await _looked(world, policies)
         assert len(world.server.asked) == 2, "not again within five minutes"
         assert (await policies.policy("x.test")).policy is not None
         world.at += 301
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while len(world.server.asked) == 2:
                 await asyncio.sleep(0.01)
         world.at += 200
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while "x.test" in policies._known:
                 await asyncio.sleep(0.01)
     assert (await world.policies().policy("x.test")).policy is None, "it is gone from the disk too"
@@ -224,12 +224,12 @@ async def test_one_silent_policy_host_does_not_keep_the_policies_of_others_from_
     _add_domain(world, "a.test", "127.0.0.2")
     context = server_context(*CA.host("mta-sts.a.test"))
     async with HttpsServer(context, body=policy("mx.y.test"), address="127.0.0.2", port=world.server.port) as silent:
-        policies = world.policies(timeout_s=2)
+        policies = world.policies(timeout_s=90)
         await policies.policy("a.test")
         await policies.policy("x.test")
         silent.silent = True
         world.at += 501
-        async with running(policies), asyncio.timeout(1.5):
+        async with running(policies), asyncio.timeout(30):
             while policies._known["x.test"].fetched_at != world.at or len(silent.asked) == 1:
                 await asyncio.sleep(0.01)
 
@@ -247,7 +247,7 @@ async def test_policies_that_end_sooner_are_refreshed_sooner(
         await policies.policy("y.test")
         other.status = "503 No"
         world.at += 551
-        async with running(policies), asyncio.timeout(5):
+        async with running(policies), asyncio.timeout(30):
             while policies._known["x.test"].fetched_at != world.at:
                 await asyncio.sleep(0.01)
             assert len(other.asked) == 2, "y.test ends first"
