@@ -61,6 +61,7 @@ async def test_whose_certificate_does_not_fit_reads_why_and_the_audit_log_says_t
             assert said.startswith(words), said
             assert "Permission denied" in said
             assert said.count("your certificate") == 1
+            assert ("the user name is a serial number of it" in said) is ("not for" in said)
             await until(lambda: len(support.refusals("certificate")) == number + 1)  # noqa: B023
             noted = support.refusals("certificate")[-1]
             assert noted.startswith(words)

@@ -98,7 +98,8 @@ class EngineerServer(asyncssh.SSHServer):
             self._shown = self._shown or "a certificate of another authority was shown"
         elif why := unfit(facts, self._name or self._refusals.user[:64]):
             self._shown = f"{why} ({facts.key_id})"
-            self._tell(f"{why}; `gatepost bastion ca sign` makes one")
+            hint = "" if self._name in facts.principals else "the user name is a serial number of it, or "
+            self._tell(f"{why}; {hint}`gatepost bastion ca sign` makes another")
 
     async def certified(self, facts: CertificateFacts) -> None:
         """Look up what the holder of a good certificate may do here, before the login is complete."""
