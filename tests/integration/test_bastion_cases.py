@@ -160,8 +160,13 @@ def test_who_goes_straight_through_gets_certificates_for_the_appliances_and_a_co
         assert run("case", "seed", "SR1", serial, stdin=seed + "\n")[0] == 0
     document = json.loads(run(*sign)[1])
     assert [one["serial"] for one in document["appliances"]] == sorted([first.lower(), behind.lower()])
-    words = ["ssh", "-G", "-F", document["ssh_config"], behind.lower()]
-    shown = subprocess.run(words, capture_output=True, text=True, check=True).stdout.splitlines()
+    words = ["ssh", "-G", "-F", document["ssh_config"]]
+    shown, as_printed = (
+        subprocess.run([*words, name], capture_output=True, text=True, check=True).stdout.splitlines()
+        for name in (behind.lower(), behind.upper())
+    )
+    said = [line for line in shown if not line.startswith("host ")]
+    assert [line for line in as_printed if not line.startswith("host ")] == said
     certificate = folder / f"ana-{behind.lower()}-cert.pub"
     assert {
         "user service",
