@@ -160,7 +160,7 @@ def test_a_restarted_console_refuses_nobody(site: Fleet) -> None:
 
 def banner(site: Fleet) -> str:
     """Say what the SMA's quarantine port answers a caller."""
-    script = "import socket,sys; s = socket.create_connection((sys.argv[1], 7025), 10); print(s.recv(99).decode())"
+    script = "import socket,sys; s = socket.create_connection((sys.argv[1], 7025), 60); print(s.recv(99).decode())"
     done = site.net.firewall.run(sys.executable, "-c", script, ADDRESSES["sma"], check=False)
     return (done.stdout + done.stderr).decode().strip().splitlines()[-1]
 
