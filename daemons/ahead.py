@@ -7,7 +7,16 @@ every such import in what a daemon has loaded. docs/upgrade.md says what is left
 
 from importlib import import_module
 
-_CONSOLE = ("daemons.candidate", "daemons.tracing", "daemons.wiring", "mail.filter.compiler", "mail.filter.parser")
+_CONSOLE = (
+    "daemons.candidate",
+    "daemons.pair",
+    "daemons.tracing",
+    "daemons.wiring",
+    "mail.filter.compiler",
+    "mail.filter.parser",
+    "ops.metrics",
+    "tunnel.appliance.enabling",
+)
 MODULES = {
     "console": _CONSOLE,
     "web": _CONSOLE,

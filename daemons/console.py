@@ -18,7 +18,7 @@ from daemons.config import Appliance as ApplianceDocument
 from daemons.files import files_of
 from daemons.in_force import configuration_watch
 from daemons.machine import Machine
-from daemons.operator import appliance_of, audit_log, log_keeper
+from daemons.operator import appliance_of, audit_log
 from daemons.reload import switch_of
 from daemons.service import service_side
 from daemons.upkeep import Upkeep
@@ -59,7 +59,7 @@ def build(config: Path) -> Daemon:
         services += support.services
         verbs.update(support.verbs)
         door = support.door(document.tunnel.hop_sources) if document.tunnel.hop_sources else None
-    services += [server.listener(door), upkeep.watched(log_keeper(machine))]
+    services += [server.listener(door), upkeep.log_keeper()]
     services.append(configuration_watch(machine, appliance.committer(), log, sessions.announce))
     if section.status_log_s and machine.role != "bastion":
         status_log = machine.log("status")

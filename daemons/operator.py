@@ -9,7 +9,6 @@ from typing import Any
 
 from core import clock
 from core.errors import ConfigError, Problem
-from core.log.keeper import LogKeeper
 from core.maillog import MailLog, clean
 from core.runtime import run
 from core.schema import Schema
@@ -21,7 +20,6 @@ from daemons.filtering import FilterReader
 from daemons.formats import release
 from daemons.in_force import InForce
 from daemons.machine import Machine
-from daemons.pair import pairing_verb
 from daemons.shutting_out import always_possible, bare_appliance, shut_out
 from mail.config import KIND_POLICY
 from ops.access.record import FILE, Records
@@ -31,7 +29,6 @@ from ops.cli.sessions import Sessions
 from ops.configuration.commit import Committer
 from ops.configuration.editing import Editing
 from ops.configuration.place import Place
-from tunnel.appliance.enabling import hops_of
 from tunnel.seed.code import chosen
 
 
@@ -53,7 +50,7 @@ def appliance_of(
         listener_defaults={kind: policy.model_dump(exclude_none=True) for kind, policy in KIND_POLICY.items()},
         editing=lambda login: Editing(place, login, validate, note=note, now=clock.now),
         committer=lambda: Committer(place, validate, note=_told(note, machine.note), now=clock.now),
-        pair=pairing_verb(machine) if machine.role == "esa" else None,
+        pair=partial(_paired, machine) if machine.role == "esa" else None,
         filters=FilterReader(machine.config) if machine.role == "esa" else None,
         trace=partial(_traced, machine) if machine.role == "esa" else None,
         sessions=sessions.facts,
@@ -72,6 +69,12 @@ def _faults_in(machine: Machine, tables: Mapping[str, Any]) -> list[Problem]:
     from daemons.candidate import faults_in  # all that any daemon would build: only who changes something waits for it
 
     return faults_in(machine.config, machine.role, tables)
+
+
+async def _paired(machine: Machine, document: dict[str, Any]) -> dict[str, Any]:
+    from daemons.pair import pairing_verb  # SSH
+
+    return await pairing_verb(machine)(document)
 
 
 async def _traced(
@@ -108,6 +111,8 @@ def _check_seed(text: str, serial: str) -> None:
 
 def _check_hops(addresses: Sequence[str], machine: Machine) -> None:
     """Raise status 64 for addresses that the configuration does not let support go on to."""
+    from tunnel.appliance.enabling import hops_of  # SSH again
+
     if (section := getattr(machine.document, "tunnel", None)) is not None:
         hops_of(addresses, section.hop_networks)
 
@@ -115,12 +120,6 @@ def _check_hops(addresses: Sequence[str], machine: Machine) -> None:
 def audit_log(machine: Machine) -> MailLog:
     """Open the CLI audit log."""
     return machine.log("cli")
-
-
-def log_keeper(machine: Machine) -> LogKeeper:
-    """Make the service that rolls logs over by the clock and sends them to other hosts."""
-    memory = machine.state / "logs.json"
-    return LogKeeper(machine.logs, machine.hostname, memory=memory, note=machine.note)
 
 
 def run_local(config: Path, words: Sequence[str]) -> int:

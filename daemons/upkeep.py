@@ -28,8 +28,10 @@ class Upkeep:
         self.services: list[Service] = [self.alerts, Watch(self.alerts, self._troubles, log)]
         self._following = following(self.alerts)
 
-    def watched(self, keeper: LogKeeper) -> LogKeeper:
-        """Have people hear of logs that cannot leave the machine."""
+    def log_keeper(self) -> LogKeeper:
+        """Make the service that rolls logs over by the clock and sends them on; people hear of those that stay."""
+        machine = self._machine
+        keeper = LogKeeper(machine.logs, machine.hostname, memory=machine.state / "logs.json", note=machine.note)
         keeper.alert = lambda about, text: self.alerts.send(WARNING, "LOG.NOT_SENT", text, about=about)
         return keeper
 

@@ -16,7 +16,6 @@ from ops.cli.display import moment, number
 from ops.cli.registry import MACHINES, MAIL_MACHINES, Call, Document, command
 from ops.cli.table import Column, table
 from ops.health import Place, ready
-from ops.metrics import metrics_of
 from ops.status import collect
 
 _MOST_ROWS = 100_000
@@ -220,6 +219,8 @@ def _render_metrics(document: Document, width: int) -> str:
 )
 async def metrics(call: Call) -> Document:
     """The same text as /metrics of the web side."""
+    from ops.metrics import metrics_of  # prometheus_client, which brings an HTTP server of its own
+
     appliance = call.appliance
     identity = {"appliance": {"role": appliance.role, "hostname": appliance.hostname}}
     place = Place.of({**appliance.configuration(), **identity}, appliance.dir)

@@ -26,7 +26,10 @@ def test_the_addresses_that_support_may_go_on_to_are_those_of_the_configuration(
 @pytest.mark.parametrize(
     ("module", "unused"),
     [
-        ("daemons.operator", {"prompt_toolkit", "lark", "mail.pipeline", "daemons.check"}),
+        (
+            "daemons.operator",
+            {"prompt_toolkit", "lark", "mail.pipeline", "daemons.check", "asyncssh", "prometheus_client"},
+        ),
         ("daemons.config", {"asyncio", "dns", "fast_mail_parser", "apsw", "re2"}),
         ("daemons.keyd", {"aiosmtplib", "prompt_toolkit", "lark", "apsw", "dns", "fast_mail_parser"}),
         ("daemons.gatepost", {"pydantic", "asyncio", "asyncssh"}),

@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Mapping
 from typing import Annotated, Any, Literal
 
 from core.errors import EX_DATAERR, EX_NOINPUT, EX_USAGE, GatepostError
-from core.ssh import fingerprint, same_key
 from ops.cli.account import ADMINISTRATORS
 from ops.cli.argument import Help
 from ops.cli.commands.access.table import find, guarded, key_facts, public_line, users
@@ -51,6 +50,8 @@ def _settings(tables: Mapping[str, Any]) -> Document:
 
 
 def _host_keys(call: Call) -> list[Document]:
+    from core.ssh import fingerprint  # late, as in table.py
+
     found = []
     for path in sorted((call.appliance.dir / "keys").glob("*host*_ed25519.pub")):
         try:
@@ -128,10 +129,12 @@ async def userkey_new(
             raise GatepostError(f"{user} has this key already", EX_DATAERR)
         row["keys"] = [*known, line]
 
-    return await stage(call, f"key {fingerprint(line)} added to user {user}", edit)
+    return await stage(call, f"key {key_facts(line)['fingerprint']} added to user {user}", edit)
 
 
 def _same(one: str, other: str) -> bool:
+    from core.ssh import same_key
+
     try:
         return same_key(one, other)
     except ValueError:

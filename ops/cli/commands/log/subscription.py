@@ -7,8 +7,6 @@ with there. Order of questions: behaviour.md 3.1.
 from typing import Annotated, Any
 
 from core.log.subscription import DEFAULTS, DOMAIN_DEBUG, INJECTION_DEBUG, TYPES
-from core.ssh.client import host_key_fingerprint
-from core.ssh.key import ensure_key, fingerprint, public_text
 from ops.cli.account import ADMINISTRATORS
 from ops.cli.argument import Help
 from ops.cli.commands.log.choice import logs_of, off_loop
@@ -156,6 +154,8 @@ async def hostkeyconfig(
     port: Annotated[int, Help("its SSH port", "PORT", least=1, most=65535)] = 22,
 ) -> Document:
     """A key counts once it stands in the log's `host_key`: `logconfig edit NAME --host-key KEY`."""
+    from core.ssh import ensure_key, fingerprint, host_key_fingerprint, public_text  # only this needs SSH
+
     logs = logs_of(call)
     key = await off_loop(lambda: ensure_key(logs.key, f"logs@{call.appliance.hostname}"))
     document: dict[str, Any] = {"own": public_text(key), "own_fingerprint": fingerprint(key), "host": host}
