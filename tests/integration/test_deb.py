@@ -157,6 +157,41 @@ def test_a_machine_is_made_at_the_installation_and_survives_all_but_a_purge_that
     assert said.splitlines()[-1].startswith("Purging"), said
 
 
+TYPED = """python3 - <<'END'
+import os, pty
+child, terminal = pty.fork()
+if child == 0:
+    os.environ.update(DEBIAN_FRONTEND="readline", TERM="dumb")
+    os.execvp("dpkg", ["dpkg", "--configure", "gatepost"])
+said, answers = b"", {answers!r}
+try:
+    while data := os.read(terminal, 4096):
+        os.write(1, data)
+        said += data
+        if answers and answers[0][0] in said:
+            os.write(terminal, answers.pop(0)[1])
+except OSError:
+    pass  # the terminal is gone with its last process
+assert (os.waitpid(child, 0)[1], answers) == (0, [])
+END
+"""
+
+
+@pytest.mark.parametrize(
+    ("role", "name", "said"),
+    [("sma", "sma1.example.org", ["units of a machine of role sma"]), ("bastion", "", ["engineer_address", "mend"])],
+)
+def test_a_machine_is_made_by_the_dialogue(root: Root, role: str, name: str, said: list[str]) -> None:
+    """Where the name is left empty it is that of the machine; a bastion has to be told an address by hand."""
+    answers = [(b"Role of this machine: ", f"{role}\n"), (b"Full host name of this machine: ", f"{name}\n")]
+    typed = TYPED.format(answers=[(question, answer.encode()) for question, answer in answers])
+    shown = root.step(f"""{typed}systemctl is-enabled gatepost-{role}.target
+        grep '^role = "{role}"' {MACHINE}
+        grep '^hostname = "{name or "..*"}"' {MACHINE}""")
+    assert [words for words in (*said, "enabled\n", "hostname = ") if words not in shown] == [], shown
+    assert "Temporary failure" not in shown
+
+
 def test_without_a_role_there_are_programs_and_the_command_that_gives_one(root: Root) -> None:
     said = root.step("dpkg --configure gatepost\ntest ! -e /var/lib/gatepost\ngatepost run console || test $? = 78")
     assert "this machine has no role yet. To give it one: dpkg-reconfigure gatepost" in said
