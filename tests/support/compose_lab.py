@@ -31,7 +31,7 @@ host, subject, domain, *names = sys.argv[1:]
 for name in names:
     text = f"From: {name}@sender.test\\r\\nTo: {name}@{domain}\\r\\nSubject: {subject}\\r\\n\\r\\n{name}\\r\\n"
     try:
-        with smtplib.SMTP(host, 25, timeout=60) as client:
+        with smtplib.SMTP(host, 25, timeout=30) as client:
             client.sendmail(f"{name}@sender.test", [f"{name}@{domain}"], text)
             print(name, flush=True)
     except (OSError, smtplib.SMTPException) as error:

@@ -16,7 +16,8 @@ PATIENCE_S = 30.0
 """What a loaded machine may need for anything that takes milliseconds on an idle one."""
 
 _FIRST_PAUSE_S, _LAST_PAUSE_S = 0.004, 0.1
-"""Looks come soon at first, for what is a matter of milliseconds, and more and more rarely."""
+"""Looks come soon at first, for what is a matter of milliseconds, and more and more rarely. After a look that takes
+long, as one by a command does, others have the processor for as long."""
 
 
 async def until(
@@ -37,6 +38,7 @@ async def until(
     try:
         async with asyncio.timeout(within_s + PATIENCE_S) as limit:  # a look that hangs ends as well
             while True:
+                began = time.monotonic()
                 try:
                     value = check()
                     found = cast("T", await value if inspect.isawaitable(value) else value)
@@ -48,7 +50,7 @@ async def until(
                     last = found
                 if time.monotonic() >= deadline:
                     break
-                await asyncio.sleep(next(pauses))
+                await asyncio.sleep(max(next(pauses), min(1.0, time.monotonic() - began)))
     except TimeoutError as error:
         if not limit.expired():
             raise  # the look's own
@@ -68,6 +70,7 @@ def eventually(
     pauses = _pauses()
     while True:
         last: object
+        began = time.monotonic()
         try:
             if found := check():
                 return found
@@ -76,7 +79,7 @@ def eventually(
             last = error
         if time.monotonic() >= deadline:
             raise AssertionError(_never(check, what, within_s, last))
-        time.sleep(next(pauses))
+        time.sleep(max(next(pauses), min(1.0, time.monotonic() - began)))
 
 
 def _pauses() -> Iterator[float]:
