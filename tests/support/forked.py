@@ -16,7 +16,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -70,26 +71,35 @@ def _text(octets: bytes) -> str:
 
 
 def _read(numbers: Sequence[int], words: Sequence[str], within_s: float) -> list[bytes]:
-    """Read descriptors to their ends; the last says the process id and the status."""
-    read, deadline, late = {number: b"" for number in numbers}, time.monotonic() + within_s, False
+    """Read descriptors to their ends; the last says the process id and the status. Kills what is not waited for."""
+    read = {number: b"" for number in numbers}
+    try:
+        for number, some in _pieces(numbers, words, within_s):
+            read[number] += some
+    except BaseException:
+        if read[numbers[-1]].count(b"\n") == 1:
+            os.kill(int(read[numbers[-1]]), signal.SIGKILL)
+        raise
+    finally:
+        for number in numbers:
+            os.close(number)
+    return list(read.values())
+
+
+def _pieces(numbers: Sequence[int], words: Sequence[str], within_s: float) -> Iterator[tuple[int, bytes]]:
+    deadline = time.monotonic() + within_s
     with selectors.DefaultSelector() as selector:
         for number in numbers:
             selector.register(number, selectors.EVENT_READ)
         while selector.get_map():
             ready = selector.select(max(0.0, deadline - time.monotonic()))
-            if not ready and (late or not read[numbers[-1]]):
-                raise subprocess.TimeoutExpired(["gatepost", *words], within_s)
             if not ready:
-                late, deadline = True, time.monotonic() + 10
-                os.kill(int(read[numbers[-1]].split()[0]), signal.SIGKILL)
+                raise subprocess.TimeoutExpired(["gatepost", *words], within_s)
             for key, _ in ready:
-                read[key.fd] += (some := os.read(key.fd, 65536))
+                some = os.read(key.fd, 65536)
                 if not some:
                     selector.unregister(key.fd)
-                    os.close(key.fd)
-    if late:
-        raise subprocess.TimeoutExpired(["gatepost", *words], within_s, *list(read.values())[:2])
-    return list(read.values())
+                yield key.fd, some
 
 
 def serve(number: int) -> None:
@@ -124,8 +134,9 @@ def _become(message: Sequence[str], given: Sequence[int]) -> None:
     if child := os.fork():
         for one in streams:
             os.close(one)
-        os.write(told, f"{child}\n".encode())
-        os.write(told, f"{os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])}\n".encode())
+        with suppress(BrokenPipeError):  # who asked is not waiting any more
+            os.write(told, f"{child}\n".encode())
+            os.write(told, f"{os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])}\n".encode())
         os._exit(0)
     os.close(told)
     for number, one in enumerate(streams):
