@@ -275,7 +275,7 @@ class Site:
             "engineer_address": ENGINEERS,
             "names": [f"{name}.{DOMAIN}" for name in ("c.tunnels", "m.tunnels", "upgrades", "dual")],
             "recording_reserve": 0,
-            "keepalive_s": 2 * timing["keepalive_s"],
+            "keepalive_s": 4 * timing["keepalive_s"],
             "liveness_s": timing["liveness_s"],
         }
         return Machine("bastion", self.dir / "bastion", host, bastion=section, keyd={"derivations_per_hour": 1000})
@@ -288,7 +288,7 @@ class Site:
             "support_keys": [f"1 {(keys / 'support_1_x25519.pub').read_text().strip()}"],
             "recording_reserve": 0,
             "keepalive_s": timing["keepalive_s"],
-            "connect_timeout_s": 2,
+            "connect_timeout_s": 4,
             "login_timeout_s": 10,
             "retry_first_s": 0.1,
             "retry_max_s": 1,
