@@ -37,6 +37,7 @@ def processes_of(folder: Path) -> list[str]:
     return found
 
 
+@pytest.mark.timeout(360)  # two labs are brought up
 def test_the_main_job_holds_while_another_lab_is_up(lab: Lab) -> None:
     done = gatepost("lab", "demo", "--messages", "60", "--net", DEMO_NET, within_s=150)
     assert done.status == 0, done
