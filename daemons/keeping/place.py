@@ -18,8 +18,8 @@ from core.config.document import UNFINISHED
 from core.errors import EX_CANTCREAT, EX_TEMPFAIL, GatepostError
 from daemons.keeping.form import CONFIG
 
-OTHERS = {"run", "log"}
-"""What may be in the folder before: links that the packages make."""
+OTHERS = {"run", "log", "lost+found"}
+"""What may be in the folder before: links that the packages make, and what a disk of its own brings along."""
 
 
 class Place:
@@ -104,6 +104,8 @@ def _take(folder: Path, descriptor: int) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise GatepostError(f"{folder}: another restore writes there; wait for it", EX_TEMPFAIL) from None
+    except OSError:
+        pass  # NFS locks no folder: two at once are not kept apart there
     there = {path.name for path in folder.iterdir()} - OTHERS
     if there and (UNFINISHED not in there or CONFIG in there):
         raise GatepostError(f"{folder} is not empty; restore into a new folder, and move it there", EX_CANTCREAT)

@@ -22,7 +22,7 @@ from cpq.store import SqliteStore
 from daemons.owner import acting_as
 from tunnel.keyd.keyring import FOLDER as KEYD
 
-_ELSEWHERE = {KEYD, "run", "log", "captures", "recordings", "spool"}
+_ELSEWHERE = {KEYD, "run", "log", "lost+found", "captures", "recordings", "spool"}
 _BESIDE = ("-wal", "-shm", "-journal", ".lock", ".new", ".tmp")
 _STAGE = ".backup-"
 _ROUNDS = 5

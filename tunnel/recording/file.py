@@ -19,11 +19,13 @@ from tunnel.recording.tape import CHAIN, CLOSE, mark
 
 
 def is_being_written(file: IO[bytes]) -> bool:
-    """Tell whether a recorder writes this file now."""
+    """Tell whether a recorder writes this file now; on a file system without locks nobody can tell."""
     try:
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
+    except OSError:
+        return False
     fcntl.flock(file, fcntl.LOCK_UN)
     return False
 

@@ -1,5 +1,7 @@
 """Backup and restore by root where the machine's user, or whoever made the archive, means ill."""
 
+import errno
+import fcntl
 import io
 import json
 import os
@@ -15,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from daemons.keeping.place import place_at
+from daemons.keeping.source import Source
 from tests.support.lab import Ran, gatepost
 from tests.support.need import as_root
 
@@ -172,6 +175,31 @@ def test_of_two_restores_at_once_one_is_told_to_wait(tmp_path: Path) -> None:
         second = restore(file, folder)
         assert (second.status, "another restore writes there" in second.err) == (75, True)
         assert (folder / ".restoring").is_dir()
+
+
+def test_a_disk_of_its_own_is_an_empty_folder(tmp_path: Path) -> None:
+    file, folder = made(tmp_path / "good.tar", lambda _: None), tmp_path / "machine"
+    (folder / "lost+found").mkdir(parents=True, mode=0o700)
+    (folder / "lost+found" / "#12").write_bytes(b"found by fsck")
+    ran = restore(file, folder)
+    assert (ran.status, ran.err) == (0, "")
+    assert (folder / "lost+found" / "#12").read_bytes() == b"found by fsck"
+    (folder / "spool").mkdir(exist_ok=True)
+    with Source(folder) as source:
+        names = [name for name, _, _ in source.files()]
+    assert "gatepost.toml" in names
+    assert not [name for name in names if "lost+found" in name], "root's own: the machine's user may not read it"
+
+
+def test_where_folders_cannot_be_locked_a_machine_is_restored_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_write_lock(*_: object) -> None:
+        raise OSError(errno.EBADF, "Bad file descriptor")  # NFS
+
+    monkeypatch.setattr(fcntl, "flock", no_write_lock)
+    with place_at(tmp_path / "machine") as place:
+        assert place.inner.is_dir()
 
 
 def test_a_restore_that_fails_gives_the_folder_no_other_mode(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """tunnel.recording.verify and signature: what was changed is found and named, by us and by stock ssh-keygen."""
 
+import errno
+import fcntl
 import hashlib
 import json
 import subprocess
@@ -78,6 +80,19 @@ async def test_a_session_that_still_runs_is_said_to_and_is_no_fault(tmp_path: Pa
     [file] = recorded.recorder._files.values()
     file.close()
     assert "not closed" in verify(path, line).problems[0]
+
+
+async def test_an_archive_on_a_file_system_without_locks_could_not_be_verified(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = await Recorded(tmp_path).make()
+
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    report = verify(path)
+    assert (report.good, report.running, report.closed) == (True, False, True)
 
 
 async def test_what_comes_after_the_close_record_and_a_missing_signature_are_found(tmp_path: Path) -> None:
