@@ -132,7 +132,6 @@ async def test_traceroute_names_each_hop(tmp_path: Path) -> None:
     assert (found["reached"], found["hops"][0]["probes"][0]["address"]) == (True, "127.0.0.1")
 
 
-@needs("ss", "ip")
 def test_netstat_fits_a_terminal_whatever_the_interfaces_have() -> None:
     counts = {"packets": 123_456_789, "errors": 0, "dropped": 12_345, "bytes": 9_876_543_210_123}
     traffic = {"name": "enp0s31f6"} | {
@@ -153,6 +152,7 @@ def test_netstat_fits_a_terminal_whatever_the_interfaces_have() -> None:
     assert ",".join(addresses) in text
 
 
+@needs("ss", "ip")
 async def test_netstat_shows_five_views(tmp_path: Path) -> None:
     machine = operating(tmp_path)
     with socket.socket() as listening:
