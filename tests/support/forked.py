@@ -24,6 +24,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 MOST_TYPED = 60_000
 """Octets of standard input that a pipe takes before anybody reads."""
+_LONGEST = 1 << 20
+"""Octets of a command line, more than a socket takes: what is too long for that fails where it is sent."""
 
 
 class Forks:
@@ -41,14 +43,15 @@ class Forks:
 
     def run(self, words: Sequence[str], stdin: bytes, within_s: float) -> tuple[int, str, str]:
         """Run a command to its end: status, output, errors. Raises TimeoutExpired when it has been killed for that."""
+        message = json.dumps([os.getcwd(), *words]).encode()
         (typed, typing), *ends = [os.pipe() for _ in range(4)]
+        given = [typed, *(end[1] for end in ends)]
         try:
-            os.write(typing, stdin)
-            os.close(typing)
-            message = json.dumps([os.getcwd(), *words]).encode()
-            socket.send_fds(self._socket, [message], [typed, *(end[1] for end in ends)])
+            with open(typing, "wb") as keys:
+                keys.write(stdin)
+            socket.send_fds(self._socket, [message], given)
         finally:
-            for number in (typed, *(end[1] for end in ends)):
+            for number in given:
                 os.close(number)
         out, err, said = _read([end[0] for end in ends], words, within_s)
         _, status = said.split()
@@ -116,7 +119,7 @@ def serve(number: int) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     with socket.socket(fileno=number) as asked:
         while True:
-            message, given, _, _ = socket.recv_fds(asked, 100_000, 4)
+            message, given, _, _ = socket.recv_fds(asked, _LONGEST, 4)
             if not message:
                 sys.exit(0)
             if os.fork() == 0:
