@@ -90,6 +90,7 @@ async def test_whoever_falls_silent_is_given_up_after_the_third_keepalive(silent
         try:
             await asyncio.sleep(8 * interval_s)
             assert not alive.is_closed(), "who answers stays, idle or not"
+            assert alive._keepalive_count_max == 3
             dead._transport.pause_reading()
             async with asyncio.timeout(30):
                 await alive.wait_closed()
