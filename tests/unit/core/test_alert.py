@@ -18,6 +18,7 @@ from core.maillog import MailLog
 from tests.support.dns_server import DnsServer
 from tests.support.service import running
 from tests.support.sink import Inbox, receiving
+from tests.support.waiting import until
 
 MEMORY = "MAIL.RES_CON_START_ALERT.MEMORY"
 
@@ -94,8 +95,7 @@ async def test_nobody_there_is_a_line_in_the_log_and_nothing_else(tmp_path: Path
         one = alerts(tmp_path, host="127.0.0.1", port=free.getsockname()[1])
         async with running(one):
             one.send(WARNING, "MAIL.A", "text")
-            while "giving up" not in ((tmp_path / "log").read_text() if (tmp_path / "log").exists() else ""):
-                await asyncio.sleep(0.005)
+            await until(lambda: "giving up" in (tmp_path / "log").read_text(), despite=(FileNotFoundError,))
     assert lines(one, tmp_path).count("Failed to send message") == 3
 
 
@@ -237,6 +237,5 @@ async def test_an_alert_to_a_host_that_cannot_be_one_ends_no_daemon(tmp_path: Pa
         for section, reason in zip(wrong, ("UnicodeError", "internal error, incident"), strict=True):
             one.adopt(section, ())
             one.send(CRITICAL, f"{MEMORY}.{reason}", "text")
-            async with asyncio.timeout(30):
-                while not (tmp_path / "log").exists() or f": {reason}" not in lines(one, tmp_path):
-                    await asyncio.sleep(0.01)
+            said = f": {reason}"
+            await until(lambda said=said: said in lines(one, tmp_path), said, despite=(FileNotFoundError,))  # type: ignore[misc]

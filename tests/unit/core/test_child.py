@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ from core.child import Child, Household, Pace, Reaper
 from core.errors import GatepostError
 from core.lifecycle import Activities, Signals, run_service
 from core.relay import Relay
+from tests.support.waiting import until
 
 ROOT = Path(__file__).parents[3]
 
@@ -62,8 +63,7 @@ async def test_a_daemon_that_fails_otherwise_is_started_until_stopping(home: Hou
     signals = Signals(["one"])
 
     async def stop() -> None:
-        while child.starts < 3:
-            await asyncio.sleep(0.01)
+        await until(lambda: child.starts >= 3)
         signals.stopping.set()
 
     async with asyncio.TaskGroup() as group:
@@ -82,11 +82,6 @@ async def _kept(*children: Child) -> AsyncIterator[None]:
                 yield
         finally:
             signals.stopping.set()
-
-
-async def _until(reached: Callable[[], object]) -> None:
-    while not reached():
-        await asyncio.sleep(0.01)
 
 
 def _daemon(name: str, folder: Path, home: Household, first: str = "", after: Sequence[Child] = ()) -> Child:
@@ -114,7 +109,7 @@ async def test_one_that_does_not_end_had_those_after_it_killed_untold(home: Hous
     first = _daemon("first", tmp_path, home)
     last = _daemon("last", tmp_path, home, after=[first])
     async with _kept(first, last):
-        await _until(lambda: (first.state, last.state) == ("ready", "ready"))
+        await until(lambda: (first.state, last.state) == ("ready", "ready"))
         os.kill(first.pid, signal.SIGSTOP)
     assert (tmp_path / "last was told").exists()
 
@@ -123,23 +118,23 @@ async def test_one_that_gave_no_answer_any_more_was_left_to_itself(home: Househo
     home.look_every_s = 0.05
     child = _daemon("one", tmp_path, home)
     async with _kept(child):
-        await _until(lambda: child.state == "ready")
+        await until(lambda: child.state == "ready")
         os.kill(child.pid, signal.SIGSTOP)
-        await _until(lambda: child.starts == 2 and child.state == "ready")
+        await until(lambda: child.starts == 2 and child.state == "ready")
 
 
 async def test_a_daemon_that_could_not_be_started_ended_all_others(home: Household, tmp_path: Path) -> None:
     child = Child("one", [str(tmp_path / "not there")], tmp_path / "one.sock", home)
     async with _kept(child):
-        await _until(lambda: child.starts >= 3)
+        await until(lambda: child.starts >= 3)
 
 
 async def test_sighup_during_the_start_killed_the_daemon(home: Household, tmp_path: Path) -> None:
     child = _daemon("one", tmp_path, home, "time.sleep(0.3); (HERE / 'begun').touch(); time.sleep(0.3)")
     async with _kept(child):
-        await _until((tmp_path / "begun").exists)
+        await until((tmp_path / "begun").exists)
         child.again()
-        await _until(lambda: child.state == "ready")
+        await until(lambda: child.state == "ready")
         assert child.starts == 1
 
 
@@ -148,10 +143,10 @@ async def test_a_pipe_that_a_grandchild_held_stayed_open_for_each_start(home: Ho
     child = Child("one", ["sh", "-c", script], tmp_path / "one.sock", home)
     try:
         async with _kept(child):
-            await _until(lambda: child.starts == 2)
+            await until(lambda: child.starts >= 2)
             before = len(os.listdir("/proc/self/fd"))
-            await _until(lambda: child.starts == 5)
-            await _until(lambda: len(os.listdir("/proc/self/fd")) <= before + 1)
+            await until(lambda: child.starts >= 5)
+            await until(lambda: len(os.listdir("/proc/self/fd")) <= before + 1)
     finally:
         for pid in (tmp_path / "pids").read_text().split():
             os.kill(int(pid), signal.SIGKILL)

@@ -7,6 +7,7 @@ import pytest
 
 from core.content import HEAD_BYTES, Content, ContentSettings, ContentStore
 from core.disk import Disk
+from tests.support.waiting import until
 
 SMALL = ContentSettings(inline_bytes=1000, memory_bytes=20_000, high_water_bytes=4000, low_water_bytes=1000)
 
@@ -24,9 +25,7 @@ async def settle(content: Content) -> OSError | None:
 
 
 async def emptied(directory: Path) -> bool:
-    async with asyncio.timeout(30):
-        while list(directory.iterdir()):
-            await asyncio.sleep(0.001)
+    await until(lambda: not list(directory.iterdir()))
     return True
 
 
@@ -132,9 +131,7 @@ async def test_discard_during_a_write_removes_the_file(tmp_path: Path) -> None:
     assert store.held == 0
     await asyncio.sleep(0)
     store.submit(lambda: None)
-    async with asyncio.timeout(30):
-        while content._inflight:
-            await asyncio.sleep(0.001)
+    await until(lambda: not content._inflight)
     assert await emptied(tmp_path)
 
 

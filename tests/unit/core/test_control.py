@@ -16,6 +16,7 @@ from core.errors import GatepostError
 from core.lifecycle import Activities, Signals, run_service
 from protocol.control import LINE_LIMIT
 from tests.support.need import as_root
+from tests.support.waiting import until
 
 HEARD: list[str] = []
 
@@ -138,9 +139,7 @@ async def test_a_poke_arrives_and_a_missing_peer_does_no_harm(path: Path) -> Non
     HEARD.clear()
     poke = Poke(path)
     poke.poke("gateway-0")
-    async with asyncio.timeout(30):
-        while not HEARD:
-            await asyncio.sleep(0.005)
+    await until(lambda: HEARD)
     assert HEARD == ["gateway-0"]
     poke.close()
     Poke(path.with_name("absent.sock")).poke("gateway-0")

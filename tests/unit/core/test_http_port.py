@@ -11,6 +11,7 @@ from core import http
 from core.errors import GatepostError
 from core.http import HttpPort, Place
 from tests.support.service import running
+from tests.support.waiting import until
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
@@ -98,8 +99,7 @@ async def test_those_that_are_being_answered_do_not_make_room(monkeypatch: pytes
         first = []
         for number in range(3):
             first.append(group.create_task(asked(server.place)))
-            while len(came) <= number:
-                await asyncio.sleep(0.01)
+            await until(lambda number=number: len(came) > number)  # type: ignore[misc]
         assert b" 503 " in await asked(server.place)
         goes_on.set()
         assert [b"200 OK" in await one for one in first] == [True] * 3

@@ -11,6 +11,7 @@ from mail.adopt import Adoption
 from mail.intake import Intake, IntakeSettings
 from mail.workqueue import Pause, WorkQueues
 from tests.support.gateway import gateway
+from tests.support.waiting import until
 
 SETTINGS = JournalSettings(segment_bytes=1 << 20, backlog_bytes=1 << 26, reserve_bytes=0)
 
@@ -47,9 +48,7 @@ async def test_a_gateway_that_remains_finishes_what_a_dead_sibling_accepted(tmp_
         signals = Signals([adoption.name])
         running = asyncio.get_running_loop().create_task(run_service(adoption, signals, Activities()))
         tail = Tail(sibling.directory)
-        async with asyncio.timeout(10):
-            while not (entries := tail.read()):
-                await asyncio.sleep(0.01)
+        entries = await until(tail.read)
         assert [(entry.mid, decode_outcome(entry.outcome).verdict) for entry in entries] == [(7, "deliver")]
         assert without_owner(tmp_path, "gateway") == set(), "it is kept, so that its segments are reclaimed"
         assert [line for line in under_test.lines() if "adopted" in line] == [
@@ -87,17 +86,21 @@ async def test_what_a_dead_sibling_accepted_waits_while_the_work_queue_is_paused
         signals = Signals([adoption.name])
         running = asyncio.get_running_loop().create_task(run_service(adoption, signals, Activities()))
         tail = Tail(sibling.directory)
-        async with asyncio.timeout(10):
-            while (await verbs["workqueue"]({}))["messages"] < 2:
-                await asyncio.sleep(0.01)
+
+        async def found_both() -> bool:
+            return bool((await verbs["workqueue"]({}))["messages"] == 2)
+
+        await until(found_both)
         assert (await verbs["message"]({"mid": "7"}))["where"] == "work queue"
         assert (await verbs["remove_message"]({"mid": "8"})) == {"recipients": 1}
         await verbs["workqueue_resume"]({})
         found: dict[int, str] = {}
-        async with asyncio.timeout(10):
-            while len(found) < 2:
-                found |= {entry.mid: decode_outcome(entry.outcome).verdict for entry in tail.read()}
-                await asyncio.sleep(0.01)
+
+        def decided() -> bool:
+            found.update((entry.mid, decode_outcome(entry.outcome).verdict) for entry in tail.read())
+            return len(found) == 2
+
+        await until(decided)
         assert found == {7: "deliver", 8: "drop"}
         signals.stopping.set()
         await running

@@ -11,6 +11,7 @@ from mail import intake as module
 from mail.mime import Headers
 from mail.pipeline import Readable
 from tests.support.gateway import gateway
+from tests.support.waiting import until
 
 
 async def test_an_outcome_that_the_journal_refuses_is_tried_again(
@@ -102,9 +103,7 @@ async def test_a_brake_holds_the_answer_and_not_the_message(tmp_path: Path) -> N
         client = under_test.connect()
         client.say("EHLO x.example", "MAIL FROM:<a@x.example>", "RCPT TO:<b@example.test>")
         client.machine.receive(b"BDAT 14 LAST\r\nSubject: x\r\n\r\n")
-        async with asyncio.timeout(10):
-            while not brake._held:
-                await asyncio.sleep(0.001)
+        await until(lambda: brake._held)
         assert client.machine.take() == b""
         assert "ready 14 bytes" in "\n".join(under_test.lines())
         brake.release()

@@ -9,6 +9,7 @@ from core.record import Accepted, Outcome, decode_accepted, decode_outcome
 from mail.content import render
 from protocol.smtp.conversation import TlsInfo
 from tests.support.gateway import GatewayUnderTest, gateway
+from tests.support.waiting import until
 
 MESSAGE = b"From: a@x.example\r\nSubject: hi\x1b there\r\nMessage-ID: <1@x.example>\r\n\r\nbody\r\n"
 ENVELOPE = ("EHLO client.example", "MAIL FROM:<a@x.example>", "RCPT TO:<b@example.test>")
@@ -87,8 +88,7 @@ async def test_a_large_message_is_answered_first_and_filtered_afterwards(tmp_pat
         client.say(*ENVELOPE)
         content = b"Subject: big\r\n\r\n" + b"0123456789abcdef\r\n" * 10_000 + b"needle\r\n"
         assert (await client.deliver(content)).startswith("250 2.0.0 ")
-        while under_test.intake.working or not stored(under_test):
-            await asyncio.sleep(0.001)
+        await until(lambda: not under_test.intake.working and stored(under_test))
         ((_, outcome, _),) = stored(under_test)
         assert outcome.verdict == "drop"
         assert under_test.lines()[-2:] == [
@@ -382,8 +382,7 @@ async def test_content_that_is_spilled_early_still_shows_its_whole_header(tmp_pa
         under_test.journal._content.held -= 1 << 20
         hog.discard()
         assert reply.startswith("250")
-        while not stored(under_test):
-            await asyncio.sleep(0.001)
+        await until(lambda: stored(under_test))
         assert 'Info: MID 1 Subject "hi\\x1b there"' in under_test.lines()
 
 
@@ -396,9 +395,7 @@ async def test_content_that_cannot_be_written_is_not_taken_for_a_header_without_
         folder.write_bytes(b"")  # no file can be made in it
         body = b"line of text\r\n" * 40_000
         client.machine.receive(b"BDAT %d LAST\r\n" % (len(MESSAGE) + len(body)) + MESSAGE + body[:-2])
-        async with asyncio.timeout(30):
-            while client.machine.sink.failure is None:
-                await asyncio.sleep(0.001)
+        await until(lambda: client.machine.sink.failure is not None)
         reply = await client.deliver_rest(body[-2:])
         assert reply.startswith("451 4.3.0")
         said = under_test.lines()
@@ -446,9 +443,7 @@ async def test_a_peer_that_leaves_behind_the_final_dot_has_sent_its_message_once
         client.say(*ENVELOPE, "DATA")
         client.machine.receive(MESSAGE + b".\r\n")
         client.machine.disconnect("connection lost")
-        async with asyncio.timeout(10):
-            while not under_test.counters.snapshot().get("inj_msgs"):
-                await asyncio.sleep(0.001)
+        await until(lambda: under_test.counters.snapshot().get("inj_msgs"))
         assert [content for _, _, content in stored(under_test)] == [MESSAGE]
         assert client.machine.take() == b""
 

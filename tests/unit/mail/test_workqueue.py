@@ -12,6 +12,7 @@ from mail import workqueue as module
 from mail.workqueue import Order, Pause, WorkQueue
 from tests.support.gateway import gateway
 from tests.support.service import running
+from tests.support.waiting import until
 
 SMALL = JournalSettings(segment_bytes=1 << 20, backlog_bytes=64 << 20, reserve_bytes=0, keep_s=0.02)
 
@@ -72,9 +73,8 @@ async def test_a_message_whose_record_is_lost_is_let_go_after_one_walk_and_the_o
         (mid,) = under_test.intake.held
         under_test.intake.held[mid + 1] = None
         pause.give(None)
-        async with running(queue), asyncio.timeout(30):
-            while under_test.intake.held:
-                await asyncio.sleep(0.01)
+        async with running(queue):
+            await until(lambda: not under_test.intake.held)
         lines = under_test.lines()
         assert f"Info: MID {mid} queued for delivery" in lines
         assert [line for line in lines if line.startswith("Critical")] == [

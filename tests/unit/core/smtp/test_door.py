@@ -26,6 +26,7 @@ from tests.support.certificate import server_context
 from tests.support.dns_server import DnsServer
 from tests.support.service import running
 from tests.support.smtp_session import Recorder, RecordingSession
+from tests.support.waiting import until
 
 BLOCK = SIGNATURE + b"\x21\x11\x00\x0c" + bytes([192, 0, 2, 7, 198, 51, 100, 1]) + b"\x9c\x40\x00\x19"
 LINE = b"PROXY TCP4 192.0.2.7 198.51.100.1 40000 25\r\n"
@@ -243,8 +244,7 @@ async def test_a_refused_peer_gets_a_reset_and_not_a_word(options: dict[str, Any
             with pytest.raises(ConnectionResetError):
                 await reader.read()
         assert book.peers == []
-        while listener.connections:
-            await asyncio.sleep(0.001)
+        await until(lambda: not listener.connections)
 
 
 async def test_who_talks_before_a_late_greeting_is_refused_or_waited_for() -> None:
@@ -255,8 +255,7 @@ async def test_who_talks_before_a_late_greeting_is_refused_or_waited_for() -> No
             assert (await reader.read()).startswith(b"554 5.5.1")
     async with listening(Door(), timeouts=late) as (listener, _), dialled(listener) as (reader, writer):
         writer.write(b"HELO eager.test\r\n")
-        while not listener.connections:
-            await asyncio.sleep(0.001)
+        await until(lambda: listener.connections)
         now = clock.monotonic()
         listener.sweep(now)
         listener.sweep(now + 31)
@@ -268,8 +267,7 @@ async def test_a_brake_delays_greetings_and_refuses_at_the_end() -> None:
     async with listening(Door(brake=brake)) as (listener, book):
         brake.delay_s = 20
         async with dialled(listener) as (reader, _):
-            while not listener.connections:
-                await asyncio.sleep(0.001)
+            await until(lambda: listener.connections)
             now = clock.monotonic()
             listener.sweep(now)
             assert book.peers == []
@@ -295,8 +293,7 @@ async def test_implicit_tls_takes_a_client_that_leaves_with_or_without_close_not
 
     async with listening(Door(), implicit_tls=True) as (listener, book):
         assert (await asyncio.to_thread(leave, listener.port)).startswith(b"220")
-        while listener.connections:
-            await asyncio.sleep(0.001)
+        await until(lambda: not listener.connections)
         assert book.events[-1] == "closed: closed by the peer"
 
 
@@ -345,8 +342,7 @@ async def test_a_handshake_in_single_octets_ends_with_its_time() -> None:
             writer.write(b"\x16\x03")
             with contextlib.suppress(ConnectionResetError):
                 assert await reader.read() == b""
-        while listener.connections:
-            await asyncio.sleep(0.001)
+        await until(lambda: not listener.connections)
 
 
 async def test_a_flood_is_one_line_in_the_log(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from protocol.smtp.settings import ServerSettings
 from tests.support.certificate import server_context
 from tests.support.service import running
 from tests.support.smtp_session import Octets, Recorder
+from tests.support.waiting import until
 
 HOST = "mx.example.test"
 ENVELOPE = b"HELO c\r\nMAIL FROM:<a@c.test>\r\nRCPT TO:<b@d.test>\r\n"
@@ -66,8 +67,7 @@ class House:
         return client
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        while not condition():
-            await asyncio.sleep(0.001)
+        await until(condition)
 
     def leave(self) -> None:
         for client in self._clients:

@@ -13,6 +13,7 @@ from core.smtp.race import race
 from core.smtp.target import Target
 from protocol.smtp.client_settings import ClientSettings
 from protocol.smtp.failure import ConnectError
+from tests.support.ports import free_port
 
 SETTINGS = ConnectionSettings(ClientSettings("client.test"), Timeouts(connect_s=1))
 PATIENT = ConnectionSettings(ClientSettings("client.test"), Timeouts(connect_s=90))
@@ -71,12 +72,10 @@ async def test_a_dead_address_costs_the_stagger_and_not_its_time_out() -> None:
     assert (winner, told.failed, told.slow) == ("live", [], ["hole"])
 
 
-async def test_the_next_attempt_begins_at_once_when_one_is_refused(
-    unused_tcp_port: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_the_next_attempt_begins_at_once_when_one_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "STAGGER_S", 90.0)
     async with living() as live, asyncio.timeout(30):
-        winner, told = await run(Target("closed", "127.0.0.1", unused_tcp_port), live)
+        winner, told = await run(Target("closed", "127.0.0.1", free_port()), live)
     assert winner == "live"
     assert told.failed == [("closed", "[Errno 111] Connection refused")]
 
@@ -87,9 +86,9 @@ async def test_the_first_is_not_overtaken_without_need() -> None:
         assert (await run(first, two))[0] == "first"
 
 
-async def test_nobody_answers(unused_tcp_port: int) -> None:
+async def test_nobody_answers() -> None:
     with black_hole() as dead:
-        winner, told = await run(dead, Target("closed", "127.0.0.1", unused_tcp_port))
+        winner, told = await run(dead, Target("closed", "127.0.0.1", free_port()))
     assert winner == ""
     assert sorted(name for name, _ in told.failed) == ["closed", "hole"]
     assert dict(told.failed)["hole"] == "timeout: no connection within 1 seconds"

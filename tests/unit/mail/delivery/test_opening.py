@@ -20,8 +20,10 @@ from mail.delivery.smtp_line import ORDINARY, SmtpLine
 from protocol.smtp.client_settings import ClientSettings, TlsUse
 from protocol.smtp.failure import Refused
 from tests.support.level import LevelPlan
+from tests.support.ports import free_port
 from tests.support.queue_machine import FakeLog
 from tests.support.scripted_server import Peer, ScriptedServer
+from tests.support.waiting import until
 from tests.unit.core.smtp.test_race import black_hole
 from tests.unit.mail.delivery.test_carriage import job
 
@@ -122,9 +124,8 @@ async def test_a_connection_that_the_peer_closed_meanwhile_is_not_taken_over() -
     async with ScriptedServer(short, patient) as server:
         first = await place.open(at(server.port))
         await first.send(job(b"A: b\r\n\r\n"))
-        async with idle(place, first), asyncio.timeout(30):
-            while first.usable:
-                await asyncio.sleep(0.01)
+        async with idle(place, first):
+            await until(lambda: not first.usable)
             assert (await place.open(at(server.port))).dcid == 2
     assert not place.log.having("Connection Error")
 
@@ -152,14 +153,14 @@ async def test_addresses_of_equal_preference_race_and_losers_are_no_failures() -
     assert len(place.log.lines) == 1
 
 
-async def test_a_backup_is_tried_after_all_of_the_better_preference_failed(unused_tcp_port: int) -> None:
+async def test_a_backup_is_tried_after_all_of_the_better_preference_failed() -> None:
     async def no(peer: Peer) -> None:
         await peer.say("554 5.7.1 not you")
 
     place = Place()
     async with ScriptedServer(no) as refusing, ScriptedServer(patient) as server:
         line = await place.open(
-            Target("dead", "127.0.0.2", unused_tcp_port), at(refusing.port), Target("b", "127.0.0.1", server.port, 10)
+            Target("dead", "127.0.0.2", free_port()), at(refusing.port), Target("b", "127.0.0.1", server.port, 10)
         )
         assert line.usable
     assert [text.split()[4:6] for text in place.log.having("Connection Error")] == [

@@ -19,6 +19,7 @@ from protocol.errors import TemporaryFailure
 from protocol.smtp.client_settings import ClientSettings
 from tests.support.dns_server import DnsServer
 from tests.support.level import LevelSecurity
+from tests.support.ports import free_port
 from tests.support.queue_machine import FakeLog
 from tests.support.scripted_server import Peer, ScriptedServer
 
@@ -127,7 +128,7 @@ async def test_a_connection_lost_on_its_first_message_is_a_soft_failure() -> Non
         await line.close()
 
 
-async def test_the_next_host_is_tried_and_the_dead_one_put_last(unused_tcp_port: int) -> None:
+async def test_the_next_host_is_tried_and_the_dead_one_put_last() -> None:
     async def script(peer: Peer) -> None:
         await greet(peer)
         await peer.hear("QUIT")
@@ -135,17 +136,17 @@ async def test_the_next_host_is_tried_and_the_dead_one_put_last(unused_tcp_port:
 
     log = FakeLog()
     async with ScriptedServer(script) as server:
-        one = courier(log, f"127.0.0.2:{unused_tcp_port}/pri=0", f"127.0.0.1:{server.port}/pri=10")
+        one = courier(log, f"127.0.0.2:{free_port()}/pri=0", f"127.0.0.1:{server.port}/pri=10")
         for _ in range(2):
             await (await one.open("x.test", "")).close()
     assert len(log.having("Connection Error: DCID: 1 IP: 127.0.0.2")) == 1
     assert len(log.having("New SMTP DCID")) == 2
 
 
-async def test_no_host_answers(unused_tcp_port: int) -> None:
+async def test_no_host_answers() -> None:
     log = FakeLog()
     with pytest.raises(TemporaryFailure):
-        await courier(log, f"127.0.0.1:{unused_tcp_port}").open("x.test", "")
+        await courier(log, f"127.0.0.1:{free_port()}").open("x.test", "")
     assert log.having("Connection Error: DCID: 1 IP: 127.0.0.1")
 
 

@@ -14,6 +14,7 @@ from mail.login.config import SmtpLoginSection, SmtpUserSection
 from mail.login.users import Users
 from protocol.smtp.conversation import Peer
 from tests.support.gateway import GatewayUnderTest, gateway
+from tests.support.waiting import until
 from tests.unit.mail.test_receive import MESSAGE, stored
 
 JOE = SmtpUserSection(name="joe", password=make_hash("correct horse"))
@@ -184,8 +185,7 @@ async def test_a_peer_that_leaves_while_its_password_is_checked_is_forgotten(ser
     client.secure()
     client.machine.receive((plain("joe", "correct horse") + "\r\n").encode())
     client.machine.disconnect("closed by the peer")
-    while not logged(server):
-        await asyncio.sleep(0.001)
+    await until(lambda: logged(server))
     assert client.machine.take() == b""
 
 

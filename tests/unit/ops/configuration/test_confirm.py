@@ -1,12 +1,12 @@
 """Going back from a version that nobody confirmed, whatever becomes of the clock and the disk."""
 
-import asyncio
 from pathlib import Path
 
 from ops.configuration.confirm import Confirmations, Waiting, Watch
 from ops.configuration.place import Place
 from tests.support.editing import write
 from tests.support.service import running
+from tests.support.waiting import until
 
 
 class Site:
@@ -38,9 +38,7 @@ class Site:
     async def looked(self) -> None:
         """Wait for another look."""
         before = self.looks
-        async with asyncio.timeout(30):
-            while self.looks < before + 2:
-                await asyncio.sleep(0.01)
+        await until(lambda: self.looks >= before + 2)
 
 
 async def test_a_clock_that_is_set_back_does_not_keep_a_version_that_nobody_confirmed(tmp_path: Path) -> None:
@@ -59,7 +57,5 @@ async def test_a_disk_that_cannot_be_written_does_not_end_the_console(tmp_path: 
     site = Site(tmp_path)
     site.trouble = OSError(30, "Read-only file system")
     async with running(site.watch):
-        async with asyncio.timeout(30):
-            while not site.said:
-                await asyncio.sleep(0.01)
+        await until(lambda: site.said)
     assert "cannot be looked after: incident" in site.said[0]

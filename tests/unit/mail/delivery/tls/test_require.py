@@ -1,6 +1,5 @@
 """`mail.delivery.tls.require`: messages that ask for REQUIRETLS, and those that say `TLS-Required: No`."""
 
-import asyncio
 import itertools
 import ssl
 import time
@@ -23,8 +22,10 @@ from mail.delivery.smtp_line import ORDINARY, SmtpLine
 from mail.delivery.tls.require import ExceptedLine, Origin, RequireTls
 from protocol.smtp.client_settings import ClientSettings, TlsUse
 from tests.support.authority import Authority, server_context
+from tests.support.ports import free_port
 from tests.support.queue_machine import FakeLog
 from tests.support.scripted_server import Peer, Script, ScriptedServer
+from tests.support.waiting import until
 from tests.unit.mail.delivery.test_carriage import job
 
 SETTINGS = ConnectionSettings(ClientSettings("esa.test"), Timeouts(connect_s=2))
@@ -142,10 +143,10 @@ async def test_what_becomes_of_it_where_no_host_will_do(settings: Any, script: S
     assert expected[3] in result.text
 
 
-async def test_it_waits_while_one_host_cannot_be_reached(unused_tcp_port: int) -> None:
+async def test_it_waits_while_one_host_cannot_be_reached() -> None:
     plans = Plans({"mx1": VERIFIED, "mx2": VERIFIED})
     async with ScriptedServer(host("X-OTHER")) as server:
-        (result,) = await carry(plans, at(server), Target("mx2", "127.0.0.1", unused_tcp_port, 10))
+        (result,) = await carry(plans, at(server), Target("mx2", "127.0.0.1", free_port(), 10))
     assert (result.kind, result.enhanced) == ("soft", "4.4.1")
 
 
@@ -279,6 +280,4 @@ async def test_a_connection_that_comes_to_nothing_is_counted_no_longer(script: S
         await one.send(
             job(CONTENT, require_tls="yes"), "x.test", Resolution((((at(server),),),), 300), Origin(SETTINGS)
         )
-        async with asyncio.timeout(30):
-            while hosts.open("", "127.0.0.1"):
-                await asyncio.sleep(0.01)
+        await until(lambda: not hosts.open("", "127.0.0.1"))

@@ -1,6 +1,5 @@
 """`mail.delivery.tls.sts`: which policy is in force, from a real policy host over a real resolver."""
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from tests.support.dns_server import DnsServer
 from tests.support.https_server import HttpsServer
 from tests.support.queue_machine import FakeLog
 from tests.support.service import running
+from tests.support.waiting import until
 
 CA = Authority("root")
 
@@ -158,9 +158,7 @@ async def _looked(world: World, policies: StsPolicies) -> None:
     """Wait until the background task has looked twice."""
     for _ in range(2):
         before = world.looks
-        async with asyncio.timeout(30):
-            while world.looks == before:
-                await asyncio.sleep(0.005)
+        await until(lambda before=before: world.looks != before)  # type: ignore[misc]
 
 
 @pytest.mark.parametrize(("max_age", "due_after"), [(1000, 500), (604_800, 86_400)])
@@ -177,9 +175,7 @@ async def test_a_policy_is_fetched_anew_in_the_background_before_it_ends(
         assert len(world.server.asked) == 1
         world.server.body = policy("mx2.x.test", max_age=max_age)
         world.at += 1
-        async with asyncio.timeout(30):
-            while len(world.server.asked) == 1 or policies._known["x.test"].fetched_at != world.at:
-                await asyncio.sleep(0.01)
+        await until(lambda: len(world.server.asked) > 1 and policies._known["x.test"].fetched_at == world.at)
     world.dns.rules[("_mta-sts.x.test", "TXT")] = dns.rcode.SERVFAIL
     world.at += max_age - 1
     found = (await policies.policy("x.test")).policy
@@ -195,20 +191,14 @@ async def test_a_refresh_that_fails_is_tried_again_and_the_policy_lives_to_its_e
         await policies.policy("x.test")
         world.server.status = "503 No"
         world.at += 501
-        async with asyncio.timeout(30):
-            while not world.log.having("answered 503; the earlier one stays in force"):
-                await asyncio.sleep(0.01)
+        await until(lambda: world.log.having("answered 503; the earlier one stays in force"))
         await _looked(world, policies)
         assert len(world.server.asked) == 2, "not again within five minutes"
         assert (await policies.policy("x.test")).policy is not None
         world.at += 301
-        async with asyncio.timeout(30):
-            while len(world.server.asked) == 2:
-                await asyncio.sleep(0.01)
+        await until(lambda: len(world.server.asked) != 2)
         world.at += 200
-        async with asyncio.timeout(30):
-            while "x.test" in policies._known:
-                await asyncio.sleep(0.01)
+        await until(lambda: "x.test" not in policies._known)
     assert (await world.policies().policy("x.test")).policy is None, "it is gone from the disk too"
 
 
@@ -229,9 +219,8 @@ async def test_one_silent_policy_host_does_not_keep_the_policies_of_others_from_
         await policies.policy("x.test")
         silent.silent = True
         world.at += 501
-        async with running(policies), asyncio.timeout(30):
-            while policies._known["x.test"].fetched_at != world.at or len(silent.asked) == 1:
-                await asyncio.sleep(0.01)
+        async with running(policies):
+            await until(lambda: policies._known["x.test"].fetched_at == world.at and len(silent.asked) > 1)
 
 
 async def test_policies_that_end_sooner_are_refreshed_sooner(
@@ -247,9 +236,8 @@ async def test_policies_that_end_sooner_are_refreshed_sooner(
         await policies.policy("y.test")
         other.status = "503 No"
         world.at += 551
-        async with running(policies), asyncio.timeout(30):
-            while policies._known["x.test"].fetched_at != world.at:
-                await asyncio.sleep(0.01)
+        async with running(policies):
+            await until(lambda: policies._known["x.test"].fetched_at == world.at)
             assert len(other.asked) == 2, "y.test ends first"
 
 

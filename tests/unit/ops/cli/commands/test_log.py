@@ -15,6 +15,7 @@ from ops.cli.registry import Call
 from tests.support.appliance import document
 from tests.support.golden import same_as_golden
 from tests.support.operating import Operating
+from tests.support.waiting import until
 
 GOLDEN = Path(__file__).parent / "golden"
 LINES = [
@@ -118,14 +119,12 @@ async def test_tail_shows_what_is_there_and_what_comes_through_a_roll_over(machi
     call = replace(Call(machine.appliance, LOCAL, machine.executor.registry), show=shown.append)
     async with asyncio.timeout(30), asyncio.TaskGroup() as group:
         task = group.create_task(machine.executor.batch(call, ["tail", "mail_logs", "--lines", "1"]))
-        while len(shown) < 2:
-            await asyncio.sleep(0.01)
+        await until(lambda: len(shown) >= 2)
         file = LogFile(mail.path)
         file.write(b"new one\n")
         file.roll()
         file.write(b"new two\n")
-        while "new two" not in shown:
-            await asyncio.sleep(0.01)
+        await until(lambda: "new two" in shown)
         task.cancel()
     assert [line.rpartition(" Info: ")[2] for line in shown] == [
         "Message finished MID 12 done",
