@@ -45,15 +45,18 @@ def test_families_take_turns_and_the_number_is_bounded() -> None:
     assert len(interleave([f"192.0.2.{n}" for n in range(50)])) == 6
 
 
-async def test_a_failure_starts_the_next_at_once_and_a_slow_one_after_a_quarter_of_a_second() -> None:
+async def test_a_failure_starts_the_next_at_once_and_a_slow_one_after_a_quarter_of_a_second(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert STAGGER_S == 0.25
+    monkeypatch.setattr("tunnel.appliance.hunt.STAGGER_S", 1.0)  # so that a busy machine's delays are none of it
     road = _Road({("a", 25, Way.SSH): (_SMTP, 0), ("b", 25, Way.SSH): (TIMEOUT, 9), ("c", 25, Way.SSH): (OURS, 0)})
     notes: list[Attempt] = []
     won = await Hunt(road, [_at("a"), _at("b"), _at("c")], notes.append, ()).next()
     assert won is not None
     assert won[1].address == "c"
     begun = {candidate.address: at for at, candidate in road.begun}
-    assert begun["b"] < 0.1
-    assert STAGGER_S * 0.8 < begun["c"] < STAGGER_S + 0.3
+    assert begun["b"] < 0.8 < begun["c"] < 9
     assert [note.address for note in notes] == ["a", "c"]
 
 
