@@ -102,9 +102,12 @@ def _document(root: Path, role: str | None) -> Document:
 
 def advice(root: Path, document: Document) -> Iterator[str]:
     """Say what to do next, what would keep a daemon from its port, and what leaves processors idle."""
-    rule = (os.cpu_count() or 1) // 2
+    rule, wanted = (os.cpu_count() or 1) // 2, document.runtime.gateways
     if document.appliance.role == "esa" and "gateways" not in document.runtime.model_fields_set and rule > 1:
         yield f"one gateway for {os.cpu_count()} processors; [runtime] gateways = {rule} in /{CONFIG} has them all used"
+    if surplus := sorted(_gateways(root) - {f"gatepost-gateway@{one}.service" for one in range(wanted)}):
+        text = f"more gateways run than [runtime] gateways = {wanted}, and a restart stops none of them"
+        yield f"{text}: systemctl stop {' '.join(surplus)}"
     target = f"gatepost-{document.appliance.role}.target"
     for port in opened_by_systemd(document) if _runs(root) else ():
         if not _active(port.unit) and taken(port.address, port.port, port.unit):
@@ -136,6 +139,15 @@ def _systemctl(*words: str) -> None:
     done = subprocess.run(["systemctl", *words], capture_output=True, text=True, check=False)
     if done.returncode:
         print(f"systemctl {' '.join(words)}: {done.stderr.strip() or f'status {done.returncode}'}")
+
+
+def _gateways(root: Path) -> set[str]:
+    """Name the gateways that run now."""
+    if not _runs(root):
+        return set()
+    words = ["systemctl", "list-units", "--plain", "--no-legend", "--state=active", "gatepost-gateway@*.service"]
+    listed = subprocess.run(words, capture_output=True, text=True, check=False).stdout
+    return {line.split()[0] for line in listed.splitlines() if line.strip()}
 
 
 def _active(unit: str) -> bool:
