@@ -83,6 +83,8 @@ def unfit(facts: CertificateFacts, name: str) -> str:
         return f"your certificate ran out at {_moment(facts.valid_before_at)}; it is {_moment(now)} here"
     if now < facts.valid_after_at:
         return f"your certificate is good only from {_moment(facts.valid_after_at)}; it is {_moment(now)} here"
+    if name in {one.lower() for one in facts.principals} - set(facts.principals):
+        return f"your certificate has {name.upper()} in capitals; serial numbers are in lower case there"
     if name not in facts.principals:
         return f"your certificate is not for {name.upper()}, but for {', '.join(facts.principals).upper() or 'nothing'}"
     return ""

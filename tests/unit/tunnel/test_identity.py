@@ -67,6 +67,8 @@ def test_what_is_said_of_a_certificate_is_only_what_stands_in_it() -> None:
     endless = float(2**64 - 1)
     assert unfit(facts(0, endless, "a-1"), "a-1") == ""
     assert unfit(facts(0, endless, "b-1", "b-2"), "a-1") == "your certificate is not for A-1, but for B-1, B-2"
+    assert unfit(facts(0, endless, "A-1"), "a-1").startswith("your certificate has A-1 in capitals;"), "ssh-keygen -s"
+    assert unfit(facts(0, endless, "A-1", "a-1"), "a-1") == ""
     assert unfit(facts(0, 86_400, "b-1"), "a-1").startswith(
         "your certificate ran out at 1970-01-02 00:00:00 UTC; it is "
     )
