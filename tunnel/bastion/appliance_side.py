@@ -17,7 +17,7 @@ from core.runtime import spawn
 from core.ssh import same_key
 from tunnel.audit import AuditLog
 from tunnel.bastion.presence import Presence, Tunnel
-from tunnel.bastion.refusal import Refusals, Seldom
+from tunnel.bastion.refusal import Refusals, Seldom, Strangers
 from tunnel.bastion.registration import ControlSession, ControlTerms, Registration
 from tunnel.bastion.store import Enrolled, Store
 from tunnel.identity import SERVICE_PORT
@@ -51,6 +51,7 @@ class ApplianceTerms:
     counters: Counters
     registration_required: bool
     seldom: Seldom = field(default_factory=Seldom)
+    strangers: Strangers = field(default_factory=Strangers)
 
 
 class ApplianceServer(asyncssh.SSHServer):
@@ -58,7 +59,7 @@ class ApplianceServer(asyncssh.SSHServer):
 
     def __init__(self, terms: ApplianceTerms) -> None:
         self._terms = terms
-        self._refusals = Refusals(terms.audit, terms.counters, "appliance", terms.seldom)
+        self._refusals = Refusals(terms.audit, terms.counters, "appliance", terms.seldom, terms.strangers)
         self._enrolled: Enrolled | None = None
         self._tunnel: Tunnel | None = None
         self._control: ControlSession | None = None
@@ -98,7 +99,7 @@ class ApplianceServer(asyncssh.SSHServer):
         return good
 
     def auth_completed(self) -> None:
-        self._logged_in = True
+        self._logged_in = self._refusals.known = True
         self._terms.counters.add("appliance_logins")
 
     def session_requested(self) -> tuple[asyncssh.SSHServerChannel[bytes], ControlSession] | bool:

@@ -35,7 +35,7 @@ class EngineerServer(asyncssh.SSHServer):
     def __init__(self, front: Front, authorities: tuple[str, ...]) -> None:
         self._front = front
         self._authorities = authorities
-        self._refusals = Refusals(front.audit, front.counters, "engineer")
+        self._refusals = Refusals(front.audit, front.counters, "engineer", strangers=front.strangers)
         self._id = secrets.token_hex(8)
         self._name = ""
         self._engineer: Engineer | None = None
@@ -65,7 +65,7 @@ class EngineerServer(asyncssh.SSHServer):
             if visit.mode == THROUGH:
                 self._through_ended(visit, 255)
         self._refusals.close()
-        if self._engineer is not None:
+        if self._came and self._engineer is not None:
             self._front.audit.note("engineer-end", key_id=self._engineer.key_id, source=self._refusals.source)
 
     def begin_auth(self, username: str) -> bool:
@@ -96,14 +96,19 @@ class EngineerServer(asyncssh.SSHServer):
         facts = certificate_facts(certificate)
         if not any(signed_by(certificate, one) for one in self._authorities):
             self._shown = self._shown or "a certificate of another authority was shown"
-        elif why := unfit(facts, self._name or self._refusals.user[:64]):
-            self._shown = f"{why} ({facts.key_id})"
+            return
+        self._refusals.known = True
+        why = unfit(facts, self._name or self._refusals.user[:64])
+        self._shown = f"{why or 'a certificate that is not taken from here'} ({facts.key_id})"
+        if why:
             hint = "" if self._name in facts.principals else "the user name is a serial number of it, or "
             self._tell(f"{why}; {hint}`gatepost bastion ca sign` makes another")
 
     async def certified(self, facts: CertificateFacts) -> None:
         """Look up what the holder of a good certificate may do here, before the login is complete."""
         self._engineer = engineer_of(facts)
+        self._refusals.known = True
+        self._shown = f"a certificate was shown, and not that its key is there ({facts.key_id})"
         self._entitled = None
         if self._engineer is None:
             self._denied = Denied("certificate", "the certificate names no engineer and case")
@@ -126,7 +131,7 @@ class EngineerServer(asyncssh.SSHServer):
                 self._conn.send_auth_banner(f"{text}\r\n")
 
     def auth_completed(self) -> None:
-        self._came = True
+        self._came = self._refusals.known = True
         self._set_idle()
         if self._engineer is not None:
             self._refusals.key_id = self._engineer.key_id

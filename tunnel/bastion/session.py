@@ -5,7 +5,7 @@ Made by `engineer_side.py` for each session channel; the octets go through `rela
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from core import clock
 from core.errors import GatepostError
@@ -14,6 +14,7 @@ from tunnel.audit import AuditLog
 from tunnel.bastion.approval import waiting
 from tunnel.bastion.entitlement import SFTP, SHELL, Denied, Entitled, Entitlements
 from tunnel.bastion.reach import Reached, Way
+from tunnel.bastion.refusal import Strangers
 from tunnel.bastion.relay import Down, Request, Terms
 from tunnel.bastion.visit import Visit, Visits
 from tunnel.config import BastionSection
@@ -36,6 +37,7 @@ class Front:
     audit: AuditLog
     counters: Counters
     visits: Visits
+    strangers: Strangers = field(default_factory=Strangers)
 
 
 @dataclass(frozen=True, slots=True)
