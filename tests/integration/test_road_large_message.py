@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.processor import queued_s
 from tests.support.road import DaemonProcess, make_gateway
 
 BLOCK = b"12345678\r\n" * 26_214
@@ -50,11 +51,6 @@ def resident_kib(pid: int) -> int:
     found = re.search(r"^RssAnon:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
     assert found is not None
     return int(found[1])
-
-
-def queued_s(pid: int) -> float:
-    """Give how long the first thread of a process, which runs its loop, has been ready to run and got no processor."""
-    return int(Path(f"/proc/{pid}/task/{pid}/schedstat").read_text().split()[1]) / 1e9
 
 
 class Client:
