@@ -90,10 +90,8 @@ async def test_an_engineer_at_the_wrong_bastion_is_relayed_and_a_dead_one_is_rep
                 assert "session" not in north.audit()
 
                 north.kill("bastion")
-                gone_at = time.monotonic()
                 await until(lambda: _is(_seated(store, NAME), "south"))
-                await until(lambda: _names(store, ["south"]))
-                assert time.monotonic() - gone_at < 60
+                await until(lambda: _names(store, ["south"]), "a dead node is struck off")
                 await _take_seed(store, south, appliance, seed)
                 result = await _who(ana)
                 assert result.stdout.startswith(b'["ana", "SR12345"'), result.stderr

@@ -304,14 +304,19 @@ async def test_a_flood_of_guesses_leaves_the_console_quick_for_who_is_in(tmp_pat
                             "127.0.0.1", console.port, config=None, options=console.options(f"user{number}", WRONG)
                         )
 
-            async with asyncio.TaskGroup() as group:
-                for number in range(40):
-                    group.create_task(guess(number))
-                await asyncio.sleep(0.5)
-                begun = clock.perf_counter()
-                assert (await connection.run("whoami")).exit_status == 0
-                took = clock.perf_counter() - begun
-            assert took < 10, took
+            async def flooded() -> float:
+                async with asyncio.TaskGroup() as group:
+                    for number in range(40):
+                        group.create_task(guess(number))
+                    await asyncio.sleep(0.5)
+                    begun = clock.perf_counter()
+                    assert (await connection.run("whoami")).exit_status == 0
+                    return clock.perf_counter() - begun
+
+            took = [await flooded()]
+            while min(took) >= 3 and len(took) < 4:  # a busy machine makes one late, what we do makes all of them late
+                took.append(await flooded())
+            assert min(took) < 3, took
         await until(lambda: any("too many log-ins at a time" in line for line in console.audit.lines))
 
 

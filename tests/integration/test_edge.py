@@ -206,19 +206,24 @@ async def test_a_little_pressure_delays_the_answer_to_content() -> None:
             delay = (await one.ask("status"))["gauges"]["resource_conservation"]
             assert 1 <= delay <= 10
             loop = asyncio.get_running_loop()
-            began = loop.time()
-            async with one.dial("Slow") as client:
-                assert (await client.hear()).startswith("220")
-                greeted = loop.time()
-                said, took = greeted, list[float]()
-                for line in ("EHLO c", "MAIL FROM:<a@b.test>", "RCPT TO:<x@example.test>", "DATA"):
-                    await client.say(line)
-                    took.append(loop.time() - said)
+            commands = ("EHLO c", "MAIL FROM:<a@b.test>", "RCPT TO:<x@example.test>", "DATA")
+            quickest = [float("inf")] * len(commands)
+            for _ in range(5):  # where the machine itself is late, once more
+                began, took = loop.time(), list[float]()
+                async with one.dial("Slow") as client:
+                    assert (await client.hear()).startswith("220")
                     said = loop.time()
-                assert (await client.say("Subject: x\r\n\r\ny\r\n.")).startswith("250")
-            assert loop.time() - said >= delay * 0.9
-            assert greeted - began >= min(delay * 0.5, 1)
-            assert min(took) < delay * 0.9, "commands were delayed as well"
+                    assert said - began >= min(delay * 0.5, 1)
+                    for line in commands:
+                        await client.say(line)
+                        took.append(loop.time() - said)
+                        said += took[-1]
+                    assert (await client.say("Subject: x\r\n\r\ny\r\n.")).startswith("250")
+                assert loop.time() - said >= delay * 0.9
+                quickest = [min(pair) for pair in zip(quickest, took, strict=True)]
+                if sum(quickest) < delay:
+                    break
+            assert sum(quickest) < delay, "commands were delayed as well"
 
 
 async def test_a_hangup_brings_new_tables_for_new_connections_and_ends_none() -> None:

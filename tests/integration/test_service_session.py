@@ -193,8 +193,10 @@ async def test_a_kept_session_ends_when_nobody_comes_back_and_so_does_what_it_st
             process.stdin.write(f"set +m; (trap '' HUP; exec sleep {mark}) & echo started\n".encode())
             await heard(process, b"\nstarted")
             await until(lambda: sleeping(mark))
+            (kept,) = appliance.side.desk.live.values()
             connection.abort()
         await until(lambda: not appliance.side.desk.live)
+        assert kept.detached_at, "for a while"
         await until(lambda: not sleeping(mark))
 
 

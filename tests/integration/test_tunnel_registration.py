@@ -281,7 +281,7 @@ async def test_the_wait_that_the_bastion_asks_for_is_kept(tmp_path: Path) -> Non
         status = await client.enable({"mode": "tunnel"})
         assert "(come later)" in status["problem"]
         await until(lambda: len(log) > 1)
-        assert 0.6 <= log[1][0] - log[0][0] < 30
+        assert log[1][0] - log[0][0] >= 0.6
 
 
 async def test_a_bastion_that_says_good_bye_is_left_alone_for_as_long_as_it_asks(tmp_path: Path) -> None:
