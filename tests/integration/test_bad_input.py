@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.lab import GATEPOST, Lab, ask_socket, gatepost, ran, short_folder
+from tests.support.lab import GATEPOST, Lab, ask_socket, gatepost, is_ready, ran, short_folder
 from tests.support.need import as_root, not_allowed
 from tests.support.ports import free_port
 from tests.support.waiting import eventually
@@ -35,10 +35,6 @@ DAEMONS = (
 def folder() -> Iterator[Path]:
     with short_folder() as folder:
         yield folder
-
-
-NOT_YET = (OSError, ValueError, AssertionError)
-"""What asking a daemon that starts comes to: no socket yet, nobody behind it, no answer."""
 
 
 def made(folder: Path, text: str = "") -> Path:
@@ -237,7 +233,7 @@ def daemon(config: Path, name: str) -> Iterator[subprocess.Popen[bytes]]:
     )
     try:
         path = config.parent / "run" / f"{'gateway-0' if name == 'gateway' else name}.sock"
-        eventually(lambda: ask_socket(path, "health")["state"] == "ready", f"{name} is ready", despite=NOT_YET)
+        eventually(lambda: is_ready(path), f"{name} is ready")
         yield process
     finally:
         process.send_signal(signal.SIGTERM)

@@ -12,7 +12,7 @@ from core import agreement, ssh
 from core.ssh import certificate_facts, read_certificate
 from daemons.gatepost import main
 from daemons.initial import make
-from tests.support.lab import GATEPOST, ask_socket, short_folder
+from tests.support.lab import GATEPOST, is_ready, short_folder
 from tests.support.need import needs
 from tests.support.ports import free_ports
 from tests.support.waiting import eventually
@@ -52,12 +52,7 @@ def run(folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mo
         return status, shown.out, shown.err
 
     try:
-        socket = folder / "b" / "run" / "keyd.sock"
-        eventually(
-            lambda: ask_socket(socket, "health")["state"] == "ready",
-            "keyd is ready",
-            despite=(OSError, ValueError, AssertionError),
-        )
+        eventually(lambda: is_ready(folder / "b" / "run" / "keyd.sock"), "keyd is ready")
         yield ran
     finally:
         keyd.terminate()

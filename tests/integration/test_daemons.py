@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.support.lab import GATEPOST, ask_socket, gatepost, short_folder
+from tests.support.lab import GATEPOST, ask_socket, gatepost, is_ready, short_folder
 from tests.support.ports import free_port
 from tests.support.waiting import eventually
 
@@ -202,4 +202,4 @@ def test_a_daemon_that_was_killed_starts_again(machine: Callable[[str], Machine]
             one.process.wait(60)
     with started(place, "delivery-queue") as one:
         one.notice("READY=1")
-        eventually(lambda: ask_socket(place.socket("delivery-queue"), "health")["state"] == "ready")
+        eventually(lambda: is_ready(place.socket("delivery-queue")))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.lab import GATEPOST, ask_socket, gatepost
+from tests.support.lab import GATEPOST, gatepost, is_ready
 from tests.support.ports import free_port
 from tests.support.waiting import eventually
 
@@ -60,11 +60,7 @@ def port(machine: Path) -> Iterator[int]:
     port = configure(machine, "choosy:Choosy")
     argv = [*GATEPOST, "run", "gateway", "--config", str(machine / "gatepost.toml")]
     with subprocess.Popen(argv, stderr=subprocess.DEVNULL) as process:
-        eventually(
-            lambda: ask_socket(machine / "run" / "gateway-0.sock", "health")["state"] == "ready",
-            "the gateway is ready",
-            despite=(OSError, ValueError, AssertionError),
-        )
+        eventually(lambda: is_ready(machine / "run" / "gateway-0.sock"), "the gateway is ready")
         yield port
         os.kill(process.pid, signal.SIGTERM)
         assert process.wait(60) == 0

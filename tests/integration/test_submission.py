@@ -17,7 +17,7 @@ import pytest
 
 from core.record import Accepted, decode_accepted
 from tests.support.journal import accepted_documents
-from tests.support.lab import GATEPOST, ask_socket, gatepost
+from tests.support.lab import GATEPOST, gatepost, is_ready
 from tests.support.ports import free_port
 from tests.support.waiting import eventually
 
@@ -75,8 +75,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     assert gatepost("check", "--config", str(config)).status == 0
     argv = [*GATEPOST, "run", "gateway", "--config", str(config)]
     with subprocess.Popen(argv, stderr=subprocess.DEVNULL) as process:
-        control = directory / "run" / "gateway-0.sock"
-        eventually(lambda: ask_socket(control, "health")["state"] == "ready", despite=(OSError, ValueError))
+        eventually(lambda: is_ready(directory / "run" / "gateway-0.sock"), "the gateway is ready")
         yield Server(directory, port)
         os.kill(process.pid, signal.SIGTERM)
         assert process.wait(60) == 0

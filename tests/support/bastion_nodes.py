@@ -11,7 +11,7 @@ from pathlib import Path
 
 from core import ssh
 from daemons.initial import make
-from tests.support.lab import GATEPOST, gatepost
+from tests.support.lab import GATEPOST, gatepost, whole_lines
 from tests.support.ports import free_ports
 from tests.support.remote import BASTION
 from tunnel.keyd.client import SOCKET, Keyd
@@ -81,9 +81,7 @@ class NodeMachine:
 
     def audit(self) -> list[str]:
         """Give the events of the audit log."""
-        whole = (self.directory / "log" / "audit.jsonl").read_text().rpartition("\n")[0]  # the last may be half written
-        lines = whole.splitlines()
-        return [json.loads(line)["event"] for line in lines]
+        return [json.loads(line)["event"] for line in whole_lines(self.directory / "log" / "audit.jsonl")]
 
     def _write(self, database: str) -> None:
         self.database = database

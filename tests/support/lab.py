@@ -16,12 +16,11 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from tests.support import forked
 from tests.support.waiting import eventually
 
-T = TypeVar("T")
 EX_UNAVAILABLE = 69
 GATEPOST = (sys.executable, "-m", "daemons.gatepost")
 
@@ -76,6 +75,19 @@ def ask_socket(path: Path, do: str, /, **args: Any) -> Any:
         answer = json.loads(stream.readline())
     assert "ok" in answer, answer
     return answer["ok"]
+
+
+def is_ready(control: Path) -> bool:
+    """Tell whether the daemon behind a control socket is ready; one that starts may not have it, or not answer."""
+    try:
+        return bool(ask_socket(control, "health")["state"] == "ready")
+    except (OSError, ValueError, AssertionError):
+        return False
+
+
+def whole_lines(log: Path) -> list[str]:
+    """Give the lines of a log; what comes after the last line's end is half written."""
+    return log.read_text().rpartition("\n")[0].splitlines()
 
 
 def alive(pid: int) -> bool:

@@ -21,7 +21,7 @@ from typing import Any
 
 from core import agreement, ssh
 from daemons.gatepost import main
-from tests.support.lab import GATEPOST, Ran, alive, ask_socket, gatepost, ran, short_folder
+from tests.support.lab import GATEPOST, Ran, alive, ask_socket, gatepost, is_ready, ran, short_folder, whole_lines
 from tests.support.ports import free_port
 from tests.support.waiting import eventually
 from tunnel.audit import verify
@@ -100,18 +100,14 @@ class Machine:
 
     def lines(self, log: str, event: str = "", **facts: Any) -> list[dict[str, Any]]:
         """Give the lines of one of its audit logs, of one kind or with these facts."""
-        whole = (self.dir / log).read_text().rpartition("\n")[0]  # the last one may be in the middle of being written
-        found = map(json.loads, whole.splitlines())
+        found = map(json.loads, whole_lines(self.dir / log))
         wanted = {**({"event": event} if event else {}), **facts}
         return [line for line in found if wanted.items() <= line.items()]
 
     def _ready(self, daemon: str) -> bool:
         process = self.running[daemon]
         assert process.poll() is None, (self.dir / "log" / f"{daemon}.out").read_text()
-        try:
-            return bool(self.ask(daemon, "health")["state"] == "ready")
-        except (OSError, ValueError, AssertionError):
-            return False
+        return is_ready(self.dir / "run" / f"{daemon}.sock")
 
 
 class Remote:
@@ -322,15 +318,12 @@ class Witness:
         self._count = itertools.count(1)
         self._wait(b"(SERVICE)>")
 
-    def echoes(self, within_s: float = 30) -> float:
-        """Type a letter and wait until it is shown; gives how long that took, in seconds."""
+    def echoes(self) -> None:
+        """Type a letter and wait until it is shown."""
         assert self.process.stdin is not None
-        number = next(self._count)
-        letter = _LETTERS[number % len(_LETTERS)]
-        begun = time.monotonic()
+        letter = _LETTERS[next(self._count) % len(_LETTERS)]
         self.process.stdin.write(b"\x7f" + letter)  # the one before is taken away: the line stays short
-        self._wait(letter, within_s)
-        return time.monotonic() - begun
+        self._wait(letter, 30)
 
     def end(self) -> None:
         """Leave."""

@@ -13,11 +13,12 @@ import subprocess
 import time
 import tomllib
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from core import ssh
-from tests.support.lab import GATEPOST, Ran, ask_socket, gatepost, ran, short_folder, ssh_argv
+from tests.support.lab import GATEPOST, Ran, ask_socket, gatepost, is_ready, ran, short_folder, ssh_argv, whole_lines
 from tests.support.namespaces import Host, Network, network
 from tests.support.waiting import eventually
 
@@ -58,9 +59,8 @@ class Machine:
             log = self.dir / "log" / f"{daemon}.out"
             self.pids[daemon] = self.host.start(log, *GATEPOST, "run", daemon, "--config", self.config)
         for daemon in daemons:
-            eventually(
-                lambda daemon=daemon: self._ready(daemon), f"{self.name}'s {daemon} is ready", within_s=timeout_s
-            )  # type: ignore[misc]
+            control = self.dir / "run" / f"{daemon}.sock"
+            eventually(partial(is_ready, control), f"{self.name}'s {daemon} is ready", within_s=timeout_s)
 
     def end(self, daemon: str, how: signal.Signals = signal.SIGTERM) -> None:
         """End a daemon and wait until it is gone."""
@@ -80,15 +80,8 @@ class Machine:
 
     def audit(self, event: str) -> list[dict[str, Any]]:
         """Give the audit lines of one kind."""
-        whole = (self.dir / "log" / "audit.jsonl").read_text().rpartition("\n")[0]  # the last may be half written
-        lines = whole.splitlines()
+        lines = whole_lines(self.dir / "log" / "audit.jsonl")
         return [line for line in map(json.loads, lines) if line["event"] == event]
-
-    def _ready(self, daemon: str) -> bool:
-        try:
-            return bool(self.ask(daemon, "health")["state"] == "ready")
-        except (OSError, ValueError, AssertionError):
-            return False
 
 
 class Appliance(Machine):
