@@ -92,8 +92,13 @@ class StsPolicies:
             self._octets -= self._known.pop(next(iter(self._known))).octets
 
     async def run(self, scope: Scope) -> None:
-        """Fetch anew in time: each policy once a day, or at half its life."""
+        """Fetch anew in time; a stop does not wait for hosts that keep silent."""
+        scope.start(self._keep_fresh(scope), name="refresh")
         scope.ready()
+        await scope.stopping.wait()
+
+    async def _keep_fresh(self, scope: Scope) -> None:
+        """Look again and again: each policy is fetched once a day, or at half its life."""
         while await scope.pause(_LOOK_S):
             now, due = self._now(), []
             for domain, known in list(self._known.items()):
@@ -101,15 +106,13 @@ class StsPolicies:
                     await self._drop(domain)
                 elif now - known.fetched_at > min(_REFRESH_S, known.policy.max_age_s / 2):
                     due.append((known.until, domain))
-            await self._refresh(iter([domain for _, domain in sorted(due)]), scope)
+            await self._refresh(iter([domain for _, domain in sorted(due)]))
 
-    async def _refresh(self, due: Iterator[str], scope: Scope) -> None:
+    async def _refresh(self, due: Iterator[str]) -> None:
         """Fetch policies anew, some at a time, in their order; a few hosts that keep silent do not hold up the rest."""
 
         async def some() -> None:
             for domain in due:
-                if scope.stopping.is_set():
-                    return
                 await self.policy(domain, anew=True)
 
         async with asyncio.TaskGroup() as tasks:

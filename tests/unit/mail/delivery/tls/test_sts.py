@@ -219,7 +219,7 @@ async def test_one_silent_policy_host_does_not_keep_the_policies_of_others_from_
         await policies.policy("x.test")
         silent.silent = True
         world.at += 501
-        async with running(policies):
+        async with asyncio.timeout(60), running(policies):  # that it stops, too
             await until(lambda: policies._known["x.test"].fetched_at == world.at and len(silent.asked) > 1)
 
 
