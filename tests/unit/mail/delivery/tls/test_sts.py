@@ -1,5 +1,6 @@
 """`mail.delivery.tls.sts`: which policy is in force, from a real policy host over a real resolver."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
