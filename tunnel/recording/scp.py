@@ -112,10 +112,8 @@ class ScpTap:
         while self._source and self._turn not in _SINKS_TURN:
             if self._turn is _Turn.DATA:
                 self._data()
-            elif self._turn is _Turn.STATUS:
-                self._status()
-            elif not self._line():
-                return
+            elif not (self._status() if self._turn is _Turn.STATUS else self._line()):
+                return  # the rest of it is still to come
 
     def _data(self) -> None:
         piece = bytes(self._source[: self._left])
@@ -126,17 +124,18 @@ class ScpTap:
         if not self._left:
             self._turn = _Turn.STATUS
 
-    def _status(self) -> None:
+    def _status(self) -> bool:
         if self._source[0] == 0:
             del self._source[:1]
         else:
             line = self._take_line()
             if line is None:
-                return
+                return False
             if self._stretch is not None:
                 self._stretch.partial = "the source could not read all of it"
             self._trouble = shown(line[1:])
         self._turn = _Turn.STORED
+        return True
 
     def _line(self) -> bool:
         line = self._take_line()

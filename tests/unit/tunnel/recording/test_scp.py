@@ -73,6 +73,18 @@ def test_a_source_that_could_not_read_and_a_cut_one_give_no_hash() -> None:
     assert not any("sha256" in one for one in log)
 
 
+def test_a_source_that_says_in_two_pieces_what_it_could_not_read_is_waited_for() -> None:
+    """A line of which a part had come was looked at again and again, and the whole process stood still."""
+    tap, log = _tap()
+    tap.came(b"\0")
+    tap.sent(b"C0644 3 a\n")
+    tap.came(b"\0")
+    tap.sent(b"abc\1scp: a: Input/")
+    tap.sent(b"output error\n")
+    tap.came(b"\0")
+    assert _closed(log) == [("a", 3, "scp: a: Input/output error")]
+
+
 def test_a_source_that_does_not_wait_is_not_followed_for_ever() -> None:
     tap, _ = _tap()
     with pytest.raises(Lost):
