@@ -50,6 +50,7 @@ async def test_a_failure_starts_the_next_at_once_and_a_slow_one_after_a_quarter_
 ) -> None:
     assert STAGGER_S == 0.25
     monkeypatch.setattr("tunnel.appliance.hunt.STAGGER_S", 1.0)  # so that a busy machine's delays are none of it
+    monkeypatch.setattr("tunnel.appliance.hunt.PORT_STAGGER_S", 9.0)  # b has not had its time when c wins
     road = _Road({("a", 25, Way.SSH): (_SMTP, 0), ("b", 25, Way.SSH): (TIMEOUT, 9), ("c", 25, Way.SSH): (OURS, 0)})
     notes: list[Attempt] = []
     won = await Hunt(road, [_at("a"), _at("b"), _at("c")], notes.append, ()).next()
