@@ -7,6 +7,7 @@ import time as clock
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import asyncssh
 import pytest
@@ -26,7 +27,7 @@ from tests.support.access import stored
 from tests.support.appliance import Audit, machine
 from tests.support.need import needs
 from tests.support.service import running
-from tests.support.waiting import until
+from tests.support.waiting import eventually, until
 
 pytestmark = [pytest.mark.slow, needs("ssh")]
 SECRET = totp.secret_text(b"12345678901234567890")
@@ -209,6 +210,30 @@ async def test_a_key_that_was_proven_for_one_name_counts_for_no_other(console: C
     await until(lambda: any("log-in of tom" in line for line in console.audit.lines))
 
 
+def _transport(address: tuple[str, int]) -> Any:
+    """Give paramiko's, which makes the event that it waits for when it has asked, and misses who answers at once."""
+    import paramiko
+    from paramiko.auth_handler import AuthOnlyHandler
+
+    class Handler(AuthOnlyHandler):
+        def _parse_userauth_success(self, m: object) -> None:
+            self._until_waited_for()
+            super()._parse_userauth_success(m)
+
+        def _parse_userauth_failure(self, m: object) -> None:
+            self._until_waited_for()
+            super()._parse_userauth_failure(m)
+
+        def _until_waited_for(self) -> None:
+            eventually(lambda: self.auth_event is not None and not self.auth_event.is_set())
+
+    class Transport(paramiko.ServiceRequestingTransport):
+        def get_auth_handler(self) -> Handler:
+            return Handler(self)
+
+    return Transport(address)
+
+
 class raw(contextlib.AbstractAsyncContextManager["raw"]):
     """A client that decides itself which method it tries for which name."""
 
@@ -217,9 +242,7 @@ class raw(contextlib.AbstractAsyncContextManager["raw"]):
         self.partial = False
 
     async def __aenter__(self) -> "raw":
-        import paramiko
-
-        self.transport = paramiko.ServiceRequestingTransport(("127.0.0.1", self.console.port))
+        self.transport = _transport(("127.0.0.1", self.console.port))
         await asyncio.to_thread(self.transport.start_client, None, 20)
         return self
 
