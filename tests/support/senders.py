@@ -7,6 +7,7 @@ import contextlib
 import smtplib
 import threading
 import time
+from abc import ABC, abstractmethod
 from typing import Self
 
 from tests.support.lab import Lab
@@ -14,7 +15,7 @@ from tests.support.lab import Lab
 _PER_CONNECTION = 20
 
 
-class Senders:
+class Senders(ABC):
     """So many hosts; what one of them sends next is for a subclass to say."""
 
     def __init__(self, lab: Lab, hosts: int, pause_s: float) -> None:
@@ -35,9 +36,9 @@ class Senders:
         for one in self._threads:
             one.join()
 
+    @abstractmethod
     def send_next(self, client: smtplib.SMTP, host: int) -> None:
         """Send one message of a host. May raise what smtplib raises: the connection is left then."""
-        raise NotImplementedError
 
     def _run(self, host: int) -> None:
         while not self._stopping.is_set():
