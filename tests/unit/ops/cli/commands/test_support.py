@@ -1,6 +1,8 @@
 """`techsupport` in its batch forms; the dialogue is in test_support_dialogue.py."""
 
 import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -261,45 +263,44 @@ async def test_a_probe_without_its_daemon_names_the_daemon(run: Any) -> None:
     assert (result.status, "tunnel-client is not running" in result.error) == (69, True)
 
 
+@dataclass
+class Watched:
+    """A command whose daemon answers when progress that begins with `words` has been seen, and not before."""
+
+    words: str
+    seen: list[str] = field(default_factory=list)
+    done: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def progress(self, count: int, total: int, words: str) -> None:
+        self.seen.append(words)
+        if words.startswith(self.words):
+            self.done.set()
+
+    async def run(
+        self, daemons: Daemons, audit: Audit, line: Sequence[str], verb: str, answer: Any, status: Any
+    ) -> int:
+        async def answered(args: dict[str, Any]) -> Any:
+            await self.done.wait()
+            return answer
+
+        executor = Executor(registry(), machine(daemons.run), audit)
+        call = Call(executor.appliance, LOCAL, executor.registry, progress=self.progress)
+        async with daemons.up(tunnel_client={verb: answered, "techsupport_status": status}), asyncio.timeout(20):
+            return (await executor.batch(call, line)).status
+
+
 async def test_how_far_a_probe_is_can_be_seen(daemons: Daemons, audit: Audit) -> None:
-    seen, done = list[str](), asyncio.Event()
-
-    async def probe(args: dict[str, Any]) -> Any:
-        await done.wait()
-        return PROBED
-
-    def progress(count: int, total: int, words: str) -> None:
-        seen.append(words)
-        if "1 roads tried" in words:
-            done.set()
-
-    executor = Executor(registry(), machine(daemons.run), audit)
-    call = Call(executor.appliance, LOCAL, executor.registry, progress=progress)
-    verbs = {"techsupport_probe": probe, "techsupport_status": {**DISABLED, "last_probe": {"attempts": ATTEMPTS[:1]}}}
-    async with daemons.up(tunnel_client=verbs), asyncio.timeout(20):
-        assert (await executor.batch(call, ["techsupport", "probe"])).status == 0
-    assert seen[-1] == ""
+    watched = Watched("1 roads tried")
+    status = {**DISABLED, "last_probe": {"attempts": ATTEMPTS[:1]}}
+    assert await watched.run(daemons, audit, ["techsupport", "probe"], "techsupport_probe", PROBED, status) == 0
+    assert watched.seen[-1] == ""
 
 
 async def test_what_a_tunnel_that_opens_slowly_is_at_can_be_seen(daemons: Daemons, audit: Audit) -> None:
-    seen, done = list[str](), asyncio.Event()
-
-    async def enable(args: dict[str, Any]) -> Any:
-        await done.wait()
-        return ENABLED
-
-    def progress(count: int, total: int, words: str) -> None:
-        seen.append(words)
-        if words.startswith("looking up upgrades.example.test, "):
-            done.set()
-
-    executor = Executor(registry(), machine(daemons.run), audit)
-    call = Call(executor.appliance, LOCAL, executor.registry, progress=progress)
+    watched = Watched("looking up upgrades.example.test, ")
     status = {**ENABLED, "doing": "looking up upgrades.example.test"}
-    verbs = {"techsupport_enable": enable, "techsupport_status": status}
-    async with daemons.up(tunnel_client=verbs), asyncio.timeout(20):
-        assert (await executor.batch(call, ["techsupport", "tunnel"])).status == 0
-    assert seen[-1] == ""
+    assert await watched.run(daemons, audit, ["techsupport", "tunnel"], "techsupport_enable", ENABLED, status) == 0
+    assert watched.seen[-1] == ""
 
 
 async def test_status_shows_the_later_of_two_rounds(daemons: Daemons, run: Any) -> None:
